@@ -1,0 +1,9 @@
+"""The one exception for anything from outside that is not as it should be."""
+
+
+class InputError(ValueError):
+    """Bad input: a file, an option or a message that fails validation.
+
+    The message is a single line that names the place (file, row, field) and what was
+    expected there; the command line prints it and exits with code 2.
+    """

@@ -1,0 +1,25 @@
+"""Tandem scheduling: uplink and compute in series (the tandem paper)."""
+
+from edge_marl.tandem.simulator import (
+    AGENTS,
+    DROP_PENALTY,
+    JOB_FEATURES,
+    MAX_QUEUE,
+    Observation,
+    RewardConfig,
+    TandemSimulator,
+    Transition,
+)
+from edge_marl.tandem.traces import TraceSet
+
+__all__ = [
+    "AGENTS",
+    "DROP_PENALTY",
+    "JOB_FEATURES",
+    "MAX_QUEUE",
+    "Observation",
+    "RewardConfig",
+    "TandemSimulator",
+    "TraceSet",
+    "Transition",
+]

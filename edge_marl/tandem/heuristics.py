@@ -1,0 +1,107 @@
+"""Priority rules. Each stage decides from its own queue alone (tandem paper, section 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edge_marl.errors import InputError
+from edge_marl.tandem.simulator import AGENTS, FloatArray, Observation
+from edge_marl.tandem.traces import IntArray
+
+PriorityRule = Callable[[FloatArray, int], FloatArray]
+"""``(features [B, Q, 5], stage) -> priority [B, Q]``: the lowest value is served first."""
+
+_JOHNSON_SECOND_GROUP = 1e6  # larger than any processing time in slots
+
+
+def _fifo(features: FloatArray, stage: int) -> FloatArray:
+    """First in, first out: the queue is in order of entry and ties go to the front."""
+    return np.zeros(features.shape[:2], dtype=np.float32)
+
+
+def _edf(features: FloatArray, stage: int) -> FloatArray:
+    """Earliest deadline first (Liu and Layland, 1973)."""
+    return features[..., 0]
+
+
+def _srtf(features: FloatArray, stage: int) -> FloatArray:
+    """Shortest remaining time of this stage first (the paper also writes SRJF)."""
+    return features[..., 1 + stage]
+
+
+def _llf(features: FloatArray, stage: int) -> FloatArray:
+    """Least laxity first: slack ``d - t - u_comm - u_comp`` (the downlink is the same for all)."""
+    return features[..., 0] - features[..., 1] - features[..., 2]
+
+
+def _johnson(features: FloatArray, stage: int) -> FloatArray:
+    """Johnson's order for two machines (1954) on the remaining times.
+
+    Jobs with ``u_comm < u_comp`` come first, by rising ``u_comm``; then the others, by falling
+    ``u_comp``. At the compute stage every ``u_comm`` is 0, so jobs are served as they come in.
+    """
+    u_comm, u_comp = features[..., 1], features[..., 2]
+    return np.where(u_comm < u_comp, u_comm, _JOHNSON_SECOND_GROUP - u_comp)
+
+
+PRIORITY_RULES: dict[str, PriorityRule] = {
+    "fifo": _fifo,
+    "edf": _edf,
+    "srtf": _srtf,
+    "llf": _llf,
+    "johnson": _johnson,
+}
+
+
+def greedy_actions(priority: FloatArray, action_mask: np.ndarray) -> IntArray:
+    """Position of the lowest priority value among the queued jobs, or idle on an empty queue.
+
+    Args:
+        priority: ``[B, Q]``.
+        action_mask: ``[B, Q + 1]``.
+
+    Returns:
+        ``[B]``; the earliest in the queue wins a tie.
+    """
+    queued = action_mask[:, :-1]
+    best = np.where(queued, priority, np.inf).argmin(axis=1)
+    return np.where(queued.any(axis=1), best, queued.shape[1]).astype(np.int32)
+
+
+class PriorityPolicy:
+    """A priority rule at each stage."""
+
+    def __init__(self, name: str, comm: PriorityRule, comp: PriorityRule) -> None:
+        self.name = name
+        self.rules = (comm, comp)
+
+    def reset(self, batch_size: int) -> None:
+        """Priority rules keep no memory."""
+
+    def act(self, observation: Observation) -> IntArray:
+        """``[B, 2]`` greedy actions of both rules."""
+        chosen = [
+            greedy_actions(
+                rule(observation.features[:, stage], stage), observation.action_mask[:, stage]
+            )
+            for stage, rule in enumerate(self.rules)
+        ]
+        return np.stack(chosen, axis=1)
+
+
+def heuristic(name: str) -> PriorityPolicy:
+    """A heuristic by name: one rule for both stages (``"edf"``) or ``"uplink+compute"`` rules.
+
+    Raises:
+        InputError: for a name that is not in :data:`PRIORITY_RULES`.
+    """
+    parts = name.split("+")
+    unknown = [part for part in parts if part not in PRIORITY_RULES]
+    if unknown or len(parts) > len(AGENTS):
+        raise InputError(
+            f"heuristic {name!r}: expected one of {', '.join(PRIORITY_RULES)} "
+            "or two of them joined by '+'"
+        )
+    return PriorityPolicy(name, PRIORITY_RULES[parts[0]], PRIORITY_RULES[parts[-1]])

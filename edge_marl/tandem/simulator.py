@@ -1,0 +1,276 @@
+"""The tandem system: an uplink and a compute server in series (tandem paper, sections 2 and 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_marl.errors import InputError
+from edge_marl.tandem import kernels
+from edge_marl.tandem.traces import IntArray, TraceSet
+
+AGENTS = ("comm", "comp")
+JOB_FEATURES = 5
+MAX_QUEUE = 6
+
+DROP_PENALTY = 100.0
+"""``lambda`` of the objective in slots. Not given in the paper beyond "large": this is about
+the makespan of a six-job trace, so that no shorter makespan pays for a dropped job."""
+
+_UNBOUNDED = np.iinfo(np.int32).max
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+
+class RewardConfig(BaseModel):
+    """Coefficients of section 3.3; the paper gives no values.
+
+    The defaults put one dropped job at 1 (as ``DROP_PENALTY`` slots of makespan) and keep the
+    sum of the step penalties of a typical episode below that.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alpha1: float = Field(default=0.001, ge=0, description="per slot that a queued job has waited")
+    alpha2: float = Field(default=0.1, ge=0, description="per queued job projected to be late")
+    alpha3: float = Field(default=0.1, ge=0, description="uplink: per late job downstream")
+    beta1: float = Field(default=0.01, ge=0, description="per slot of makespan, at the end")
+    beta2: float = Field(default=1.0, ge=0, description="per dropped job, at the end")
+
+    def weights(self) -> tuple[float, float, float, float, float]:
+        """``(alpha1, alpha2, alpha3, beta1, beta2)`` as the kernel takes them."""
+        return self.alpha1, self.alpha2, self.alpha3, self.beta1, self.beta2
+
+
+class Observation(NamedTuple):
+    """What the schedulers see: views of the simulator's buffers, overwritten by the next step.
+
+    Each agent's part is local: its own queue only, in order of entry.
+    """
+
+    features: FloatArray
+    """``[B, 2, Q, 5]``: ``[d - t, u_comm, u_comp, w_comm, w_comp]`` in slots, zero padded."""
+    action_mask: BoolArray
+    """``[B, 2, Q + 1]``: queued jobs; the last action, idling, only on an empty queue."""
+    jobs: IntArray
+    """``[B, 2, Q]``: index of the job in its trace, -1 padded; identity for plans and plots."""
+    t: IntArray
+    """``[B]``: the slot."""
+
+    @property
+    def state(self) -> FloatArray:
+        """``[B, 2 * Q * 5]``: both local observations, for centralised training (section 3.3)."""
+        return self.features.reshape(len(self.features), -1)
+
+    def copy(self) -> Observation:
+        """An observation that outlives the next step."""
+        return Observation(*(array.copy() for array in self))
+
+
+class Transition(NamedTuple):
+    """Outcome of a step; arrays are overwritten by the next step."""
+
+    observation: Observation
+    reward: FloatArray
+    """``[B, 2]``: section 3.3, zero for finished episodes."""
+    terminated: BoolArray
+    """``[B]``: every job has completed or been dropped in this step."""
+    truncated: BoolArray
+    """``[B]``: the horizon was reached in this step with jobs still open."""
+
+
+class TraceSource(Protocol):
+    """Anything that turns seeds into traces, each from its own seed alone."""
+
+    def sample(self, seeds: NDArray[np.int64]) -> TraceSet:
+        """The traces of ``seeds [K]``."""
+        ...
+
+
+@dataclass
+class EpisodeResults:
+    """Results of the episodes so far; exact once they are done. All arrays are ``[B]``."""
+
+    objective: NDArray[np.float64]
+    """``C_max + drop_penalty * N_drop``."""
+    makespan: IntArray
+    """``C_max``: latest completion, downlink included; 0 where nothing completed."""
+    dropped: IntArray
+    slots: IntArray
+    starvation: NDArray[np.float64]
+    """Share of slots with the compute queue empty while the uplink is busy (Figure 3b)."""
+    comm_utilisation: NDArray[np.float64]
+    comp_utilisation: NDArray[np.float64]
+    completion: IntArray = field(repr=False)
+    """``[B, J]``: completion time of each job, -1 where it did not complete."""
+    dropped_at: IntArray = field(repr=False)
+    """``[B, J]``: slot in which each job was dropped, -1 where it was not."""
+
+
+class TandemSimulator:
+    """B episodes of two preemptive single-server stages in series, slot by slot.
+
+    A job arrives at the uplink, is sent for ``p_comm`` slots, computed for ``p_comp`` slots and
+    returned after the constant downlink. In each slot each stage serves the job its scheduler
+    picked. A job that can no longer meet its deadline, ``t + u_comm + u_comp + t_prop > d``, is
+    dropped from wherever it is. Episodes end independently, when every job has completed or been
+    dropped, and stay frozen until they are reset.
+
+    Args:
+        source: a :class:`TraceSet` (the episode of seed k plays trace ``k mod K``) or a workload
+            that draws the trace of an episode from its seed.
+        batch_size: B.
+        max_queue: Q, how many jobs of its queue a scheduler sees; longer queues are possible
+            and show their first Q jobs in order of entry.
+        drop_penalty: ``lambda`` of the objective.
+        rewards: coefficients of the rewards.
+        horizon: slots after which an episode is truncated; None for no limit.
+
+    Raises:
+        InputError: for a batch size, queue or horizon below 1 or an empty trace set.
+    """
+
+    def __init__(
+        self,
+        source: TraceSet | TraceSource,
+        batch_size: int,
+        *,
+        max_queue: int = MAX_QUEUE,
+        drop_penalty: float = DROP_PENALTY,
+        rewards: RewardConfig | None = None,
+        horizon: int | None = None,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("max_queue", max_queue)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1, found {value}")
+        if horizon is not None and horizon < 1:
+            raise InputError(f"horizon: expected at least 1 slot, found {horizon}")
+        self.batch_size = batch_size
+        self.max_queue = max_queue
+        self.drop_penalty = drop_penalty
+        self.rewards = rewards or RewardConfig()
+        self._horizon = _UNBOUNDED if horizon is None else horizon
+        self._source = source
+        every_seed = np.arange(batch_size, dtype=np.int64)
+        first = source if isinstance(source, TraceSet) else source.sample(every_seed)
+        if len(first) == 0:
+            raise InputError("traces: expected at least one trace, found none")
+        self.traces = first
+        """The traces in play: the whole set, or the B traces drawn for the episodes."""
+        self.row = np.zeros(batch_size, dtype=np.int32)
+        """``[B]``: index into :attr:`traces` of each episode's trace."""
+        self._jobs = np.stack([first.arrival, first.comm, first.comp, first.deadline], axis=2)
+
+        B, J, Q = batch_size, first.max_jobs, max_queue
+        self._remaining = np.zeros((B, 2, J), dtype=np.int32)
+        self._waiting = np.zeros((B, 2, J), dtype=np.int32)
+        self._queue = np.zeros((B, 2, J), dtype=np.int32)
+        self._length = np.zeros((B, 2), dtype=np.int32)
+        self._clock = np.zeros((B, 8), dtype=np.int32)
+        self._outcome = np.full((B, 2, J), -1, dtype=np.int32)
+        self.done = np.ones(B, dtype=np.bool_)
+        """``[B]``: episodes that have ended and wait for a reset."""
+        self.observation = Observation(
+            features=np.zeros((B, 2, Q, JOB_FEATURES), dtype=np.float32),
+            action_mask=np.zeros((B, 2, Q + 1), dtype=np.bool_),
+            jobs=np.full((B, 2, Q), -1, dtype=np.int32),
+            t=self._clock[:, kernels.T],
+        )
+        self._transition = Transition(
+            self.observation,
+            np.zeros((B, 2), dtype=np.float32),
+            np.zeros(B, dtype=np.bool_),
+            np.zeros(B, dtype=np.bool_),
+        )
+
+    def reset(self, seeds: ArrayLike, where: BoolArray | None = None) -> Observation:
+        """Start episodes anew.
+
+        Args:
+            seeds: ``[B]`` one seed per episode, at least 0; an episode depends on its seed alone.
+            where: ``[B]`` episodes to reset; the others go on. All when None.
+
+        Raises:
+            InputError: when there is not one non-negative integer per episode.
+        """
+        seeds = np.asarray(seeds)
+        if seeds.shape != (self.batch_size,) or seeds.dtype.kind not in "iu" or seeds.min() < 0:
+            raise InputError(f"seeds: expected {self.batch_size} integers of at least 0")
+        if where is None:
+            where = np.ones(self.batch_size, dtype=np.bool_)
+        seeds = seeds.astype(np.int64)
+        if isinstance(self._source, TraceSet):
+            self.row[where] = seeds[where] % len(self._source)
+        elif where.any():
+            self._redraw(seeds, where)
+        kernels.reset_kernel(
+            where, self._jobs, self.row, self.traces.n_jobs, self.traces.downlink,
+            self._remaining, self._waiting, self._queue, self._length, self._clock,
+            self._outcome, self.done, *self.observation[:3],
+        )  # fmt: skip
+        return self.observation
+
+    def _redraw(self, seeds: NDArray[np.int64], where: BoolArray) -> None:
+        """Replace the traces of the episodes that start anew by freshly drawn ones."""
+        assert not isinstance(self._source, TraceSet)
+        drawn = self._source.sample(seeds[where])
+        self.row[:] = np.arange(self.batch_size)
+        columns = (drawn.arrival, drawn.comm, drawn.comp, drawn.deadline)
+        for name, column in zip(("arrival", "comm", "comp", "deadline"), columns, strict=True):
+            getattr(self.traces, name)[where] = column
+        self.traces.app[where] = drawn.app
+        self.traces.n_jobs[where] = drawn.n_jobs
+        self._jobs[where] = np.stack(columns, axis=2)
+
+    def step(self, actions: IntArray) -> Transition:
+        """Play one slot.
+
+        Args:
+            actions: ``[B, 2]`` position in the own queue for each stage; ``max_queue`` idles.
+                Idling on a non-empty queue is physically possible (a recorded schedule may do
+                so) though the mask does not offer it. Actions of finished episodes are ignored.
+
+        Raises:
+            InputError: for an action that points at no job, naming episode and agent.
+        """
+        actions = np.asarray(actions)
+        if actions.shape != (self.batch_size, 2) or actions.dtype.kind not in "iu":
+            raise InputError(f"actions: expected integers of shape ({self.batch_size}, 2)")
+        illegal = kernels.first_illegal(actions, self.done, self._length, self.max_queue)
+        if illegal >= 0:
+            b, stage = divmod(illegal, 2)
+            raise InputError(
+                f"action of agent {AGENTS[stage]} in episode {b}: expected a queued job "
+                f"(0 to {min(self._length[b, stage], self.max_queue) - 1}) or {self.max_queue} "
+                f"to idle, found {actions[b, stage]}"
+            )
+        kernels.step_kernel(
+            actions, self._jobs, self.row, self.traces.n_jobs, self.traces.downlink,
+            self._horizon, self.rewards.weights(), self._remaining, self._waiting, self._queue,
+            self._length, self._clock, self._outcome, self.done, *self.observation[:3],
+            *self._transition[1:],
+        )  # fmt: skip
+        return self._transition
+
+    @property
+    def results(self) -> EpisodeResults:
+        """Metrics of every episode up to now (copies)."""
+        clock = self._clock.copy()
+        slots = np.maximum(clock[:, kernels.T], 1)
+        makespan, dropped = clock[:, kernels.MAKESPAN], clock[:, kernels.DROPPED]
+        return EpisodeResults(
+            objective=makespan + self.drop_penalty * dropped,
+            makespan=makespan,
+            dropped=dropped,
+            slots=clock[:, kernels.T],
+            starvation=clock[:, kernels.STARVED] / slots,
+            comm_utilisation=clock[:, kernels.BUSY_COMM] / slots,
+            comp_utilisation=clock[:, kernels.BUSY_COMP] / slots,
+            completion=self._outcome[:, kernels.COMPLETION].copy(),
+            dropped_at=self._outcome[:, kernels.DROPPED_AT].copy(),
+        )
