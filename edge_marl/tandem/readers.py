@@ -1,0 +1,163 @@
+"""Readers of the public measurement files that tandem workloads are built from.
+
+Nothing of these files is shipped: :mod:`edge_marl.tandem.profile` keeps quantiles of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.errors import InputError
+
+FloatArray = NDArray[np.float64]
+
+RUNS = 10
+# h264 and vp9 rows of the public file take the same 0.03 to 0.24 s at every resolution: they
+# are stream copies or failed runs, not transcodings.
+CODECS = ("hevc", "mpeg4")
+_TRANSCODING_COLUMNS = ("machine", "size (kb)", "des_codec", *(f"run {i + 1}" for i in range(RUNS)))
+_UPLINK_COLUMNS = ("Time", "RATE(MBit/s)")
+_UPLINK_TIME = "%a %b %d %H:%M:%S UTC %Y"
+
+
+@dataclass(frozen=True)
+class TranscodingRuns:
+    """Measured transcodings of N two-second video segments.
+
+    Attributes:
+        machine: ``[N]`` machine type, such as ``AWS-c52xlarge``.
+        codec: ``[N]`` codec transcoded to, one of :data:`CODECS`.
+        size_mb: ``[N]`` segment size in MB (10^6 bytes).
+        run_s: ``[N, 10]`` seconds of each repeated run.
+        left_out: rows of other codecs, read and left out.
+    """
+
+    machine: NDArray[np.str_]
+    codec: NDArray[np.str_]
+    size_mb: FloatArray
+    run_s: FloatArray
+    left_out: int
+
+
+@dataclass(frozen=True)
+class UplinkRates:
+    """One recording of a saturated uplink.
+
+    Attributes:
+        time_s: ``[N]`` seconds since 1970, increasing; gaps where samples are missing.
+        rate_mbit_s: ``[N]`` uplink rate in Mbit/s, at least 0.
+    """
+
+    time_s: FloatArray
+    rate_mbit_s: FloatArray
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a CSV file as (place, fields), the header checked for ``columns``."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            for column in columns:
+                if column not in (reader.fieldnames or ()):
+                    raise InputError(f"{path}: row 1: expected a column {column!r}, found none")
+            for row in reader:
+                place = f"{path}: row {reader.line_num}"
+                for column in columns:
+                    if row[column] is None:
+                        raise InputError(f"{place}: {column}: expected a value, found a short row")
+                yield place, row
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a CSV file in UTF-8, found {error}") from error
+
+
+def _number(place: str, row: dict[str, str], column: str, *, zero: bool = False) -> float:
+    """A finite positive number (or 0 with ``zero``)."""
+    text = row[column]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+        expected = "a number of at least 0" if zero else "a number above 0"
+        raise InputError(f"{place}: {column}: expected {expected}, found {text!r}")
+    return value
+
+
+def read_transcoding(path: str | Path) -> TranscodingRuns:
+    """Read repeated transcoding runs by machine type.
+
+    The format is the HPCC lab's video streaming benchmark (videostreamingBenchmark, "sampled
+    data" of seven machine types) as one CSV: columns ``machine``, ``size (kb)`` (kilobytes),
+    ``des_codec`` and ``run 1`` to ``run 10`` (seconds); other columns are ignored.
+
+    Raises:
+        InputError: naming file, row and column of a value that is missing, not a number or
+            not above 0, or if no row has a usable codec.
+    """
+    path = Path(path)
+    machine: list[str] = []
+    codec: list[str] = []
+    size_mb: list[float] = []
+    run_s: list[list[float]] = []
+    left_out = 0
+    for place, row in _rows(path, _TRANSCODING_COLUMNS):
+        for column in ("machine", "des_codec"):
+            if not row[column]:
+                raise InputError(f"{place}: {column}: expected a name, found nothing")
+        if row["des_codec"] not in CODECS:
+            left_out += 1
+            continue
+        machine.append(row["machine"])
+        codec.append(row["des_codec"])
+        size_mb.append(_number(place, row, "size (kb)") / 1000)
+        run_s.append([_number(place, row, f"run {i + 1}") for i in range(RUNS)])
+    if not machine:
+        raise InputError(f"{path}: des_codec: expected rows of {' or '.join(CODECS)}, found none")
+    return TranscodingRuns(
+        np.array(machine), np.array(codec), np.array(size_mb), np.array(run_s), left_out
+    )
+
+
+def read_uplink(path: str | Path) -> UplinkRates:
+    """Read a recording of uplink rates.
+
+    The format is MTU-Insectt/Measurements5G (``cleaned`` and ``cleaned_and_synced`` CSV files
+    of 5G, LTE and UMTS): ``Time`` like ``Thu Aug 11 13:42:06 UTC 2022`` and ``RATE(MBit/s)``;
+    the signal columns differ between networks and are ignored.
+
+    Raises:
+        InputError: naming file, row and column of a time that cannot be read or runs
+            backwards, or of a rate that is not a number of at least 0; or if there are fewer
+            than two rows.
+    """
+    path = Path(path)
+    time_s: list[float] = []
+    rate: list[float] = []
+    for place, row in _rows(path, _UPLINK_COLUMNS):
+        try:
+            moment = datetime.strptime(row["Time"], _UPLINK_TIME).replace(tzinfo=UTC)
+        except ValueError:
+            raise InputError(
+                f"{place}: Time: expected a time like 'Thu Aug 11 13:42:06 UTC 2022', "
+                f"found {row['Time']!r}"
+            ) from None
+        seconds = moment.timestamp()
+        if time_s and seconds < time_s[-1]:
+            raise InputError(
+                f"{place}: Time: expected a time after the row before, found {row['Time']!r}"
+            )
+        time_s.append(seconds)
+        rate.append(_number(place, row, "RATE(MBit/s)", zero=True))
+    if len(rate) < 2:
+        raise InputError(f"{path}: expected at least 2 rows, found {len(rate)}")
+    return UplinkRates(np.array(time_s), np.array(rate))

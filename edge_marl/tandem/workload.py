@@ -1,0 +1,275 @@
+"""Workloads of the tandem system, drawn from measured profiles (tandem paper, section 4.1).
+
+A file transfer is a large upload with a short compute stage (checksum and store, see
+:mod:`edge_marl.tandem.measure`). A video job is one measured two-second segment: its uplink
+carries the segment, its compute stage transcodes it. Uplink time is size over a measured
+uplink rate. The paper gives neither sizes, rates, arrivals nor deadlines: see each field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge_marl.errors import InputError
+from edge_marl.tandem.profile import (
+    SegmentProfile,
+    UplinkProfile,
+    network_name,
+    segments_of,
+    shipped_profile,
+    uplink_of,
+)
+from edge_marl.tandem.traces import TraceSet
+from edge_marl.tandem.workload_kernel import draw_traces
+
+FloatArray = NDArray[np.float64]
+T = TypeVar("T")
+
+
+class TandemWorkload(BaseModel):
+    """The distribution that traces are drawn from.
+
+    A trace has ``files + videos`` jobs, the two applications in random order. Time 0 is the
+    arrival of the first job. Of each job are drawn, from the stream of the trace's own seed:
+
+    * a file's size, log-uniform between the two bounds; a segment's codec, size and compute
+      time with their measured dependence (:class:`~edge_marl.tandem.profile.SegmentProfile`);
+      the ratio of one run to the segment's median, from the measured runs;
+    * the uplink rate: the jobs of a trace share one channel, whose normal score is a
+      first-order autoregression over the time between arrivals with the measured correlation;
+    * ``comm = ceil(size / rate / slot)``, ``comp = ceil(compute time / slot)``, at least 1;
+    * the deadline ``arrival + ceil(slack * (comm + comp)) + downlink`` with slack uniform
+      between the two bounds: a multiple of the time the job would take alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: int = Field(3, ge=0, description="file-transfer jobs of a trace (paper: 3)")
+    videos: int = Field(3, ge=0, description="video-transcoding jobs of a trace (paper: 3)")
+
+    # Not given in the paper: everything below.
+    slot_s: float = Field(0.1, gt=0, description="length of a slot, s")
+    machine: str = Field("AWS-m5a2xlarge", description="machine type that computes")
+    codecs: tuple[str, ...] = Field(
+        ("hevc", "mpeg4"), min_length=1, description="codecs transcoded to, equally likely"
+    )
+    network: str | None = Field(
+        None, description="uplink recording; 5g_static, or the one in `uplink`, if not given"
+    )
+    file_mb: tuple[float, float] = Field(
+        (1.5, 6.0), description="smallest and largest file, MB; log-uniform between"
+    )
+    file_fixed_s: float | None = Field(
+        None, ge=0, description="compute time of any file, s; measured if not given"
+    )
+    file_s_per_mb: float | None = Field(
+        None, ge=0, description="more compute time per MB of file, s; measured if not given"
+    )
+    arrivals: Literal["window", "poisson"] = Field(
+        "window", description="uniform within a window, or Poisson with a mean gap"
+    )
+    window_s: float = Field(4.0, ge=0, description="window of arrivals, s (arrivals=window)")
+    mean_gap_s: float = Field(
+        1.0, gt=0, description="mean time between arrivals, s (arrivals=poisson)"
+    )
+    slack: tuple[float, float] = Field(
+        (1.5, 4.0), description="smallest and largest deadline slack, multiple of comm + comp"
+    )
+    downlink_slots: int = Field(1, ge=0, description="constant downlink delay, slots")
+    transcoding: Path | None = Field(
+        None, description="full file of transcoding runs to resample; else the shipped profile"
+    )
+    uplink: Path | None = Field(
+        None, description="full file of uplink rates to resample; else the shipped profile"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.files + self.videos < 1:
+            raise InputError("files + videos: expected at least 1 job, found 0")
+        if not 0 < self.file_mb[0] <= self.file_mb[1]:
+            raise InputError(f"file_mb: expected 0 < smallest <= largest, found {self.file_mb}")
+        if not 1 <= self.slack[0] <= self.slack[1]:
+            raise InputError(f"slack: expected 1 <= smallest <= largest, found {self.slack}")
+        self.segment_profiles()
+        self.uplink_profile()
+        return self
+
+    @property
+    def n_jobs(self) -> int:
+        """Jobs of a trace."""
+        return self.files + self.videos
+
+    def segment_profiles(self) -> list[SegmentProfile]:
+        """One per codec.
+
+        Raises:
+            InputError: if the source knows no such machine type or codec.
+        """
+        if self.transcoding is None:
+            machines = shipped_profile().segments
+        else:
+            machines = _segments_of(self.transcoding)
+        codecs = _entry(machines, self.machine, "machine")
+        return [_entry(codecs, codec, "codecs") for codec in self.codecs]
+
+    def uplink_profile(self) -> UplinkProfile:
+        """Of the network.
+
+        Raises:
+            InputError: if the source knows no such network.
+        """
+        if self.uplink is None:
+            return _entry(shipped_profile().uplinks, self.network or "5g_static", "network")
+        if self.network not in (None, network_name(self.uplink)):
+            raise InputError(
+                f"network: expected {network_name(self.uplink)!r} (of {self.uplink}) or nothing, "
+                f"found {self.network!r}"
+            )
+        return _uplink_of(self.uplink)
+
+    def sample(self, seeds: Iterable[int] | NDArray[np.integer[Any]]) -> TraceSet:
+        """Draw one trace per seed; the same seed gives the same trace in any company.
+
+        Args:
+            seeds: ``[K]`` int64.
+
+        Returns:
+            ``K`` traces of :attr:`n_jobs` jobs; their metadata hold seeds and configuration.
+        """
+        values = seeds if isinstance(seeds, np.ndarray) else list(seeds)
+        seed_array = np.ascontiguousarray(values, dtype=np.int64)
+        if seed_array.ndim != 1:
+            raise InputError(f"seeds: expected a list, found an array of shape {seed_array.shape}")
+        shape = (len(seed_array), self.n_jobs)
+        columns = [np.empty(shape, dtype=np.int32) for _ in range(5)]
+        draw_traces(
+            seed_array,
+            self.files,
+            self.slot_s,
+            self.arrivals == "poisson",
+            self.mean_gap_s if self.arrivals == "poisson" else self.window_s,
+            self.slack[0],
+            self.slack[1],
+            self.downlink_slots,
+            *_tables(self),
+            *columns,
+        )
+        return TraceSet(
+            *columns,
+            n_jobs=np.full(len(seed_array), self.n_jobs, dtype=np.int32),
+            downlink=self.downlink_slots,
+            slot_s=self.slot_s,
+            metadata={
+                "generator": "edge_marl.tandem.workload.TandemWorkload",
+                "seed": _seed_record(seed_array),
+                "config": self.model_dump(mode="json"),
+            },
+        )
+
+    def make(self, n: int, seed: int = 0) -> TraceSet:
+        """``n`` traces from the seeds ``seed``, ``seed + 1`` and so on."""
+        return self.sample(np.arange(seed, seed + n, dtype=np.int64))
+
+    def stage_slots(self) -> FloatArray:
+        """``[2, 2]`` mean slots of a (file, video) job on (uplink, compute), from a fixed sample."""
+        means = np.zeros((2, 2))
+        for app, counts in enumerate(({"files": 8, "videos": 0}, {"files": 0, "videos": 8})):
+            traces = self.model_copy(update=counts).make(4096)
+            means[app] = traces.comm.mean(), traces.comp.mean()
+        return means
+
+    def stream(self, n_jobs: int, *, file_share: float = 0.5, load: float = 0.8) -> TandemWorkload:
+        """An open system: ``n_jobs`` rolling Poisson arrivals instead of a handful.
+
+        Args:
+            n_jobs: jobs of a trace.
+            file_share: share of file transfers (rounded to whole jobs).
+            load: mean utilisation of the busier stage if no job were dropped; above 1 the
+                queues grow for as long as jobs arrive.
+        """
+        if not 0 <= file_share <= 1:
+            raise InputError(f"file_share: expected 0 to 1, found {file_share}")
+        if not load > 0:
+            raise InputError(f"load: expected more than 0, found {load}")
+        files = round(n_jobs * file_share)
+        shares = np.array([files, n_jobs - files]) / n_jobs
+        busier = float((shares @ self.stage_slots()).max())
+        changed = {
+            "files": files,
+            "videos": n_jobs - files,
+            "arrivals": "poisson",
+            "mean_gap_s": busier * self.slot_s / load,
+        }
+        return TandemWorkload(**{**self.model_dump(), **changed})
+
+
+class _Tables(NamedTuple):
+    """Flat tables of the kernel; codec c has the entries start[c] to start[c + 1]."""
+
+    size_mb: FloatArray  # segments, by codec
+    compute_s: FloatArray
+    start: NDArray[np.int64]
+    run_ratio: FloatArray
+    ratio_start: NDArray[np.int64]
+    copula: FloatArray  # [codecs]
+    paired: bool
+    rate_mbit_s: FloatArray
+    step_s: float
+    step_correlation: float
+    file_mb_low: float
+    file_mb_high: float
+    file_fixed_s: float
+    file_s_per_mb: float
+
+
+@lru_cache(maxsize=64)
+def _tables(workload: TandemWorkload) -> _Tables:
+    segments, uplink = workload.segment_profiles(), workload.uplink_profile()
+    storage = shipped_profile().storage
+    fixed_s, s_per_mb = workload.file_fixed_s, workload.file_s_per_mb
+    return _Tables(
+        np.concatenate([profile.size_mb for profile in segments]),
+        np.concatenate([profile.compute_s for profile in segments]),
+        np.cumsum([0, *(len(profile.size_mb) for profile in segments)]),
+        np.concatenate([profile.run_ratio for profile in segments]),
+        np.cumsum([0, *(len(profile.run_ratio) for profile in segments)]),
+        np.array([profile.copula for profile in segments]),
+        segments[0].paired,
+        np.array(uplink.rate_mbit_s),
+        uplink.step_s,
+        uplink.step_correlation,
+        *map(float, workload.file_mb),
+        storage.fixed_s if fixed_s is None else fixed_s,
+        storage.s_per_mb if s_per_mb is None else s_per_mb,
+    )
+
+
+@lru_cache(maxsize=8)
+def _segments_of(path: Path) -> dict[str, dict[str, SegmentProfile]]:
+    return segments_of(path)
+
+
+@lru_cache(maxsize=8)
+def _uplink_of(path: Path) -> UplinkProfile:
+    return uplink_of(path)
+
+
+def _entry(table: dict[str, T], name: str, field: str) -> T:
+    if name not in table:
+        raise InputError(f"{field}: expected one of {', '.join(sorted(table))}, found {name!r}")
+    return table[name]
+
+
+def _seed_record(seeds: NDArray[np.int64]) -> dict[str, int] | list[int]:
+    """Successive seeds as first and count, any others one by one."""
+    if len(seeds) and np.all(np.diff(seeds) == 1):
+        return {"first": int(seeds[0]), "count": len(seeds)}
+    return [int(seed) for seed in seeds]
