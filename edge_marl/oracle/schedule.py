@@ -1,0 +1,92 @@
+"""A schedule of one trace, and the way from an uplink order to its slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SlotArray = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """What both stages do in every slot, and how good that is.
+
+    Attributes:
+        objective: ``C_max + drop_penalty * len(dropped)`` in slots (section 2.2).
+        makespan: ``C_max``, downlink included; 0 if every job is dropped.
+        dropped: indices of the jobs not completed.
+        comm: ``[T]`` job served on the uplink in each slot, -1 for none.
+        comp: ``[T]`` job served by the compute stage in each slot, -1 for none.
+        optimal: whether ``objective`` is proved to be the optimum.
+        gap: ``(objective - bound) / objective``, 0 when optimal.
+        bound: proved lower bound of the objective.
+        solve_s: CPU seconds spent.
+        method: ``"search"`` or ``"ilp"``, whichever gave the last word.
+        order: kept jobs in order of uplink completion.
+    """
+
+    objective: float
+    makespan: int
+    dropped: tuple[int, ...]
+    comm: SlotArray
+    comp: SlotArray
+    optimal: bool
+    gap: float
+    bound: float
+    solve_s: float
+    method: str
+    order: tuple[int, ...]
+
+
+def simulate_order(
+    order: Sequence[int],
+    arrival: NDArray[np.integer],
+    comm: NDArray[np.integer],
+    comp: NDArray[np.integer],
+    due: NDArray[np.integer],
+) -> tuple[SlotArray, SlotArray, list[int], int]:
+    """Serve the jobs of ``order``: fixed priority on the uplink, EDF at the compute stage.
+
+    Args:
+        order: jobs to keep, highest uplink priority first.
+        arrival, comm, comp, due: ``[n]`` slots; due is the deadline minus the downlink.
+
+    Returns:
+        ``[T]`` job per slot of the uplink and of the compute stage (-1 for none), the jobs in
+        order of uplink completion, and T, the end of computing.
+
+    Raises:
+        RuntimeError: if a job misses its due date, so that the order was no schedule.
+    """
+    jobs = list(order)
+    left_up = {j: int(comm[j]) for j in jobs}
+    left_comp = {j: int(comp[j]) for j in jobs}
+    received: list[int] = []
+    up_slots: list[int] = []
+    comp_slots: list[int] = []
+    t = 0
+    while any(left_comp.values()):
+        sender = next((j for j in jobs if left_up[j] and arrival[j] <= t), -1)
+        waiting = [j for j in received if left_comp[j]]
+        worker = min(waiting, key=lambda j: (int(due[j]), j), default=-1)
+        up_slots.append(sender)
+        comp_slots.append(worker)
+        t += 1
+        if sender >= 0:
+            left_up[sender] -= 1
+            if not left_up[sender]:
+                received.append(sender)
+        if worker >= 0:
+            left_comp[worker] -= 1
+            if not left_comp[worker] and t > due[worker]:
+                raise RuntimeError(f"job {worker} ends at {t}, due {due[worker]}")
+    return (
+        np.array(up_slots, dtype=np.int32),
+        np.array(comp_slots, dtype=np.int32),
+        received,
+        t,
+    )

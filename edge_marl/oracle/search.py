@@ -1,0 +1,451 @@
+"""Exact branch and bound over ordered subsets of jobs (tandem paper, section 2.2).
+
+Why ordered subsets are enough. Take any feasible preemptive schedule that keeps the jobs S,
+with uplink completions ``c_j`` and compute deadlines ``D_j = d_j - t_prop``.
+
+1. *Uplink.* Earliest due date is optimal on one preemptive machine with release dates, so
+   serving S by the fixed priority "order of ``c_j``" completes every j by ``c_j``, and the
+   compute stage loses nothing.
+2. *Compute.* With releases ``c_j`` earliest deadline first meets all ``D_j`` if anything does,
+   and every work-conserving order has the same makespan.
+
+A schedule is therefore the set kept and its order on the uplink: 1,957 candidates for six
+jobs. Along an order consistent with its completions, ``c_j`` is the time ``F`` at which the
+work of the prefix that ends in j is done; for other orders ``F`` overestimates, which is safe
+as the consistent order of the same schedule is searched too. Compute deadlines hold iff
+
+    c_i + sum(b_k : c_k >= c_i, D_k <= D_j) <= D_j        for all i, j of S,
+
+and the makespan follows ``M = max(M, c_j) + b_j``. Both only get worse as a prefix grows: a job
+that cannot follow a prefix cannot follow any extension of it.
+
+Jobs already in the compute queue (``comm == 0``) have no place in the order; they are kept or
+dropped first. So the search starts from any state of the system, not only from an empty one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+_EPS = 1e-6
+EXACT_BUDGET = 2_000_000
+"""Nodes that a search from scratch may visit, about a second."""
+
+
+class SearchResult(NamedTuple):
+    """What the search found.
+
+    Attributes:
+        objective: ``C_max + drop_penalty * dropped`` of the best order, downlink included.
+        bound: a valid lower bound of the optimum; equals ``objective`` when ``exact``.
+        exact: whether the whole tree was searched or bounded away.
+        order: kept jobs in order of uplink completion (compute-queue jobs first).
+        nodes: prefixes visited.
+    """
+
+    objective: float
+    bound: float
+    exact: bool
+    order: IntArray
+    nodes: int
+
+
+@njit(cache=True)
+def _sort_by(keys, order, n):  # type: ignore[no-untyped-def]
+    """Stable insertion sort of ``order[:n]`` by ``keys[order]``: n is small, nothing allocates."""
+    for i in range(1, n):
+        job = order[i]
+        k = i - 1
+        while k >= 0 and keys[order[k]] > keys[job]:
+            order[k + 1] = order[k]
+            k -= 1
+        order[k + 1] = job
+
+
+@njit(cache=True)
+def _johnson(comm, comp, keys, order, n):  # type: ignore[no-untyped-def]
+    """Johnson's order of ``order[:n]``: short uplink first, then short compute last."""
+    for i in range(n):
+        j = order[i]
+        keys[j] = comm[j] - (1 << 40) if comm[j] < comp[j] else -comp[j]
+    _sort_by(keys, order, n)
+
+
+@njit(cache=True)
+def _finish(release, comm, by_release, n_up, inside, extra):  # type: ignore[no-untyped-def]
+    """F: when the uplink has done the work of the jobs ``inside`` and of ``extra``."""
+    t = 0
+    for i in range(n_up):
+        k = by_release[i]
+        if inside[k] or k == extra:
+            t = max(t, release[k]) + comm[k]
+    return t
+
+
+@njit(cache=True)
+def _fits(done, comp, due, prefix, m, j, c):  # type: ignore[no-untyped-def]
+    """Whether the compute stage still meets all deadlines when j, done at c, joins the prefix."""
+    if c + comp[j] > due[j]:
+        return False
+    for x in range(m):
+        limit = due[prefix[x]]
+        if limit < due[j]:
+            continue
+        load = comp[j]
+        for i in range(m - 1, -1, -1):
+            k = prefix[i]
+            if due[k] <= limit:
+                load += comp[k]
+                if done[i] + load > limit:
+                    return False
+    load = comp[j]
+    for i in range(m - 1, -1, -1):
+        k = prefix[i]
+        if due[k] <= due[j]:
+            load += comp[k]
+            if done[i] + load > due[j]:
+                return False
+    return True
+
+
+@njit(cache=True)
+def _root_bound(n, alive, release, comm, comp, downlink, penalty, work):  # type: ignore[no-untyped-def]
+    """Lower bound of the objective: Johnson's makespan from the earliest release, less what the
+    drop of each job could save at most (a job appended at the end costs at most comm + comp)."""
+    order, keys = work[0], work[1]
+    m = 0
+    start = 0
+    for j in range(n):
+        if alive[j]:
+            start = release[j] if m == 0 else min(start, release[j])
+            order[m] = j
+            m += 1
+    forced = penalty * (n - m)
+    if m == 0:
+        return forced
+    _johnson(comm, comp, keys, order, m)
+    c = start
+    span = start
+    for i in range(m):
+        c += comm[order[i]]
+        span = max(span, c) + comp[order[i]]
+    saving = 0.0
+    for i in range(m):
+        j = order[i]
+        saving += max(0.0, comm[j] + comp[j] - penalty)
+    return min(penalty * n, forced + span + downlink - saving)
+
+
+@njit(cache=True)
+def _greedy(sequence, length, n, alive, release, comm, comp, due, by_release, n_up, work):  # type: ignore[no-untyped-def]
+    """Keep the jobs of ``sequence`` in order, each if it still fits: prefix, its size, span."""
+    prefix, done, inside = work[2], work[3], work[4]
+    for j in range(n):
+        inside[j] = 0
+    m = 0
+    span = 0
+    for upstream in range(2):
+        for x in range(length):
+            j = sequence[x]
+            if not alive[j] or inside[j] or (comm[j] > 0) != (upstream == 1):
+                continue
+            c = release[j]
+            if upstream == 1:
+                c = _finish(release, comm, by_release, n_up, inside, j)
+                if m > 0:
+                    c = max(c, done[m - 1])
+            if _fits(done, comp, due, prefix, m, j, c):
+                prefix[m] = j
+                done[m] = c
+                inside[j] = 1
+                span = max(span, c) + comp[j]
+                m += 1
+    return m, span
+
+
+@njit(cache=True)
+def search_kernel(  # type: ignore[no-untyped-def]
+    n, release, comm, comp, due, downlink, penalty, hint, hint_length, budget, work, levels, best
+):
+    """Depth-first branch and bound; see the module for the mathematics.
+
+    Args:
+        n: jobs in use of the arrays that follow.
+        release, comm, comp, due: ``[N]`` slots; ``comm == 0`` for jobs in the compute queue.
+        hint, hint_length: an order tried first; ties keep it.
+        work: ``[9, N]`` scratch. levels: ``[4, N + 1, N]`` scratch. best: ``[N]`` the result.
+
+    Returns:
+        objective, bound, exact, number of kept jobs in ``best``, nodes.
+    """
+    prefix, done, inside = work[2], work[3], work[4]
+    by_release, by_due, alive, trial = work[5], work[6], work[7], work[8]
+    jobs, ends, spans, cursor = levels[0], levels[1], levels[2], levels[3]
+    # Jobs that no schedule can keep; EDF and release orders of the others.
+    n_up = 0
+    for j in range(n):
+        alive[j] = 1 if release[j] + comm[j] + comp[j] <= due[j] else 0
+        by_due[j] = j
+        if comm[j] > 0:
+            by_release[n_up] = j
+            n_up += 1
+    _sort_by(release, by_release, n_up)
+    _sort_by(due, by_due, n)
+    bound = _root_bound(n, alive, release, comm, comp, downlink, penalty, work)
+    # Incumbents: nothing kept, the hint, EDF, Johnson's order.
+    best_value = penalty * n
+    best_m = 0
+    for attempt in range(3):
+        if attempt == 0:
+            length = hint_length
+            for i in range(length):
+                trial[i] = hint[i]
+        else:
+            length = n
+            for i in range(n):
+                trial[i] = by_due[i]
+            if attempt == 2:
+                _johnson(comm, comp, work[1], trial, n)
+        if length == 0:
+            continue
+        m, span = _greedy(
+            trial, length, n, alive, release, comm, comp, due, by_release, n_up, work
+        )
+        value = penalty * (n - m) + (span + downlink if m > 0 else 0)
+        if value < best_value - _EPS:
+            best_value = value
+            best_m = m
+            for i in range(m):
+                best[i] = prefix[i]
+        if best_value <= bound + _EPS:
+            return best_value, best_value, True, best_m, 0
+    for j in range(n):
+        inside[j] = 0
+    # The tree. Level m holds the jobs that may follow the prefix of length m, compute-queue
+    # jobs first, each part in EDF order: [jobs, completion if next, makespan if next].
+    nodes = 0
+    open_bound = best_value
+    m = 0
+    span = 0
+    uplink_end = 0
+    entering = True
+    count = n
+    head = 0
+    for upstream in range(2):
+        for i in range(n):
+            j = by_due[i]
+            if (comm[j] > 0) == (upstream == 1) and alive[j]:
+                jobs[0, head] = j
+                head += 1
+    count = head
+    while True:
+        if entering:
+            nodes += 1
+            # Keep only the candidates that fit behind the prefix.
+            kept = 0
+            for x in range(count):
+                j = jobs[m, x]
+                c = release[j]
+                if comm[j] > 0:
+                    c = _finish(release, comm, by_release, n_up, inside, j)
+                if _fits(done, comp, due, prefix, m, j, c):
+                    jobs[m, kept] = j
+                    ends[m, kept] = c
+                    spans[m, kept] = max(span, c) + comp[j]
+                    kept += 1
+            cursor[m, 0] = 0
+            cursor[m, 1] = kept
+            value = penalty * (n - m) + (span + downlink if m > 0 else 0)
+            if value < best_value - _EPS:
+                best_value = value
+                best_m = m
+                for i in range(m):
+                    best[i] = prefix[i]
+            # Sums over the candidates for the bounds of the children.
+            first_up = kept
+            load = 0
+            for x in range(kept):
+                j = jobs[m, x]
+                if comm[j] > 0 and first_up == kept:
+                    first_up = x
+                inside[j] = 1
+            for x in range(first_up, kept):
+                load += comp[jobs[m, x]]
+            finish_all = _finish(release, comm, by_release, n_up, inside, -1)
+            for x in range(kept):
+                inside[jobs[m, x]] = 0
+            cursor[m, 2] = first_up
+            cursor[m, 3] = load
+            cursor[m, 4] = finish_all
+            cursor[m, 5] = span
+            cursor[m, 6] = uplink_end
+            entering = False
+        x = cursor[m, 0]
+        kept = cursor[m, 1]
+        if x >= kept:
+            if m == 0:
+                break
+            m -= 1
+            inside[prefix[m]] = 0
+            span = cursor[m, 5]
+            uplink_end = cursor[m, 6]
+            continue
+        cursor[m, 0] = x + 1
+        j = jobs[m, x]
+        if comm[j] > 0 and ends[m, x] == cursor[m, 6]:
+            continue  # done in a gap before its predecessor: that order is searched itself
+        first_up = cursor[m, 2]
+        # Bound: all remaining candidates kept, or one drop more than that.
+        start = x if x < first_up else first_up
+        others = kept - start - 1
+        rest = cursor[m, 3]
+        if x < first_up:
+            for y in range(x + 1, first_up):
+                rest += comp[jobs[m, y]]
+        else:
+            rest -= comp[j]
+        lower = spans[m, x] + rest
+        tail = -1
+        for y in range(first_up, kept):
+            if y != x and (tail < 0 or comp[jobs[m, y]] < tail):
+                tail = comp[jobs[m, y]]
+        if tail >= 0:
+            lower = max(lower, cursor[m, 4] + tail)
+        drops = n - m - others - 1
+        value = penalty * drops + lower + downlink
+        if others > 0:
+            value = min(value, penalty * (drops + 1) + spans[m, x] + downlink)
+        if value >= best_value - _EPS:
+            continue
+        if nodes >= budget:
+            # Not exact: everything still open counts into the lower bound.
+            open_bound = min(open_bound, value)
+            continue
+        prefix[m] = j
+        done[m] = ends[m, x]
+        inside[j] = 1
+        span = spans[m, x]
+        if comm[j] > 0:
+            uplink_end = ends[m, x]
+        head = 0
+        for y in range(start, kept):
+            if y != x:
+                jobs[m + 1, head] = jobs[m, y]
+                head += 1
+        count = head
+        m += 1
+        entering = True
+    exact = nodes < budget or open_bound >= best_value - _EPS
+    if exact:
+        return best_value, best_value, True, best_m, nodes
+    return best_value, max(bound, open_bound), False, best_m, nodes
+
+
+def search(
+    release: IntArray,
+    comm: IntArray,
+    comp: IntArray,
+    due: IntArray,
+    *,
+    drop_penalty: float,
+    downlink: int = 0,
+    hint: IntArray | None = None,
+    budget: int = EXACT_BUDGET,
+) -> SearchResult:
+    """Best kept set and uplink order of n jobs, from any state of the system.
+
+    Args:
+        release: ``[n]`` first slot in which a job can be served; the present one for all jobs
+            of the compute queue.
+        comm: ``[n]`` uplink slots left, 0 for jobs in the compute queue.
+        comp: ``[n]`` compute slots left.
+        due: ``[n]`` end of computing at the latest, deadline minus downlink.
+        drop_penalty: cost of a dropped job in slots.
+        downlink: added to the makespan if any job is kept.
+        hint: an order to start from, most of all the previous plan.
+        budget: prefixes to visit at most.
+    """
+    n = len(comm)
+    first = np.zeros(0, dtype=np.int64) if hint is None else np.asarray(hint, dtype=np.int64)
+    width = max(n, 1)
+    best = np.zeros(width, dtype=np.int64)
+    objective, bound, exact, kept, nodes = search_kernel(
+        n,
+        np.ascontiguousarray(release, dtype=np.int64),
+        np.ascontiguousarray(comm, dtype=np.int64),
+        np.ascontiguousarray(comp, dtype=np.int64),
+        np.ascontiguousarray(due, dtype=np.int64),
+        int(downlink),
+        float(drop_penalty),
+        first,
+        len(first),
+        int(budget),
+        np.zeros((9, width), dtype=np.int64),
+        np.zeros((4, width + 1, max(width, 7)), dtype=np.int64),
+        best,
+    )
+    return SearchResult(float(objective), float(bound), bool(exact), best[:kept].copy(), int(nodes))
+
+
+@njit(cache=True)
+def rank_kernel(  # type: ignore[no-untyped-def]
+    n_jobs, release, comm, comp, due, downlink, penalty, budget, ranks, exact
+):
+    """Solve a batch of states; see :func:`rank_batch`."""
+    width = comm.shape[1]
+    work = np.zeros((9, width), dtype=np.int64)
+    levels = np.zeros((4, width + 1, max(width, 7)), dtype=np.int64)
+    best = np.zeros(width, dtype=np.int64)
+    hint = np.zeros(0, dtype=np.int64)
+    for b in range(comm.shape[0]):
+        n = n_jobs[b]
+        _, _, exact[b], kept, _ = search_kernel(
+            n, release[b], comm[b], comp[b], due[b], downlink, penalty, hint, 0, budget,
+            work, levels, best,
+        )  # fmt: skip
+        ranks[b, :] = -1
+        for i in range(kept):
+            ranks[b, best[i]] = i
+        # Dropped jobs come after the kept ones, by deadline.
+        place = kept
+        for i in range(n):
+            j = work[6, i]
+            if ranks[b, j] < 0:
+                ranks[b, j] = place
+                place += 1
+
+
+def rank_batch(
+    n_jobs: IntArray,
+    release: IntArray,
+    comm: IntArray,
+    comp: IntArray,
+    due: IntArray,
+    *,
+    drop_penalty: float,
+    downlink: int = 0,
+    budget: int = 20_000,
+) -> tuple[IntArray, NDArray[np.bool_]]:
+    """Rank of every job in the best uplink order of each of B states.
+
+    Args:
+        n_jobs: ``[B]`` jobs of each state. The other arrays are ``[B, N]`` as in :func:`search`.
+
+    Returns:
+        ranks ``[B, N]`` (kept jobs 0, 1, ..., then the dropped ones by deadline, -1 behind
+        ``n_jobs``) and ``[B]`` whether each answer is proved optimal.
+    """
+    arrays = [np.ascontiguousarray(x, dtype=np.int64) for x in (release, comm, comp, due)]
+    ranks = np.empty(arrays[0].shape, dtype=np.int64)
+    exact = np.zeros(len(ranks), dtype=np.bool_)
+    rank_kernel(
+        np.asarray(n_jobs, dtype=np.int64), *arrays, int(downlink), float(drop_penalty),
+        int(budget), ranks, exact,
+    )  # fmt: skip
+    return ranks, exact
