@@ -1,3 +1,28 @@
+"""Environments: PettingZoo views of the domain's simulators, and their way into RLlib.
+
+``edge_marl.envs.tandem_v0.parallel_env(...)`` makes one directly. :func:`register` makes all of
+them known to RLlib under their names; importing ``edge_marl.algorithms`` does so too.
+"""
+
 if __name__ != "edge_marl.envs":
     # Under its bare name every class would exist twice, once per name.
     raise ImportError("import this package as edge_marl.envs, not as envs")
+
+ENVIRONMENTS = {"tandem_v0": "edge_marl.envs.tandem_v0"}
+"""Name of each environment and the module whose ``parallel_env`` makes it."""
+
+
+def register() -> None:
+    """Register every environment with Ray, so that ``PPOConfig().environment(name)`` works.
+
+    ``env_config`` then takes the options of the environment's ``parallel_env`` and ``flatten``,
+    see :func:`edge_marl.envs.rllib.create`. Calling it again is harmless.
+    """
+    from functools import partial
+
+    from ray.tune.registry import register_env
+
+    from edge_marl.envs import rllib
+
+    for name, module in ENVIRONMENTS.items():
+        register_env(name, partial(rllib.create, module))

@@ -1,0 +1,139 @@
+"""PettingZoo parallel environments as RLlib environments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from pettingzoo import ParallelEnv
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
+
+AnyParallelEnv = ParallelEnv[str, Any, Any]
+_SEED_LIMIT = 2**31
+
+
+class ParallelEnvAdapter(MultiAgentEnv):
+    """Any PettingZoo :class:`ParallelEnv` as an RLlib environment.
+
+    Agents are always listed in the order of ``possible_agents``. They may leave at different
+    times; the episode ends when the last one has left. Then ``terminateds["__all__"]`` is set if
+    every agent of the episode terminated and ``truncateds["__all__"]`` otherwise.
+
+    RLlib 2.60 takes an episode whose agents are all flagged, be it by truncation, for terminated,
+    and learners would not bootstrap at its end. Agents truncated in the last step are therefore
+    flagged by ``truncateds["__all__"]`` alone, which RLlib applies to those still in the episode.
+
+    Args:
+        env: the environment.
+        flatten: give dictionary observations as one flat float32 vector, keys in the order of
+            the space, because RLlib's default modules have no encoder for dictionaries. These
+            modules know no masks either, so an action that the ``action_mask`` of the agent's
+            last observation forbids is replaced by the first legal one. With ``flatten=False``
+            dictionaries are passed on for modules that mask, and actions are played as they are.
+    """
+
+    def __init__(self, env: AnyParallelEnv, *, flatten: bool = True) -> None:
+        self.env = env
+        self.possible_agents = list(env.possible_agents)
+        self.agents = list(env.possible_agents)
+        self.metadata = dict(env.metadata)
+        self.render_mode = getattr(env, "render_mode", None)
+        own = {agent: env.observation_space(agent) for agent in self.possible_agents}
+        self._flat = {
+            agent: space
+            for agent, space in own.items()
+            if flatten and isinstance(space, spaces.Dict)
+        }
+        self.observation_spaces = {
+            agent: spaces.flatten_space(space) if agent in self._flat else space
+            for agent, space in own.items()
+        }
+        self.action_spaces = {agent: env.action_space(agent) for agent in self.possible_agents}
+        self._masks: dict[str, NDArray[np.int8]] = {}
+        self._any_truncated = False
+        super().__init__()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode; observations and infos per agent."""
+        observations, infos = self.env.reset(seed=seed, options=options)
+        self.agents = list(self.env.agents)
+        self._any_truncated = False
+        self._masks = {}
+        return self._observe(observations), self._ordered(infos)
+
+    def step(
+        self, action_dict: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, bool], dict[str, bool], dict[str, Any]]:
+        """Play one step with the actions of the agents still there."""
+        actions = {agent: self._playable(agent, act) for agent, act in action_dict.items()}
+        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        self.agents = list(self.env.agents)
+        terminateds = {agent: bool(flag) for agent, flag in self._ordered(terminations).items()}
+        truncateds = {agent: bool(flag) for agent, flag in self._ordered(truncations).items()}
+        self._any_truncated |= any(
+            truncateds[agent] and not terminateds[agent] for agent in truncateds
+        )
+        all_gone = not self.agents
+        if all_gone:
+            truncateds = dict.fromkeys(truncateds, False)
+        terminateds["__all__"] = all_gone and not self._any_truncated
+        truncateds["__all__"] = all_gone and self._any_truncated
+        return (
+            self._observe(observations),
+            self._ordered(rewards),
+            terminateds,
+            truncateds,
+            self._ordered(infos),
+        )
+
+    def render(self) -> Any:
+        """What the environment itself renders."""
+        return self.env.render()
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def _ordered(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {agent: values[agent] for agent in self.possible_agents if agent in values}
+
+    def _observe(self, observations: Mapping[str, Any]) -> dict[str, Any]:
+        seen = self._ordered(observations)
+        for agent, space in self._flat.items():
+            if agent in seen:
+                if "action_mask" in space.spaces:
+                    self._masks[agent] = seen[agent]["action_mask"]
+                seen[agent] = spaces.flatten(space, seen[agent]).astype(np.float32, copy=False)
+        return seen
+
+    def _playable(self, agent: str, action: Any) -> Any:
+        """``action``, or the first legal one if a flattened agent chose a forbidden one."""
+        mask = self._masks.get(agent)
+        if mask is None or mask[action]:
+            return action
+        return int(np.argmax(mask))
+
+
+def create(module: str, env_config: Mapping[str, Any]) -> ParallelEnvAdapter:
+    """Make the environment of ``module`` for RLlib.
+
+    Args:
+        module: dotted name of a module with a ``parallel_env(**config)``.
+        env_config: options of that ``parallel_env``, and ``flatten`` of
+            :class:`ParallelEnvAdapter` (default true). Without a ``seed`` every copy of the
+            environment draws its own, so that parallel copies differ; runs are reproducible
+            with ``AlgorithmConfig.debugging(seed=...)``, which seeds each copy's first reset.
+
+    Raises:
+        InputError: for an unknown or bad option.
+    """
+    options = dict(env_config)
+    flatten = bool(options.pop("flatten", True))
+    options.setdefault("seed", int(np.random.SeedSequence().generate_state(1)[0]) % _SEED_LIMIT)
+    return ParallelEnvAdapter(import_module(module).parallel_env(**options), flatten=flatten)

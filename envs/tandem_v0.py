@@ -1,0 +1,309 @@
+"""The tandem system as a PettingZoo environment of two agents (tandem paper, section 3.1)."""
+
+from __future__ import annotations
+
+from operator import index
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from pettingzoo import ParallelEnv
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
+
+from edge_marl.envs.tandem_timeline import draw_timeline
+from edge_marl.errors import InputError
+from edge_marl.tandem.simulator import (
+    AGENTS,
+    DROP_PENALTY,
+    JOB_FEATURES,
+    MAX_QUEUE,
+    RewardConfig,
+    TandemSimulator,
+)
+from edge_marl.tandem.traces import TraceSet
+from edge_marl.tandem.workload import TandemWorkload
+
+ObsDict = dict[str, NDArray[Any]]
+_SEED_LIMIT = 2**31
+
+
+class TandemConfig(BaseModel):
+    """Options of ``tandem_v0``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workload: TandemWorkload = Field(
+        default_factory=TandemWorkload, description="draws the trace of each episode"
+    )
+    traces: Path | InstanceOf[TraceSet] | None = Field(
+        default=None, description="trace file, or set of traces, to replay instead of drawing"
+    )
+    max_queue: int = Field(default=MAX_QUEUE, ge=1, description="Q, jobs an agent sees")
+    rewards: RewardConfig = Field(default_factory=RewardConfig)
+    drop_penalty: float = Field(default=DROP_PENALTY, ge=0, description="lambda, in slots")
+    horizon: int | None = Field(default=None, ge=1, description="slots until truncation")
+    seed: int = Field(default=0, ge=0, description="seed of the first reset without one")
+    render_mode: Literal["rgb_array"] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TandemConfig:
+        if self.traces is not None and "workload" in self.model_fields_set:
+            raise ValueError("give either traces or a workload, not both")
+        return self
+
+
+class LegalDiscrete(spaces.Discrete):
+    """Action space whose ``sample()`` without a mask draws among the actions legal right now.
+
+    Equal to ``Discrete(n)`` otherwise. Tools that know no masks, PettingZoo's seed test among
+    them, thus never play an illegal action by chance.
+    """
+
+    def __init__(self, legal: NDArray[np.bool_]) -> None:
+        """``legal [n]`` is read at every draw: a view of the simulator's live mask."""
+        super().__init__(len(legal))
+        self._legal = legal
+
+    def sample(self, mask: NDArray[np.int8] | None = None, probability: Any = None) -> np.int64:
+        """Draw an action: by ``mask [n]``, by ``probability [n]``, or a legal one."""
+        if mask is None and probability is None:
+            mask = self._legal.view(np.int8)
+        return super().sample(mask, probability)
+
+
+class TandemEnv(ParallelEnv[str, ObsDict, int]):
+    """Two schedulers, ``comm`` (uplink) and ``comp`` (compute server), one decision per slot each.
+
+    The view on one episode of :class:`edge_marl.tandem.simulator.TandemSimulator`, which holds
+    all of the physics: jobs arrive at the uplink, are sent, computed and returned after a
+    constant downlink; either stage may switch jobs in any slot; a job that can no longer meet
+    its deadline is dropped from wherever it is.
+
+    **Agents**: ``comm`` and ``comp``; both act in every slot until the episode ends for both.
+
+    **Observation** of an agent, a dictionary of its own queue only:
+
+    - ``observation``: float32 ``[Q, 5]``, the first Q jobs of the queue in order of entry, each
+      ``[d - t, u_comm, u_comp, w_comm, w_comp]`` in slots: time to the deadline, remaining
+      uplink and compute time, slots waited at the uplink and at the compute stage. Rows behind
+      the last job are zero. Q is ``max_queue``; longer queues show their first Q jobs.
+    - ``action_mask``: int8 ``[Q + 1]``, 1 for legal actions.
+
+    **Action** ``Discrete(Q + 1)``: the position of the job to serve in this slot; Q idles, which
+    is legal only on an empty queue. Anything else raises.
+
+    **State** (``state()``): float32 ``[2 * Q * 5]``, both queues, ``comm`` first.
+
+    **Reward** (section 3.3), coefficients in ``rewards``: in each slot minus ``alpha1`` per slot
+    that jobs of the own queue have waited and minus ``alpha2`` per such job projected to be late;
+    ``comm`` also minus ``alpha3`` per projected late job downstream; at the end both
+    ``-(beta1 * C_max + beta2 * N_drop)``.
+
+    **End**: both agents terminate when every job has completed or been dropped, and are
+    truncated after ``horizon`` slots if one is set.
+
+    **Infos** are empty until the end, then hold for both agents: ``objective`` (slots,
+    ``C_max + drop_penalty * N_drop``), ``makespan`` (slots), ``dropped`` (jobs), ``starvation``,
+    ``comm_utilisation``, ``comp_utilisation`` (shares of the slots) and ``slots``.
+
+    **Seeds**: ``reset(seed=s)`` starts the episode of seed s: the workload's trace of that seed,
+    or trace ``s mod K`` of the trace set. Resets without a seed continue with seeds drawn from
+    the last one; a new environment starts with ``seed`` of the configuration. ``options`` of
+    ``reset`` are ignored.
+
+    **Render**: with ``render_mode="rgb_array"``, the timeline so far as Figure 2 draws it,
+    uint8 ``[height, width, 3]``.
+
+    Raises:
+        InputError: from the constructor for bad options, from ``step`` for an illegal or missing
+            action or without an episode under way, from ``reset`` for a negative seed.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "name": "tandem_v0",
+        "render_modes": ["rgb_array"],
+        "is_parallelizable": True,
+    }
+
+    def __init__(self, config: TandemConfig | None = None) -> None:
+        self.config = config or TandemConfig()
+        self.render_mode = self.config.render_mode
+        self.possible_agents = list(AGENTS)
+        self.agents: list[str] = []
+        source = self.config.traces
+        if isinstance(source, Path):
+            # pyarrow is needed for this alone.
+            from edge_marl.tandem.trace_files import read_traces
+
+            source = read_traces(source)
+        self._simulator = TandemSimulator(
+            source if source is not None else self.config.workload,
+            batch_size=1,
+            max_queue=self.config.max_queue,
+            drop_penalty=self.config.drop_penalty,
+            rewards=self.config.rewards,
+            horizon=self.config.horizon,
+        )
+        # Buffers that the simulator writes in place, so the views stay valid for good.
+        self._features = self._simulator.observation.features[0]
+        self._mask = self._simulator.observation.action_mask[0]
+        self._actions = np.zeros((1, 2), dtype=np.int64)
+        self._seed: int | None = self.config.seed
+        self._seeds = np.random.default_rng(self.config.seed)
+        self._served: list[tuple[int, int]] = []
+        Q = self.config.max_queue
+        observation_space = spaces.Dict(
+            {
+                "observation": spaces.Box(0.0, np.inf, (Q, JOB_FEATURES), np.float32),
+                "action_mask": spaces.Box(0, 1, (Q + 1,), np.int8),
+            }
+        )
+        self.observation_spaces = dict.fromkeys(AGENTS, observation_space)
+        self.action_spaces = {agent: LegalDiscrete(self._mask[i]) for i, agent in enumerate(AGENTS)}
+        self.state_space = spaces.Box(0.0, np.inf, (2 * Q * JOB_FEATURES,), np.float32)
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """Space of an agent's observations, the same object at every call."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """Space of an agent's actions, the same object at every call."""
+        return self.action_spaces[agent]
+
+    def state(self) -> NDArray[np.float32]:
+        """Global state ``[2 * Q * 5]`` for centralised training, a copy."""
+        return self._features.flatten()
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, ObsDict], dict[str, dict[str, Any]]]:
+        """Start an episode; see the class on seeds."""
+        if seed is not None:
+            if seed < 0:
+                raise InputError(f"tandem_v0: seed: expected at least 0, found {seed}")
+            self._seeds = np.random.default_rng(seed)
+        elif self._seed is not None:
+            seed = self._seed
+        else:
+            seed = int(self._seeds.integers(_SEED_LIMIT))
+        self._seed = None
+        self._simulator.reset(np.array([seed], dtype=np.int64))
+        self._served = []
+        self.agents = list(AGENTS)
+        return self._observe(), {"comm": {}, "comp": {}}
+
+    def step(
+        self, actions: dict[str, int]
+    ) -> tuple[
+        dict[str, ObsDict],
+        dict[str, float],
+        dict[str, bool],
+        dict[str, bool],
+        dict[str, dict[str, Any]],
+    ]:
+        """Play one slot with the actions of both agents."""
+        if not self.agents:
+            raise InputError("tandem_v0: no episode under way, call reset() first")
+        self._actions[0, 0] = self._legal(0, actions)
+        self._actions[0, 1] = self._legal(1, actions)
+        if self.render_mode is not None:
+            self._record()
+        transition = self._simulator.step(self._actions)
+        comm_reward, comp_reward = transition.reward[0].tolist()
+        truncated = bool(transition.truncated[0])
+        terminated = bool(self._simulator.done[0]) and not truncated
+        infos: dict[str, dict[str, Any]] = {"comm": {}, "comp": {}}
+        if terminated or truncated:
+            self.agents = []
+            metrics = self._metrics()
+            infos = {"comm": metrics, "comp": metrics.copy()}
+        return (
+            self._observe(),
+            {"comm": comm_reward, "comp": comp_reward},
+            {"comm": terminated, "comp": terminated},
+            {"comm": truncated, "comp": truncated},
+            infos,
+        )
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """The timeline so far as an rgb array, None without a render mode."""
+        if self.render_mode is None:
+            return None
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        simulator = self._simulator
+        figure = Figure(figsize=(8, 2.2), dpi=100, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        served = np.array(self._served, dtype=np.int64).reshape(-1, 2)
+        trace = simulator.traces[int(simulator.row[0])]
+        missed = simulator.results.dropped_at[0] >= 0
+        draw_timeline(figure.subplots(), served[:, 0], served[:, 1], trace, missed)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _observe(self) -> dict[str, ObsDict]:
+        features, mask = self._features.copy(), self._mask.astype(np.int8)
+        return {
+            "comm": {"observation": features[0], "action_mask": mask[0]},
+            "comp": {"observation": features[1], "action_mask": mask[1]},
+        }
+
+    def _legal(self, i: int, actions: dict[str, int]) -> int:
+        """The action of agent i, checked against its mask."""
+        try:
+            action = index(actions[AGENTS[i]])
+        except (KeyError, TypeError):
+            found = actions.get(AGENTS[i], "none")
+            raise InputError(
+                f"tandem_v0: action of {AGENTS[i]}: expected an integer, found {found!r}"
+            ) from None
+        mask = self._mask[i]
+        if not (0 <= action < len(mask) and mask[action]):
+            raise InputError(
+                f"tandem_v0: action of {AGENTS[i]}: expected one of the legal actions "
+                f"{np.flatnonzero(mask).tolist()}, found {action}"
+            )
+        return action
+
+    def _record(self) -> None:
+        """Keep which jobs are served in this slot, for the timeline."""
+        jobs, Q = self._simulator.observation.jobs[0], self.config.max_queue
+        comm, comp = (
+            int(jobs[i, action]) if action < Q else -1 for i, action in enumerate(self._actions[0])
+        )
+        self._served.append((comm, comp))
+
+    def _metrics(self) -> dict[str, Any]:
+        results = self._simulator.results
+        return {
+            name: getattr(results, name)[0].item()
+            for name in (
+                "objective", "makespan", "dropped", "slots",
+                "starvation", "comm_utilisation", "comp_utilisation",
+            )
+        }  # fmt: skip
+
+
+def parallel_env(**config: Any) -> TandemEnv:
+    """Make a tandem environment.
+
+    Args:
+        config: fields of :class:`TandemConfig`; dictionaries for ``workload`` and ``rewards``
+            are fine.
+
+    Raises:
+        InputError: naming the option at fault, what was expected and what was found.
+    """
+    try:
+        validated = TandemConfig(**config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "options"
+        raise InputError(f"tandem_v0: {field}: {first['msg']}, found {first['input']!r}") from None
+    return TandemEnv(validated)
