@@ -9,19 +9,10 @@ Every simulator gives each episode its own seed and each purpose its own counter
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def _inline(function: Function) -> Function:
-    compiled: Function = numba.njit(inline="always", cache=True)(function)
-    return compiled
-
+from numba import njit
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -31,7 +22,7 @@ _S11, _S27, _S30, _S31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(
 _TO_UNIT = 2.0**-53
 
 
-@_inline
+@njit(cache=True, inline="always")
 def mix(value: Any) -> Any:
     """The finaliser of splitmix64: one uint64 in, one well-mixed uint64 out."""
     value = (value ^ (value >> _S30)) * _MIX_1
@@ -39,7 +30,7 @@ def mix(value: Any) -> Any:
     return value ^ (value >> _S31)
 
 
-@_inline
+@njit(cache=True, inline="always")
 def uniform(seed: Any, counter: Any) -> Any:
     """Draw number ``counter`` (at least 0) of stream ``seed`` (any int64), uniform in [0, 1).
 
@@ -50,13 +41,13 @@ def uniform(seed: Any, counter: Any) -> Any:
     return np.float64(mix(start + (np.uint64(counter) + _ONE) * _GOLDEN) >> _S11) * _TO_UNIT
 
 
-@_inline
+@njit(cache=True, inline="always")
 def normal_cdf(z: Any) -> Any:
     """Distribution function of the standard normal."""
     return 0.5 * math.erfc(-z * 0.7071067811865476)
 
 
-@_inline
+@njit(cache=True, inline="always")
 def normal_quantile(u: Any) -> Any:
     """Inverse of :func:`normal_cdf` for u in [0, 1), absolute error below 5e-4.
 

@@ -149,7 +149,7 @@ class TandemWorkload(BaseModel):
         if seed_array.ndim != 1:
             raise InputError(f"seeds: expected a list, found an array of shape {seed_array.shape}")
         shape = (len(seed_array), self.n_jobs)
-        columns = [np.empty(shape, dtype=np.int32) for _ in range(5)]
+        arrival, comm, comp, deadline, app = (np.empty(shape, dtype=np.int32) for _ in range(5))
         draw_traces(
             seed_array,
             self.files,
@@ -160,10 +160,18 @@ class TandemWorkload(BaseModel):
             self.slack[1],
             self.downlink_slots,
             *_tables(self),
-            *columns,
+            arrival,
+            comm,
+            comp,
+            deadline,
+            app,
         )
         return TraceSet(
-            *columns,
+            arrival,
+            comm,
+            comp,
+            deadline,
+            app,
             n_jobs=np.full(len(seed_array), self.n_jobs, dtype=np.int32),
             downlink=self.downlink_slots,
             slot_s=self.slot_s,
@@ -179,7 +187,7 @@ class TandemWorkload(BaseModel):
         return self.sample(np.arange(seed, seed + n, dtype=np.int64))
 
     def stage_slots(self) -> FloatArray:
-        """``[2, 2]`` mean slots of a (file, video) job on (uplink, compute), from a fixed sample."""
+        """``[2, 2]`` mean slots of a (file, video) job on (uplink, compute), in a fixed sample."""
         means = np.zeros((2, 2))
         for app, counts in enumerate(({"files": 8, "videos": 0}, {"files": 0, "videos": 8})):
             traces = self.model_copy(update=counts).make(4096)
@@ -246,7 +254,8 @@ def _tables(workload: TandemWorkload) -> _Tables:
         np.array(uplink.rate_mbit_s),
         uplink.step_s,
         uplink.step_correlation,
-        *map(float, workload.file_mb),
+        workload.file_mb[0],
+        workload.file_mb[1],
         storage.fixed_s if fixed_s is None else fixed_s,
         storage.s_per_mb if s_per_mb is None else s_per_mb,
     )
