@@ -118,7 +118,7 @@ def solve_ilp(
     upper[span] = latest
     rows = _model(n, r, a, b, dd, first_c, span, some)
 
-    model = highspy.Highs()
+    model = highspy.Highs()  # type: ignore[no-untyped-call]
     model.setOptionValue("output_flag", False)
     model.setOptionValue("threads", 1)
     model.setOptionValue("time_limit", float(time_limit))

@@ -214,9 +214,7 @@ def search_kernel(  # type: ignore[no-untyped-def]
                 _johnson(comm, comp, work[1], trial, n)
         if length == 0:
             continue
-        m, span = _greedy(
-            trial, length, n, alive, release, comm, comp, due, by_release, n_up, work
-        )
+        m, span = _greedy(trial, length, n, alive, release, comm, comp, due, by_release, n_up, work)
         value = penalty * (n - m) + (span + downlink if m > 0 else 0)
         if value < best_value - _EPS:
             best_value = value
@@ -441,11 +439,13 @@ def rank_batch(
         ranks ``[B, N]`` (kept jobs 0, 1, ..., then the dropped ones by deadline, -1 behind
         ``n_jobs``) and ``[B]`` whether each answer is proved optimal.
     """
-    arrays = [np.ascontiguousarray(x, dtype=np.int64) for x in (release, comm, comp, due)]
-    ranks = np.empty(arrays[0].shape, dtype=np.int64)
+    starts, up, work, ends = (
+        np.ascontiguousarray(x, dtype=np.int64) for x in (release, comm, comp, due)
+    )
+    ranks = np.empty(up.shape, dtype=np.int64)
     exact = np.zeros(len(ranks), dtype=np.bool_)
     rank_kernel(
-        np.asarray(n_jobs, dtype=np.int64), *arrays, int(downlink), float(drop_penalty),
+        np.asarray(n_jobs, dtype=np.int64), starts, up, work, ends, int(downlink), float(drop_penalty),
         int(budget), ranks, exact,
     )  # fmt: skip
     return ranks, exact

@@ -1,0 +1,204 @@
+"""Schedules in Parquet files, one part per run of traces, so that a killed run goes on.
+
+A folder of schedules holds parts ``schedules-<first>-<stop>.parquet``. Each part names the
+trace set (a hash of all its jobs) and the drop penalty it was solved for::
+
+    for first, stop in missing_parts(folder, traces, drop_penalty=lam, chunk=20):
+        solved = [solve(traces[k], drop_penalty=lam) for k in range(first, stop)]
+        write_part(folder, first, solved, traces, drop_penalty=lam)
+    schedules = read_folder(folder, traces, drop_penalty=lam)
+
+:func:`write_schedules` and :func:`read_schedules` do the same with a single file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_marl.errors import InputError
+from edge_marl.oracle.schedule import Schedule
+from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
+
+_COLUMNS = (
+    "trace", "objective", "makespan", "dropped", "comm", "comp",
+    "optimal", "gap", "bound", "solve_s", "method", "order",
+)  # fmt: skip
+_PART = re.compile(r"schedules-(\d+)-(\d+)\.parquet")
+
+
+def trace_hash(traces: TraceSet) -> str:
+    """SHA-256 of everything of a trace set that a schedule depends on."""
+    digest = hashlib.sha256(f"{traces.downlink} {traces.n_jobs.tolist()}".encode())
+    present = np.arange(traces.max_jobs) < traces.n_jobs[:, None]
+    for name in JOB_FIELDS[:4]:
+        values = getattr(traces, name)[present]
+        digest.update(np.ascontiguousarray(values, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def write_schedules(
+    path: Path | str,
+    schedules: Sequence[Schedule],
+    traces: TraceSet,
+    *,
+    drop_penalty: float,
+    first: int = 0,
+) -> None:
+    """Write the schedules of traces ``first, first + 1, ...`` of a set.
+
+    The file appears whole or not at all.
+
+    Raises:
+        InputError: when there are more schedules than traces.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    if first < 0 or first + len(schedules) > len(traces):
+        raise InputError(
+            f"{path}: expected schedules of traces within 0 to {len(traces)}, "
+            f"found {first} to {first + len(schedules)}"
+        )
+    columns: dict[str, Any] = {"trace": pa.array(range(first, first + len(schedules)), pa.int64())}
+    lists = {"dropped", "comm", "comp", "order"}
+    types = {
+        "makespan": pa.int64(), "optimal": pa.bool_(), "method": pa.string(),
+        **dict.fromkeys(lists, pa.list_(pa.int32())),
+    }  # fmt: skip
+    for name in _COLUMNS[1:]:
+        values = [getattr(schedule, name) for schedule in schedules]
+        columns[name] = pa.array(
+            [np.asarray(v, dtype=np.int32) for v in values] if name in lists else values,
+            types.get(name, pa.float64()),
+        )
+    table = pa.table(columns).replace_schema_metadata(_stamp(traces, drop_penalty))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table, aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_schedules(
+    path: Path | str, traces: TraceSet, *, drop_penalty: float, first: int = 0
+) -> list[Schedule]:
+    """Read the schedules of traces ``first, first + 1, ...`` back as they were written.
+
+    Raises:
+        InputError: for a missing or damaged file, another trace set, another drop penalty, or
+            rows other than the expected ones.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: expected a readable schedule file: {reason}") from error
+    missing = [name for name in _COLUMNS if name not in table.column_names]
+    if missing:
+        raise InputError(f"{path}: expected column {missing[0]}, found {table.column_names}")
+    found = table.schema.metadata or {}
+    for key, expected in _stamp(traces, drop_penalty).items():
+        if found.get(key) != expected:
+            value = found.get(key, b"none").decode(errors="replace")
+            raise InputError(
+                f"{path}: {key.decode()}: expected {expected.decode()}, found {value}: "
+                "solved for other traces or another penalty"
+            )
+    schedules = []
+    for row, record in enumerate(table.to_pylist()):
+        empty = [name for name in _COLUMNS if record[name] is None]
+        if empty:
+            raise InputError(f"{path}: row {row}, {empty[0]}: expected a value, found none")
+        if record["trace"] != first + row:
+            raise InputError(
+                f"{path}: row {row}, trace: expected {first + row}, found {record['trace']}"
+            )
+        del record["trace"]
+        for name in ("comm", "comp"):
+            record[name] = np.array(record[name], dtype=np.int32)
+        for name in ("dropped", "order"):
+            record[name] = tuple(record[name])
+        schedules.append(Schedule(**record))
+    return schedules
+
+
+def write_part(
+    folder: Path | str,
+    first: int,
+    schedules: Sequence[Schedule],
+    traces: TraceSet,
+    *,
+    drop_penalty: float,
+) -> Path:
+    """Store the schedules of traces ``first, first + 1, ...`` as one part of a folder."""
+    path = Path(folder) / f"schedules-{first:06d}-{first + len(schedules):06d}.parquet"
+    write_schedules(path, schedules, traces, drop_penalty=drop_penalty, first=first)
+    return path
+
+
+def missing_parts(
+    folder: Path | str, traces: TraceSet, *, drop_penalty: float, chunk: int
+) -> list[tuple[int, int]]:
+    """Runs ``(first, stop)`` of at most ``chunk`` traces that the folder does not hold yet.
+
+    Raises:
+        InputError: for a part that is damaged or of another trace set or penalty.
+    """
+    if chunk < 1:
+        raise InputError(f"chunk: expected at least 1 trace, found {chunk}")
+    solved = set(_read_parts(folder, traces, drop_penalty))
+    runs: list[tuple[int, int]] = []
+    for k in (k for k in range(len(traces)) if k not in solved):
+        if runs and runs[-1][1] == k and k - runs[-1][0] < chunk:
+            runs[-1] = (runs[-1][0], k + 1)
+        else:
+            runs.append((k, k + 1))
+    return runs
+
+
+def read_folder(folder: Path | str, traces: TraceSet, *, drop_penalty: float) -> list[Schedule]:
+    """The schedules of every trace of a set from the parts of a folder.
+
+    Raises:
+        InputError: for a trace without a schedule, or as :func:`read_schedules`.
+    """
+    found = _read_parts(folder, traces, drop_penalty)
+    for k in range(len(traces)):
+        if k not in found:
+            raise InputError(f"{folder}: trace {k}: expected a schedule, found none")
+    return [found[k] for k in range(len(traces))]
+
+
+def _read_parts(folder: Path | str, traces: TraceSet, drop_penalty: float) -> dict[int, Schedule]:
+    found: dict[int, Schedule] = {}
+    for path in sorted(Path(folder).glob("schedules-*.parquet")):
+        name = _PART.fullmatch(path.name)
+        if name is None:
+            continue
+        first, stop = int(name[1]), int(name[2])
+        part = read_schedules(path, traces, drop_penalty=drop_penalty, first=first)
+        if len(part) != stop - first:
+            raise InputError(f"{path}: expected {stop - first} rows, found {len(part)}")
+        found.update(enumerate(part, start=first))
+    return found
+
+
+def _stamp(traces: TraceSet, drop_penalty: float) -> dict[bytes, bytes]:
+    return {
+        b"traces": trace_hash(traces).encode(),
+        b"drop_penalty": repr(float(drop_penalty)).encode(),
+    }
