@@ -1,0 +1,175 @@
+"""Trace sets as Parquet files: one row per job, everything else in the schema's metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from edge_marl.errors import InputError
+from edge_marl.tandem.traces import APPLICATIONS, JOB_FIELDS, TraceSet
+
+FORMAT = "edge-marl tandem traces 1"
+_COLUMNS = ("trace", "job", *JOB_FIELDS)
+_KEYS = ("format", "traces", "jobs", "downlink", "slot_s", "metadata")
+_INT32_MAX = np.iinfo(np.int32).max
+
+
+def write_traces(traces: TraceSet, path: str | Path) -> None:
+    """Write a set; :func:`read_traces` gives back the same arrays and metadata, bit for bit.
+
+    Columns, all integers: ``trace`` and ``job`` (both from 0), ``arrival``, ``comm``, ``comp``,
+    ``deadline`` (slots) and ``app`` (index into :data:`~edge_marl.tandem.traces.APPLICATIONS`).
+    The schema's metadata hold the number of traces, the width J, ``downlink``, ``slot_s`` and
+    the set's own metadata (generator, seed, configuration) as JSON.
+
+    Raises:
+        InputError: if the set is not valid or the file cannot be written.
+    """
+    traces.validate("traces")
+    path = Path(path)
+    present = np.arange(traces.max_jobs) < traces.n_jobs[:, None]
+    trace, job = (index.astype(np.int32) for index in np.nonzero(present))
+    fields = {name: getattr(traces, name)[present] for name in JOB_FIELDS}
+    described = {
+        "format": FORMAT,
+        "traces": len(traces),
+        "jobs": traces.max_jobs,
+        "downlink": traces.downlink,
+        "slot_s": traces.slot_s,
+        "metadata": traces.metadata,
+    }
+    table = pa.table({"trace": trace, "job": job, **fields})
+    table = table.replace_schema_metadata(
+        {key: json.dumps(value, sort_keys=True) for key, value in described.items()}
+    )
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        pq.write_table(table, aside, compression="zstd")
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def read_traces(path: str | Path) -> TraceSet:
+    """Read and check a set written by :func:`write_traces` (or by anyone in that format).
+
+    Raises:
+        InputError: naming file, row (from 1) and column if the file is not Parquet, a column
+            is missing or of another type, a value is null, NaN, negative or out of range, a
+            deadline is not after its arrival, jobs are not sorted by arrival or their numbers
+            are not contiguous, or if the metadata are missing or do not fit.
+    """
+    path = Path(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"{path}: expected a Parquet file: {line}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    described = _described(path, table.schema.metadata or {})
+    columns = {name: _integers(path, table, name) for name in _COLUMNS}
+    n_traces, width = described["traces"], described["jobs"]
+    _check(path, columns, n_traces, width)
+
+    place = columns["trace"], columns["job"]
+    arrays = {}
+    for name in JOB_FIELDS:
+        arrays[name] = np.zeros((n_traces, width), dtype=np.int32)
+        arrays[name][place] = columns[name]
+    return TraceSet(
+        **arrays,
+        n_jobs=np.bincount(columns["trace"], minlength=n_traces).astype(np.int32),
+        downlink=described["downlink"],
+        slot_s=float(described["slot_s"]),
+        metadata=described["metadata"],
+    )
+
+
+def _described(path: Path, raw: dict[bytes, bytes]) -> dict[str, Any]:
+    """The schema's metadata, checked."""
+    described: dict[str, Any] = {}
+    for key in _KEYS:
+        if key.encode() not in raw:
+            raise InputError(f"{path}: metadata: expected a key {key!r}, found none")
+        try:
+            described[key] = json.loads(raw[key.encode()])
+        except ValueError:
+            found = raw[key.encode()].decode(errors="replace")
+            raise InputError(f"{path}: metadata {key}: expected JSON, found {found!r}") from None
+    if described["format"] != FORMAT:
+        raise InputError(
+            f"{path}: metadata format: expected {FORMAT!r}, found {described['format']!r}"
+        )
+    for key in ("traces", "jobs", "downlink"):
+        value = described[key]
+        if type(value) is not int or not 0 <= value <= _INT32_MAX:
+            raise InputError(f"{path}: metadata {key}: expected a whole number, found {value!r}")
+    slot_s = described["slot_s"]
+    if type(slot_s) not in (int, float) or not 0 < slot_s < float("inf"):
+        raise InputError(f"{path}: metadata slot_s: expected seconds above 0, found {slot_s!r}")
+    if not isinstance(described["metadata"], dict):
+        raise InputError(f"{path}: metadata metadata: expected an object")
+    return described
+
+
+def _integers(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
+    """One column of whole numbers without nulls."""
+    count = table.column_names.count(name)
+    if count != 1:
+        raise InputError(f"{path}: column {name}: expected one, found {count or 'none'}")
+    column = table.column(name)
+    if pa.types.is_floating(column.type):
+        # NaN is the usual way a table written elsewhere says that a number is missing.
+        values = column.to_numpy()
+        bad = np.flatnonzero(np.isnan(values))
+        if len(bad):
+            raise InputError(f"{path}: row {bad[0] + 1}, {name}: expected a number, found NaN")
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy())[0]) + 1
+        raise InputError(f"{path}: row {row}, {name}: expected a number, found null")
+    if not pa.types.is_integer(column.type):
+        raise InputError(f"{path}: column {name}: expected integers, found {column.type}")
+    values = column.to_numpy()
+    bad = np.flatnonzero((values < 0) | (values > _INT32_MAX))
+    if len(bad):
+        raise InputError(
+            f"{path}: row {bad[0] + 1}, {name}: expected 0 to {_INT32_MAX}, found {values[bad[0]]}"
+        )
+    return np.asarray(values, dtype=np.int64)
+
+
+def _check(path: Path, columns: dict[str, NDArray[np.int64]], n_traces: int, width: int) -> None:
+    """Rules on values and on the order of rows, the first broken one reported."""
+    trace, job, arrival = columns["trace"], columns["job"], columns["arrival"]
+    first = np.ones(len(trace), dtype=bool)
+    first[1:] = trace[1:] != trace[:-1]
+    previous = np.concatenate([[-1], job[:-1]])
+    before = np.concatenate([[0], arrival[:-1]])
+    trace_before = np.concatenate([[0], trace[:-1]])
+    rules = (
+        ("trace", trace < n_traces, f"below {n_traces}"),
+        ("trace", trace >= trace_before, "rows sorted by trace"),
+        ("job", np.where(first, job == 0, job == previous + 1), "jobs numbered 0, 1, 2, ..."),
+        ("job", job < width, f"below {width} (metadata jobs)"),
+        ("arrival", first | (arrival >= before), "jobs sorted by arrival"),
+        ("comm", columns["comm"] >= 1, "at least 1 slot"),
+        ("comp", columns["comp"] >= 1, "at least 1 slot"),
+        ("deadline", columns["deadline"] > arrival, "a deadline after the arrival"),
+        ("app", columns["app"] < len(APPLICATIONS), f"below {len(APPLICATIONS)}"),
+    )
+    for name, holds, expected in rules:
+        bad = np.flatnonzero(~holds)
+        if len(bad):
+            row = int(bad[0])
+            raise InputError(
+                f"{path}: row {row + 1}, {name}: expected {expected}, found {columns[name][row]}"
+            )
