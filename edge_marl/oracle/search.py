@@ -445,7 +445,7 @@ def rank_batch(
     ranks = np.empty(up.shape, dtype=np.int64)
     exact = np.zeros(len(ranks), dtype=np.bool_)
     rank_kernel(
-        np.asarray(n_jobs, dtype=np.int64), starts, up, work, ends, int(downlink), float(drop_penalty),
-        int(budget), ranks, exact,
+        np.asarray(n_jobs, dtype=np.int64), starts, up, work, ends, int(downlink),
+        float(drop_penalty), int(budget), ranks, exact,
     )  # fmt: skip
     return ranks, exact
