@@ -8,6 +8,7 @@ uplink rate. The paper gives neither sizes, rates, arrivals nor deadlines: see e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from edge_marl.tandem.profile import (
     shipped_profile,
     uplink_of,
 )
+from edge_marl.tandem.readers import CODECS
 from edge_marl.tandem.traces import TraceSet
 from edge_marl.tandem.workload_kernel import draw_traces
 
@@ -47,6 +49,11 @@ class TandemWorkload(BaseModel):
     * ``comm = ceil(size / rate / slot)``, ``comp = ceil(compute time / slot)``, at least 1;
     * the deadline ``arrival + ceil(slack * (comm + comp)) + downlink`` with slack uniform
       between the two bounds: a multiple of the time the job would take alone.
+
+    The defaults are calibrated on the 3-3 split with a drop penalty of 100 slots: both stages
+    are loaded (about 51 uplink and 40 compute slots a trace), the oracle's makespan is about 60
+    slots and it drops a job in 3 of 10 traces; the mean degradation over the oracle is about
+    0.46 for EDF, 0.53 for SRTF and 0.40 for least laxity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,16 +62,16 @@ class TandemWorkload(BaseModel):
     videos: int = Field(3, ge=0, description="video-transcoding jobs of a trace (paper: 3)")
 
     # Not given in the paper: everything below.
-    slot_s: float = Field(0.1, gt=0, description="length of a slot, s")
+    slot_s: float = Field(0.2, gt=0, description="length of a slot, s")
     machine: str = Field("AWS-m5a2xlarge", description="machine type that computes")
-    codecs: tuple[str, ...] = Field(
-        ("hevc", "mpeg4"), min_length=1, description="codecs transcoded to, equally likely"
+    hevc_share: float = Field(
+        0.75, ge=0, le=1, description="share of videos transcoded to hevc; the others to mpeg4"
     )
     network: str | None = Field(
         None, description="uplink recording; 5g_static, or the one in `uplink`, if not given"
     )
     file_mb: tuple[float, float] = Field(
-        (1.5, 6.0), description="smallest and largest file, MB; log-uniform between"
+        (2.0, 4.0), description="smallest and largest file, MB; log-uniform between"
     )
     file_fixed_s: float | None = Field(
         None, ge=0, description="compute time of any file, s; measured if not given"
@@ -75,12 +82,12 @@ class TandemWorkload(BaseModel):
     arrivals: Literal["window", "poisson"] = Field(
         "window", description="uniform within a window, or Poisson with a mean gap"
     )
-    window_s: float = Field(4.0, ge=0, description="window of arrivals, s (arrivals=window)")
+    window_s: float = Field(3.0, ge=0, description="window of arrivals, s (arrivals=window)")
     mean_gap_s: float = Field(
         1.0, gt=0, description="mean time between arrivals, s (arrivals=poisson)"
     )
     slack: tuple[float, float] = Field(
-        (1.5, 4.0), description="smallest and largest deadline slack, multiple of comm + comp"
+        (2.0, 3.5), description="smallest and largest deadline slack, multiple of comm + comp"
     )
     downlink_slots: int = Field(1, ge=0, description="constant downlink delay, slots")
     transcoding: Path | None = Field(
@@ -94,9 +101,9 @@ class TandemWorkload(BaseModel):
     def _consistent(self) -> Self:
         if self.files + self.videos < 1:
             raise InputError("files + videos: expected at least 1 job, found 0")
-        if not 0 < self.file_mb[0] <= self.file_mb[1]:
+        if not 0 < self.file_mb[0] <= self.file_mb[1] < math.inf:
             raise InputError(f"file_mb: expected 0 < smallest <= largest, found {self.file_mb}")
-        if not 1 <= self.slack[0] <= self.slack[1]:
+        if not 1 <= self.slack[0] <= self.slack[1] < math.inf:
             raise InputError(f"slack: expected 1 <= smallest <= largest, found {self.slack}")
         self.segment_profiles()
         self.uplink_profile()
@@ -118,7 +125,7 @@ class TandemWorkload(BaseModel):
         else:
             machines = _segments_of(self.transcoding)
         codecs = _entry(machines, self.machine, "machine")
-        return [_entry(codecs, codec, "codecs") for codec in self.codecs]
+        return [_entry(codecs, codec, "codec") for codec in CODECS]
 
     def uplink_profile(self) -> UplinkProfile:
         """Of the network.
@@ -228,6 +235,7 @@ class _Tables(NamedTuple):
     run_ratio: FloatArray
     ratio_start: NDArray[np.int64]
     copula: FloatArray  # [codecs]
+    hevc_share: float
     paired: bool
     rate_mbit_s: FloatArray
     step_s: float
@@ -250,6 +258,7 @@ def _tables(workload: TandemWorkload) -> _Tables:
         np.concatenate([profile.run_ratio for profile in segments]),
         np.cumsum([0, *(len(profile.run_ratio) for profile in segments)]),
         np.array([profile.copula for profile in segments]),
+        workload.hevc_share,
         segments[0].paired,
         np.array(uplink.rate_mbit_s),
         uplink.step_s,

@@ -39,6 +39,7 @@ def draw_traces(
     run_ratio: Any,
     ratio_start: Any,
     copula: Any,
+    hevc_share: float,
     paired: bool,
     rate_mbit_s: Any,
     step_s: float,
@@ -81,7 +82,7 @@ def draw_traces(
                 size_mb = file_mb_low * math.exp(log_file_ratio * uniform(seed, at + SIZE))
                 compute_s = file_fixed_s + file_s_per_mb * size_mb
             else:
-                codec = int(uniform(seed, at + CODEC) * len(copula))
+                codec = 0 if uniform(seed, at + CODEC) < hevc_share else 1
                 first, last = start[codec], start[codec + 1]
                 u_size = uniform(seed, at + SIZE)
                 if paired:
