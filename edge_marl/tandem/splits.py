@@ -1,0 +1,84 @@
+"""Training and test traces of the tandem paper (sections 4.1 and 4.3).
+
+A split "f-v" has f file-transfer and v video-transcoding jobs. The seeds of a trace spell out
+where it belongs, ``(study seed, split, part, number)`` in separate digits, so that no training
+trace can appear in a test set, whatever the sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.errors import InputError
+from edge_marl.tandem.traces import TraceSet
+from edge_marl.tandem.workload import TandemWorkload
+
+SPLITS = ("3-3", "1-5", "2-4", "4-2", "5-1")
+TRAIN_TRACES, TEST_TRACES = 700, 300
+
+Part = Literal["train", "test"]
+
+_PER_SET = 2**32
+_SETS = 2**8
+
+
+def split_workload(split: str, workload: TandemWorkload | None = None) -> TandemWorkload:
+    """``workload`` (the default one if None) with the split's file and video jobs.
+
+    Raises:
+        InputError: if the split is not "files-videos" of six jobs, one of :data:`SPLITS`.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")
+    files, videos = map(int, split.split("-"))
+    return (workload or TandemWorkload()).model_copy(update={"files": files, "videos": videos})
+
+
+def split_seeds(split: str, part: Part, n: int, seed: int = 0) -> NDArray[np.int64]:
+    """``[n]`` seeds of the first n traces; a smaller set is the beginning of a larger one.
+
+    Args:
+        split: one of :data:`SPLITS`.
+        part: sets of different parts, splits or study seeds share no seed.
+        n: traces, below 2^32.
+        seed: study seed, from 0 and below 2^22.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")
+    if part not in ("train", "test"):
+        raise InputError(f"part: expected train or test, found {part!r}")
+    if not 0 <= n < _PER_SET:
+        raise InputError(f"traces: expected 0 to {_PER_SET - 1}, found {n}")
+    if not 0 <= seed < 2**22:
+        raise InputError(f"seed: expected 0 to {2**22 - 1}, found {seed}")
+    number = 2 * SPLITS.index(split) + (part == "test")
+    first = (seed * _SETS + number) * _PER_SET
+    return np.arange(first, first + n, dtype=np.int64)
+
+
+def split_traces(
+    split: str,
+    part: Part,
+    n: int | None = None,
+    *,
+    seed: int = 0,
+    workload: TandemWorkload | None = None,
+) -> TraceSet:
+    """Traces of one split: ``n`` of them, or 700 for training and 300 for testing.
+
+    Training sets of the other splits are for mixed retraining; the paper has only their tests.
+    """
+    if n is None:
+        n = TRAIN_TRACES if part == "train" else TEST_TRACES
+    return split_workload(split, workload).sample(split_seeds(split, part, n, seed))
+
+
+def paper_splits(workload: TandemWorkload | None = None, seed: int = 0) -> dict[str, TraceSet]:
+    """The paper's six sets: ``"train"`` (700 of 3-3), and 300 test traces under each split."""
+    sets = {"train": split_traces("3-3", "train", seed=seed, workload=workload)}
+    for split in SPLITS:
+        sets[split] = split_traces(split, "test", seed=seed, workload=workload)
+    return sets
