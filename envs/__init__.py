@@ -15,8 +15,10 @@ ENVIRONMENTS = {"tandem_v0": "edge_marl.envs.tandem_v0"}
 def register() -> None:
     """Register every environment with Ray, so that ``PPOConfig().environment(name)`` works.
 
-    ``env_config`` then takes the options of the environment's ``parallel_env`` and ``flatten``,
-    see :func:`edge_marl.envs.rllib.create`. Calling it again is harmless.
+    Say ``.multi_agent(policies=..., policy_mapping_fn=...)`` for agents that decide by themselves;
+    without it one controller decides for all, see :class:`edge_marl.envs.rllib.RegisteredEnv`.
+    ``env_config`` takes the options of the environment's ``parallel_env`` and ``flatten``, see
+    :func:`edge_marl.envs.rllib.create`. Calling this again is harmless.
     """
     from functools import partial
 

@@ -120,7 +120,75 @@ class ParallelEnvAdapter(MultiAgentEnv):
         return int(np.argmax(mask))
 
 
-def create(module: str, env_config: Mapping[str, Any]) -> ParallelEnvAdapter:
+class RegisteredEnv(ParallelEnvAdapter):
+    """The adapter as :func:`edge_marl.envs.register` gives it to RLlib.
+
+    RLlib reads from the algorithm's configuration alone, not from the environment, whether there
+    are several agents. With ``.multi_agent(...)`` this is the adapter. Without, RLlib treats the
+    environment as Gymnasium's, and all agents are then one central controller: observations
+    concatenated in the order of ``possible_agents`` (zeros for agents that have left), one
+    ``MultiDiscrete`` action, the sum of the rewards, infos by agent as soon as there are any. This
+    needs flattened observations and discrete actions.
+    """
+
+    def __init__(self, env: AnyParallelEnv, *, flatten: bool = True) -> None:
+        super().__init__(env, flatten=flatten)
+        seen = [self.observation_spaces[agent] for agent in self.possible_agents]
+        acts = [self.action_spaces[agent] for agent in self.possible_agents]
+        if all(isinstance(space, spaces.Box) and len(space.shape) == 1 for space in seen) and all(
+            isinstance(space, spaces.Discrete) for space in acts
+        ):
+            self.observation_space = spaces.Box(
+                np.concatenate([space.low for space in seen]),
+                np.concatenate([space.high for space in seen]),
+                dtype=np.float32,
+            )
+            self.action_space = spaces.MultiDiscrete(
+                [space.n for space in acts], start=[space.start for space in acts]
+            )
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Start an episode, for all agents or for their one controller."""
+        observations, infos = super().reset(seed=seed, options=options)
+        if not self._is_one_controller:
+            return observations, infos
+        return self._concatenated(observations), _not_empty(infos)
+
+    def step(self, action_dict: Any) -> Any:
+        """Play one step: actions by agent, or the vector of the controller's actions."""
+        if not self._is_one_controller:
+            return super().step(action_dict)
+        chosen = dict(zip(self.possible_agents, action_dict, strict=True))
+        observations, rewards, terminateds, truncateds, infos = super().step(
+            {agent: chosen[agent] for agent in self.agents}
+        )
+        return (
+            self._concatenated(observations),
+            sum(rewards.values()),
+            terminateds["__all__"],
+            truncateds["__all__"],
+            _not_empty(infos),
+        )
+
+    @property
+    def _is_one_controller(self) -> bool:
+        # The name under which RLlib 2.60 makes environments in its single-agent runner is the
+        # only trace of its choice that reaches an environment.
+        return self.spec is not None and self.spec.id.startswith("rllib-single-agent-env")
+
+    def _concatenated(self, observations: dict[str, Any]) -> NDArray[np.float32]:
+        parts = [
+            observations.get(agent, np.zeros(self.observation_spaces[agent].shape, np.float32))
+            for agent in self.possible_agents
+        ]
+        return np.concatenate(parts, dtype=np.float32)
+
+
+def _not_empty(infos: dict[str, Any]) -> dict[str, Any]:
+    return {agent: info for agent, info in infos.items() if info}
+
+
+def create(module: str, env_config: Mapping[str, Any]) -> RegisteredEnv:
     """Make the environment of ``module`` for RLlib.
 
     Args:
@@ -136,4 +204,4 @@ def create(module: str, env_config: Mapping[str, Any]) -> ParallelEnvAdapter:
     options = dict(env_config)
     flatten = bool(options.pop("flatten", True))
     options.setdefault("seed", int(np.random.SeedSequence().generate_state(1)[0]) % _SEED_LIMIT)
-    return ParallelEnvAdapter(import_module(module).parallel_env(**options), flatten=flatten)
+    return RegisteredEnv(import_module(module).parallel_env(**options), flatten=flatten)
