@@ -1,0 +1,87 @@
+"""The clairvoyant oracle on whole trace sets: as Ray tasks on all cores, resumable."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from edge_marl.experiments.parallel import run_tasks
+from edge_marl.experiments.progress import progress_bar
+from edge_marl.oracle import Schedule, solve
+from edge_marl.oracle.schedule_files import missing_parts, read_folder, trace_hash, write_part
+from edge_marl.oracle.solver import Method
+from edge_marl.tandem.simulator import DROP_PENALTY
+from edge_marl.tandem.traces import TraceSet
+
+CHUNK = 25
+"""Traces of one task and of one part file: what a kill can lose per core."""
+
+RAY_START_S = 10.0
+"""What starting Ray costs. The search solves six-job traces in milliseconds, so a set that this
+process can finish sooner than that is not worth a cluster; longer traces and the integer
+programme are."""
+
+
+def solve_set(
+    traces: TraceSet,
+    folder: Path,
+    *,
+    drop_penalty: float = DROP_PENALTY,
+    method: Method = "auto",
+    time_limit: float = 60.0,
+    workers: int = 0,
+) -> list[Schedule]:
+    """Solve every trace that the folder does not hold yet and return all schedules.
+
+    Each finished chunk is a Parquet file in the folder, so a killed run continues where it was.
+    The first chunk is solved in this process; Ray is started when what is left would take this
+    process longer than :data:`RAY_START_S`.
+
+    Args:
+        traces: K traces.
+        folder: where the part files are or will be.
+        drop_penalty, method, time_limit: as of :func:`edge_marl.oracle.solve`.
+        workers: Ray tasks at a time; 0 stays in this process.
+
+    Raises:
+        InputError: if the folder holds schedules of other traces or of another penalty, or as
+            :func:`edge_marl.oracle.solve`.
+    """
+    chunks = missing_parts(folder, traces, drop_penalty=drop_penalty, chunk=CHUNK)
+    arguments = [
+        (first, stop, str(folder.resolve()), traces, drop_penalty, method, time_limit)
+        for first, stop in chunks
+    ]
+    n_missing = sum(stop - first for first, stop in chunks)
+    with progress_bar() as bar:
+        shown = bar.add_task("oracle", total=len(traces), completed=len(traces) - n_missing)
+        if arguments:
+            begin = time.perf_counter()
+            bar.advance(shown, _solve_chunk(*arguments[0]))
+            left_s = (time.perf_counter() - begin) * (len(arguments) - 1)
+            cores = workers if left_s > RAY_START_S else 0
+            for _, n_solved in run_tasks(_solve_chunk, arguments[1:], workers=cores):
+                bar.advance(shown, n_solved)
+    return read_folder(folder, traces, drop_penalty=drop_penalty)
+
+
+def schedule_folder(root: Path, traces: TraceSet, drop_penalty: float) -> Path:
+    """A folder for the schedules of these very traces under this very penalty."""
+    return root / f"{trace_hash(traces)[:16]}-{drop_penalty:g}"
+
+
+def _solve_chunk(
+    first: int,
+    stop: int,
+    folder: str,
+    traces: TraceSet,
+    drop_penalty: float,
+    method: Method,
+    time_limit: float,
+) -> int:
+    schedules = [
+        solve(traces[k], drop_penalty=drop_penalty, method=method, time_limit=time_limit)
+        for k in range(first, stop)
+    ]
+    write_part(Path(folder), first, schedules, traces, drop_penalty=drop_penalty)
+    return len(schedules)

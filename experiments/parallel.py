@@ -1,0 +1,84 @@
+"""Independent tasks on all cores: local Ray on loopback, or in this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import edge_marl
+
+Result = TypeVar("Result")
+
+_OBJECT_STORE_BYTES = 256 * 2**20  # results are small; the default takes a third of the memory
+
+
+@contextmanager
+def local_ray(cores: int) -> Iterator[Any]:
+    """The ``ray`` module with a Ray of our own on loopback, gone with its files at the end.
+
+    A Ray that is already running in this process is used as it is.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    # The names of Ray's sockets lie below this folder and a socket's name is at most 107 long.
+    folder = tempfile.mkdtemp(prefix="ray")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            include_dashboard=False,
+            logging_level="error",
+            log_to_driver=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+        )
+        yield ray
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_tasks(
+    task: Callable[..., Result], arguments: Sequence[tuple[Any, ...]], *, workers: int
+) -> Iterator[tuple[int, Result]]:
+    """Call ``task(*arguments[i])`` for every i; yields ``(i, result)`` as they finish.
+
+    Args:
+        task: a function of a module, with what it needs in its arguments.
+        arguments: one tuple per call.
+        workers: tasks at a time, each on one core; 0 calls them here, one after the other.
+    """
+    if workers == 0 or not arguments:
+        for i, values in enumerate(arguments):
+            yield i, task(*values)
+        return
+    with local_ray(workers) as ray:
+        remote = ray.remote(num_cpus=1, max_retries=1)(task)
+        pending = {remote.remote(*values): i for i, values in enumerate(arguments)}
+        while pending:
+            (finished, *_), _ = ray.wait(list(pending), num_returns=1)
+            yield pending.pop(finished), ray.get(finished)
+
+
+def all_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _python_path() -> str:
+    """Where workers find this very code: beside the checkout's folders or in site-packages."""
+    here = str(Path(edge_marl.__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([here, *([inherited] if inherited else [])])

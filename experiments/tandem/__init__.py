@@ -1,0 +1,1 @@
+"""The studies of the tandem paper: its figures redone on traces from measured workloads."""

@@ -1,0 +1,164 @@
+"""The unit of a study: one method, trained with one seed, played on the test sets.
+
+Each finished unit is a Parquet file, one row per episode, written aside and then renamed. A study
+that is run again with the same configuration reads it instead of doing it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+import edge_marl
+from edge_marl.errors import InputError
+from edge_marl.tandem.evaluation import run
+from edge_marl.tandem.policies import Policy
+from edge_marl.tandem.simulator import TandemSimulator
+from edge_marl.tandem.traces import TraceSet
+
+METRICS = (
+    "objective", "makespan", "dropped", "slots", "starvation", "comm_utilisation",
+    "comp_utilisation",
+)  # fmt: skip
+_RECORD = b"edge_marl.unit"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One method, trained on one training set with one seed."""
+
+    method: str
+    training: str
+    seed: int
+    configuration: str
+    """Everything its episodes depend on, as JSON."""
+
+    @property
+    def path(self) -> str:
+        """Name of its file: readable, and different for another configuration."""
+        whole = f"{edge_marl.__version__}|{self.configuration}"
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
+        return f"{self.method}-{self.training}-{self.seed}-{digest}.parquet"
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """Episodes of one unit, by test set."""
+
+    method: str
+    training: str
+    seed: int
+    train_s: float
+    decision_us: float
+    """Mean time of one call of the policy in one episode: both stages decide for a slot."""
+    episodes: Mapping[str, Mapping[str, NDArray[Any]]]
+    """Test set, then metric: ``[K]``."""
+
+
+def play_unit(
+    unit: Unit, policy: Policy, train_s: float, tests: Mapping[str, TraceSet],
+    *, drop_penalty: float, decision_traces: int,
+) -> UnitResult:  # fmt: skip
+    """Play the policy on every test set."""
+    episodes = {}
+    for split, traces in tests.items():
+        results = run(policy, traces, drop_penalty=drop_penalty).results
+        episodes[split] = {name: getattr(results, name) for name in METRICS}
+    first = next(iter(tests.values()))
+    times = decision_times(policy, first[:decision_traces])
+    return UnitResult(
+        unit.method, unit.training, unit.seed, train_s, 1e6 * float(times.mean()), episodes
+    )
+
+
+def decision_times(policy: Policy, traces: TraceSet) -> NDArray[np.float64]:
+    """Seconds of every call of the policy, one episode at a time, both stages in one call.
+
+    The first episode is played once more beforehand, so that nothing is timed that only happens
+    once (compilation, first allocations).
+    """
+    seconds = []
+    simulator = TandemSimulator(traces, 1, max_queue=traces.max_jobs)
+    for k in (0, *range(len(traces))):
+        observation = simulator.reset(np.array([k]))
+        policy.reset(1)
+        if k == 0:
+            seconds.clear()
+        while not simulator.done.all():
+            begin = time.perf_counter()
+            actions = policy.act(observation)
+            seconds.append(time.perf_counter() - begin)
+            simulator.step(actions)
+    return np.array(seconds)
+
+
+def write_unit(result: UnitResult, path: Path) -> None:
+    """Write one row per episode."""
+    columns: dict[str, Any] = {"split": [], "trace": []}
+    for split, metrics in result.episodes.items():
+        n = len(metrics["objective"])
+        columns["split"] += [split] * n
+        columns["trace"] += range(n)
+    for name in METRICS:
+        columns[name] = np.concatenate([metrics[name] for metrics in result.episodes.values()])
+    n = len(columns["split"])
+    table = pa.table(
+        {"method": [result.method] * n, "training": [result.training] * n,
+         "seed": [result.seed] * n, **columns}
+    )  # fmt: skip
+    record = {"train_s": result.train_s, "decision_us": result.decision_us}
+    table = table.replace_schema_metadata({_RECORD: json.dumps(record).encode()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    pq.write_table(table, aside)
+    os.replace(aside, path)
+
+
+def read_unit(path: Path) -> UnitResult:
+    """Read what :func:`write_unit` wrote.
+
+    Raises:
+        InputError: if the file is none of a study's.
+    """
+    try:
+        table = pq.read_table(path)
+        record = json.loads(table.schema.metadata[_RECORD])
+        columns = table.to_pydict()
+        split = np.array(columns["split"])
+        episodes = {
+            name: {metric: np.array(columns[metric])[split == name] for metric in METRICS}
+            for name in dict.fromkeys(columns["split"])
+        }
+        return UnitResult(
+            columns["method"][0], columns["training"][0], columns["seed"][0],
+            record["train_s"], record["decision_us"], episodes,
+        )  # fmt: skip
+    except (OSError, KeyError, TypeError, IndexError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{path}: expected episodes of a study, found {error}") from error
+
+
+def episodes_table(results: Sequence[UnitResult], oracle: Mapping[str, NDArray[Any]]) -> pa.Table:
+    """Every episode of a study, with the clairvoyant oracle's objective beside its own."""
+    tables = []
+    for result in results:
+        for split, metrics in result.episodes.items():
+            n = len(metrics["objective"])
+            tables.append(
+                pa.table(
+                    {"method": [result.method] * n, "training": [result.training] * n,
+                     "seed": [result.seed] * n, "split": [split] * n, "trace": range(n),
+                     **metrics, "oracle_objective": oracle[split]}
+                )
+            )  # fmt: skip
+    return pa.concat_tables(tables)

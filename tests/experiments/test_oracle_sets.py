@@ -1,0 +1,116 @@
+"""Solving sets: the same schedules however they were come by, and nothing solved twice."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_marl.errors import InputError
+from edge_marl.experiments import oracle_sets
+from edge_marl.experiments.oracle_sets import CHUNK, schedule_folder, solve_set
+from edge_marl.oracle import solve
+from edge_marl.tandem.trace_files import write_traces
+from edge_marl.tandem.traces import TraceSet
+from edge_marl.tandem.workload import TandemWorkload
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Solves by integer programmes with Ray at once, so that there is time to be killed.
+SOLVE_WITH_RAY = """
+import sys
+from pathlib import Path
+from edge_marl.experiments import oracle_sets
+from edge_marl.tandem.trace_files import read_traces
+oracle_sets.RAY_START_S = 0.0
+oracle_sets.solve_set(read_traces(sys.argv[1]), Path(sys.argv[2]), method="ilp", workers=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def traces() -> TraceSet:
+    return TandemWorkload().make(2 * CHUNK + 3)
+
+
+def parts(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("schedules-*.parquet")}
+
+
+def test_a_set_is_solved_as_its_traces_are_alone(traces: TraceSet, tmp_path: Path) -> None:
+    schedules = solve_set(traces, tmp_path)
+    assert len(schedules) == len(traces)
+    for k in (0, CHUNK, len(traces) - 1):
+        assert schedules[k].objective == solve(traces[k]).objective
+
+
+def test_what_is_solved_is_read_and_not_solved_again(traces: TraceSet, tmp_path: Path) -> None:
+    solve_set(traces, tmp_path)
+    before = parts(tmp_path)
+    assert len(before) == 3
+    lost = sorted(before)[1]
+    (tmp_path / lost).unlink()
+    solve_set(traces, tmp_path)
+    after = parts(tmp_path)
+    assert {name for name in before if after[name] != before[name]} == {lost}
+
+
+def test_schedules_of_another_penalty_are_refused(traces: TraceSet, tmp_path: Path) -> None:
+    solve_set(traces[:3], tmp_path)
+    with pytest.raises(InputError, match="drop_penalty"):
+        solve_set(traces[:3], tmp_path, drop_penalty=7.0)
+
+
+def test_folders_differ_by_traces_and_penalty(traces: TraceSet) -> None:
+    root = Path("root")
+    folders = {
+        schedule_folder(root, traces, 100.0),
+        schedule_folder(root, traces, 50.0),
+        schedule_folder(root, traces[1:], 100.0),
+    }
+    assert len(folders) == 3
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_ray_tasks_give_the_same_schedules(
+    traces: TraceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oracle_sets, "RAY_START_S", 0.0)
+    by_ray = solve_set(traces, tmp_path / "ray", workers=2)
+    here = solve_set(traces, tmp_path / "here", workers=0)
+    assert [s.objective for s in by_ray] == [s.objective for s in here]
+
+
+def test_a_killed_run_continues_where_it_was(tmp_path: Path) -> None:
+    traces = TandemWorkload().make(8 * CHUNK)
+    write_traces(traces, tmp_path / "traces.parquet")
+    folder, ray_folder = tmp_path / "schedules", tempfile.mkdtemp(prefix="kill")
+    run = subprocess.Popen(
+        [sys.executable, "-c", SOLVE_WITH_RAY, str(tmp_path / "traces.parquet"), str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": ray_folder},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        # The first part is solved before Ray starts: two more are Ray's.
+        while len(parts(folder)) < 3 and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        time.sleep(2)  # the workers notice that their driver is gone
+        shutil.rmtree(ray_folder, ignore_errors=True)
+    before = parts(folder)
+    assert 3 <= len(before) < 8
+    schedules = solve_set(traces, folder)
+    after = parts(folder)
+    assert [after[name] for name in before] == list(before.values())
+    assert len(after) == 8
+    assert [s.objective for s in schedules[::40]] == [
+        solve(traces[k]).objective for k in range(0, len(traces), 40)
+    ]
