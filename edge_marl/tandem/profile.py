@@ -63,7 +63,7 @@ class SegmentProfile(_Frozen):
     """
 
     segments: int = Field(gt=0, description="measured segments")
-    paired: bool = Field(False, description="entry i of both tables is one segment")
+    paired: bool = Field(default=False, description="entry i of both tables is one segment")
     size_mb: Table = Field(description="segment size, MB")
     compute_s: Table = Field(description="compute time, median of the repeated runs, s")
     rank_correlation: float = Field(ge=-1, le=1, description="Spearman, size and compute_s")

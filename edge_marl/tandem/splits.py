@@ -16,7 +16,7 @@ from edge_marl.errors import InputError
 from edge_marl.tandem.traces import TraceSet
 from edge_marl.tandem.workload import TandemWorkload
 
-SPLITS = ("3-3", "1-5", "2-4", "4-2", "5-1")
+SPLITS = ("1-5", "2-4", "3-3", "4-2", "5-1")
 TRAIN_TRACES, TEST_TRACES = 700, 300
 
 Part = Literal["train", "test"]
@@ -29,7 +29,7 @@ def split_workload(split: str, workload: TandemWorkload | None = None) -> Tandem
     """``workload`` (the default one if None) with the split's file and video jobs.
 
     Raises:
-        InputError: if the split is not "files-videos" of six jobs, one of :data:`SPLITS`.
+        InputError: if the split is not one of :data:`SPLITS`.
     """
     if split not in SPLITS:
         raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")

@@ -58,43 +58,51 @@ class TandemWorkload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    files: int = Field(3, ge=0, description="file-transfer jobs of a trace (paper: 3)")
-    videos: int = Field(3, ge=0, description="video-transcoding jobs of a trace (paper: 3)")
+    files: int = Field(default=3, ge=0, description="file-transfer jobs of a trace (paper: 3)")
+    videos: int = Field(default=3, ge=0, description="video-transcoding jobs of a trace (paper: 3)")
 
     # Not given in the paper: everything below.
-    slot_s: float = Field(0.2, gt=0, description="length of a slot, s")
-    machine: str = Field("AWS-m5a2xlarge", description="machine type that computes")
+    slot_s: float = Field(default=0.2, gt=0, description="length of a slot, s")
+    machine: str = Field(default="AWS-m5a2xlarge", description="machine type that computes")
     hevc_share: float = Field(
-        0.75, ge=0, le=1, description="share of videos transcoded to hevc; the others to mpeg4"
+        default=0.75,
+        ge=0,
+        le=1,
+        description="share of videos transcoded to hevc; the others to mpeg4",
     )
     network: str | None = Field(
-        None, description="uplink recording; 5g_static, or the one in `uplink`, if not given"
+        default=None,
+        description="uplink recording; 5g_static, or the one in `uplink`, if not given",
     )
     file_mb: tuple[float, float] = Field(
-        (2.0, 4.0), description="smallest and largest file, MB; log-uniform between"
+        default=(2.0, 4.0), description="smallest and largest file, MB; log-uniform between"
     )
     file_fixed_s: float | None = Field(
-        None, ge=0, description="compute time of any file, s; measured if not given"
+        default=None, ge=0, description="compute time of any file, s; measured if not given"
     )
     file_s_per_mb: float | None = Field(
-        None, ge=0, description="more compute time per MB of file, s; measured if not given"
+        default=None, ge=0, description="more compute time per MB of file, s; measured if not given"
     )
     arrivals: Literal["window", "poisson"] = Field(
-        "window", description="uniform within a window, or Poisson with a mean gap"
+        default="window", description="uniform within a window, or Poisson with a mean gap"
     )
-    window_s: float = Field(3.0, ge=0, description="window of arrivals, s (arrivals=window)")
+    window_s: float = Field(
+        default=3.0, ge=0, description="window of arrivals, s (arrivals=window)"
+    )
     mean_gap_s: float = Field(
-        1.0, gt=0, description="mean time between arrivals, s (arrivals=poisson)"
+        default=1.0, gt=0, description="mean time between arrivals, s (arrivals=poisson)"
     )
     slack: tuple[float, float] = Field(
-        (2.0, 3.5), description="smallest and largest deadline slack, multiple of comm + comp"
+        default=(2.0, 3.5),
+        description="smallest and largest deadline slack, multiple of comm + comp",
     )
-    downlink_slots: int = Field(1, ge=0, description="constant downlink delay, slots")
+    downlink_slots: int = Field(default=1, ge=0, description="constant downlink delay, slots")
     transcoding: Path | None = Field(
-        None, description="full file of transcoding runs to resample; else the shipped profile"
+        default=None,
+        description="full file of transcoding runs to resample; else the shipped profile",
     )
     uplink: Path | None = Field(
-        None, description="full file of uplink rates to resample; else the shipped profile"
+        default=None, description="full file of uplink rates to resample; else the shipped profile"
     )
 
     @model_validator(mode="after")
