@@ -89,6 +89,38 @@ def _finish(release, comm, by_release, n_up, inside, extra):  # type: ignore[no-
 
 
 @njit(cache=True)
+def _johnson_tail(  # type: ignore[no-untyped-def]
+    release, comm, comp, by_release, by_johnson, n, n_up, inside, candidate, end, span
+):
+    """Least makespan with all candidates behind the prefix, their releases and deadlines relaxed.
+
+    Johnson's rule with machines free at ``end`` and ``span`` is exact for that. It bounds the
+    makespan only if no candidate could use an idle slot of the prefix; 0 where one could.
+    """
+    block = 0
+    t = 0
+    first = -1
+    for i in range(n_up):
+        k = by_release[i]
+        if inside[k]:
+            if release[k] > t:
+                block = release[k]
+                t = block
+            t += comm[k]
+        elif candidate[k] and first < 0:
+            first = release[k]
+    if first < 0 or (end > 0 and first < block):
+        return 0
+    c = max(end, first)
+    for i in range(n):
+        k = by_johnson[i]
+        if candidate[k]:
+            c += comm[k]
+            span = max(span, c) + comp[k]
+    return span
+
+
+@njit(cache=True)
 def _fits(done, comp, due, prefix, m, j, c):  # type: ignore[no-untyped-def]
     """Whether the compute stage still meets all deadlines when j, done at c, joins the prefix."""
     if c + comp[j] > due[j]:
@@ -186,7 +218,9 @@ def search_kernel(  # type: ignore[no-untyped-def]
     """
     prefix, done, inside = work[2], work[3], work[4]
     by_release, by_due, alive, trial = work[5], work[6], work[7], work[8]
+    candidate = work[0]
     jobs, ends, spans, cursor = levels[0], levels[1], levels[2], levels[3]
+    savings = np.empty(n + 1)
     # Jobs that no schedule can keep; EDF and release orders of the others.
     n_up = 0
     for j in range(n):
@@ -223,8 +257,10 @@ def search_kernel(  # type: ignore[no-untyped-def]
                 best[i] = prefix[i]
         if best_value <= bound + _EPS:
             return best_value, best_value, True, best_m, 0
+    # From here on ``trial`` stays Johnson's order.
     for j in range(n):
         inside[j] = 0
+        candidate[j] = 0
     # The tree. Level m holds the jobs that may follow the prefix of length m, compute-queue
     # jobs first, each part in EDF order: [jobs, completion if next, makespan if next].
     nodes = 0
@@ -258,31 +294,48 @@ def search_kernel(  # type: ignore[no-untyped-def]
                     spans[m, kept] = max(span, c) + comp[j]
                     kept += 1
             cursor[m, 0] = 0
-            cursor[m, 1] = kept
             value = penalty * (n - m) + (span + downlink if m > 0 else 0)
             if value < best_value - _EPS:
                 best_value = value
                 best_m = m
                 for i in range(m):
                     best[i] = prefix[i]
-            # Sums over the candidates for the bounds of the children.
+            # Sums over the candidates for the bounds of the children. Dropping one saves at
+            # most its work and the wait for its release.
             first_up = kept
             load = 0
+            saving = 0.0
             for x in range(kept):
                 j = jobs[m, x]
                 if comm[j] > 0 and first_up == kept:
                     first_up = x
                 inside[j] = 1
+                late = release[j] - uplink_end
+                saving += max(0.0, comm[j] + comp[j] + max(0, late) - penalty)
             for x in range(first_up, kept):
                 load += comp[jobs[m, x]]
             finish_all = _finish(release, comm, by_release, n_up, inside, -1)
             for x in range(kept):
                 inside[jobs[m, x]] = 0
+            cursor[m, 1] = kept
             cursor[m, 2] = first_up
             cursor[m, 3] = load
             cursor[m, 4] = finish_all
             cursor[m, 5] = span
             cursor[m, 6] = uplink_end
+            savings[m] = saving
+            if first_up == 0 and kept > 1:
+                for x in range(kept):
+                    candidate[jobs[m, x]] = 1
+                tail = _johnson_tail(
+                    release, comm, comp, by_release, trial, n, n_up, inside, candidate,
+                    uplink_end, span,
+                )  # fmt: skip
+                for x in range(kept):
+                    candidate[jobs[m, x]] = 0
+                value = penalty * (n - m - kept) + tail + downlink - saving
+                if value >= best_value - _EPS:
+                    cursor[m, 1] = 0
             entering = False
         x = cursor[m, 0]
         kept = cursor[m, 1]
@@ -299,7 +352,7 @@ def search_kernel(  # type: ignore[no-untyped-def]
         if comm[j] > 0 and ends[m, x] == cursor[m, 6]:
             continue  # done in a gap before its predecessor: that order is searched itself
         first_up = cursor[m, 2]
-        # Bound: all remaining candidates kept, or one drop more than that.
+        # Bound: all remaining candidates kept, or fewer, each drop saving what it can at most.
         start = x if x < first_up else first_up
         others = kept - start - 1
         rest = cursor[m, 3]
@@ -318,7 +371,8 @@ def search_kernel(  # type: ignore[no-untyped-def]
         drops = n - m - others - 1
         value = penalty * drops + lower + downlink
         if others > 0:
-            value = min(value, penalty * (drops + 1) + spans[m, x] + downlink)
+            one_more = penalty * (drops + 1) + spans[m, x] + downlink
+            value = max(min(value, one_more), value - savings[m])
         if value >= best_value - _EPS:
             continue
         if nodes >= budget:

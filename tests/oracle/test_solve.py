@@ -267,3 +267,43 @@ def test_only_one_trace_at_a_time() -> None:
         solve(TraceSet.from_jobs([[(0, 1, 1, 9)]] * 2))
     with pytest.raises(InputError, match="found list"):
         solve([(0, 1, 1, 9)])  # type: ignore[arg-type]
+
+
+def time_indexed(jobs: Sequence[Job], downlink: int, penalty: float) -> float:
+    """Optimum of the model of section 2.2 as it stands: a binary per job, stage and slot."""
+    import highspy
+
+    model = highspy.Highs()
+    model.setOptionValue("output_flag", False)
+    model.setOptionValue("mip_rel_gap", 0.0)
+    slots = range(max(job[3] for job in jobs) - downlink)
+    span = model.addVariable(0)
+    keep = [model.addBinary() for _ in jobs]
+    up = [[model.addBinary() for _ in slots] for _ in jobs]
+    comp = [[model.addBinary() for _ in slots] for _ in jobs]
+    for j, (arrival, a, b, deadline) in enumerate(jobs):
+        model.addConstr(model.qsum(up[j]) == a * keep[j])
+        model.addConstr(model.qsum(comp[j]) == b * keep[j])
+        for t in slots:
+            model.addConstr(model.qsum(up[j][:t]) >= a * comp[j][t])
+            model.addConstr(span >= (t + 1 + downlink) * comp[j][t])
+            if t < arrival:
+                model.addConstr(up[j][t] <= 0)
+            if t >= deadline - downlink:
+                model.addConstr(comp[j][t] <= 0)
+    for t in slots:
+        for stage in (up, comp):
+            model.addConstr(model.qsum(row[t] for row in stage) <= 1)
+    model.minimize(span + penalty * model.qsum(1 - kept for kept in keep))
+    return float(model.getObjectiveValue())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_same_optimum_as_the_time_indexed_model(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    jobs = []
+    for _ in range(4):
+        arrival, a, b = int(rng.integers(0, 6)), int(rng.integers(1, 5)), int(rng.integers(1, 5))
+        jobs.append((arrival, a, b, arrival + a + b + 1 + int(rng.integers(0, 6))))
+    schedule = solve(TraceSet.from_jobs([jobs], downlink=1), drop_penalty=20.0, method="ilp")
+    assert schedule.objective == pytest.approx(time_indexed(sorted(jobs), 1, 20.0))
