@@ -56,7 +56,7 @@ class TandemWorkload(BaseModel):
     0.46 for EDF, 0.53 for SRTF and 0.40 for least laxity.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     files: int = Field(default=3, ge=0, description="file-transfer jobs of a trace (paper: 3)")
     videos: int = Field(default=3, ge=0, description="video-transcoding jobs of a trace (paper: 3)")
