@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
-AnyParallelEnv = ParallelEnv[str, Any, Any]
+AnyParallelEnv: TypeAlias = ParallelEnv[str, Any, Any]
 _SEED_LIMIT = 2**31
 
 
@@ -109,7 +109,7 @@ class ParallelEnvAdapter(MultiAgentEnv):
             if agent in seen:
                 if "action_mask" in space.spaces:
                     self._masks[agent] = seen[agent]["action_mask"]
-                seen[agent] = spaces.flatten(space, seen[agent]).astype(np.float32, copy=False)
+                seen[agent] = np.asarray(spaces.flatten(space, seen[agent]), dtype=np.float32)
         return seen
 
     def _playable(self, agent: str, action: Any) -> Any:
@@ -133,8 +133,8 @@ class RegisteredEnv(ParallelEnvAdapter):
 
     def __init__(self, env: AnyParallelEnv, *, flatten: bool = True) -> None:
         super().__init__(env, flatten=flatten)
-        seen = [self.observation_spaces[agent] for agent in self.possible_agents]
-        acts = [self.action_spaces[agent] for agent in self.possible_agents]
+        seen: list[Any] = [self.observation_spaces[agent] for agent in self.possible_agents]
+        acts: list[Any] = [self.action_spaces[agent] for agent in self.possible_agents]
         if all(isinstance(space, spaces.Box) and len(space.shape) == 1 for space in seen) and all(
             isinstance(space, spaces.Discrete) for space in acts
         ):
@@ -177,11 +177,14 @@ class RegisteredEnv(ParallelEnvAdapter):
         return self.spec is not None and self.spec.id.startswith("rllib-single-agent-env")
 
     def _concatenated(self, observations: dict[str, Any]) -> NDArray[np.float32]:
-        parts = [
-            observations.get(agent, np.zeros(self.observation_spaces[agent].shape, np.float32))
-            for agent in self.possible_agents
-        ]
-        return np.concatenate(parts, dtype=np.float32)
+        shapes: list[Any] = [self.observation_spaces[agent].shape for agent in self.possible_agents]
+        return np.concatenate(
+            [
+                observations.get(agent, np.zeros(shape, np.float32))
+                for agent, shape in zip(self.possible_agents, shapes, strict=True)
+            ],
+            dtype=np.float32,
+        )
 
 
 def _not_empty(infos: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def draw_timeline(
     for y, lane in zip((1.0, 0.0), served, strict=True):
         for job, start, length in _runs(lane):
             ax.broken_barh([(start, length)], (y - _HEIGHT / 2, _HEIGHT), facecolors=[colours[job]])
-    for job in np.flatnonzero(late):
+    for job in np.flatnonzero(late).tolist():
         stuck_at = 1.0 if done[0, job] < needed[0, job] else 0.0
         ax.plot(
             trace.deadline[0, job], stuck_at, marker="x", markersize=10, markeredgewidth=2.5,

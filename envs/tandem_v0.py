@@ -54,7 +54,7 @@ class TandemConfig(BaseModel):
         return self
 
 
-class LegalDiscrete(spaces.Discrete):
+class LegalDiscrete(spaces.Discrete):  # type: ignore[type-arg]  # not generic before 1.2
     """Action space whose ``sample()`` without a mask draws among the actions legal right now.
 
     Equal to ``Discrete(n)`` otherwise. Tools that know no masks, PettingZoo's seed test among
@@ -70,7 +70,7 @@ class LegalDiscrete(spaces.Discrete):
         """Draw an action: by ``mask [n]``, by ``probability [n]``, or a legal one."""
         if mask is None and probability is None:
             mask = self._legal.view(np.int8)
-        return super().sample(mask, probability)
+        return np.int64(super().sample(mask, probability))
 
 
 class TandemEnv(ParallelEnv[str, ObsDict, int]):
@@ -149,7 +149,7 @@ class TandemEnv(ParallelEnv[str, ObsDict, int]):
         # Buffers that the simulator writes in place, so the views stay valid for good.
         self._features = self._simulator.observation.features[0]
         self._mask = self._simulator.observation.action_mask[0]
-        self._actions = np.zeros((1, 2), dtype=np.int64)
+        self._actions = np.zeros((1, 2), dtype=np.int32)
         self._seed: int | None = self.config.seed
         self._seeds = np.random.default_rng(self.config.seed)
         self._served: list[tuple[int, int]] = []
@@ -174,7 +174,7 @@ class TandemEnv(ParallelEnv[str, ObsDict, int]):
 
     def state(self) -> NDArray[np.float32]:
         """Global state ``[2 * Q * 5]`` for centralised training, a copy."""
-        return self._features.flatten()
+        return self._features.ravel().copy()
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
