@@ -66,8 +66,9 @@ def greedy_actions(priority: FloatArray, action_mask: np.ndarray) -> IntArray:
         ``[B]``; the earliest in the queue wins a tie.
     """
     queued = action_mask[:, :-1]
-    best = np.where(queued, priority, np.inf).argmin(axis=1)
-    return np.where(queued.any(axis=1), best, queued.shape[1]).astype(np.int32)
+    best: IntArray = np.where(queued, priority, np.inf).argmin(axis=1).astype(np.int32)
+    best[~queued.any(axis=1)] = queued.shape[1]
+    return best
 
 
 class PriorityPolicy:

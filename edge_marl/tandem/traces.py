@@ -61,7 +61,8 @@ class TraceSet:
             for j, job in enumerate(row):
                 columns[: len(job), k, j] = job
         n_jobs = np.array([len(row) for row in rows], dtype=np.int32)
-        traces_set = cls(*columns, n_jobs=n_jobs, downlink=downlink, slot_s=slot_s)
+        arrival, comm, comp, deadline, app = columns
+        traces_set = cls(arrival, comm, comp, deadline, app, n_jobs, downlink, slot_s)
         traces_set.validate("traces")
         return traces_set
 
