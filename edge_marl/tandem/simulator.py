@@ -69,7 +69,9 @@ class Observation(NamedTuple):
 
     def copy(self) -> Observation:
         """An observation that outlives the next step."""
-        return Observation(*(array.copy() for array in self))
+        return Observation(
+            self.features.copy(), self.action_mask.copy(), self.jobs.copy(), self.t.copy()
+        )
 
 
 class Transition(NamedTuple):
@@ -256,6 +258,16 @@ class TandemSimulator:
             *self._transition[1:],
         )  # fmt: skip
         return self._transition
+
+    @property
+    def physics(self) -> tuple[IntArray, IntArray, IntArray, int]:
+        """Jobs ``[K, J, 4]``, row ``[B]``, n_jobs ``[K]`` and downlink, as the kernels take them."""
+        return self._jobs, self.row, self.traces.n_jobs, self.traces.downlink
+
+    @property
+    def progress(self) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
+        """Views of remaining times, queues, their lengths, clock and outcome (see the kernels)."""
+        return self._remaining, self._queue, self._length, self._clock, self._outcome
 
     @property
     def results(self) -> EpisodeResults:

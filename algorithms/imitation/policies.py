@@ -1,0 +1,122 @@
+"""Learned schedulers behind the interface of the heuristics, and their files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from edge_marl.algorithms.imitation.config import ImitationConfig
+from edge_marl.algorithms.imitation.networks import QueueAttention, QueueMLP, make_network
+from edge_marl.errors import InputError
+from edge_marl.tandem import AGENTS, Observation
+from edge_marl.tandem.heuristics import greedy_actions
+from edge_marl.tandem.traces import IntArray
+
+Scorer = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
+"""``(features [B, Q, 5], queued [B, Q]) -> scores [B, Q]``: the highest is served."""
+
+FORMAT = "edge-marl imitation 1"
+
+
+class ScoringPolicy:
+    """Each stage serves the job of its own queue that its model scores highest.
+
+    Decentralised by construction: a stage's model is given that stage's observation only, and
+    is asked only where there is a choice.
+    """
+
+    def __init__(self, name: str, scorers: tuple[Scorer, Scorer]) -> None:
+        self.name = name
+        self.scorers = scorers
+
+    def reset(self, batch_size: int) -> None:
+        """The models keep no memory."""
+
+    def act(self, observation: Observation) -> IntArray:
+        """``[B, 2]`` positions of the best-scored jobs."""
+        chosen = []
+        for stage, scorer in enumerate(self.scorers):
+            mask = observation.action_mask[:, stage]
+            queued = mask[:, :-1]
+            choice = np.flatnonzero(queued.sum(axis=1) >= 2)
+            cost = np.zeros(queued.shape, dtype=np.float32)
+            if len(choice):
+                cost[choice] = -scorer(observation.features[choice, stage], queued[choice])
+            chosen.append(greedy_actions(cost, mask))
+        return np.stack(chosen, axis=1)
+
+
+class NetworkScorer:
+    """A torch network as a scorer."""
+
+    def __init__(self, network: QueueAttention | QueueMLP) -> None:
+        self.network = network.eval()
+
+    @torch.inference_mode()
+    def __call__(
+        self, features: NDArray[np.float32], queued: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """``features [B, Q, 5]``, ``queued [B, Q]`` -> ``[B, Q]``."""
+        scores = self.network(torch.from_numpy(features), torch.from_numpy(queued))
+        return scores.numpy()
+
+
+def save_policy(policy: ScoringPolicy, config: ImitationConfig, folder: Path) -> None:
+    """Write both networks as safetensors and a card that describes them.
+
+    Raises:
+        InputError: for a policy whose models are not networks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for agent, scorer in zip(AGENTS, policy.scorers, strict=True):
+        if not isinstance(scorer, NetworkScorer):
+            raise InputError(f"policy {policy.name}: only networks can be saved")
+        _write_aside(
+            folder / f"{agent}.safetensors",
+            lambda path, scorer=scorer: save_file(scorer.network.state_dict(), path),
+        )
+    card = {"format": FORMAT, "name": policy.name, "config": config.model_dump(mode="json")}
+    _write_aside(folder / "card.json", lambda path: path.write_text(json.dumps(card, indent=2)))
+
+
+def _write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside the place and rename, so that no half-written file is ever there."""
+    aside = path.with_name(path.name + ".part")
+    write(aside)
+    os.replace(aside, path)
+
+
+def load_policy(folder: Path) -> ScoringPolicy:
+    """Read back what :func:`save_policy` wrote.
+
+    Raises:
+        InputError: naming the file that is missing, damaged or of another format.
+    """
+    path = folder / "card.json"
+    try:
+        card = json.loads(path.read_text())
+        if card["format"] != FORMAT:
+            raise InputError(f"{path}: format: expected {FORMAT!r}, found {card['format']!r}")
+        config = ImitationConfig(**card["config"])
+        scorers = []
+        for agent in AGENTS:
+            path = folder / f"{agent}.safetensors"
+            network = make_network(config.model, config.width)
+            network.load_state_dict(load_file(path))
+            scorers.append(NetworkScorer(network))
+    except InputError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, ValidationError, SafetensorError,
+            RuntimeError) as error:  # fmt: skip
+        line = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: not a saved policy: {line}") from error
+    return ScoringPolicy(card["name"], (scorers[0], scorers[1]))

@@ -1,0 +1,186 @@
+"""Fitting SL-Step policies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edge_marl.algorithms.imitation.classifiers import ClassifierScorer
+from edge_marl.algorithms.imitation.config import ImitationConfig
+from edge_marl.algorithms.imitation.demonstrations import (
+    Demonstrations,
+    Labeller,
+    ScheduleReplay,
+    arbitrary_slots,
+    canonical_labeller,
+    canonical_slots,
+    collect,
+    cost_to_go_labeller,
+    online_labeller,
+    schedule_labeller,
+)
+from edge_marl.algorithms.imitation.networks import QueueAttention, QueueMLP, make_network
+from edge_marl.algorithms.imitation.policies import NetworkScorer, Scorer, ScoringPolicy
+from edge_marl.errors import InputError
+from edge_marl.oracle import Schedule, solve
+from edge_marl.oracle.online import OnlineOracle
+from edge_marl.tandem import AGENTS, DROP_PENALTY, TraceSet
+from edge_marl.tandem.policies import Policy
+
+Progress = Callable[[str, float], None]
+"""``(what is going on, share done)``."""
+
+_REGRET_SCALE = 50.0  # slots; puts the common regrets (a drop costs about 100) near 1
+_MOST_EPOCHS = 30  # few states (the compute stage often has one job) need fewer steps
+
+
+def regret_loss(scores: Tensor, queued: Tensor, cost: Tensor) -> Tensor:
+    """Huber loss between score and minus regret, both centred over the queue.
+
+    Only differences between jobs matter to a choice, so the mean over the queue is free.
+
+    Args:
+        scores: ``[B, Q]``.
+        queued: ``[B, Q]`` bool.
+        cost: ``[B, Q]`` regret in slots.
+    """
+    present = queued.float()
+    jobs = present.sum(dim=1, keepdim=True)
+    target = -cost / _REGRET_SCALE * present
+    target = target - target.sum(dim=1, keepdim=True) / jobs
+    masked = scores.masked_fill(~queued, 0.0)
+    centred = masked - masked.sum(dim=1, keepdim=True) / jobs
+    loss = F.smooth_l1_loss(centred, target, reduction="none") * present
+    return loss.sum() / present.sum()
+
+
+def label_loss(scores: Tensor, queued: Tensor, cost: Tensor) -> Tensor:
+    """Cross-entropy of the labelled job (cost 0) among the queued ones; shapes as above."""
+    label = cost.masked_fill(~queued, torch.inf).argmin(dim=1)
+    return F.cross_entropy(scores.masked_fill(~queued, -1e9), label)
+
+
+def fit(
+    config: ImitationConfig,
+    traces: TraceSet,
+    schedules: Sequence[Schedule] | None = None,
+    *,
+    drop_penalty: float = DROP_PENALTY,
+    progress: Progress | None = None,
+) -> ScoringPolicy:
+    """Train a decentralised policy on traces.
+
+    Args:
+        config: what to imitate, and how.
+        traces: K training traces.
+        schedules: ``[K]`` the oracle's, for raw and canonical labels; solved here when None.
+        drop_penalty: ``lambda`` of the objective.
+        progress: called now and then.
+
+    Raises:
+        InputError: for options that do not go together.
+    """
+    offline = config.labels in ("raw", "canonical")
+    classical = config.model in ("forest", "svm")
+    if offline and config.rounds > 1:
+        raise InputError(f"rounds: {config.labels} labels exist for the oracle's states only")
+    if classical and config.labels == "cost_to_go":
+        raise InputError(f"labels: {config.model} classifies; cost_to_go needs a network")
+    rng = np.random.default_rng(config.seed)
+    torch.manual_seed(config.seed)
+    report = progress or (lambda message, share: None)
+    if offline and schedules is None:
+        schedules = [
+            solve(traces[k], drop_penalty=drop_penalty) for k in range(len(traces))
+        ]
+    player, labeller = _teacher(config, traces, schedules, drop_penalty, rng)
+    trainers = [_NetworkTrainer(config) for _ in AGENTS]
+    parts: list[tuple[Demonstrations, Demonstrations]] = []
+    scorers: list[Scorer] = []
+    name = f"{config.labels}/{config.model}"
+    for round_ in range(config.rounds):
+        report("collecting", round_ / config.rounds)
+        parts.append(
+            collect(
+                # A round of aggregation plays its own part of the traces.
+                traces[round_ :: config.rounds], player, labeller,
+                share=config.state_share, exploration=0.0 if offline else config.exploration,
+                drop_penalty=drop_penalty, rng=rng,
+            )  # fmt: skip
+        )
+        scorers = []
+        for stage in range(len(AGENTS)):
+            data = Demonstrations.concatenate([part[stage] for part in parts])
+            report(f"fitting {AGENTS[stage]}", (round_ + (stage + 1) / 3) / config.rounds)
+            if len(data.features) == 0:
+                raise InputError("traces: expected states with a choice to learn from, found none")
+            if classical:
+                scorers.append(ClassifierScorer(config.model, data, config.seed))
+            else:
+                trainers[stage].train(data, rng, (round_ + 1) / config.rounds)
+                scorers.append(NetworkScorer(trainers[stage].network))
+        player = ScoringPolicy(name, (scorers[0], scorers[1]))
+    report("done", 1.0)
+    return ScoringPolicy(name, (scorers[0], scorers[1]))
+
+
+def _teacher(
+    config: ImitationConfig,
+    traces: TraceSet,
+    schedules: Sequence[Schedule] | None,
+    drop_penalty: float,
+    rng: np.random.Generator,
+) -> tuple[Policy, Labeller]:
+    """Who plays in the first round, and who labels in all of them."""
+    if schedules is not None and config.labels == "raw":
+        slots = arbitrary_slots(traces, schedules, rng)
+        return ScheduleReplay(slots), schedule_labeller(slots)
+    if schedules is not None and config.labels == "canonical":
+        slots = canonical_slots(schedules)
+        return ScheduleReplay(slots), canonical_labeller(slots, traces.max_jobs)
+    view = "global" if config.labels == "online_global" else "local"
+    player = OnlineOracle(view, downlink=traces.downlink, drop_penalty=drop_penalty)
+    if config.labels == "cost_to_go":
+        return player, cost_to_go_labeller
+    labels = OnlineOracle(view, downlink=traces.downlink, drop_penalty=drop_penalty)
+    return player, online_labeller(labels)
+
+
+class _NetworkTrainer:
+    """One stage's network and optimiser, kept over the rounds."""
+
+    def __init__(self, config: ImitationConfig) -> None:
+        self.config = config
+        self.network: QueueAttention | QueueMLP = make_network(config.model, config.width)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate)
+        self.loss = regret_loss if config.labels == "cost_to_go" else label_loss
+
+    def train(self, data: Demonstrations, rng: np.random.Generator, until: float) -> None:
+        """Optimise on all data so far, up to a share of the gradient steps.
+
+        The learning rate falls along a cosine over all rounds, so that the last one settles.
+        """
+        config = self.config
+        features, queued, cost = (
+            torch.from_numpy(array) for array in (data.features, data.queued, data.cost)
+        )
+        batches = math.ceil(len(features) / config.batch_size)
+        steps = min(math.ceil(config.gradient_steps / config.rounds), _MOST_EPOCHS * batches)
+        self.network.train()
+        for step in range(steps):
+            done = until - (1 - step / steps) / config.rounds
+            for group in self.optimiser.param_groups:
+                group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            rows = torch.from_numpy(rng.integers(0, len(features), config.batch_size))
+            scores = self.network(features[rows], queued[rows])
+            loss = self.loss(scores, queued[rows], cost[rows])
+            self.optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self.optimiser.step()
+        self.network.eval()

@@ -1,0 +1,113 @@
+"""What each decision costs: the oracle's objective after serving a given job in this slot.
+
+For every job of a scheduler's queue the best objective is computed under the condition that the
+stage serves this job in the present slot and that everything after (and the other stage) is
+optimal. Less the least of them this is the *regret* of the job: zero for every optimal choice,
+where a label names only one of them. A model that regresses the regret under clairvoyance on
+the local observation estimates its mean over the arrivals and the other queue that it cannot
+see, which is what a decision under partial information should minimise.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numba import njit
+
+from edge_marl.oracle.search import search_kernel
+from edge_marl.tandem.kernels import (
+    ARRIVAL,
+    COMM,
+    COMP,
+    COMPLETION,
+    DEADLINE,
+    DROPPED_AT,
+    NEXT_JOB,
+    T,
+)
+from edge_marl.tandem.simulator import BoolArray, FloatArray, TandemSimulator
+
+VIEWS = ("clairvoyant", "global", "local")
+View = Literal["clairvoyant", "global", "local"]
+
+_BUDGET = 20_000  # prefixes; hundreds suffice for six jobs
+
+
+@njit(cache=True)
+def _regret_kernel(  # type: ignore[no-untyped-def]
+    view, where, jobs, row, n_jobs, downlink, penalty, remaining, queue, length, clock, outcome,
+    regret,
+):  # fmt: skip
+    J = remaining.shape[2]
+    release, comm = np.zeros(J, dtype=np.int64), np.zeros(J, dtype=np.int64)
+    comp, due = np.zeros(J, dtype=np.int64), np.zeros(J, dtype=np.int64)
+    place = np.zeros(J, dtype=np.int64)
+    work = np.zeros((9, J), dtype=np.int64)
+    levels = np.zeros((4, J + 1, max(J, 7)), dtype=np.int64)
+    best, hint = np.zeros(J, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    for b in range(len(where)):
+        regret[b] = 0.0
+        if not where[b]:
+            continue
+        trace = jobs[row[b]]
+        t = clock[b, T]
+        for stage in range(2):
+            seen = min(length[b, stage], regret.shape[2])
+            if seen < 2:
+                continue
+            least = np.inf
+            for i in range(seen):
+                served = queue[b, stage, i]
+                n = 0
+                for j in range(n_jobs[row[b]]):
+                    arrived = j < clock[b, NEXT_JOB]
+                    if outcome[b, COMPLETION, j] >= 0 or outcome[b, DROPPED_AT, j] >= 0:
+                        continue
+                    if not arrived and view > 0:
+                        continue
+                    in_comp = arrived and remaining[b, COMM, j] == 0
+                    if view == 2 and in_comp != (stage == COMP):
+                        continue
+                    release[n] = max(t, trace[j, ARRIVAL])
+                    comm[n], comp[n] = remaining[b, COMM, j], remaining[b, COMP, j]
+                    due[n] = trace[j, DEADLINE] - downlink
+                    if in_comp == (stage == COMP):
+                        # This stage spends the slot on the served job.
+                        release[n] = max(t + 1, release[n])
+                        if j == served and stage == COMM:
+                            comm[n] -= 1
+                        elif j == served:
+                            comp[n] -= 1
+                    if comp[n] > 0:
+                        n += 1
+                value, _, _, _, _ = search_kernel(
+                    n, release, comm, comp, due, downlink, penalty, hint, 0, _BUDGET,
+                    work, levels, best,
+                )  # fmt: skip
+                regret[b, stage, i] = value
+                least = min(least, value)
+            for i in range(seen):
+                regret[b, stage, i] -= least
+
+
+def regrets(
+    simulator: TandemSimulator, view: View = "clairvoyant", where: BoolArray | None = None
+) -> FloatArray:
+    """Regret in slots of serving each queued job now, from the simulator's present state.
+
+    Args:
+        simulator: B episodes anywhere in their traces.
+        view: which jobs count: ``clairvoyant`` all of the trace, ``global`` those that have
+            arrived, ``local`` those of the stage's own queue.
+        where: ``[B]`` episodes to look at; all that have not ended when None.
+
+    Returns:
+        ``[B, 2, Q]``; zero on padding, on queues of fewer than two jobs and in other episodes.
+    """
+    regret = np.zeros((simulator.batch_size, 2, simulator.max_queue), dtype=np.float32)
+    _regret_kernel(
+        VIEWS.index(view), ~simulator.done if where is None else where, *simulator.physics, simulator.drop_penalty,
+        *simulator.progress, regret,
+    )  # fmt: skip
+    return regret
