@@ -30,6 +30,7 @@ def solve_set(
     method: Method = "auto",
     time_limit: float = 60.0,
     workers: int = 0,
+    show_progress: bool = True,
 ) -> list[Schedule]:
     """Solve every trace that the folder does not hold yet and return all schedules.
 
@@ -42,6 +43,7 @@ def solve_set(
         folder: where the part files are or will be.
         drop_penalty, method, time_limit: as of :func:`edge_marl.oracle.solve`.
         workers: Ray tasks at a time; 0 stays in this process.
+        show_progress: draw a bar while there is something to solve.
 
     Raises:
         InputError: if the folder holds schedules of other traces or of another penalty, or as
@@ -53,7 +55,7 @@ def solve_set(
         for first, stop in chunks
     ]
     n_missing = sum(stop - first for first, stop in chunks)
-    with progress_bar() as bar:
+    with progress_bar(visible=show_progress and n_missing > 0) as bar:
         shown = bar.add_task("oracle", total=len(traces), completed=len(traces) - n_missing)
         if arguments:
             begin = time.perf_counter()

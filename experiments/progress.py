@@ -21,7 +21,7 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(width=_PIPED_WIDTH, highlight=False)
 
 
-def progress_bar() -> Progress:
+def progress_bar(*, visible: bool = True) -> Progress:
     """A bar on standard error, so that piped tables stay clean."""
     return Progress(
         TextColumn("{task.description}"),
@@ -30,4 +30,5 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=not visible,
     )

@@ -1,4 +1,4 @@
-"""Size of the tandem study and the trace sets that it plays (tandem paper, section 4.1)."""
+"""Size of the tandem study (tandem paper, section 4)."""
 
 from __future__ import annotations
 
@@ -11,37 +11,35 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge_marl.experiments.parallel import all_cores
 from edge_marl.tandem.simulator import DROP_PENALTY
+from edge_marl.tandem.splits import TEST_TRACES, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 from edge_marl.tandem.workload import TandemWorkload
 
 BASE_SPLIT = "3-3"
 SPLITS = ("1-5", "2-4", "3-3", "4-2", "5-1")
-"""File-transfer and video-transcoding jobs of a trace, as in Figures 4 and 6."""
+"""File-transfer and video-transcoding jobs of a trace, in the order of Figures 4 and 6."""
 
 Training = Literal["none", "3-3", "mixed"]
 """What a method learned from: nothing, 3-3 traces (Figure 4) or all splits (Figure 6)."""
 
-# Each set has a range of trace seeds to itself, so that no test trace is ever trained on.
-_TRAINING_SEEDS = 0
-_TEST_SEEDS = 1_000_000
-_MIXED_SEEDS = 2_000_000
-_SPLIT_STEP = 100_000
-
 
 class StudyConfig(BaseModel):
-    """Options of ``edge-marl reproduce tandem``; the defaults are the paper's sizes."""
+    """Options of ``edge-marl reproduce tandem``; the defaults are the paper's sizes.
+
+    Each learned method says itself how many traces and gradient steps it wants;
+    ``most_train_traces`` and ``step_share`` cut that down for a quick look.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: int = Field(5, ge=1, description="training seeds of each learned method")
-    train_traces: int = Field(700, ge=1, le=_SPLIT_STEP, description="3-3 training traces")
-    test_traces: int = Field(300, ge=1, le=_SPLIT_STEP, description="test traces of each split")
-    # Not given in the paper: the size of the mixed training set.
-    mixed_traces: int = Field(700, ge=1, le=_SPLIT_STEP, description="mixed training, per split")
+    test_traces: int = Field(TEST_TRACES, ge=2, description="test traces of each split")
+    most_train_traces: int = Field(100_000, ge=5, description="upper limit of training traces")
+    step_share: float = Field(1.0, gt=0, le=1, description="share of the gradient steps to make")
+    ablations: bool = Field(True, description="all rows of the ablation table")
     drop_penalty: float = Field(DROP_PENALTY, ge=0, description="lambda, slots per dropped job")
     decision_traces: int = Field(10, ge=1, description="test traces to time decisions on")
-    ablations: bool = Field(True, description="also the table over label kinds")
-    effort: Literal["full", "quick"] = Field("full", description="size of the learned models")
+    trace_seed: int = Field(0, ge=0, lt=2**22, description="seed of all trace sets")
     workers: int = Field(
         default_factory=all_cores, ge=0, description="tasks at a time; 0: all in this process"
     )
@@ -49,36 +47,35 @@ class StudyConfig(BaseModel):
 
     @classmethod
     def quick(cls) -> StudyConfig:
-        """The size of ``make demo``: fewer seeds, fewer training traces, shorter training."""
-        return cls(
-            seeds=2, train_traces=300, test_traces=200, mixed_traces=100, ablations=False,
-            effort="quick",
-        )  # fmt: skip
-
-    def split_workload(self, split: str) -> TandemWorkload:
-        """The workload with the split's numbers of files and videos."""
-        files, videos = map(int, split.split("-"))
-        return self.workload.model_copy(update={"files": files, "videos": videos})
+        """The size of ``make demo``: fewer seeds, fewer training traces, fewer steps."""
+        return cls(seeds=2, most_train_traces=1000, step_share=0.5, ablations=False)
 
     def test_set(self, split: str) -> TraceSet:
         """Held-out traces of a split."""
-        first = _TEST_SEEDS + SPLITS.index(split) * _SPLIT_STEP
-        return self.split_workload(split).make(self.test_traces, seed=first)
+        return split_traces(
+            split, "test", self.test_traces, seed=self.trace_seed, workload=self.workload
+        )
 
-    def training_sets(self, training: Training) -> list[TraceSet]:
-        """The 3-3 training traces, or those of all splits; none for methods without training."""
-        if training == "none":
-            return []
-        if training == "3-3":
-            return [self.split_workload(BASE_SPLIT).make(self.train_traces, seed=_TRAINING_SEEDS)]
-        return [
-            self.split_workload(split).make(self.mixed_traces, seed=_MIXED_SEEDS + i * _SPLIT_STEP)
-            for i, split in enumerate(SPLITS)
-        ]
+    def training_set(self, training: Training, n_traces: int) -> TraceSet:
+        """``n_traces`` of the 3-3 training traces, or as many in all, one fifth of each split."""
+        n = min(n_traces, self.most_train_traces)
+        splits = (BASE_SPLIT,) if training == BASE_SPLIT else SPLITS
+        return joined(
+            [
+                split_traces(
+                    split, "train", n // len(splits), seed=self.trace_seed, workload=self.workload
+                )
+                for split in splits
+            ]
+        )
+
+    def steps(self, gradient_steps: int) -> int:
+        """The gradient steps that a method makes in this study."""
+        return max(1, round(gradient_steps * self.step_share))
 
 
 def joined(sets: Sequence[TraceSet]) -> TraceSet:
-    """Several sets of equally many jobs as one, in order."""
+    """Several sets of traces of equally many jobs as one, in order."""
     columns = {
         name: np.concatenate([getattr(traces, name) for traces in sets])
         for name in (*JOB_FIELDS, "n_jobs")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 import edge_marl
 from edge_marl.errors import InputError
+from edge_marl.experiments.tandem.methods import Scheduler
 from edge_marl.tandem.evaluation import run
-from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.simulator import TandemSimulator
 from edge_marl.tandem.traces import TraceSet
 
@@ -66,32 +66,33 @@ class UnitResult:
     """Test set, then metric: ``[K]``."""
 
 
-def play_unit(
-    unit: Unit, policy: Policy, train_s: float, tests: Mapping[str, TraceSet],
+def play(
+    scheduler: Scheduler, unit: Unit, tests: Mapping[str, TraceSet], train_s: float,
     *, drop_penalty: float, decision_traces: int,
 ) -> UnitResult:  # fmt: skip
-    """Play the policy on every test set."""
+    """Play every test set, and time decisions on the first traces of the first."""
     episodes = {}
     for split, traces in tests.items():
-        results = run(policy, traces, drop_penalty=drop_penalty).results
+        results = run(scheduler(traces), traces, drop_penalty=drop_penalty).results
         episodes[split] = {name: getattr(results, name) for name in METRICS}
     first = next(iter(tests.values()))
-    times = decision_times(policy, first[:decision_traces])
+    times = decision_times(scheduler, first[:decision_traces])
     return UnitResult(
         unit.method, unit.training, unit.seed, train_s, 1e6 * float(times.mean()), episodes
     )
 
 
-def decision_times(policy: Policy, traces: TraceSet) -> NDArray[np.float64]:
+def decision_times(scheduler: Scheduler, traces: TraceSet) -> NDArray[np.float64]:
     """Seconds of every call of the policy, one episode at a time, both stages in one call.
 
     The first episode is played once more beforehand, so that nothing is timed that only happens
     once (compilation, first allocations).
     """
-    seconds = []
-    simulator = TandemSimulator(traces, 1, max_queue=traces.max_jobs)
+    seconds: list[float] = []
     for k in (0, *range(len(traces))):
-        observation = simulator.reset(np.array([k]))
+        simulator = TandemSimulator(traces[k], 1, max_queue=traces.max_jobs)
+        policy = scheduler(traces[k])
+        observation = simulator.reset([0])
         policy.reset(1)
         if k == 0:
             seconds.clear()
@@ -146,19 +147,3 @@ def read_unit(path: Path) -> UnitResult:
         )  # fmt: skip
     except (OSError, KeyError, TypeError, IndexError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{path}: expected episodes of a study, found {error}") from error
-
-
-def episodes_table(results: Sequence[UnitResult], oracle: Mapping[str, NDArray[Any]]) -> pa.Table:
-    """Every episode of a study, with the clairvoyant oracle's objective beside its own."""
-    tables = []
-    for result in results:
-        for split, metrics in result.episodes.items():
-            n = len(metrics["objective"])
-            tables.append(
-                pa.table(
-                    {"method": [result.method] * n, "training": [result.training] * n,
-                     "seed": [result.seed] * n, "split": [split] * n, "trace": range(n),
-                     **metrics, "oracle_objective": oracle[split]}
-                )
-            )  # fmt: skip
-    return pa.concat_tables(tables)

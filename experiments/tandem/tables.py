@@ -1,0 +1,227 @@
+"""Tables of the tandem study: one row per method, training set and test set."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from edge_marl.experiments import statistics
+from edge_marl.experiments.statistics import Comparison, Estimate
+from edge_marl.experiments.tandem.config import SPLITS, Training
+from edge_marl.experiments.tandem.methods import ORACLE, PURE_HEURISTICS, YARDSTICK, Method
+from edge_marl.experiments.tandem.units import UnitResult
+from edge_marl.tandem.evaluation import degradation
+
+FloatArray = NDArray[np.float64]
+RULES_OF_THE_PAPER = ("edf", "srtf")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on the test traces of one split."""
+
+    method: str
+    label: str
+    training: Training
+    split: str
+    seeds: int
+    degradation: Estimate
+    """Mean over traces and seeds of (objective - oracle) / oracle: the headline."""
+    degradation_iqm: Estimate
+    gap_closed: Estimate
+    below_rules: float
+    """How far below the better of EDF and SRTF, as a share of it (the paper's "up to 37%")."""
+    drops: float
+    makespan: float
+    starvation: float
+    versus_edf: Comparison
+    versus_srtf: Comparison
+    decision_us: float
+    train_s: float
+
+    def record(self) -> dict[str, Any]:
+        """Flat columns for CSV and JSON."""
+        flat: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, (Estimate, Comparison)):
+                parts = {f"{name}_{part}": number for part, number in value._asdict().items()}
+                flat |= {key.removesuffix("_value"): number for key, number in parts.items()}
+            else:
+                flat[name] = value
+        return flat
+
+
+@dataclass(frozen=True)
+class Results:
+    """All rows of a study."""
+
+    rows: Sequence[Row]
+    best_heuristic: Mapping[str, str]
+    """Split: the heuristic, of all pairs of rules, that is best there in hindsight."""
+
+    def select(self, split: str, names: Iterable[str], training: Sequence[Training]) -> list[Row]:
+        """Rows of a split, in the order of the names."""
+        found = {(row.method, row.training): row for row in self.rows if row.split == split}
+        return [found[name, t] for name in names for t in training if (name, t) in found]
+
+    def heuristics(self, split: str) -> list[str]:
+        """The rules of the tables: each at both stages, and the best of all in hindsight."""
+        return list(dict.fromkeys([*PURE_HEURISTICS, self.best_heuristic[split]]))
+
+
+def summarise(
+    units: Sequence[UnitResult], methods: Mapping[str, Method], oracle: Mapping[str, FloatArray]
+) -> Results:
+    """Rows of all methods on all test sets.
+
+    Args:
+        units: the played units, all seeds of all methods.
+        methods: by name.
+        oracle: objective of the clairvoyant oracle on each test trace, by split: ``[K]``.
+    """
+    grouped: dict[tuple[str, Training], list[UnitResult]] = {}
+    for unit in units:
+        grouped.setdefault((unit.method, unit.training), []).append(unit)
+    rows: list[Row] = []
+    best: dict[str, str] = {}
+    for split in SPLITS:
+        values = {
+            key: degradation(
+                np.stack([unit.episodes[split]["objective"] for unit in group]), oracle[split]
+            )
+            for key, group in grouped.items()
+        }
+        heuristics = {n: v for (n, _), v in values.items() if methods[n].group == "heuristic"}
+        best[split] = min(heuristics, key=lambda name: float(heuristics[name].mean()))
+        shown = {*PURE_HEURISTICS, best[split]}
+        for (name, training), group in grouped.items():
+            if name in heuristics and name not in shown:
+                continue
+            rows.append(
+                _row(
+                    methods[name], training, split, group, values[name, training],
+                    heuristics, heuristics[best[split]], values[YARDSTICK, "none"],
+                )
+            )  # fmt: skip
+    return Results(rows, best)
+
+
+def _row(
+    method: Method,
+    training: Training,
+    split: str,
+    group: Sequence[UnitResult],
+    values: FloatArray,
+    heuristics: Mapping[str, FloatArray],
+    best: FloatArray,
+    yardstick: FloatArray,
+) -> Row:
+    def average(metric: str) -> float:
+        return float(np.mean([unit.episodes[split][metric] for unit in group]))
+
+    rules = min(float(heuristics[rule].mean()) for rule in RULES_OF_THE_PAPER)
+    return Row(
+        method=method.name,
+        label=method.label,
+        training=training,
+        split=split,
+        seeds=len(group),
+        degradation=statistics.mean(values),
+        degradation_iqm=statistics.interquartile_mean(values),
+        gap_closed=statistics.gap_closed(values, best, yardstick),
+        below_rules=1 - float(values.mean()) / rules if rules > 0 else float("nan"),
+        drops=average("dropped"),
+        makespan=average("makespan"),
+        starvation=average("starvation"),
+        versus_edf=statistics.compare(values, heuristics["edf"]),
+        versus_srtf=statistics.compare(values, heuristics["srtf"]),
+        decision_us=float(np.mean([unit.decision_us for unit in group])),
+        train_s=float(np.mean([unit.train_s for unit in group])),
+    )
+
+
+def full_table(title: str, rows: Sequence[Row]) -> Table:
+    """Every measure of each method on one split."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("method", min_width=18)
+    for name in (
+        "seeds", "degradation\n[95%]", "IQM\n[95%]", "gap closed\n[95%]", "below\nEDF, SRTF",
+        "drops", "make-\nspan", "starv-\nation", "better than\nEDF (p)", "better than\nSRTF (p)",
+        "µs per\ndecision",
+    ):  # fmt: skip
+        table.add_column(name, justify="right")
+    for row in rows:
+        clairvoyant = row.method == ORACLE
+        table.add_row(
+            row.label + (" *" if row.training == "mixed" else ""),
+            str(row.seeds),
+            _interval(row.degradation),
+            _interval(row.degradation_iqm),
+            _interval(row.gap_closed, percent=True),
+            f"{row.below_rules:.0%}",
+            f"{row.drops:.2f}",
+            f"{row.makespan:.1f}",
+            f"{row.starvation:.1%}",
+            _compared(row.versus_edf),
+            _compared(row.versus_srtf),
+            "-" if clairvoyant else f"{row.decision_us:.0f}",
+        )
+    return table
+
+
+def split_table(title: str, results: Results, names: Sequence[str], training: Training) -> Table:
+    """Degradation and gap closed of each method on every split (Figures 4 and 6)."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("method", min_width=18)
+    for split in SPLITS:
+        table.add_column(f"{split}\ndegradation [95%]\ngap closed [95%]", justify="right")
+    by_split = {}
+    for split in SPLITS:
+        rows = results.select(split, names, ("none", training))
+        by_split[split] = {row.label: row for row in rows}
+    labels = dict.fromkeys(label for rows in by_split.values() for label in rows)
+    for label in labels:
+        cells = []
+        for split in SPLITS:
+            row = by_split[split].get(label)
+            cells.append(
+                "" if row is None
+                else f"{_interval(row.degradation)}\n{_interval(row.gap_closed, percent=True)}"
+            )  # fmt: skip
+        table.add_row(label, *cells)
+    best = (f"{results.best_heuristic[split].upper()}" for split in SPLITS)
+    table.add_section()
+    table.add_row("best heuristic is", *best)
+    return table
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """One line per row, written aside and then renamed."""
+    records = [row.record() for row in rows]
+    aside = path.with_name(path.name + ".part")
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+    os.replace(aside, path)
+
+
+def _interval(estimate: Estimate, *, percent: bool = False) -> str:
+    if np.isnan(estimate.value):
+        return "-"
+    if percent:
+        return f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _compared(comparison: Comparison) -> str:
+    p = comparison.p_value
+    return f"{comparison.probability_of_improvement:.0%} ({'<.001' if p < 1e-3 else f'{p:.3f}'})"
