@@ -77,6 +77,11 @@ def all_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def import_environment() -> dict[str, str]:
+    """Environment of a child process that is to import this very code."""
+    return {**os.environ, "PYTHONPATH": _python_path()}
+
+
 def _python_path() -> str:
     """Where workers find this very code: beside the checkout's folders or in site-packages."""
     here = str(Path(edge_marl.__file__).resolve().parent.parent)

@@ -143,8 +143,13 @@ def _do_unit(config: StudyConfig, unit: Unit, out: str) -> None:
     """Train and play one unit, and keep it; a Ray task, so it is given only what is small."""
     folder = Path(out)
     context = Context(config, unit.training, unit.seed, folder / "oracle")
+    method = methods(config)[unit.method]
+    if method.group == "learned":
+        import torch
+
+        torch.set_num_threads(1)  # small networks, one task per core: threads only contend
     begin = time.perf_counter()
-    scheduler = methods(config)[unit.method].make(context)
+    scheduler = method.make(context)
     train_s = time.perf_counter() - begin
     tests = {split: config.test_set(split) for split in (BASE_SPLIT, *SPLITS)}
     result = play(
