@@ -21,7 +21,7 @@ class ImitationConfig(BaseModel):
     * ``online_global``, ``online_local``: the choice of an optimal plan for the jobs known by
       now, in both queues or in the own queue alone.
     * ``cost_to_go``: the regret of every queued job under clairvoyance
-      (:func:`edge_marl.oracle.cost_to_go.regrets`), regressed instead of classified.
+      (:func:`edge_marl.oracle.cost_to_go.regrets`) as a soft target instead of one label.
 
     ``rounds`` above 1 aggregates data (DAgger, Ross et al. 2011): from the second round on the
     learned policy plays and the labels say what it should have done. ``raw`` and ``canonical``
@@ -30,7 +30,7 @@ class ImitationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Model = "attention"
+    model: Model = "mlp"
     labels: Labels = "cost_to_go"
     n_traces: int = Field(700, ge=1, description="training traces to draw (paper: 700)")
     rounds: int = Field(1, ge=1, description="rounds of data collection; above 1 is DAgger")
@@ -55,20 +55,20 @@ class EndToEndConfig(BaseModel):
     seed: int = Field(0, ge=0)
 
 
-BEST = ImitationConfig(labels="cost_to_go", rounds=4, n_traces=8000, gradient_steps=6000)
+BEST = ImitationConfig(labels="cost_to_go", rounds=4, n_traces=24_000, gradient_steps=12_000)
 
 ABLATIONS: dict[str, ImitationConfig] = {
-    "raw slots, MLP": ImitationConfig(labels="raw", model="mlp"),
+    "raw slots, MLP": ImitationConfig(labels="raw"),
     "canonical, linear SVM": ImitationConfig(labels="canonical", model="svm"),
     "canonical, random forest": ImitationConfig(labels="canonical", model="forest"),
-    "canonical, MLP": ImitationConfig(labels="canonical", model="mlp"),
-    "canonical, attention": ImitationConfig(labels="canonical"),
+    "canonical, MLP": ImitationConfig(labels="canonical"),
+    "canonical, attention": ImitationConfig(labels="canonical", model="attention", width=32),
     "online global": ImitationConfig(labels="online_global"),
     "online local": ImitationConfig(labels="online_local"),
     "online local, DAgger": ImitationConfig(labels="online_local", rounds=4),
-    "online local, DAgger, 8,000 traces": BEST.model_copy(update={"labels": "online_local"}),
+    "online local, DAgger, 24,000 traces": BEST.model_copy(update={"labels": "online_local"}),
     "cost-to-go": ImitationConfig(labels="cost_to_go"),
     "cost-to-go, DAgger": ImitationConfig(labels="cost_to_go", rounds=4),
-    "cost-to-go, DAgger, 8,000 traces": BEST,
+    "cost-to-go, DAgger, 24,000 traces": BEST,
 }
 """Name of each row of the ablation table and its options."""

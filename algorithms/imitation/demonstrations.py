@@ -184,7 +184,9 @@ def online_labeller(oracle: OnlineOracle) -> Labeller:
     return label
 
 
-def cost_to_go_labeller(simulator: TandemSimulator, where: NDArray[np.bool_]) -> NDArray[np.float32]:
+def cost_to_go_labeller(
+    simulator: TandemSimulator, where: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """Regret of every queued job under clairvoyance."""
     return regrets(simulator, "clairvoyant", where)
 

@@ -41,9 +41,7 @@ class QueueAttention(nn.Module):
 
     def __init__(self, width: int, layers: int = 2, heads: int = 4) -> None:
         super().__init__()
-        self.embed = nn.Sequential(
-            nn.Linear(N_ENCODED, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.embed = nn.Sequential(nn.Linear(N_ENCODED, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(_AttentionBlock(width, heads) for _ in range(layers))
         self.score = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
 
@@ -81,7 +79,10 @@ class _AttentionBlock(nn.Module):
 
 
 class QueueMLP(nn.Module):
-    """The queue padded to a fixed length and flattened (Figure 5b's MLP).
+    """The queue sorted by deadline, padded to a fixed length and flattened (Figure 5b's MLP).
+
+    Sorting makes it indifferent to the order of the queue, which a plain network would have to
+    learn from examples.
 
     Args:
         width: of the two hidden layers.
@@ -100,16 +101,17 @@ class QueueMLP(nn.Module):
     def forward(self, features: Tensor, queued: Tensor) -> Tensor:
         """``features [B, Q, 5]``, ``queued [B, Q]`` bool -> scores ``[B, Q]``."""
         B, Q = queued.shape
+        by_deadline = features[..., 0].masked_fill(~queued, torch.inf).argsort(dim=1)
+        features = features.gather(1, by_deadline[..., None].expand_as(features))
         missing = max(self.max_queue - Q, 0)
+        present = F.pad(queued.gather(1, by_deadline), (0, missing))[:, : self.max_queue]
         padded = F.pad(features, (0, 0, 0, missing))[:, : self.max_queue]
-        present = F.pad(queued, (0, missing))[:, : self.max_queue, None].float()
-        inputs = torch.cat([encode(padded) * present, present], dim=-1)
-        scores = self.layers(inputs.reshape(B, -1))[:, :Q]
-        return F.pad(scores, (0, Q - scores.shape[1]), value=-torch.inf)
+        inputs = torch.cat([encode(padded), torch.ones_like(padded[..., :1])], dim=-1)
+        scores = self.layers((inputs * present[..., None]).reshape(B, -1))[:, :Q]
+        scores = F.pad(scores, (0, Q - scores.shape[1]), value=-1e9)
+        return torch.empty_like(scores).scatter(1, by_deadline, scores)
 
 
 def make_network(model: str, width: int) -> QueueAttention | QueueMLP:
     """A fresh network by the name of its model."""
     return QueueAttention(width) if model == "attention" else QueueMLP(4 * width)
-
-

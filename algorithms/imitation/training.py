@@ -35,28 +35,27 @@ from edge_marl.tandem.policies import Policy
 Progress = Callable[[str, float], None]
 """``(what is going on, share done)``."""
 
-_REGRET_SCALE = 50.0  # slots; puts the common regrets (a drop costs about 100) near 1
+_TEMPERATURE = 5.0  # slots of regret that make a job e times less attractive
+_MOST_AT_STAKE = 100.0  # slots; a drop. What costs more than that is no more urgent
 _MOST_EPOCHS = 30  # few states (the compute stage often has one job) need fewer steps
 
 
 def regret_loss(scores: Tensor, queued: Tensor, cost: Tensor) -> Tensor:
-    """Huber loss between score and minus regret, both centred over the queue.
+    """Cross-entropy to ``softmax(-regret / temperature)``, weighted by what is at stake.
 
-    Only differences between jobs matter to a choice, so the mean over the queue is free.
+    All optimal jobs share the target, and a state where every choice is as good has no weight.
+    (Regressing the regret itself spends the network on the size of regrets that decide nothing.)
 
     Args:
         scores: ``[B, Q]``.
         queued: ``[B, Q]`` bool.
         cost: ``[B, Q]`` regret in slots.
     """
-    present = queued.float()
-    jobs = present.sum(dim=1, keepdim=True)
-    target = -cost / _REGRET_SCALE * present
-    target = target - target.sum(dim=1, keepdim=True) / jobs
-    masked = scores.masked_fill(~queued, 0.0)
-    centred = masked - masked.sum(dim=1, keepdim=True) / jobs
-    loss = F.smooth_l1_loss(centred, target, reduction="none") * present
-    return loss.sum() / present.sum()
+    target = torch.softmax((-cost / _TEMPERATURE).masked_fill(~queued, -1e9), dim=1)
+    log_policy = F.log_softmax(scores.masked_fill(~queued, -1e9), dim=1).masked_fill(~queued, 0.0)
+    at_stake = cost.masked_fill(~queued, 0.0).amax(dim=1).clamp(max=_MOST_AT_STAKE)
+    cross_entropy = -(target * log_policy).sum(dim=1)
+    return (at_stake / _MOST_AT_STAKE * cross_entropy).mean()
 
 
 def label_loss(scores: Tensor, queued: Tensor, cost: Tensor) -> Tensor:
@@ -95,9 +94,7 @@ def fit(
     torch.manual_seed(config.seed)
     report = progress or (lambda message, share: None)
     if offline and schedules is None:
-        schedules = [
-            solve(traces[k], drop_penalty=drop_penalty) for k in range(len(traces))
-        ]
+        schedules = [solve(traces[k], drop_penalty=drop_penalty) for k in range(len(traces))]
     player, labeller = _teacher(config, traces, schedules, drop_penalty, rng)
     trainers = [_NetworkTrainer(config) for _ in AGENTS]
     parts: list[tuple[Demonstrations, Demonstrations]] = []
@@ -108,10 +105,14 @@ def fit(
         parts.append(
             collect(
                 # A round of aggregation plays its own part of the traces.
-                traces[round_ :: config.rounds], player, labeller,
-                share=config.state_share, exploration=0.0 if offline else config.exploration,
-                drop_penalty=drop_penalty, rng=rng,
-            )  # fmt: skip
+                traces[round_ :: config.rounds],
+                player,
+                labeller,
+                share=config.state_share,
+                exploration=0.0 if offline else config.exploration,
+                drop_penalty=drop_penalty,
+                rng=rng,
+            )
         )
         scorers = []
         for stage in range(len(AGENTS)):

@@ -42,7 +42,6 @@ def _regret_kernel(  # type: ignore[no-untyped-def]
     J = remaining.shape[2]
     release, comm = np.zeros(J, dtype=np.int64), np.zeros(J, dtype=np.int64)
     comp, due = np.zeros(J, dtype=np.int64), np.zeros(J, dtype=np.int64)
-    place = np.zeros(J, dtype=np.int64)
     work = np.zeros((9, J), dtype=np.int64)
     levels = np.zeros((4, J + 1, max(J, 7)), dtype=np.int64)
     best, hint = np.zeros(J, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -107,7 +106,11 @@ def regrets(
     """
     regret = np.zeros((simulator.batch_size, 2, simulator.max_queue), dtype=np.float32)
     _regret_kernel(
-        VIEWS.index(view), ~simulator.done if where is None else where, *simulator.physics, simulator.drop_penalty,
-        *simulator.progress, regret,
-    )  # fmt: skip
+        VIEWS.index(view),
+        ~simulator.done if where is None else where,
+        *simulator.physics,
+        simulator.drop_penalty,
+        *simulator.progress,
+        regret,
+    )
     return regret

@@ -51,8 +51,10 @@ def run(
         if record:
             timeline.append(served_jobs(observation.jobs, actions, simulator.done))
         simulator.step(actions)
-    stacked = np.stack(timeline, axis=1) if timeline else None
-    return Run(policy.name, simulator.results, stacked)
+    recorded = None
+    if record:
+        recorded = np.stack(timeline, axis=1) if timeline else np.empty((K, 0, 2), dtype=np.int32)
+    return Run(policy.name, simulator.results, recorded)
 
 
 def served_jobs(jobs: IntArray, actions: IntArray, done: NDArray[np.bool_]) -> IntArray:

@@ -261,7 +261,7 @@ class TandemSimulator:
 
     @property
     def physics(self) -> tuple[IntArray, IntArray, IntArray, int]:
-        """Jobs ``[K, J, 4]``, row ``[B]``, n_jobs ``[K]`` and downlink, as the kernels take them."""
+        """Jobs ``[K, J, 4]``, row ``[B]``, n_jobs ``[K]`` and downlink, as kernels take them."""
         return self._jobs, self.row, self.traces.n_jobs, self.traces.downlink
 
     @property

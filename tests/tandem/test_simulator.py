@@ -1,0 +1,209 @@
+"""The physics, rewards and metrics of the tandem simulator, by hand and as invariants."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_marl.errors import InputError
+from edge_marl.tandem import RewardConfig, TandemSimulator, TraceSet
+from edge_marl.tandem.evaluation import run
+from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
+
+IDLE = 6
+
+
+def traces_strategy(max_traces=4, max_jobs=6):
+    job = st.tuples(
+        st.integers(0, 10), st.integers(1, 8), st.integers(1, 8), st.integers(0, 30)
+    ).map(lambda j: (j[0], j[1], j[2], j[0] + j[1] + j[3]))
+    trace = st.lists(job, min_size=1, max_size=max_jobs)
+    return st.lists(trace, min_size=1, max_size=max_traces).map(
+        lambda rows: TraceSet.from_jobs(rows, downlink=2)
+    )
+
+
+def random_actions(simulator, rng):
+    length = simulator.observation.action_mask[:, :, :-1].sum(axis=2)
+    choice = (rng.random(length.shape) * length).astype(np.int32)
+    return np.where(length > 0, choice, simulator.max_queue).astype(np.int32)
+
+
+def test_one_job_passes_both_stages_and_completes_with_its_downlink():
+    simulator = TandemSimulator(TraceSet.from_jobs([[(0, 2, 3, 20)]], downlink=4), 1)
+    observation = simulator.reset([0])
+    assert observation.features[0, 0, 0].tolist() == [20, 2, 3, 0, 0]
+    assert observation.action_mask[0].tolist() == [
+        [True, False, False, False, False, False, False],
+        [False, False, False, False, False, False, True],
+    ]
+    for _ in range(2):
+        simulator.step(np.array([[0, IDLE]]))
+    assert simulator.observation.features[0, 1, 0].tolist() == [18, 0, 3, 0, 0]
+    for _ in range(3):
+        transition = simulator.step(np.array([[IDLE, 0]]))
+    assert transition.terminated[0]
+    assert not transition.truncated[0]
+    results = simulator.results
+    assert results.makespan[0] == 2 + 3 + 4
+    assert results.objective[0] == 9
+    assert results.slots[0] == 5
+    assert results.starvation[0] == 2 / 5  # two slots of uplink with nothing to compute
+    assert results.comm_utilisation[0] == 2 / 5
+    assert results.comp_utilisation[0] == 3 / 5
+
+
+def test_preempted_jobs_keep_their_progress_and_wait():
+    simulator = TandemSimulator(TraceSet.from_jobs([[(0, 3, 1, 50), (0, 2, 1, 50)]]), 1)
+    simulator.reset([0])
+    simulator.step(np.array([[0, IDLE]]))
+    simulator.step(np.array([[1, IDLE]]))
+    first, second = simulator.observation.features[0, 0, :2]
+    assert first.tolist() == [48, 2, 1, 1, 0]
+    assert second.tolist() == [48, 1, 1, 1, 0]
+
+
+def test_a_job_is_dropped_in_the_slot_in_which_it_can_no_longer_be_in_time():
+    # Alone each job needs 2 + 2 + 1 slots; served second, the other one is late from slot 2 on.
+    traces = TraceSet.from_jobs([[(0, 2, 2, 6), (0, 2, 2, 6)]], downlink=1)
+    simulator = TandemSimulator(traces, 1, drop_penalty=100)
+    simulator.reset([0])
+    simulator.step(np.array([[0, IDLE]]))
+    assert simulator.results.dropped[0] == 0
+    simulator.step(np.array([[0, IDLE]]))
+    assert simulator.results.dropped_at[0].tolist() == [-1, 2]
+    while not simulator.done[0]:
+        simulator.step(np.array([[IDLE, 0]]))
+    assert simulator.results.objective[0] == (2 + 2 + 1) + 100
+
+
+def test_rewards_are_those_of_section_3_3():
+    # Job 0 is served; job 1 waits and turns late at t = 1: 1 + 2 + 2 > 4.
+    traces = TraceSet.from_jobs([[(0, 1, 1, 9), (0, 2, 2, 4)]])
+    rewards = RewardConfig(alpha1=0.5, alpha2=3.0, alpha3=7.0, beta1=0.1, beta2=2.0)
+    simulator = TandemSimulator(traces, 1, rewards=rewards)
+    simulator.reset([0])
+    reward = simulator.step(np.array([[0, IDLE]])).reward[0]
+    assert reward.tolist() == pytest.approx([-(0.5 * 1 + 3.0), 0.0])
+    # Job 0 completes at 2, job 1 was dropped: R = -(0.1 * 2 + 2 * 1) for both agents.
+    reward = simulator.step(np.array([[IDLE, 0]])).reward[0]
+    assert reward.tolist() == pytest.approx([-2.2, -2.2])
+
+
+def test_the_uplink_answers_for_late_jobs_at_the_compute_stage():
+    # Both are received by t = 2; computing job 0 first makes job 1 late at t = 3.
+    traces = TraceSet.from_jobs([[(0, 1, 3, 9), (0, 1, 2, 4)]])
+    rewards = RewardConfig(alpha1=0.0, alpha2=3.0, alpha3=7.0, beta1=0.0, beta2=0.0)
+    simulator = TandemSimulator(traces, 1, rewards=rewards)
+    simulator.reset([0])
+    simulator.step(np.array([[0, IDLE]]))
+    simulator.step(np.array([[0, 0]]))
+    reward = simulator.step(np.array([[IDLE, 0]])).reward[0]
+    assert reward.tolist() == [-7.0, -3.0]
+
+
+def test_a_horizon_truncates_without_the_episodic_reward():
+    traces = TraceSet.from_jobs([[(0, 5, 5, 90)]])
+    simulator = TandemSimulator(traces, 1, horizon=3)
+    simulator.reset([0])
+    for _ in range(3):
+        transition = simulator.step(np.array([[0, IDLE]]))
+    assert transition.truncated[0]
+    assert not transition.terminated[0]
+    assert transition.reward[0].tolist() == [0.0, 0.0]
+
+
+def test_queues_longer_than_the_window_show_their_first_jobs():
+    jobs = [(0, 1, 1, 100)] * 9
+    simulator = TandemSimulator(TraceSet.from_jobs([jobs]), 1, max_queue=4)
+    observation = simulator.reset([0])
+    assert observation.jobs[0, 0].tolist() == [0, 1, 2, 3]
+    while not simulator.done[0]:
+        actions = np.where(observation.action_mask[:, :, 0], 0, 4)
+        simulator.step(actions)
+    assert simulator.results.makespan[0] == 10
+
+
+@pytest.mark.parametrize("action", [1, 5, 7, -1])
+def test_an_action_that_points_at_no_job_is_refused_by_name(action):
+    simulator = TandemSimulator(TraceSet.from_jobs([[(0, 2, 2, 9)]]), 1)
+    simulator.reset([0])
+    with pytest.raises(InputError, match="agent comm in episode 0"):
+        simulator.step(np.array([[action, IDLE]]))
+    simulator.step(np.array([[0, IDLE]]))  # the refused step changed nothing
+    assert simulator.observation.t[0] == 1
+
+
+@given(traces_strategy(), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_every_job_is_exactly_one_of_completed_and_dropped(traces, seed):
+    rng = np.random.default_rng(seed)
+    K = len(traces)
+    simulator = TandemSimulator(traces, K)
+    simulator.reset(np.arange(K))
+    while not simulator.done.all():
+        simulator.step(random_actions(simulator, rng))
+    results = simulator.results
+    present = np.arange(traces.max_jobs) < traces.n_jobs[:, None]
+    completed, dropped = results.completion >= 0, results.dropped_at >= 0
+    assert np.array_equal(completed ^ dropped, present)
+    assert not (completed & dropped).any()
+    assert (results.completion <= traces.deadline)[completed].all()
+    earliest = traces.arrival + traces.comm + traces.comp + traces.downlink
+    assert (results.completion >= earliest)[completed].all()
+    assert np.array_equal(results.dropped, dropped.sum(axis=1))
+
+
+@given(traces_strategy(max_traces=5))
+@settings(max_examples=30, deadline=None)
+def test_an_episode_is_the_same_alone_and_in_a_batch(traces):
+    policy = heuristic("llf+srtf")
+    together = run(policy, traces, record=True)
+    for k in range(len(traces)):
+        alone = run(policy, traces[k], record=True)
+        assert alone.results.objective[0] == together.results.objective[k]
+        slots = alone.timeline.shape[1]
+        assert np.array_equal(alone.timeline[0], together.timeline[k, :slots])
+
+
+def test_one_episode_is_reset_while_the_others_go_on():
+    traces = TraceSet.from_jobs([[(0, 1, 1, 9)], [(0, 4, 4, 90)]])
+    simulator = TandemSimulator(traces, 2)
+    simulator.reset([0, 1])
+    simulator.step(np.array([[0, IDLE], [0, IDLE]]))
+    simulator.step(np.array([[IDLE, 0], [0, IDLE]]))
+    assert simulator.done.tolist() == [True, False]
+    simulator.reset([0, 0], where=simulator.done.copy())
+    assert simulator.observation.t.tolist() == [0, 2]
+    assert simulator.observation.features[1, 0, 0, 1] == 2
+
+
+def test_heuristics_follow_their_rules():
+    # [d - t, u_comm, u_comp, w_comm, w_comp] of three jobs at the uplink.
+    queue = np.array([[[30, 5, 4, 0, 0], [20, 2, 9, 0, 0], [25, 8, 16, 0, 0]]], dtype=np.float32)
+    expected = {"edf": 1, "srtf": 1, "llf": 2, "johnson": 1}
+    for name, job in expected.items():
+        assert PRIORITY_RULES[name](queue, 0)[0].argmin() == job
+    assert PRIORITY_RULES["srtf"](queue, 1)[0].argmin() == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_johnsons_rule_is_optimal_on_a_two_machine_flow_shop(times):
+    from itertools import permutations
+
+    def flow_shop(order):
+        first = second = 0
+        for comm, comp in order:
+            first += comm
+            second = max(first, second) + comp
+        return second
+
+    traces = TraceSet.from_jobs([[(0, comm, comp, 1000) for comm, comp in times]])
+    makespan = run(heuristic("johnson"), traces).results.makespan[0]
+    assert makespan == min(flow_shop(order) for order in permutations(times))
+
+
+def test_an_unknown_heuristic_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="expected one of fifo, edf, srtf, llf, johnson"):
+        heuristic("edd")
