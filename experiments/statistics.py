@@ -15,6 +15,7 @@ Intervals are 95% percentile bootstrap intervals that resample traces and seeds 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -132,16 +133,19 @@ def _bootstrap(table: FloatArray, statistic: Callable[[FloatArray], FloatArray])
 
     # The samples are the indices of traces and of seeds: scipy resamples each independently.
     samples = (np.arange(n_traces), np.arange(n_seeds))[: 1 if n_seeds == 1 else 2]
-    result = stats.bootstrap(
-        samples,
-        of_traces if n_seeds == 1 else of_resample,
-        n_resamples=RESAMPLES,
-        batch=_BATCH,
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(_RANDOM_STREAM),
-    )
+    # A resample of few traces may hold no gap at all: its share is infinite, which is a result.
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            samples,
+            of_traces if n_seeds == 1 else of_resample,
+            n_resamples=RESAMPLES,
+            batch=_BATCH,
+            vectorized=True,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            rng=np.random.default_rng(_RANDOM_STREAM),
+        )
     return Estimate(
         value, float(result.confidence_interval.low), float(result.confidence_interval.high)
     )

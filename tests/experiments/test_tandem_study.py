@@ -1,0 +1,133 @@
+"""A tiny study from end to end."""
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from edge_marl.algorithms.imitation import config as imitation
+from edge_marl.algorithms.imitation.config import ImitationConfig
+from edge_marl.errors import InputError
+from edge_marl.experiments.tandem import study
+from edge_marl.experiments.tandem.config import SPLITS, StudyConfig
+from edge_marl.experiments.tandem.methods import END_TO_END, ORACLE, YARDSTICK, methods
+from edge_marl.experiments.tandem.tables import Results
+from edge_marl.experiments.tandem.units import read_unit
+
+CONFIG = StudyConfig(
+    seeds=2,
+    test_traces=8,
+    most_train_traces=20,
+    step_share=0.01,
+    ablations=False,
+    decision_traces=1,
+    workers=0,
+)
+
+ABLATIONS = {
+    "raw slots, MLP": ImitationConfig(labels="raw", model="mlp"),
+    "canonical, MLP": ImitationConfig(labels="canonical", model="mlp"),
+    "online local": ImitationConfig(labels="online_local"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+    out = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imitation, "ABLATIONS", ABLATIONS)
+        return study.reproduce(CONFIG, out), out
+
+
+def test_the_oracle_loses_nothing_and_nobody_beats_it(finished: tuple[Results, Path]) -> None:
+    rows = finished[0].rows
+    assert {row.split for row in rows} == set(SPLITS)
+    for row in rows:
+        assert row.degradation.value >= 0
+        if row.method == ORACLE:
+            assert row.degradation == (0.0, 0.0, 0.0)
+
+
+def test_the_gap_ends_at_the_yardstick(finished: tuple[Results, Path]) -> None:
+    results = finished[0]
+    for split in SPLITS:
+        best = results.best_heuristic[split]
+        (row,) = results.select(split, [best], ["none"])
+        (yardstick,) = results.select(split, [YARDSTICK], ["none"])
+        others = results.select(split, results.heuristics(split), ["none"])
+        assert row.degradation.value == min(r.degradation.value for r in others)
+        if row.degradation.value != yardstick.degradation.value:
+            assert (row.gap_closed.value, yardstick.gap_closed.value) == (0.0, 1.0)
+
+
+def test_everything_is_written(finished: tuple[Results, Path]) -> None:
+    results, out = finished
+    for number in ("2", "3a", "3b", "4", "5a", "5b", "6"):
+        assert (out / f"figure{number}.png").read_bytes().startswith(b"\x89PNG")
+    with (out / "results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(results.rows)
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["configuration"]["test_traces"] == CONFIG.test_traces
+    assert summary["seeds"] == [0, 1]
+    assert {"date", "machine", "versions", "rows"} <= set(summary)
+    episodes = pq.read_table(out / "episodes.parquet")
+    units = list((out / "units").glob("*.parquet"))
+    assert episodes.num_rows == len(units) * len(SPLITS) * CONFIG.test_traces
+    assert not list(out.rglob("*.part"))
+
+
+def test_finished_units_are_not_done_again(
+    finished: tuple[Results, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, out = finished
+    lost = next(out.glob("units/edf-none-*.parquet"))
+    lost.unlink()
+    done = []
+    once_more = study._do_unit
+
+    def counted(config: StudyConfig, unit: study.Unit, folder: str) -> None:
+        done.append(unit.method)
+        once_more(config, unit, folder)
+
+    monkeypatch.setattr(study, "_do_unit", counted)
+    monkeypatch.setattr(imitation, "ABLATIONS", ABLATIONS)
+    again = study.reproduce(CONFIG, out)
+    assert done == ["edf"]
+    assert [row.degradation for row in again.rows] == [row.degradation for row in results.rows]
+
+
+def test_another_configuration_is_another_unit() -> None:
+    table = methods(CONFIG)
+    edf = study._unit(CONFIG, table["edf"], "none", 0)
+    assert (
+        edf.path
+        == study._unit(CONFIG.model_copy(update={"seeds": 9}), table["edf"], "none", 0).path
+    )
+    fewer = CONFIG.model_copy(update={"test_traces": 7})
+    assert edf.path != study._unit(fewer, table["edf"], "none", 0).path
+    learner = table[END_TO_END]
+    longer = CONFIG.model_copy(update={"step_share": 0.5})
+    assert (
+        study._unit(CONFIG, learner, "3-3", 0).path
+        != study._unit(longer, methods(longer)[learner.name], "3-3", 0).path
+    )
+
+
+def test_a_damaged_unit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "edf.parquet"
+    path.write_bytes(b"not a table")
+    with pytest.raises(InputError, match=r"edf\.parquet"):
+        read_unit(path)
+
+
+def test_training_and_test_traces_are_different_ones() -> None:
+    train = CONFIG.training_set("3-3", 20)
+    test = CONFIG.test_set("3-3")
+    assert not (train.deadline[:8] == test.deadline).all(axis=1).any()
+    mixed = CONFIG.training_set("mixed", 20)
+    assert len(mixed) == 20
+    assert [int(n) for n in (mixed.app == 1).sum(axis=1)] == [
+        videos for videos in (5, 4, 3, 2, 1) for _ in range(4)
+    ]
