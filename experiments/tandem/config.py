@@ -39,7 +39,8 @@ class StudyConfig(BaseModel):
     ablations: bool = Field(True, description="all rows of the ablation table")
     drop_penalty: float = Field(DROP_PENALTY, ge=0, description="lambda, slots per dropped job")
     decision_traces: int = Field(10, ge=1, description="test traces to time decisions on")
-    trace_seed: int = Field(0, ge=0, lt=2**22, description="seed of all trace sets")
+    # Not 0: the workload's defaults were chosen with a look at the test traces of seed 0.
+    trace_seed: int = Field(1, ge=0, lt=2**22, description="seed of all trace sets")
     workers: int = Field(
         default_factory=all_cores, ge=0, description="tasks at a time; 0: all in this process"
     )
@@ -48,7 +49,7 @@ class StudyConfig(BaseModel):
     @classmethod
     def quick(cls) -> StudyConfig:
         """The size of ``make demo``: fewer seeds, fewer training traces, fewer steps."""
-        return cls(seeds=2, most_train_traces=1000, step_share=0.5, ablations=False)
+        return cls(seeds=2, most_train_traces=12_000, step_share=0.75, ablations=False)
 
     def test_set(self, split: str) -> TraceSet:
         """Held-out traces of a split."""
