@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from edge_marl.algorithms.imitation.config import ImitationConfig
 from edge_marl.algorithms.imitation.networks import QueueAttention, QueueMLP, make_network
@@ -80,18 +80,15 @@ def save_policy(policy: ScoringPolicy, config: ImitationConfig, folder: Path) ->
     for agent, scorer in zip(AGENTS, policy.scorers, strict=True):
         if not isinstance(scorer, NetworkScorer):
             raise InputError(f"policy {policy.name}: only networks can be saved")
-        _write_aside(
-            folder / f"{agent}.safetensors",
-            lambda path, scorer=scorer: save_file(scorer.network.state_dict(), path),
-        )
+        _write_aside(folder / f"{agent}.safetensors", save(scorer.network.state_dict()))
     card = {"format": FORMAT, "name": policy.name, "config": config.model_dump(mode="json")}
-    _write_aside(folder / "card.json", lambda path: path.write_text(json.dumps(card, indent=2)))
+    _write_aside(folder / "card.json", json.dumps(card, indent=2).encode())
 
 
-def _write_aside(path: Path, write: Callable[[Path], object]) -> None:
+def _write_aside(path: Path, content: bytes) -> None:
     """Write beside the place and rename, so that no half-written file is ever there."""
     aside = path.with_name(path.name + ".part")
-    write(aside)
+    aside.write_bytes(content)
     os.replace(aside, path)
 
 

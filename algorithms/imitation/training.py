@@ -28,7 +28,7 @@ from edge_marl.algorithms.imitation.networks import QueueAttention, QueueMLP, ma
 from edge_marl.algorithms.imitation.policies import NetworkScorer, Scorer, ScoringPolicy
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule, solve
-from edge_marl.oracle.online import OnlineOracle
+from edge_marl.oracle.online import OnlineOracle, View
 from edge_marl.tandem import AGENTS, DROP_PENALTY, TraceSet
 from edge_marl.tandem.policies import Policy
 
@@ -144,7 +144,7 @@ def _teacher(
     if schedules is not None and config.labels == "canonical":
         slots = canonical_slots(schedules)
         return ScheduleReplay(slots), canonical_labeller(slots, traces.max_jobs)
-    view = "global" if config.labels == "online_global" else "local"
+    view: View = "global" if config.labels == "online_global" else "local"
     player = OnlineOracle(view, downlink=traces.downlink, drop_penalty=drop_penalty)
     if config.labels == "cost_to_go":
         return player, cost_to_go_labeller

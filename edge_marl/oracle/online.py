@@ -14,7 +14,7 @@ from edge_marl.tandem.simulator import DROP_PENALTY, Observation
 from edge_marl.tandem.traces import IntArray
 
 View = Literal["global", "local"]
-VIEWS = ("global", "local")
+VIEWS: tuple[View, ...] = ("global", "local")
 
 NODE_BUDGET = 20_000
 """Prefixes per decision: every state of up to six jobs is exact, longer queues get the best

@@ -24,6 +24,7 @@ from edge_marl.experiments.parallel import import_environment
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.oracle import solve
 from edge_marl.oracle.online import OnlineOracle
+from edge_marl.oracle.solver import Method
 from edge_marl.tandem.heuristics import heuristic
 from edge_marl.tandem.simulator import Observation, TandemSimulator
 from edge_marl.tandem.splits import split_traces
@@ -147,7 +148,8 @@ def _pettingzoo() -> list[Measurement]:
 
 def _oracle(traces: TraceSet) -> list[Measurement]:
     found = []
-    for method, target in (("ilp", 1.0), ("search", None)):
+    rows: tuple[tuple[Method, float | None], ...] = (("ilp", 1.0), ("search", None))
+    for method, target in rows:
         schedules = [solve(traces[k], method=method) for k in range(len(traces))]
         seconds = float(np.mean([schedule.solve_s for schedule in schedules]))
         optimal = float(np.mean([schedule.optimal for schedule in schedules]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +15,7 @@ from edge_marl.tandem.splits import TEST_TRACES, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 from edge_marl.tandem.workload import TandemWorkload
 
-BASE_SPLIT = "3-3"
+BASE_SPLIT: Final = "3-3"
 SPLITS = ("1-5", "2-4", "3-3", "4-2", "5-1")
 """File-transfer and video-transcoding jobs of a trace, in the order of Figures 4 and 6."""
 
@@ -77,7 +77,7 @@ class StudyConfig(BaseModel):
 
 def joined(sets: Sequence[TraceSet]) -> TraceSet:
     """Several sets of traces of equally many jobs as one, in order."""
-    columns = {
+    columns: dict[str, Any] = {
         name: np.concatenate([getattr(traces, name) for traces in sets])
         for name in (*JOB_FIELDS, "n_jobs")
     }

@@ -136,6 +136,7 @@ def _imitation(config: StudyConfig) -> list[Method]:
     from edge_marl.algorithms.imitation.config import ABLATIONS, ImitationConfig
 
     def method(number: int, label: str, default: ImitationConfig) -> Method:
+        slug = "".join(c if c.isalnum() else "-" for c in label.lower())
         options = default.model_copy(
             update={
                 "gradient_steps": config.steps(default.gradient_steps),
@@ -156,10 +157,11 @@ def _imitation(config: StudyConfig) -> list[Method]:
             )
             return lambda _: policy
 
+        # The label says how many traces, where that is what makes the row.
+        label = label.replace(f"{default.n_traces:,} traces", f"{options.n_traces:,} traces")
         ends = {0: " (the paper's)", len(ABLATIONS) - 1: " (ours)"}
         end = ends.get(number, "")
         classifier = default.labels == "canonical" and default.model != "attention"
-        slug = "".join(c if c.isalnum() else "-" for c in label.lower())
         return Method(
             "sl-step-" + "-".join(part for part in slug.split("-") if part),
             f"SL-Step{end}: {label}",

@@ -189,10 +189,11 @@ def _print_tables(
     )
     console.print(NOTES, soft_wrap=True)
     names = _of_every_split(table_of_methods)
-    for number, training, what in (
+    by_split: tuple[tuple[int, Training, str], ...] = (
         (4, "3-3", "trained on 3-3 only (zero-shot elsewhere)"),
         (6, "mixed", "retrained on all splits"),
-    ):
+    )
+    for number, training, what in by_split:
         console.print()
         console.print(split_table(f"Figure {number}: {what}", results, names, training))
     learned = [m.name for m in table_of_methods.values() if m.group == "learned"]

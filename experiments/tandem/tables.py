@@ -163,9 +163,9 @@ def full_table(title: str, rows: Sequence[Row]) -> Table:
         table.add_row(
             row.label + (" *" if row.training == "mixed" else ""),
             str(row.seeds),
-            _interval(row.degradation),
-            _interval(row.degradation_iqm),
-            _interval(row.gap_closed, percent=True),
+            _interval(row.degradation, "\n"),
+            _interval(row.degradation_iqm, "\n"),
+            _interval(row.gap_closed, "\n", percent=True),
             f"{row.below_rules:.0%}",
             f"{row.drops:.2f}",
             f"{row.makespan:.1f}",
@@ -214,12 +214,12 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     os.replace(aside, path)
 
 
-def _interval(estimate: Estimate, *, percent: bool = False) -> str:
+def _interval(estimate: Estimate, between: str = " ", *, percent: bool = False) -> str:
     if np.isnan(estimate.value):
         return "-"
     if percent:
-        return f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+        return f"{estimate.value:.0%}{between}[{estimate.low:.0%}, {estimate.high:.0%}]"
+    return f"{estimate.value:.3f}{between}[{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def _compared(comparison: Comparison) -> str:

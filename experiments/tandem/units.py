@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 import edge_marl
 from edge_marl.errors import InputError
+from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.methods import Scheduler
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.simulator import TandemSimulator
@@ -39,7 +40,7 @@ class Unit:
     """One method, trained on one training set with one seed."""
 
     method: str
-    training: str
+    training: Training
     seed: int
     configuration: str
     """Everything its episodes depend on, as JSON."""
@@ -57,7 +58,7 @@ class UnitResult:
     """Episodes of one unit, by test set."""
 
     method: str
-    training: str
+    training: Training
     seed: int
     train_s: float
     decision_us: float
