@@ -57,13 +57,22 @@ def workload_generate(
     overrides: Overrides = None,
     traces: Annotated[int, typer.Option(min=1, help="How many traces.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first trace.")] = 0,
+    transcoding: Annotated[
+        Path | None,
+        typer.Option(help="CSV file of transcoding runs, instead of the shipped profile."),
+    ] = None,
+    uplink: Annotated[
+        Path | None, typer.Option(help="CSV file of uplink rates, instead of the shipped profile.")
+    ] = None,
 ) -> None:
     """Draw traces, such as: edge-marl workload generate t.parquet files=2 videos=4"""
     from edge_marl.experiments.overrides import apply_overrides
     from edge_marl.tandem.trace_files import write_traces
     from edge_marl.tandem.workload import TandemWorkload
 
-    workload = apply_overrides(TandemWorkload(), overrides or ())
+    files = [f"{name}={path}" for name, path in (("transcoding", transcoding), ("uplink", uplink))
+             if path is not None]  # fmt: skip
+    workload = apply_overrides(TandemWorkload(), [*files, *(overrides or ())])
     write_traces(workload.make(traces, seed=seed), out)
     typer.echo(f"{out}: {traces} traces of {workload.n_jobs} jobs")
 
