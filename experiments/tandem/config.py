@@ -11,13 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge_marl.experiments.parallel import all_cores
 from edge_marl.tandem.simulator import DROP_PENALTY
-from edge_marl.tandem.splits import TEST_TRACES, split_traces
+from edge_marl.tandem.splits import SPLITS, TEST_TRACES, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 from edge_marl.tandem.workload import TandemWorkload
 
 BASE_SPLIT: Final = "3-3"
-SPLITS = ("1-5", "2-4", "3-3", "4-2", "5-1")
-"""File-transfer and video-transcoding jobs of a trace, in the order of Figures 4 and 6."""
 
 Training = Literal["none", "3-3", "mixed"]
 """What a method learned from: nothing, 3-3 traces (Figure 4) or all splits (Figure 6)."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_marl.experiments.tandem.config import SPLITS, Training
+from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.tables import Results, Row
+from edge_marl.tandem.splits import SPLITS
 from edge_marl.tandem.traces import IntArray, TraceSet
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from edge_marl.experiments.oracle_sets import schedule_folder, solve_set
 from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.tandem import figures
-from edge_marl.experiments.tandem.config import BASE_SPLIT, SPLITS, StudyConfig, Training
+from edge_marl.experiments.tandem.config import BASE_SPLIT, StudyConfig, Training
 from edge_marl.experiments.tandem.methods import (
     END_TO_END,
     ONLINE_ORACLES,
@@ -46,6 +46,7 @@ from edge_marl.experiments.tandem.units import Unit, UnitResult, play, read_unit
 from edge_marl.oracle import Schedule
 from edge_marl.tandem.evaluation import degradation, run
 from edge_marl.tandem.heuristics import heuristic
+from edge_marl.tandem.splits import SPLITS
 from edge_marl.tandem.traces import TraceSet
 
 FloatArray = NDArray[np.float64]

@@ -15,10 +15,11 @@ from rich.table import Table
 
 from edge_marl.experiments import statistics
 from edge_marl.experiments.statistics import Comparison, Estimate
-from edge_marl.experiments.tandem.config import SPLITS, Training
+from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.methods import ORACLE, PURE_HEURISTICS, YARDSTICK, Method
 from edge_marl.experiments.tandem.units import UnitResult
 from edge_marl.tandem.evaluation import degradation
+from edge_marl.tandem.splits import SPLITS
 
 FloatArray = NDArray[np.float64]
 RULES_OF_THE_PAPER = ("edf", "srtf")
