@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save
 from edge_marl.algorithms.imitation.config import ImitationConfig
 from edge_marl.algorithms.imitation.networks import QueueAttention, QueueMLP, make_network
 from edge_marl.errors import InputError
+from edge_marl.files import write_aside
 from edge_marl.tandem import AGENTS, Observation
 from edge_marl.tandem.heuristics import greedy_actions
 from edge_marl.tandem.traces import IntArray
@@ -76,20 +76,12 @@ def save_policy(policy: ScoringPolicy, config: ImitationConfig, folder: Path) ->
     Raises:
         InputError: for a policy whose models are not networks.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for agent, scorer in zip(AGENTS, policy.scorers, strict=True):
         if not isinstance(scorer, NetworkScorer):
             raise InputError(f"policy {policy.name}: only networks can be saved")
-        _write_aside(folder / f"{agent}.safetensors", save(scorer.network.state_dict()))
+        write_aside(folder / f"{agent}.safetensors", save(scorer.network.state_dict()))
     card = {"format": FORMAT, "name": policy.name, "config": config.model_dump(mode="json")}
-    _write_aside(folder / "card.json", json.dumps(card, indent=2).encode())
-
-
-def _write_aside(path: Path, content: bytes) -> None:
-    """Write beside the place and rename, so that no half-written file is ever there."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+    write_aside(folder / "card.json", json.dumps(card, indent=2))
 
 
 def load_policy(folder: Path) -> ScoringPolicy:

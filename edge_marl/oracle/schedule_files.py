@@ -14,7 +14,6 @@ trace set (a hash of all its jobs) and the drop penalty it was solved for::
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from edge_marl.errors import InputError
+from edge_marl.files import aside
 from edge_marl.oracle.schedule import Schedule
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 
@@ -80,13 +80,8 @@ def write_schedules(
             types.get(name, pa.float64()),
         )
     table = pa.table(columns).replace_schema_metadata(_stamp(traces, drop_penalty))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(table, aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with aside(path) as place:
+        pq.write_table(table, place)
 
 
 def read_schedules(

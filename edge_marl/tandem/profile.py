@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_marl.errors import InputError
+from edge_marl.files import write_aside
 from edge_marl.tandem.measure import StorageModel
 from edge_marl.tandem.readers import CODECS, read_transcoding, read_uplink
 
@@ -95,10 +96,7 @@ class WorkloadProfile(_Frozen):
 
     def write(self, path: str | Path) -> None:
         """Write as JSON, aside and then in place."""
-        path = Path(path)
-        aside = path.with_name(path.name + ".part")
-        aside.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        aside.replace(path)
+        write_aside(path, self.model_dump_json(indent=1) + "\n")
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.files import aside
 from edge_marl.tandem.traces import APPLICATIONS, JOB_FIELDS, TraceSet
 
 FORMAT = "edge-marl tandem traces 1"
@@ -49,12 +49,10 @@ def write_traces(traces: TraceSet, path: str | Path) -> None:
     table = table.replace_schema_metadata(
         {key: json.dumps(value, sort_keys=True) for key, value in described.items()}
     )
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        pq.write_table(table, aside, compression="zstd")
-        os.replace(aside, path)
+        with aside(path) as place:
+            pq.write_table(table, place, compression="zstd")
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

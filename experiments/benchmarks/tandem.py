@@ -6,7 +6,6 @@ Speeds depend on the machine, so the ratios between them are printed too.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from rich.table import Table
 from edge_marl.experiments.machine import provenance
 from edge_marl.experiments.parallel import import_environment
 from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.files import write_aside
 from edge_marl.oracle import solve
 from edge_marl.oracle.online import OnlineOracle
 from edge_marl.oracle.solver import Method
@@ -78,11 +78,8 @@ def benchmark(out: Path, *, traces: int = 1000) -> list[Measurement]:
     found.append(Measurement("peak memory of this run", peak_mib, "MiB"))
     found += _ratios(found)
     stdout().print(_table(found))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(out.name + ".part")
     records = [{**asdict(line), "passed": line.passed} for line in found]
-    aside.write_text(json.dumps({**provenance(), "measurements": records}, indent=1) + "\n")
-    os.replace(aside, out)
+    write_aside(out, json.dumps({**provenance(), "measurements": records}, indent=1) + "\n")
     return found
 
 

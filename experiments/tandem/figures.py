@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 
 from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.tables import Results, Row
+from edge_marl.files import aside
 from edge_marl.tandem.splits import SPLITS
 from edge_marl.tandem.traces import IntArray, TraceSet
 
@@ -120,7 +120,5 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure,
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    figure.savefig(aside, dpi=_DPI, format="png")
-    os.replace(aside, path)
+    with aside(path) as place:
+        figure.savefig(place, dpi=_DPI, format="png")

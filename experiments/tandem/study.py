@@ -8,7 +8,6 @@ that is run again only draws its tables and figures.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +42,7 @@ from edge_marl.experiments.tandem.tables import (
     write_csv,
 )
 from edge_marl.experiments.tandem.units import Unit, UnitResult, play, read_unit, write_unit
+from edge_marl.files import aside, write_aside
 from edge_marl.oracle import Schedule
 from edge_marl.tandem.evaluation import degradation, run
 from edge_marl.tandem.heuristics import heuristic
@@ -284,9 +284,8 @@ def _write_episodes(
             columns = {name: [value] * n for name, value in who.items()}
             columns |= {"split": [split] * n, "trace": list(range(n))}
             tables.append(pa.table({**columns, **metrics, "oracle_objective": oracle[split]}))
-    aside = path.with_name(path.name + ".part")
-    pq.write_table(pa.concat_tables(tables), aside)
-    os.replace(aside, path)
+    with aside(path) as place:
+        pq.write_table(pa.concat_tables(tables), place)
 
 
 def _write_summary(
@@ -313,6 +312,4 @@ def _write_summary(
         "best_heuristic": results.best_heuristic,
         "rows": [row.record() for row in results.rows],
     }
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    write_aside(path, json.dumps(summary, indent=1) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from edge_marl.experiments.statistics import Comparison, Estimate
 from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.methods import ORACLE, PURE_HEURISTICS, YARDSTICK, Method
 from edge_marl.experiments.tandem.units import UnitResult
+from edge_marl.files import aside
 from edge_marl.tandem.evaluation import degradation
 from edge_marl.tandem.splits import SPLITS
 
@@ -207,12 +207,10 @@ def split_table(title: str, results: Results, names: Sequence[str], training: Tr
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """One line per row, written aside and then renamed."""
     records = [row.record() for row in rows]
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w", newline="", encoding="utf-8") as file:
+    with aside(path) as place, place.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(records[0]))
         writer.writeheader()
         writer.writerows(records)
-    os.replace(aside, path)
 
 
 def _interval(estimate: Estimate, between: str = " ", *, percent: bool = False) -> str:

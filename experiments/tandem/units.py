@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import edge_marl
 from edge_marl.errors import InputError
 from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.methods import Scheduler
+from edge_marl.files import aside
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.simulator import TandemSimulator
 from edge_marl.tandem.traces import TraceSet
@@ -121,10 +121,8 @@ def write_unit(result: UnitResult, path: Path) -> None:
     )  # fmt: skip
     record = {"train_s": result.train_s, "decision_us": result.decision_us}
     table = table.replace_schema_metadata({_RECORD: json.dumps(record).encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    pq.write_table(table, aside)
-    os.replace(aside, path)
+    with aside(path) as place:
+        pq.write_table(table, place)
 
 
 def read_unit(path: Path) -> UnitResult:
