@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
 
+from edge_marl.envs.tandem_batch import METRICS, TandemBatch
 from edge_marl.envs.tandem_timeline import draw_timeline
 from edge_marl.errors import InputError
 from edge_marl.tandem.simulator import (
@@ -132,20 +133,7 @@ class TandemEnv(ParallelEnv[str, ObsDict, int]):
         self.render_mode = self.config.render_mode
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
-        source = self.config.traces
-        if isinstance(source, Path):
-            # pyarrow is needed for this alone.
-            from edge_marl.tandem.trace_files import read_traces
-
-            source = read_traces(source)
-        self._simulator = TandemSimulator(
-            source if source is not None else self.config.workload,
-            batch_size=1,
-            max_queue=self.config.max_queue,
-            drop_penalty=self.config.drop_penalty,
-            rewards=self.config.rewards,
-            horizon=self.config.horizon,
-        )
+        self._simulator = _simulator(self.config, batch_size=1)
         # Buffers that the simulator writes in place, so the views stay valid for good.
         self._features = self._simulator.observation.features[0]
         self._mask = self._simulator.observation.action_mask[0]
@@ -281,13 +269,25 @@ class TandemEnv(ParallelEnv[str, ObsDict, int]):
 
     def _metrics(self) -> dict[str, Any]:
         results = self._simulator.results
-        return {
-            name: getattr(results, name)[0].item()
-            for name in (
-                "objective", "makespan", "dropped", "slots",
-                "starvation", "comm_utilisation", "comp_utilisation",
-            )
-        }  # fmt: skip
+        return {name: getattr(results, name)[0].item() for name in METRICS}
+
+
+def _simulator(config: TandemConfig, batch_size: int) -> TandemSimulator:
+    """The physics of ``batch_size`` episodes."""
+    source = config.traces
+    if isinstance(source, Path):
+        # pyarrow is needed for this alone.
+        from edge_marl.tandem.trace_files import read_traces
+
+        source = read_traces(source)
+    return TandemSimulator(
+        source if source is not None else config.workload,
+        batch_size=batch_size,
+        max_queue=config.max_queue,
+        drop_penalty=config.drop_penalty,
+        rewards=config.rewards,
+        horizon=config.horizon,
+    )
 
 
 def parallel_env(**config: Any) -> TandemEnv:
@@ -300,10 +300,26 @@ def parallel_env(**config: Any) -> TandemEnv:
     Raises:
         InputError: naming the option at fault, what was expected and what was found.
     """
+    return TandemEnv(_validated(config))
+
+
+def batched_env(batch_size: int, **config: Any) -> TandemBatch:
+    """Make ``batch_size`` episodes of the same environment, for batched sampling.
+
+    Args:
+        batch_size: B.
+        config: as for :func:`parallel_env`; ``seed`` and ``render_mode`` have no meaning here.
+
+    Raises:
+        InputError: as :func:`parallel_env`.
+    """
+    return TandemBatch(_simulator(_validated(config), batch_size))
+
+
+def _validated(config: dict[str, Any]) -> TandemConfig:
     try:
-        validated = TandemConfig(**config)
+        return TandemConfig(**config)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "options"
         raise InputError(f"tandem_v0: {field}: {first['msg']}, found {first['input']!r}") from None
-    return TandemEnv(validated)

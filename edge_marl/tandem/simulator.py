@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +24,7 @@ DROP_PENALTY = 100.0
 the makespan of a six-job trace, so that no shorter makespan pays for a dropped job."""
 
 _UNBOUNDED = np.iinfo(np.int32).max
+_STATE = ("row", "_remaining", "_waiting", "_queue", "_length", "_clock", "_outcome", "done")
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -258,6 +261,34 @@ class TandemSimulator:
             *self._transition[1:],
         )  # fmt: skip
         return self._transition
+
+    def get_state(self) -> dict[str, Any]:
+        """Copies of everything that changes while episodes are played."""
+        state = {name: getattr(self, name).copy() for name in _STATE}
+        state["observation"] = self.observation.copy()
+        if not isinstance(self._source, TraceSet):
+            state["traces"] = copy.deepcopy(self.traces)
+            state["jobs"] = self._jobs.copy()
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken, on a simulator of the same source and sizes.
+
+        Raises:
+            InputError: for a state of other sizes.
+        """
+        if state["_remaining"].shape != self._remaining.shape:
+            raise InputError(
+                f"state of a simulator: expected sizes {self._remaining.shape}, "
+                f"found {state['_remaining'].shape}"
+            )
+        for name in _STATE:
+            getattr(self, name)[...] = state[name]
+        for own, saved in zip(self.observation, state["observation"], strict=True):
+            own[...] = saved
+        if "traces" in state:
+            self.traces = copy.deepcopy(state["traces"])
+            self._jobs[...] = state["jobs"]
 
     @property
     def physics(self) -> tuple[IntArray, IntArray, IntArray, int]:

@@ -1,0 +1,106 @@
+"""Trained actors as files, and behind the interface of the tandem heuristics."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.agents import Actor, ActorSpec
+from edge_marl.errors import InputError
+from edge_marl.tandem import Observation
+from edge_marl.tandem.traces import IntArray
+
+FORMAT = "edge-marl actor 1"
+WEIGHTS, CARD = "actor.safetensors", "card.json"
+
+__all__ = ["Actor", "ActorPolicy", "ActorSpec", "load_actor", "read_card", "save_actor"]
+
+
+def save_actor(actor: Actor, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
+    """Write ``actor.safetensors`` and ``card.json``.
+
+    Args:
+        actor: what to write.
+        folder: made if missing.
+        extra: further entries of the card, such as the training configuration.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.contiguous().cpu() for name, value in actor.state_dict().items()}
+    card = {"format": FORMAT, "actor": actor.spec.model_dump(mode="json"), **(extra or {})}
+    for name, content in ((WEIGHTS, save(weights)), (CARD, json.dumps(card, indent=2).encode())):
+        aside = folder / f"{name}.part"
+        aside.write_bytes(content)
+        os.replace(aside, folder / name)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a saved actor.
+
+    Raises:
+        InputError: naming the file that is missing, damaged or of another format.
+    """
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not the card of a saved actor: {error}") from error
+    found = card.get("format") if isinstance(card, dict) else None
+    if found != FORMAT:
+        raise InputError(f"{path}: format: expected {FORMAT!r}, found {found!r}")
+    return dict(card)
+
+
+def load_actor(folder: Path) -> Actor:
+    """Read back what :func:`save_actor` wrote; no pickle is involved.
+
+    Raises:
+        InputError: naming the file that is missing, damaged or of another format.
+    """
+    card = read_card(folder)
+    path = folder / CARD
+    try:
+        actor = Actor(ActorSpec.model_validate(card.get("actor")))
+        path = folder / WEIGHTS
+        actor.load_state_dict(load_file(path))
+    except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: not a saved actor: {line}") from error
+    return actor.eval()
+
+
+def greedy(outputs: Tensor, action_mask: Tensor) -> Tensor:
+    """``[..., A]`` outputs and mask -> ``[...]`` the best legal action."""
+    return outputs.masked_fill(~action_mask, MASKED).argmax(dim=-1)
+
+
+class ActorPolicy:
+    """An actor that plays tandem: greedy, each stage by its own queue."""
+
+    def __init__(self, name: str, actor: Actor) -> None:
+        self.name = name
+        self.actor = actor.eval()
+        self._hidden: Tensor | None = None
+
+    def reset(self, batch_size: int) -> None:
+        """Forget the episodes before."""
+        recurrent = self.actor.is_recurrent
+        self._hidden = self.actor.initial_hidden(batch_size) if recurrent else None
+
+    @torch.inference_mode()
+    def act(self, observation: Observation) -> IntArray:
+        """``[B, 2]`` positions of the chosen jobs."""
+        features = torch.from_numpy(observation.features).flatten(2)
+        mask = torch.from_numpy(observation.action_mask)
+        outputs, self._hidden = self.actor(features, mask, self._hidden)
+        return greedy(outputs, mask).numpy().astype(np.int32)

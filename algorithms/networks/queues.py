@@ -1,0 +1,151 @@
+"""Networks over the queue of a tandem scheduler: one output per job, and one for idling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.grouped import GroupedLinear, GroupedMLP
+
+N_ENCODED = 11
+_SLOTS = 40.0  # about the time of one job; keeps linear inputs near 1
+
+
+def encode(features: Tensor) -> Tensor:
+    """Network inputs of raw job features.
+
+    Args:
+        features: ``[..., 5]``: ``[d - t, u_comm, u_comp, w_comm, w_comp]`` in slots.
+
+    Returns:
+        ``[..., 11]``: the features and the laxity ``d - t - u_comm - u_comp``, linearly scaled;
+        logarithms of all but the waiting times, for resolution near zero; and whether the job
+        belongs to the first group of Johnson's rule.
+    """
+    time_left, u_comm, u_comp = features[..., 0:1], features[..., 1:2], features[..., 2:3]
+    laxity = time_left - u_comm - u_comp
+    linear = torch.cat([features, laxity], dim=-1) / _SLOTS
+    logarithmic = torch.log1p(torch.cat([time_left, u_comm, u_comp, laxity], -1).clamp(min=0)) / 3
+    return torch.cat([linear, logarithmic, (u_comm < u_comp).float()], dim=-1)
+
+
+class QueueMLP(nn.Module):
+    """The queue sorted by deadline, padded to a fixed length and flattened (Figure 5b's MLP).
+
+    Sorting makes it indifferent to the order of the queue, which a plain network would have to
+    learn from examples.
+
+    Args:
+        n_groups: parameter sets.
+        hidden_sizes: of the hidden layers.
+        max_queue: length of the queue; jobs behind it are never chosen.
+        n_ids: length of what tells agents apart.
+        activation: by name.
+    """
+
+    def __init__(
+        self,
+        n_groups: int,
+        hidden_sizes: tuple[int, ...],
+        max_queue: int,
+        n_ids: int = 0,
+        activation: str = "silu",
+    ) -> None:
+        super().__init__()
+        self.max_queue = max_queue
+        n_in = max_queue * (N_ENCODED + 1) + n_ids
+        self.layers = GroupedMLP(n_groups, (n_in, *hidden_sizes, max_queue + 1), activation)
+
+    def forward(
+        self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
+    ) -> Tensor:
+        """One output per job and one for idling.
+
+        Args:
+            features: ``[R, N, Q, 5]``.
+            queued: ``[R, N, Q]`` bool.
+            ids: ``[N, n_ids]``.
+            groups: ``[N]`` or None, see :mod:`edge_marl.algorithms.networks.grouped`.
+
+        Returns:
+            ``[R, N, Q + 1]``.
+        """
+        R, N, Q = queued.shape
+        # A large number, not infinity: exported graphs must sort it alike everywhere.
+        by_deadline = features[..., 0].masked_fill(~queued, -MASKED).argsort(dim=-1)
+        features = features.gather(2, by_deadline[..., None].expand_as(features))
+        missing = max(self.max_queue - Q, 0)
+        present = F.pad(queued.gather(2, by_deadline), (0, missing))[..., : self.max_queue]
+        padded = F.pad(features, (0, 0, 0, missing))[..., : self.max_queue, :]
+        inputs = torch.cat([encode(padded), torch.ones_like(padded[..., :1])], dim=-1)
+        flat = (inputs * present[..., None]).reshape(R, N, -1)
+        outputs = self.layers(torch.cat([flat, ids.expand(R, N, -1)], dim=-1), groups)
+        scores, idle = outputs[..., :-1][..., :Q], outputs[..., -1:]
+        scores = F.pad(scores, (0, Q - scores.shape[-1]), value=MASKED)
+        return torch.cat([torch.zeros_like(scores).scatter(2, by_deadline, scores), idle], dim=-1)
+
+
+class QueueAttention(nn.Module):
+    """Permutation-equivariant: self-attention over the queue, any queue length.
+
+    Args:
+        n_groups: parameter sets.
+        widths: of the attention blocks, all the same.
+        n_ids: length of what tells agents apart.
+        heads: attention heads per block.
+    """
+
+    def __init__(
+        self, n_groups: int, widths: tuple[int, ...], n_ids: int = 0, heads: int = 4
+    ) -> None:
+        super().__init__()
+        width = widths[0]
+        self.embed = GroupedMLP(n_groups, (N_ENCODED + n_ids, width, width), "silu")
+        self.blocks = nn.ModuleList(_AttentionBlock(n_groups, width, heads) for _ in widths)
+        self.score = GroupedLinear(n_groups, width, 1)
+        self.value = GroupedMLP(n_groups, (width + n_ids, width, 1), "silu")
+
+    def forward(
+        self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
+    ) -> Tensor:
+        """Shapes as :meth:`QueueMLP.forward`; outputs share a value of the whole queue."""
+        R, N, Q = queued.shape
+        ids = ids.expand(R, N, -1)
+        per_job = ids[:, :, None].expand(R, N, Q, ids.shape[-1])
+        hidden = self.embed(torch.cat([encode(features), per_job], dim=-1), groups)
+        for block in self.blocks:
+            hidden = block(hidden, queued, groups)
+        hidden = F.layer_norm(hidden, hidden.shape[-1:])
+        present = queued[..., None].to(hidden.dtype)
+        pooled = (hidden * present).sum(2) / present.sum(2).clamp(min=1)
+        value = self.value(torch.cat([pooled, ids], dim=-1), groups)
+        scores = self.score(hidden, groups).squeeze(-1)
+        return torch.cat([scores + value, value], dim=-1)
+
+
+class _AttentionBlock(nn.Module):
+    """Pre-norm self-attention and feed-forward block."""
+
+    def __init__(self, n_groups: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = GroupedLinear(n_groups, width, 3 * width)
+        self.project = GroupedLinear(n_groups, width, width)
+        self.feed_forward = GroupedMLP(n_groups, (width, 2 * width, width), "silu")
+
+    def forward(self, hidden: Tensor, queued: Tensor, groups: Tensor | None) -> Tensor:
+        """``hidden [R, N, Q, width]``; jobs that are not queued are attended to by nobody."""
+        R, N, Q, width = hidden.shape
+        # Linear layers follow each norm, so the norms need no parameters of their own.
+        qkv = self.qkv(F.layer_norm(hidden, (width,)), groups)
+        query, key, value = qkv.view(R, N, Q, 3, self.heads, -1).permute(3, 0, 1, 4, 2, 5)
+        # An empty queue attends to everything, for a softmax over nothing is NaN.
+        attended_to = queued | ~queued.any(-1, keepdim=True)
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=attended_to[:, :, None, None, :]
+        )
+        attended = attended.transpose(2, 3).reshape(R, N, Q, width)
+        hidden = hidden + self.project(attended, groups)
+        return hidden + self.feed_forward(F.layer_norm(hidden, (width,)), groups)

@@ -1,0 +1,82 @@
+"""Many episodes of tandem for the batched sampling of the algorithms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.envs.batched import BatchedObservation, BatchedTransition, BoolArray
+from edge_marl.tandem.simulator import AGENTS, JOB_FEATURES, Observation, TandemSimulator
+
+METRICS = (
+    "objective", "makespan", "dropped", "slots",
+    "starvation", "comm_utilisation", "comp_utilisation",
+)  # fmt: skip
+"""Results of an episode that are reported at its end."""
+
+
+class TandemBatch:
+    """The tandem simulator as a :class:`edge_marl.envs.batched.BatchedEnv`.
+
+    The state is both queues, as ``tandem_v0.state()``.
+    """
+
+    def __init__(self, simulator: TandemSimulator) -> None:
+        self.simulator = simulator
+        self.agents = AGENTS
+        self.batch_size = simulator.batch_size
+        Q = simulator.max_queue
+        self.observation_shape = (Q, JOB_FEATURES)
+        self.n_actions = Q + 1
+        self.state_size = 2 * Q * JOB_FEATURES
+        self._active = np.zeros((self.batch_size, 2), dtype=np.bool_)
+        self._terminated = np.zeros((self.batch_size, 2), dtype=np.bool_)
+        self._truncated = np.zeros((self.batch_size, 2), dtype=np.bool_)
+
+    @property
+    def done(self) -> BoolArray:
+        """``[B]``: episodes that are over."""
+        return self.simulator.done
+
+    def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
+        """Start episodes anew, see :class:`edge_marl.envs.batched.BatchedEnv`."""
+        observation = self.simulator.reset(seeds, where)
+        self._active[slice(None) if where is None else where] = True
+        return self._seen(observation)
+
+    def step(self, actions: NDArray[np.integer[Any]]) -> BatchedTransition:
+        """Play one slot, see :class:`edge_marl.envs.batched.BatchedEnv`."""
+        transition = self.simulator.step(actions)
+        self._terminated[:] = transition.terminated[:, None]
+        self._truncated[:] = transition.truncated[:, None]
+        # Truncated jobs are still there to be valued.
+        self._active &= ~self._terminated
+        return BatchedTransition(
+            self._seen(transition.observation),
+            transition.reward, self._terminated, self._truncated,
+        )  # fmt: skip
+
+    def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:
+        """Results of the finished episodes ``where [B]``."""
+        results = self.simulator.results
+        return {name: getattr(results, name)[where].astype(np.float64) for name in METRICS}
+
+    def get_state(self) -> Any:
+        """Copies of the simulator's arrays."""
+        return {"simulator": self.simulator.get_state(), "active": self._active.copy()}
+
+    def set_state(self, state: Any) -> None:
+        """Go on where ``state`` was taken."""
+        self.simulator.set_state(state["simulator"])
+        self._active[:] = state["active"]
+
+    def _seen(self, observation: Observation) -> BatchedObservation:
+        features = observation.features
+        return BatchedObservation(
+            features.reshape(*features.shape[:2], -1),
+            observation.action_mask,
+            observation.state,
+            self._active,
+        )
