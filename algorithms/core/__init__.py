@@ -1,0 +1,1 @@
+"""What the multi-agent algorithms share: configuration, module, learner, algorithm."""

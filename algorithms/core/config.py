@@ -1,0 +1,100 @@
+"""Configuration that the multi-agent algorithms share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+
+from edge_marl.algorithms.networks.agents import ParameterSharing
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner
+from edge_marl.errors import InputError
+
+
+class JointConfig(AlgorithmConfig):  # type: ignore[misc]
+    """An AlgorithmConfig whose algorithm samples in batches and holds all agents in one module.
+
+    A mixin: put it before the configuration of the RLlib algorithm that is extended.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        self.parameter_sharing: ParameterSharing = "shared"
+        self.network = NetworkConfig()
+        self.observation_normalisation = False
+        self.reward_scaling = False
+        self.api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
+        self.env_runners(
+            env_runner_cls=BatchedEnvRunner,
+            num_env_runners=0,
+            num_envs_per_env_runner=64,
+            rollout_fragment_length=32,
+        )
+        # Fragments are ready batches: there are no episodes to transform.
+        self.add_default_connectors_to_learner_pipeline = False
+        self.framework_str = "torch"
+
+    def training(
+        self,
+        *,
+        parameter_sharing: ParameterSharing = NotProvided,
+        network: NetworkConfig | Mapping[str, Any] = NotProvided,
+        observation_normalisation: bool = NotProvided,
+        reward_scaling: bool = NotProvided,
+        **kwargs: Any,
+    ) -> JointConfig:
+        """Set training options.
+
+        Args:
+            parameter_sharing: "shared" (one network for all agents), "independent" (one each) or
+                the name of each agent's group.
+            network: of every agent; a mapping changes the named fields only.
+            observation_normalisation: by running mean and variance, part of the weights.
+            reward_scaling: divide rewards by their running standard deviation, part of the
+                checkpoint.
+            kwargs: options of the algorithm, and RLlib's.
+
+        Raises:
+            InputError: for a network that is none.
+        """
+        super().training(**kwargs)
+        if parameter_sharing is not NotProvided:
+            self.parameter_sharing = parameter_sharing
+        if network is not NotProvided:
+            fields = network.model_dump() if isinstance(network, NetworkConfig) else dict(network)
+            try:
+                self.network = NetworkConfig.model_validate({**self.network.model_dump(), **fields})
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, ("network", *first["loc"])))
+                raise InputError(f"{place}: {first['msg']}, found {first['input']!r}") from None
+        if observation_normalisation is not NotProvided:
+            self.observation_normalisation = observation_normalisation
+        if reward_scaling is not NotProvided:
+            self.reward_scaling = reward_scaling
+        return self
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return super()._model_config_auto_includes | {
+            "network": self.network.model_dump(),
+            "parameter_sharing": self.parameter_sharing,
+            "observation_normalisation": self.observation_normalisation,
+        }
+
+
+def option_names(config: AlgorithmConfig) -> list[str]:
+    """Names that ``config.training(...)`` takes, those of all its base classes included."""
+    names: dict[str, None] = {}
+    for cls in type(config).__mro__:
+        method = cls.__dict__.get("training")
+        if method is None:
+            continue
+        for name, parameter in inspect.signature(method).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                names.setdefault(name)
+    return list(names)

@@ -1,0 +1,45 @@
+"""The RLModule that holds all agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+
+from edge_marl.algorithms.core.spaces import JointObservation
+from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
+from edge_marl.algorithms.networks.config import NetworkConfig
+
+
+class JointModule(TorchRLModule):  # type: ignore[misc]
+    """Base of our modules: one for all agents, so that they are evaluated together.
+
+    Parameters are shared, or not, inside :class:`edge_marl.algorithms.networks.agents.Actor`.
+    Subclasses give ``_forward_inference``, ``_forward_exploration`` (which is told ``t``, the
+    environment steps sampled so far) and ``_forward_train``.
+    """
+
+    observation_space: JointObservation
+
+    def setup(self) -> None:
+        """Build the actor; subclasses add critics, mixers, targets."""
+        space = self.observation_space
+        network = NetworkConfig.model_validate(self.model_config["network"])
+        groups = agent_groups(self.model_config["parameter_sharing"], space.agents)
+        shared = len(set(groups)) < len(groups)
+        self.actor = Actor(
+            ActorSpec(
+                agents=space.agents,
+                observation_shape=space.observation_shape,
+                n_actions=space.n_actions,
+                groups=groups,
+                network=network,
+                normalise=self.model_config["observation_normalisation"],
+                n_ids=space.n_agents if network.agent_id and shared else 0,
+            )
+        )
+
+    def fragment_values(self, columns: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
+        """``[B, T + 1, N]`` values of a sampled fragment's observations; None without a critic."""
+        return None

@@ -1,0 +1,48 @@
+"""The spaces of all agents together, from which modules are built."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from gymnasium import spaces
+
+from edge_marl.envs.batched import BatchedEnv
+
+
+class JointObservation(spaces.Dict):
+    """What is seen in one episode: ``features [N, F]``, ``action_mask [N, A]``, ``state [S]``.
+
+    Args:
+        agents: N names.
+        observation_shape: of one agent, before flattening to F.
+        n_actions: A.
+        state_size: S.
+    """
+
+    def __init__(
+        self,
+        agents: tuple[str, ...],
+        observation_shape: tuple[int, ...],
+        n_actions: int,
+        state_size: int,
+    ) -> None:
+        self.agents = agents
+        self.observation_shape = observation_shape
+        self.n_agents = len(agents)
+        self.n_features = math.prod(observation_shape)
+        self.n_actions = n_actions
+        self.state_size = state_size
+        super().__init__(
+            {
+                "features": spaces.Box(-np.inf, np.inf, (self.n_agents, self.n_features)),
+                "action_mask": spaces.MultiBinary((self.n_agents, n_actions)),
+                "state": spaces.Box(-np.inf, np.inf, (state_size,)),
+            }
+        )
+
+
+def joint_spaces(env: BatchedEnv) -> tuple[JointObservation, spaces.MultiDiscrete]:
+    """Observation and action space of a batched environment's episodes."""
+    observation = JointObservation(env.agents, env.observation_shape, env.n_actions, env.state_size)
+    return observation, spaces.MultiDiscrete([env.n_actions] * len(env.agents))

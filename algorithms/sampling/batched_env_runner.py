@@ -1,0 +1,317 @@
+"""An RLlib EnvRunner that steps many episodes at once."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from ray.rllib.core import (
+    COMPONENT_RL_MODULE,
+    DEFAULT_MODULE_ID,
+)
+from ray.rllib.core.columns import Columns
+from ray.rllib.env import INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
+
+from edge_marl.algorithms.core.spaces import joint_spaces
+from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.episodes import EpisodeLog
+from edge_marl.envs.batched import BatchedObservation, make_batched
+
+_TRAINING_SEEDS = (2**31, 2**32)
+"""Training episodes have seeds of this range, evaluation counts from 0: they never meet."""
+
+
+class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
+    """Steps B episodes of a batched environment with one policy evaluation per step.
+
+    ``num_envs_per_env_runner`` is B, ``rollout_fragment_length`` is T. :meth:`sample` returns
+    fragments as arrays that are ready for a learner, see
+    :class:`edge_marl.algorithms.sampling.columns.Fragment`, instead of Python episode objects.
+    Works as the local runner and as any number of remote ones.
+    """
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        torch.set_num_threads(1)
+        self.worker_index = self.worker_index or 0
+        seed = np.random.SeedSequence().entropy if self._seed is None else self._seed
+        self._episode_seeds = np.random.default_rng(seed)
+        self._weights_seq_no = 0
+        self.make_env()
+        self.module: Any = None
+        self.make_module()
+
+    def make_env(self) -> None:
+        """Make the batched environment; episodes begin with the next :meth:`sample`."""
+        config = self.config
+        self.env = make_batched(config.env, config.env_config, config.num_envs_per_env_runner)
+        self.num_envs = self.env.batch_size
+        self._observation: BatchedObservation | None = None
+        self._hidden: torch.Tensor | None = None
+        self._first = np.zeros(self.num_envs, dtype=np.bool_)
+        self._log = EpisodeLog(
+            self.env.agents, self.num_envs, config.metrics_num_episodes_for_smoothing
+        )
+
+    def make_module(self) -> None:
+        """Make the module; weights come with the first synchronisation."""
+        self.module = self.config.get_multi_rl_module_spec(spaces=self.get_spaces()).build()
+
+    def get_spaces(self) -> dict[str, Any]:
+        """Spaces of the environment and of the one module that holds all agents."""
+        own = joint_spaces(self.env)
+        return {INPUT_ENV_SPACES: own, DEFAULT_MODULE_ID: own}
+
+    def assert_healthy(self) -> None:
+        """Raise unless the constructor has completed."""
+        assert self.env is not None
+        assert self.module is not None
+
+    def stop(self) -> None:
+        """Nothing is held open."""
+
+    # Sampling ------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+        **_: Any,
+    ) -> list[MultiAgentBatch]:
+        """Play on.
+
+        Args:
+            num_timesteps: steps of all episodes together; a fragment per slot when None.
+            num_episodes: play this many whole episodes instead, seeded from 0 upwards, so that
+                every evaluation sees the same ones. Training episodes under way are given up.
+            explore: whether to explore; as configured when None.
+            random_actions: play uniformly random legal actions.
+            force_reset: give up the episodes under way.
+
+        Returns:
+            One batch of fragments; none for ``num_episodes``, whose outcome is in the metrics.
+        """
+        explore = self.config.explore if explore is None else explore
+        with torch.no_grad():
+            if num_episodes is not None:
+                return [self._play_episodes(num_episodes, explore)]
+            if force_reset or self._observation is None:
+                self._start(self._draw_seeds(), np.ones(self.num_envs, dtype=np.bool_))
+            T = self.config.get_rollout_fragment_length(worker_index=self.worker_index)
+            if num_timesteps is not None:
+                T = max(1, -(-num_timesteps // self.num_envs))
+            return [self._play_fragment(T, explore, random_actions)]
+
+    def _play_fragment(self, T: int, explore: bool, random_actions: bool) -> MultiAgentBatch:
+        """T steps of every slot."""
+        assert self._observation is not None
+        columns: dict[str, NDArray[Any]] = {}
+        hidden = self._hidden
+        for t in range(T):
+            self._record(columns, t, T + 1, self._seen())
+            valid = ~self.env.done
+            outputs = self._act(explore, random_actions)
+            actions = outputs[Columns.ACTIONS]
+            transition = self.env.step(actions)
+            self._observation = transition.observation
+            self._log.add(transition.reward, valid, self.env)
+            self._record(
+                columns, t, T,
+                {
+                    **outputs,
+                    Fragment.REWARDS: transition.reward,
+                    Fragment.TERMINATED: transition.terminated,
+                    Fragment.TRUNCATED: transition.truncated,
+                    Fragment.VALID: valid,
+                },
+            )  # fmt: skip
+            self._first[:] = False
+            over = ~valid
+            if over.any():
+                self._start(self._draw_seeds(), over)
+        self._record(columns, T, T + 1, self._seen())
+        if hidden is not None:
+            columns[Fragment.HIDDEN] = hidden.numpy()
+        values = self._own_module.fragment_values(columns)
+        if values is not None:
+            columns[Fragment.VALUES] = values
+        n_steps = int(columns[Fragment.VALID].sum())
+        self.num_env_steps_sampled_lifetime += n_steps
+        self._log.count(n_steps)
+        return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=n_steps)
+
+    def _play_episodes(self, n_episodes: int, explore: bool) -> MultiAgentBatch:
+        """Whole episodes, each begun one played to its end, so that no length is favoured."""
+        B, stride = self.num_envs, max(self.num_workers, 1)
+        offset = max(self.worker_index - 1, 0)
+        begun = min(B, n_episodes)
+        seeds = (offset + stride * np.arange(B)).astype(np.int64)
+        playing = np.arange(B) < begun
+        self._log.forget()
+        self._start(seeds, np.ones(B, dtype=np.bool_))
+        n_steps = 0
+        while playing.any():
+            actions = self._act(explore, random_actions=False)[Columns.ACTIONS]
+            before = playing & ~self.env.done
+            transition = self.env.step(actions)
+            self._observation = transition.observation
+            self._log.add(transition.reward, before, self.env)
+            n_steps += int(before.sum())
+            over = before & self.env.done
+            waiting = np.flatnonzero(over)
+            again = waiting[: n_episodes - begun]
+            playing[waiting[len(again) :]] = False
+            seeds[again] = offset + stride * (begun + np.arange(len(again)))
+            begun += len(again)
+            where = np.zeros(B, dtype=np.bool_)
+            where[again] = True
+            if where.any():
+                self._start(seeds, where)
+        self._log.count(n_steps)
+        self._observation = None  # training begins new episodes
+        return MultiAgentBatch({}, env_steps=n_steps)
+
+    def _act(self, explore: bool, random_actions: bool) -> dict[str, NDArray[Any]]:
+        """The module's outputs for what is seen now, arrays ``[B, N, ...]``."""
+        observation = self._observation
+        assert observation is not None
+        if random_actions:
+            scores = torch.rand(observation.action_mask.shape).numpy()
+            return {Columns.ACTIONS: np.where(observation.action_mask, scores, -1.0).argmax(-1)}
+        batch: dict[str, Any] = {
+            Columns.OBS: {
+                Fragment.FEATURES: torch.from_numpy(observation.features),
+                Fragment.ACTION_MASK: torch.from_numpy(observation.action_mask),
+                Fragment.STATE: torch.from_numpy(observation.state),
+                Fragment.ACTIVE: torch.from_numpy(observation.active),
+            }
+        }
+        if self._hidden is not None:
+            batch[Columns.STATE_IN] = self._hidden
+        module = self._own_module
+        outputs = (
+            module.forward_exploration(batch, t=self.num_env_steps_sampled_lifetime)
+            if explore
+            else module.forward_inference(batch)
+        )
+        self._hidden = outputs.pop(Columns.STATE_OUT, None)
+        return {name: output.numpy() for name, output in outputs.items()}
+
+    def _start(self, seeds: NDArray[np.int64], where: NDArray[np.bool_]) -> None:
+        self._observation = self.env.reset(seeds, where)
+        self._first[where] = True
+        if self._own_module.actor.is_recurrent:
+            if self._hidden is None:
+                self._hidden = self._own_module.actor.initial_hidden(self.num_envs)
+            self._hidden = torch.where(torch.from_numpy(where)[:, None, None], 0.0, self._hidden)
+        self._log.start(where)
+
+    def _draw_seeds(self) -> NDArray[np.int64]:
+        return self._episode_seeds.integers(*_TRAINING_SEEDS, size=self.num_envs)
+
+    def _seen(self) -> dict[str, NDArray[Any]]:
+        assert self._observation is not None
+        return {**self._observation._asdict(), Fragment.FIRST: self._first}
+
+    def _record(
+        self, columns: dict[str, NDArray[Any]], t: int, length: int, values: dict[str, Any]
+    ) -> None:
+        """Copy ``values [B, ...]`` to step t of their columns."""
+        for name, value in values.items():
+            if name not in columns:
+                columns[name] = np.empty((len(value), length, *value.shape[1:]), value.dtype)
+            columns[name][:, t] = value
+
+    @property
+    def _own_module(self) -> Any:
+        return self.module[DEFAULT_MODULE_ID]
+
+    # RLlib's contract ----------------------------------------------------------------------
+
+    def get_metrics(self) -> Any:
+        """What happened since the last call."""
+        self._log.report(self.metrics)
+        return self.metrics.reduce()
+
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Weights, and all that is needed to go on exactly here."""
+        state: dict[str, Any] = {
+            NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime
+        }
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        if self._check_component("sampling", components, not_components):
+            state["sampling"] = {
+                "worker_index": self.worker_index,
+                "env": self.env.get_state(),
+                "observation": self._observation and tuple(x.copy() for x in self._observation),
+                "first": self._first.copy(),
+                "hidden": None if self._hidden is None else self._hidden.numpy().copy(),
+                "log": self._log.get_state(),
+                "episode_seeds": self._episode_seeds.bit_generator.state,
+                # The process-wide generators, which RLlib and torch draw from.
+                "rng": (
+                    random.getstate(),
+                    np.random.get_state(),  # noqa: NPY002
+                    torch.get_rng_state().numpy(),
+                ),
+            }
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over weights, the lifetime count of steps, and what is this runner's own."""
+        if COMPONENT_RL_MODULE in state:
+            # As RLlib's own runners: no number, or 0, forces the update.
+            weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
+            if weights_seq_no == 0 or self._weights_seq_no < weights_seq_no:
+                weights = state[COMPONENT_RL_MODULE]
+                self.module.set_state(
+                    ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights
+                )
+            if weights_seq_no > 0:
+                self._weights_seq_no = weights_seq_no
+        if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
+            self.num_env_steps_sampled_lifetime = int(state[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        sampling = state.get("sampling")
+        # A runner that takes the place of a lost one gets the local runner's state: its weights
+        # are wanted, its episodes are not.
+        if sampling is not None and sampling["worker_index"] == self.worker_index:
+            self._restore(sampling)
+
+    def _restore(self, sampling: dict[str, Any]) -> None:
+        self.env.set_state(sampling["env"])
+        seen = sampling["observation"]
+        exact = seen is not None and sampling["env"] is not None
+        self._observation = BatchedObservation(*(x.copy() for x in seen)) if exact else None
+        self._first = sampling["first"].copy()
+        hidden = sampling["hidden"]
+        self._hidden = None if hidden is None else torch.from_numpy(hidden.copy())
+        self._log.set_state(sampling["log"])
+        self._episode_seeds.bit_generator.state = sampling["episode_seeds"]
+        python, numpy, torch_state = sampling["rng"]
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(torch.from_numpy(np.asarray(torch_state)))
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How to make an equal runner."""
+        return (), {"config": self.config}
+
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        """The module is a component of its own."""
+        return [(COMPONENT_RL_MODULE, self.module)]

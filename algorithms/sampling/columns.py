@@ -1,0 +1,42 @@
+"""Columns of sampled fragments.
+
+A row is T steps of one episode slot. Arrays of observations have T + 1 of them, so that the
+observation after step t is always at t + 1 of the same row: at the end of an episode too, because
+the slot shows the final observation for one step, whose action is not played (``valid`` is False
+there), before the next episode begins. Whoever bootstraps reads t + 1, unless the agent terminated.
+"""
+
+from __future__ import annotations
+
+
+class Fragment:
+    """Names of the columns; B rows, T steps, N agents, F features, A actions, S state, H memory."""
+
+    FEATURES = "features"
+    """``[B, T + 1, N, F]``"""
+    ACTION_MASK = "action_mask"
+    """``[B, T + 1, N, A]`` bool"""
+    STATE = "state"
+    """``[B, T + 1, S]``"""
+    ACTIVE = "active"
+    """``[B, T + 1, N]`` bool: agents in the episode."""
+    FIRST = "first"
+    """``[B, T + 1]`` bool: first observations of episodes."""
+    ACTIONS = "actions"
+    """``[B, T, N]``"""
+    REWARDS = "rewards"
+    """``[B, T, N]``"""
+    TERMINATED = "terminated"
+    """``[B, T, N]`` bool: the agent's part ended in this step."""
+    TRUNCATED = "truncated"
+    """``[B, T, N]`` bool: the agent was cut off in this step."""
+    VALID = "valid"
+    """``[B, T]`` bool: the step was played."""
+    HIDDEN = "hidden"
+    """``[B, N, H]``: memory before the first observation; recurrent modules only."""
+    ACTION_LOGP = "action_logp"
+    """``[B, T, N]``: where the module gives it."""
+    ACTION_DIST_INPUTS = "action_dist_inputs"
+    """``[B, T, N, A]``: where the module gives them."""
+    VALUES = "values"
+    """``[B, T + 1, N]``: where the module has a critic."""

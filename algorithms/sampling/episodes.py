@@ -1,0 +1,158 @@
+"""Returns, lengths and domain metrics of episodes, under RLlib's names."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.utils.metrics import (
+    EPISODE_AGENT_RETURN_MEAN,
+    EPISODE_LEN_MAX,
+    EPISODE_LEN_MEAN,
+    EPISODE_LEN_MIN,
+    EPISODE_MODULE_RETURN_MEAN,
+    EPISODE_RETURN_MAX,
+    EPISODE_RETURN_MEAN,
+    EPISODE_RETURN_MIN,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_EPISODES_LIFETIME,
+    NUM_MODULE_STEPS_SAMPLED,
+    NUM_MODULE_STEPS_SAMPLED_LIFETIME,
+)
+
+from edge_marl.envs.batched import BatchedEnv
+
+DOMAIN_METRICS = "domain"
+"""Key under which an environment's own metrics are reported."""
+
+
+class EpisodeLog:
+    """Accumulates what RLlib reports about episodes.
+
+    Args:
+        agents: N names.
+        batch_size: B episodes at a time.
+        window: how many of the last finished episodes training means are over. An evaluation's
+            are over all of its episodes.
+    """
+
+    def __init__(self, agents: tuple[str, ...], batch_size: int, window: int) -> None:
+        self.agents = agents
+        self._window = window
+        self._returns = np.zeros((batch_size, len(agents)))
+        self._lengths = np.zeros(batch_size, dtype=np.int64)
+        self._finished: deque[dict[str, Any]] = deque(maxlen=window)
+        self._n_finished = 0
+        self._n_steps = 0
+        self._n_agent_steps = np.zeros(len(agents), dtype=np.int64)
+        self._set_aside: deque[dict[str, Any]] | None = None
+
+    def start(self, where: NDArray[np.bool_]) -> None:
+        """New episodes begin in the slots ``where [B]``."""
+        self._returns[where] = 0.0
+        self._lengths[where] = 0
+
+    def add(self, reward: NDArray[np.float32], played: NDArray[np.bool_], env: BatchedEnv) -> None:
+        """Take in a step's ``reward [B, N]`` of the slots ``played [B]``."""
+        self._returns[played] += reward[played]
+        self._lengths += played
+        over = played & env.done
+        if not over.any():
+            return
+        metrics = env.metrics(over)
+        for k, b in enumerate(np.flatnonzero(over)):
+            self._finished.append(
+                {
+                    "returns": self._returns[b].copy(),
+                    "length": int(self._lengths[b]),
+                    "metrics": {name: float(values[k]) for name, values in metrics.items()},
+                }
+            )
+        self._n_finished += int(over.sum())
+
+    def count(self, n_steps: int) -> None:
+        """``n_steps`` environment steps were played."""
+        self._n_steps += n_steps
+
+    def forget(self) -> None:
+        """An evaluation begins: the next report is about its episodes, all and alone.
+
+        Training goes on after it with the window it had.
+        """
+        self._set_aside = self._finished
+        self._finished = deque()
+
+    def report(self, metrics: Any) -> None:
+        """Log everything since the last report into an RLlib MetricsLogger."""
+        steps, self._n_steps = self._n_steps, 0
+        finished, self._n_finished = self._n_finished, 0
+        by_agent = dict.fromkeys(self.agents, steps)
+        for key, amount in (
+            (NUM_ENV_STEPS_SAMPLED, steps),
+            (NUM_EPISODES, finished),
+            (NUM_AGENT_STEPS_SAMPLED, by_agent),
+            (NUM_MODULE_STEPS_SAMPLED, {DEFAULT_MODULE_ID: steps * len(self.agents)}),
+        ):
+            _log(metrics, key, amount, reduce="sum")
+        metrics.log_value(
+            NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum", with_throughput=True
+        )
+        for key, amount in (
+            (NUM_EPISODES_LIFETIME, finished),
+            (NUM_AGENT_STEPS_SAMPLED_LIFETIME, by_agent),
+            (NUM_MODULE_STEPS_SAMPLED_LIFETIME, {DEFAULT_MODULE_ID: steps * len(self.agents)}),
+        ):
+            _log(metrics, key, amount, reduce="lifetime_sum")
+        if self._finished:
+            self._report_episodes(metrics)
+        if self._set_aside is not None:
+            self._finished, self._set_aside = self._set_aside, None
+
+    def _report_episodes(self, metrics: Any) -> None:
+        returns = np.array([episode["returns"] for episode in self._finished])
+        team, length = returns.sum(axis=1), [episode["length"] for episode in self._finished]
+        per_agent = dict(zip(self.agents, returns.mean(axis=0).tolist(), strict=True))
+        names = sorted({name for episode in self._finished for name in episode["metrics"]})
+        domain = {
+            name: float(np.nanmean([e["metrics"].get(name, np.nan) for e in self._finished]))
+            for name in names
+        }
+        for key, value in (
+            (EPISODE_RETURN_MEAN, float(team.mean())),
+            (EPISODE_LEN_MEAN, float(np.mean(length))),
+            (EPISODE_AGENT_RETURN_MEAN, per_agent),
+            (EPISODE_MODULE_RETURN_MEAN, {DEFAULT_MODULE_ID: float(team.mean())}),
+            (DOMAIN_METRICS, domain),
+        ):
+            _log(metrics, key, value, window=1)
+        for key, value in ((EPISODE_RETURN_MIN, team.min()), (EPISODE_LEN_MIN, min(length))):
+            metrics.log_value(key, float(value), reduce="min", window=1)
+        for key, value in ((EPISODE_RETURN_MAX, team.max()), (EPISODE_LEN_MAX, max(length))):
+            metrics.log_value(key, float(value), reduce="max", window=1)
+
+    def get_state(self) -> dict[str, Any]:
+        """Episodes under way and the window of finished ones."""
+        return copy.deepcopy(
+            {"returns": self._returns, "lengths": self._lengths, "finished": list(self._finished)}
+        )
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        state = copy.deepcopy(state)
+        self._returns, self._lengths = state["returns"], state["lengths"]
+        self._finished = deque(state["finished"], maxlen=self._window)
+
+
+def _log(metrics: Any, key: str, value: Any, **how: Any) -> None:
+    if isinstance(value, dict):
+        metrics.log_dict(value, key=key, **how)
+    else:
+        metrics.log_value(key, value, **how)
