@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec
 from edge_marl.errors import InputError
+from edge_marl.files import write_aside
 from edge_marl.tandem import Observation
 from edge_marl.tandem.traces import IntArray
 
@@ -35,13 +35,10 @@ def save_actor(actor: Actor, folder: Path, extra: Mapping[str, Any] | None = Non
         folder: made if missing.
         extra: further entries of the card, such as the training configuration.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous().cpu() for name, value in actor.state_dict().items()}
     card = {"format": FORMAT, "actor": actor.spec.model_dump(mode="json"), **(extra or {})}
-    for name, content in ((WEIGHTS, save(weights)), (CARD, json.dumps(card, indent=2).encode())):
-        aside = folder / f"{name}.part"
-        aside.write_bytes(content)
-        os.replace(aside, folder / name)
+    write_aside(folder / WEIGHTS, save(weights))
+    write_aside(folder / CARD, json.dumps(card, indent=2))
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from edge_marl.algorithms.imitation.config import ImitationConfig
-from edge_marl.algorithms.imitation.networks import QueueAttention, QueueMLP, make_network
+from edge_marl.algorithms.imitation.networks import QueueScorer, make_network
 from edge_marl.errors import InputError
 from edge_marl.files import write_aside
 from edge_marl.tandem import AGENTS, Observation
@@ -58,7 +58,7 @@ class ScoringPolicy:
 class NetworkScorer:
     """A torch network as a scorer."""
 
-    def __init__(self, network: QueueAttention | QueueMLP) -> None:
+    def __init__(self, network: QueueScorer) -> None:
         self.network = network.eval()
 
     @torch.inference_mode()

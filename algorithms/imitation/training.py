@@ -24,7 +24,7 @@ from edge_marl.algorithms.imitation.demonstrations import (
     online_labeller,
     schedule_labeller,
 )
-from edge_marl.algorithms.imitation.networks import QueueAttention, QueueMLP, make_network
+from edge_marl.algorithms.imitation.networks import QueueScorer, make_network
 from edge_marl.algorithms.imitation.policies import NetworkScorer, Scorer, ScoringPolicy
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule, solve
@@ -157,7 +157,7 @@ class _NetworkTrainer:
 
     def __init__(self, config: ImitationConfig) -> None:
         self.config = config
-        self.network: QueueAttention | QueueMLP = make_network(config.model, config.width)
+        self.network: QueueScorer = make_network(config.model, config.width)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate)
         self.loss = regret_loss if config.labels == "cost_to_go" else label_loss
 
