@@ -5,23 +5,18 @@ Speeds depend on the machine, so the ratios between them are printed too.
 
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from rich.table import Table
 
-from edge_marl.experiments.machine import provenance
+from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.parallel import import_environment
-from edge_marl.experiments.progress import progress_bar, stdout
-from edge_marl.files import write_aside
+from edge_marl.experiments.progress import progress_bar
 from edge_marl.oracle import solve
 from edge_marl.oracle.online import OnlineOracle
 from edge_marl.oracle.solver import Method
@@ -34,25 +29,6 @@ BATCH = 1024
 _MEASURE_S = 2.0
 _IMPORTS = 5
 _LATENCY_TRACES = 50
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One line of the benchmark."""
-
-    name: str
-    value: float
-    unit: str
-    target: float | None = None
-    better: Literal["higher", "lower"] = "higher"
-
-    @property
-    def passed(self) -> bool | None:
-        """Whether the target is met; None without one."""
-        if self.target is None:
-            return None
-        higher = self.better == "higher"
-        return self.value >= self.target if higher else self.value <= self.target
 
 
 def benchmark(out: Path, *, traces: int = 1000) -> list[Measurement]:
@@ -77,9 +53,7 @@ def benchmark(out: Path, *, traces: int = 1000) -> list[Measurement]:
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found.append(Measurement("peak memory of this run", peak_mib, "MiB"))
     found += _ratios(found)
-    stdout().print(_table(found))
-    records = [{**asdict(line), "passed": line.passed} for line in found]
-    write_aside(out, json.dumps({**provenance(), "measurements": records}, indent=1) + "\n")
+    report("edge-marl benchmark tandem", found, out)
     return found
 
 
@@ -224,20 +198,3 @@ def _ratios(found: Sequence[Measurement]) -> list[Measurement]:
         Measurement(f"B = {BATCH} over PettingZoo", batched / view, "times"),
         Measurement("learned over local online oracle, decision", learned / online, "times"),
     ]
-
-
-def _table(found: Sequence[Measurement]) -> Table:
-    table = Table(title="edge-marl benchmark tandem", title_justify="left")
-    table.add_column("measured", min_width=40)
-    for name in ("value", "unit", "target", ""):
-        table.add_column(name, justify="right" if name in ("value", "target") else "left")
-    words = {True: "pass", False: "falls short", None: ""}
-    for line in found:
-        sign = "≥" if line.better == "higher" else "≤"
-        target = "" if line.target is None else f"{sign} {line.target:,.4g}"
-        table.add_row(line.name, _number(line.value), line.unit, target, words[line.passed])
-    return table
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
