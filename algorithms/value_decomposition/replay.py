@@ -1,0 +1,306 @@
+"""Replay of fragments: joint transitions with n-step returns, or whole sequences for memories.
+
+A row of the ring is a fragment: T steps one after another and T + 1 observations, so that what
+follows step t is always at t + 1. What is drawn has one form, L steps and L + 1 observations:
+L = T for sequences, and L = 1 for single transitions, whose second observation is then the one to
+bootstrap from, up to n steps on. One loss serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.value_decomposition.sum_tree import SumTree
+from edge_marl.errors import InputError
+
+Array = NDArray[Any]
+Columns = dict[str, Array]
+TeamReward = Literal["sum", "shared"]
+
+_OBSERVED = ("features", "action_mask", "state")
+_SMALLEST_ERROR = 1e-6  # a step whose error is 0 stays drawable
+
+
+class Drawn:
+    """Names of the columns that :meth:`FragmentReplay.draw` returns, M rows."""
+
+    FEATURES = "features"  # [M, L + 1, N, F] observations
+    ACTION_MASK = "action_mask"  # [M, L + 1, N, A] legal actions
+    STATE = "state"  # [M, L + 1, S] global state
+    ACTIONS = "actions"  # [M, L, N] played
+    PRESENT = "present"  # [M, L, N] agents that played, whose values are mixed
+    RETURNS = "returns"  # [M, L] discounted team reward of up to n steps
+    DISCOUNTS = "discounts"  # [M, L] of the value bootstrapped from, 0 where all terminated
+    BOOTSTRAP = "bootstrap"  # [M, L] index b: that value is the one of observation b + 1
+    REMAINING = "remaining"  # [M, L, N] agents whose values are mixed at observation i + 1
+    WEIGHTS = "weights"  # [M, L] of the errors; 0 for steps that were not played
+    SLOT = "slot"  # [M] place in the ring, for FragmentReplay.reweigh
+    FIRST = "first"  # [M, L + 1] first observation of an episode; sequences only
+    HIDDEN = "hidden"  # [M, N, H] memory before the first observation; sequences only
+
+
+def team_rewards(rewards: Array, present: Array, kind: TeamReward) -> Array:
+    """One reward of the team, ``[...]`` of ``rewards [..., N]``.
+
+    Args:
+        rewards: of each agent.
+        present: bool ``[..., N]``, agents that played.
+        kind: ``sum`` of the agents' rewards, or ``shared``: each agent was given the team's.
+    """
+    total = (rewards * present).sum(-1, dtype=np.float32)
+    return total if kind == "sum" else total / np.maximum(present.sum(-1), 1, dtype=np.float32)
+
+
+def n_step_returns(
+    rewards: Array, ends: Array, rows: Array, steps: Array, *, gamma: float, n_step: int
+) -> tuple[Array, Array]:
+    """Discounted sums of up to n rewards, fewer where the episode or the fragment ends before.
+
+    Args:
+        rewards: ``[R, T]`` of the team.
+        ends: bool ``[R, T]``, the step after which nothing more follows in the row; T - 1 is one.
+        rows: ``[...]`` rows of the steps to start at.
+        steps: ``[...]`` these steps.
+        gamma: discount of a step.
+        n_step: n.
+
+    Returns:
+        the sums ``[...]``, and the last step of each ``[...]``.
+    """
+    returns = rewards[rows, steps].astype(np.float32)
+    last = steps.copy()
+    for k in range(1, n_step):
+        last += ~ends[rows, last]
+        # Where the end was reached before, ``last`` stands still and nothing is added.
+        returns += np.float32(gamma**k) * rewards[rows, last] * (last == steps + k)
+    return returns, last
+
+
+class FragmentReplay:
+    """A ring of the last fragments; the oldest make room for new ones.
+
+    Draws are uniform over the steps that were played (over fragments for sequences), or, with
+    ``alpha`` above 0, prioritised by the last known error to the power of alpha with importance
+    weights (Schaul et al., 2016, section 3). New steps get the highest priority so far. The ring
+    has a random generator of its own and takes memory only as it fills.
+
+    Args:
+        capacity: environment steps to hold, rounded down to whole fragments.
+        seed: of the draws.
+        sequences: draw whole fragments instead of single transitions.
+        alpha: 0 for uniform draws.
+        team_reward: see :func:`team_rewards`.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        seed: int,
+        sequences: bool = False,
+        alpha: float = 0.0,
+        team_reward: TeamReward = "sum",
+    ) -> None:
+        self._capacity = capacity
+        self._rng = np.random.default_rng(seed)
+        self._sequences = sequences
+        self._alpha = alpha
+        self._team_reward: TeamReward = team_reward
+        self._ring: Columns = {}
+        self._tree: SumTree | None = None
+        self._next = 0  # row to write next
+        self._size = 0  # rows filled
+        self._highest = 1.0  # priority, before alpha
+
+    @property
+    def n_steps(self) -> int:
+        """Environment steps held."""
+        return int(self._ring["played"][: self._size].sum()) if self._ring else 0
+
+    def add(self, fragments: Mapping[str, Array]) -> None:
+        """Take in B fragments, in the columns that the environment runners return.
+
+        Raises:
+            InputError: if the ring is shorter than one fragment.
+        """
+        new = self._compact(fragments)
+        if not self._ring:
+            self._allocate(new)
+        n_rows, T = self._ring["played"].shape
+        new = {name: column[-n_rows:] for name, column in new.items()}
+        B = len(new["played"])
+        rows = (self._next + np.arange(B)) % n_rows
+        for name, column in new.items():
+            self._ring[name][rows] = column
+        self._next = int(self._next + B) % n_rows
+        self._size = min(self._size + B, n_rows)
+        if self._tree is None:
+            return
+        if self._sequences:
+            slots, drawable = rows, new["played"].any(1)
+        else:
+            slots, drawable = (rows[:, None] * T + np.arange(T)).ravel(), new["played"].ravel()
+        self._tree.assign(slots, self._highest**self._alpha * drawable)
+
+    def draw(
+        self, n_batches: int, batch_size: int, *, gamma: float, n_step: int, beta: float = 0.0
+    ) -> Columns:
+        """Draw, with replacement, what several updates learn from; some step must be held.
+
+        Args:
+            n_batches: K updates.
+            batch_size: transitions, or sequences, of each.
+            gamma: discount of a step.
+            n_step: longest number of steps to sum rewards over.
+            beta: strength of the correction of prioritised draws, 1 for a full one.
+
+        Returns:
+            the columns of :class:`Drawn`, ``M = K * batch_size`` rows, one update's after the
+            other's.
+        """
+        if self._tree is None:
+            slots = self._draw_uniformly(n_batches * batch_size)
+            correction = np.ones(len(slots), dtype=np.float32)
+        else:
+            slots, correction = self._draw_by_priority(n_batches, batch_size, beta)
+        ring, T = self._ring, self._ring["played"].shape[1]
+        if self._sequences:
+            rows, steps = np.broadcast_arrays(slots[:, None], np.arange(T))
+        else:
+            rows, steps = (slots // T)[:, None], (slots % T)[:, None]
+        returns, last = n_step_returns(
+            ring["rewards"], ring["ends"], rows, steps, gamma=gamma, n_step=n_step
+        )
+        bootstrapped = ring["remaining"][rows, last].any(-1)
+        drawn = {
+            Drawn.ACTIONS: ring["actions"][rows, steps].astype(np.int64),
+            Drawn.PRESENT: ring["present"][rows, steps],
+            Drawn.RETURNS: returns,
+            Drawn.DISCOUNTS: (gamma ** (last - steps + 1) * bootstrapped).astype(np.float32),
+            Drawn.WEIGHTS: correction[:, None] * ring["played"][rows, steps],
+            Drawn.SLOT: slots,
+        }
+        if self._sequences:
+            drawn |= {name: ring[name][slots] for name in (*_OBSERVED, Drawn.FIRST)}
+            drawn |= {Drawn.BOOTSTRAP: last, Drawn.REMAINING: ring["remaining"][slots]}
+            drawn |= {Drawn.HIDDEN: ring["hidden"][slots]}
+        else:
+            # Observations counted through the ring: the one at the step, the one to bootstrap from.
+            seen = rows * (T + 1) + np.concatenate([steps, last + 1], axis=1)
+            for name in _OBSERVED:
+                drawn[name] = ring[name].reshape(-1, *ring[name].shape[2:]).take(seen, axis=0)
+            drawn |= {Drawn.BOOTSTRAP: np.zeros_like(last)}
+            drawn |= {Drawn.REMAINING: ring["remaining"][rows, last]}
+        return drawn
+
+    def reweigh(self, slots: Array, errors: Array) -> None:
+        """Set the priorities of what was drawn: ``slots [M]``, absolute ``errors [M]``."""
+        if self._tree is None:
+            return
+        priorities = errors.astype(np.float64) + _SMALLEST_ERROR
+        self._highest = max(self._highest, float(priorities.max()))
+        self._tree.assign(slots, priorities**self._alpha)
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything, to continue with the same draws."""
+        return {
+            "layout": self._layout,
+            "ring": {name: column[: self._size].copy() for name, column in self._ring.items()},
+            "priorities": None if self._tree is None else self._tree.priorities.copy(),
+            "highest": self._highest,
+            "next": self._next,
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from what :meth:`get_state` returned.
+
+        Raises:
+            InputError: if that was a replay with other options.
+        """
+        if state["layout"] != self._layout:
+            raise InputError(f"replay: expected {self._layout}, found {state['layout']}")
+        self._rng.bit_generator.state = state["rng"]
+        self._ring, self._size = {}, 0
+        self._next, self._highest = state["next"], state["highest"]
+        if not state["ring"]:
+            return
+        self._allocate(state["ring"])
+        self._size = len(state["ring"]["played"])
+        for name, column in state["ring"].items():
+            self._ring[name][: self._size] = column
+        if self._tree is not None:
+            priorities = state["priorities"]
+            self._tree.assign(np.arange(len(priorities)), priorities)
+
+    @property
+    def _layout(self) -> dict[str, Any]:
+        return {
+            "replay_capacity": self._capacity,
+            "sequences": self._sequences,
+            "prioritised": self._alpha > 0,
+            "team_reward": self._team_reward,
+        }
+
+    def _compact(self, fragments: Mapping[str, Array]) -> Columns:
+        """The columns of the ring: what draws need of the fragments, and no more."""
+        T = fragments[Fragment.VALID].shape[1]
+        played = fragments[Fragment.VALID]
+        present = fragments[Fragment.ACTIVE][:, :T] & played[..., None]
+        ends = np.ones_like(played)
+        ends[:, :-1] = ~played[:, 1:]
+        columns = {
+            Drawn.FEATURES: fragments[Fragment.FEATURES],
+            Drawn.ACTION_MASK: fragments[Fragment.ACTION_MASK],
+            Drawn.STATE: fragments[Fragment.STATE],
+            Drawn.ACTIONS: fragments[Fragment.ACTIONS].astype(np.int16),
+            Drawn.PRESENT: present,
+            # Whoever played and has not terminated has a future, were it only truncated.
+            Drawn.REMAINING: present & ~fragments[Fragment.TERMINATED],
+            "rewards": team_rewards(fragments[Fragment.REWARDS], present, self._team_reward),
+            "played": played,
+            "ends": ends,
+        }
+        if self._sequences:
+            columns |= {name: fragments[name] for name in (Fragment.FIRST, Fragment.HIDDEN)}
+        return columns
+
+    def _allocate(self, like: Columns) -> None:
+        T = like["played"].shape[1]
+        n_rows = self._capacity // T
+        if n_rows == 0:
+            raise InputError(
+                f"replay_capacity: expected at least one fragment of {T} steps, "
+                f"found {self._capacity}"
+            )
+        self._ring = {
+            name: np.zeros((n_rows, *column.shape[1:]), column.dtype)
+            for name, column in like.items()
+        }
+        if self._alpha > 0:
+            self._tree = SumTree(n_rows if self._sequences else n_rows * T)
+
+    def _draw_uniformly(self, n: int) -> Array:
+        if self._sequences:
+            return self._rng.integers(self._size, size=n)
+        played = self._ring["played"][: self._size].ravel()
+        slots = self._rng.integers(len(played), size=n)
+        while not (accepted := played[slots]).all():
+            slots[~accepted] = self._rng.integers(len(played), size=int((~accepted).sum()))
+        return slots
+
+    def _draw_by_priority(self, K: int, batch_size: int, beta: float) -> tuple[Array, Array]:
+        """Slots and importance weights, ``[K * batch_size]``."""
+        assert self._tree is not None
+        # One draw from each of batch_size equal parts of the total, for every update.
+        shares = (np.arange(batch_size) + self._rng.random((K, batch_size))) / batch_size
+        slots = self._tree.find(shares.ravel())
+        priorities = self._tree.priorities[slots].reshape(K, batch_size)
+        # (n P)^-beta over its largest value in the batch, from which n and the total cancel.
+        weights = (priorities / priorities.min(axis=1, keepdims=True)) ** -beta
+        return slots, weights.ravel().astype(np.float32)

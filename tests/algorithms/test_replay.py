@@ -1,0 +1,244 @@
+"""The replay of fragments against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.value_decomposition.replay import (
+    Drawn,
+    FragmentReplay,
+    n_step_returns,
+    team_rewards,
+)
+from edge_marl.algorithms.value_decomposition.sum_tree import SumTree
+from edge_marl.errors import InputError
+
+B, T, N, F, A, S, H = 3, 6, 2, 4, 3, 5, 2
+GAMMA = 0.5
+
+
+def fragments(first_id: int = 0, rows: int = B) -> dict[str, Any]:
+    """Fragments whose features say where they are from: row id, step.
+
+    Row 0: six steps of one episode, cut by the end of the fragment. Row 1: an episode terminates
+    after step 1, step 2 only shows its end, another runs from step 3 on. Row 2: agent 1 terminates
+    in step 1, agent 0 is truncated in step 3, step 4 only shows the end.
+    """
+    ids = first_id + np.arange(rows)
+    where = np.stack(np.broadcast_arrays(ids[:, None], np.arange(T + 1)), -1).astype(np.float32)
+    columns: dict[str, Any] = {
+        Fragment.FEATURES: np.zeros((rows, T + 1, N, F), np.float32),
+        Fragment.ACTION_MASK: np.ones((rows, T + 1, N, A), bool),
+        Fragment.STATE: np.zeros((rows, T + 1, S), np.float32),
+        Fragment.ACTIVE: np.ones((rows, T + 1, N), bool),
+        Fragment.FIRST: np.zeros((rows, T + 1), bool),
+        Fragment.ACTIONS: np.tile(np.arange(T)[:, None] % A, (rows, 1, N)).astype(np.int64),
+        Fragment.REWARDS: np.tile(np.array([[1.0, 10.0]], np.float32), (rows, T, 1)),
+        Fragment.TERMINATED: np.zeros((rows, T, N), bool),
+        Fragment.TRUNCATED: np.zeros((rows, T, N), bool),
+        Fragment.VALID: np.ones((rows, T), bool),
+        Fragment.HIDDEN: ids[:, None, None] * np.ones((rows, N, H), np.float32),
+    }
+    columns[Fragment.FEATURES][..., :2] = where[:, :, None]
+    columns[Fragment.STATE][..., :2] = where
+    if rows > 1:
+        columns[Fragment.TERMINATED][1, 1] = True
+        columns[Fragment.VALID][1, 2] = False
+        columns[Fragment.FIRST][1, 3] = True
+    if rows > 2:
+        columns[Fragment.TERMINATED][2, 1, 1] = True
+        columns[Fragment.ACTIVE][2, 2:5, 1] = False
+        columns[Fragment.REWARDS][2, 2:4, 1] = 0.0
+        columns[Fragment.TRUNCATED][2, 3, 0] = True
+        columns[Fragment.VALID][2, 4] = False
+        columns[Fragment.FIRST][2, 5] = True
+    return columns
+
+
+def filled(**options: Any) -> FragmentReplay:
+    replay = FragmentReplay(10 * T, seed=0, **options)
+    replay.add(fragments())
+    return replay
+
+
+def by_place(drawn: dict[str, Any]) -> dict[tuple[int, int], int]:
+    """Row of ``drawn`` of each (fragment, step) in it."""
+    where = drawn[Drawn.FEATURES][:, 0, 0, :2].astype(int)
+    return {(int(row), int(step)): k for k, (row, step) in enumerate(where)}
+
+
+def test_the_team_gets_the_sum_or_what_all_are_given() -> None:
+    rewards = np.array([[1.0, 2.0], [3.0, 3.0], [3.0, 9.0], [4.0, 5.0]], np.float32)
+    present = np.array([[True, True], [True, True], [True, False], [False, False]])
+    np.testing.assert_array_equal(team_rewards(rewards, present, "sum"), [3.0, 6.0, 3.0, 0.0])
+    np.testing.assert_array_equal(team_rewards(rewards, present, "shared"), [1.5, 3.0, 3.0, 0.0])
+
+
+def test_n_step_returns_stop_at_ends() -> None:
+    rewards = np.array([[1.0, 2.0, 4.0, 8.0]], np.float32)
+    ends = np.array([[False, True, False, True]])
+    rows, steps = np.zeros(4, int), np.arange(4)
+    returns, last = n_step_returns(rewards, ends, rows, steps, gamma=GAMMA, n_step=3)
+    np.testing.assert_array_equal(returns, [2.0, 2.0, 8.0, 8.0])  # 1 + 2/2, 2, 4 + 8/2, 8
+    np.testing.assert_array_equal(last, [1, 1, 3, 3])
+    returns, last = n_step_returns(rewards, ends, rows, steps, gamma=GAMMA, n_step=1)
+    np.testing.assert_array_equal(returns, rewards[0])
+    np.testing.assert_array_equal(last, steps)
+
+
+def test_transitions_by_hand() -> None:
+    drawn = filled().draw(20, 16, gamma=GAMMA, n_step=2)
+    at = by_place(drawn)
+    played = {(r, t) for r in range(B) for t in range(T)} - {(1, 2), (2, 4)}
+    assert set(at) == played
+    assert (drawn[Drawn.WEIGHTS] == 1).all()
+    assert (drawn[Drawn.BOOTSTRAP] == 0).all()
+
+    def check(
+        row: int, step: int, returns: float, discount: float, then: int, remaining: list[bool]
+    ) -> None:
+        k = at[row, step]
+        assert drawn[Drawn.RETURNS][k] == [returns]
+        assert drawn[Drawn.DISCOUNTS][k] == [discount]
+        assert drawn[Drawn.FEATURES][k, 1, 0, :2].tolist() == [row, then]
+        assert drawn[Drawn.STATE][k, :, :2].tolist() == [[row, step], [row, then]]
+        assert drawn[Drawn.REMAINING][k].tolist() == [remaining]
+        assert drawn[Drawn.ACTIONS][k].tolist() == [[step % A] * N]
+
+    check(0, 0, 11 + 5.5, 0.25, 2, [True, True])
+    check(0, 5, 11, 0.5, 6, [True, True])  # cut by the end of the fragment
+    check(1, 0, 11 + 5.5, 0.0, 2, [False, False])  # terminates within the two steps
+    check(1, 1, 11, 0.0, 2, [False, False])
+    check(1, 3, 11 + 5.5, 0.25, 5, [True, True])
+    check(2, 0, 11 + 5.5, 0.25, 2, [True, False])  # agent 1 has terminated, agent 0 goes on
+    check(2, 2, 1 + 0.5, 0.25, 4, [True, False])  # truncated: bootstraps from what was shown
+    check(2, 3, 1, 0.5, 4, [True, False])
+    assert drawn[Drawn.PRESENT][at[2, 1]].tolist() == [[True, True]]
+    assert drawn[Drawn.PRESENT][at[2, 2]].tolist() == [[True, False]]
+
+
+def test_types_are_the_learners() -> None:
+    drawn = filled(alpha=0.5).draw(2, 4, gamma=GAMMA, n_step=2, beta=0.5)
+    kinds = {name: column.dtype.kind + str(column.dtype.itemsize) for name, column in drawn.items()}
+    floats = (Drawn.FEATURES, Drawn.STATE, Drawn.RETURNS, Drawn.DISCOUNTS, Drawn.WEIGHTS)
+    assert {kinds[name] for name in floats} == {"f4"}
+    assert {kinds[name] for name in (Drawn.ACTION_MASK, Drawn.PRESENT, Drawn.REMAINING)} == {"b1"}
+    assert {kinds[name] for name in (Drawn.ACTIONS, Drawn.BOOTSTRAP, Drawn.SLOT)} == {"i8"}
+    assert {len(column) for column in drawn.values()} == {8}
+
+
+def test_sequences_by_hand() -> None:
+    drawn = filled(sequences=True).draw(8, 2, gamma=GAMMA, n_step=2)
+    ids = drawn[Drawn.FEATURES][:, 0, 0, 0].astype(int)
+    assert set(ids) == {0, 1, 2}
+    k = int(np.flatnonzero(ids == 1)[0])
+    np.testing.assert_array_equal(drawn[Drawn.WEIGHTS][k], [1, 1, 0, 1, 1, 1])
+    np.testing.assert_array_equal(drawn[Drawn.BOOTSTRAP][k], [1, 1, 3, 4, 5, 5])
+    np.testing.assert_array_equal(
+        drawn[Drawn.RETURNS][k][[0, 1, 3, 4, 5]], [16.5, 11, 16.5, 16.5, 11]
+    )
+    np.testing.assert_array_equal(
+        drawn[Drawn.DISCOUNTS][k][[0, 1, 3, 4, 5]], [0, 0, 0.25, 0.25, 0.5]
+    )
+    np.testing.assert_array_equal(drawn[Drawn.FIRST][k], [0, 0, 0, 1, 0, 0, 0])
+    assert (drawn[Drawn.HIDDEN][k] == 1).all()
+    assert drawn[Drawn.FEATURES].shape == (16, T + 1, N, F)
+    assert drawn[Drawn.PRESENT].shape == (16, T, N)
+
+
+def test_the_oldest_fragments_make_room() -> None:
+    replay = FragmentReplay(5 * T + 1, seed=0)
+    for start in range(0, 12, 3):
+        replay.add(fragments(start))
+        assert replay.n_steps <= 5 * T
+    ids = {row for row, _ in by_place(replay.draw(10, 20, gamma=GAMMA, n_step=1))}
+    assert ids == {7, 8, 9, 10, 11}
+    replay.add(fragments(20, rows=9))  # more than it holds: the last ones stay
+    ids = {row for row, _ in by_place(replay.draw(10, 20, gamma=GAMMA, n_step=1))}
+    assert ids == {24, 25, 26, 27, 28}
+
+
+def test_a_ring_too_short_is_refused() -> None:
+    with pytest.raises(InputError, match=r"replay_capacity.*6 steps, found 5"):
+        FragmentReplay(5, seed=0).add(fragments())
+
+
+def test_uniform_draws_are_uniform_over_the_steps_played() -> None:
+    drawn = filled().draw(100, 160, gamma=GAMMA, n_step=1)
+    slots, counts = np.unique(drawn[Drawn.SLOT], return_counts=True)
+    assert len(slots) == B * T - 2
+    np.testing.assert_allclose(counts / 16_000, 1 / 16, atol=0.01)
+
+
+def test_prioritised_draws_follow_the_errors() -> None:
+    replay = filled(alpha=0.5)
+    slots = np.unique(replay.draw(20, 16, gamma=GAMMA, n_step=1)[Drawn.SLOT])
+    assert len(slots) == B * T - 2  # new ones have the same priority, those not played none
+    errors = np.where(slots == slots[3], 9.0, 1.0)
+    replay.reweigh(slots, errors)
+    drawn = replay.draw(100, 160, gamma=GAMMA, n_step=1, beta=1.0)
+    chosen = drawn[Drawn.SLOT] == slots[3]
+    assert chosen.mean() == pytest.approx(3 / 18, abs=0.01)  # sqrt(9) of 3 + 15 * sqrt(1)
+    np.testing.assert_allclose(drawn[Drawn.WEIGHTS][chosen], 1 / 3, rtol=1e-3)
+    np.testing.assert_allclose(drawn[Drawn.WEIGHTS][~chosen], 1.0, rtol=1e-3)
+    replay.add(fragments(7, rows=1))  # a new fragment comes with the highest priority so far
+    drawn = replay.draw(100, 160, gamma=GAMMA, n_step=1)
+    new = drawn[Drawn.FEATURES][:, 0, 0, 0] == 7
+    assert new.mean() == pytest.approx(6 * 3 / (18 + 6 * 3), abs=0.02)
+    assert (drawn[Drawn.WEIGHTS] == 1).all()  # beta 0
+
+
+def test_prioritised_sequences() -> None:
+    replay = filled(alpha=1.0, sequences=True)
+    replay.reweigh(np.arange(B), np.array([1.0, 2.0, 5.0]))
+    drawn = replay.draw(100, 80, gamma=GAMMA, n_step=1)
+    shares = np.bincount(drawn[Drawn.SLOT], minlength=B) / 8000
+    np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=0.01)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+@pytest.mark.parametrize("sequences", [False, True])
+def test_a_restored_replay_goes_on_alike(alpha: float, sequences: bool) -> None:
+    def go_on(replay: FragmentReplay) -> dict[str, Any]:
+        replay.add(fragments(50))
+        drawn = replay.draw(3, 8, gamma=GAMMA, n_step=3, beta=0.4)
+        replay.reweigh(drawn[Drawn.SLOT], np.linspace(1, 2, 24))
+        return replay.draw(3, 8, gamma=GAMMA, n_step=3, beta=0.4)
+
+    options: dict[str, Any] = {"alpha": alpha, "sequences": sequences}
+    one = FragmentReplay(4 * T, seed=3, **options)
+    for start in (0, 3):
+        one.add(fragments(start))
+    one.reweigh(one.draw(2, 4, gamma=GAMMA, n_step=1)[Drawn.SLOT], np.arange(8.0))
+    other = FragmentReplay(4 * T, seed=4, **options)
+    other.set_state(one.get_state())
+    expected, found = go_on(one), go_on(other)
+    for name, column in expected.items():
+        np.testing.assert_array_equal(found[name], column, err_msg=name)
+
+
+def test_a_checkpoint_of_another_replay_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'replay_capacity': 12.*'replay_capacity': 60"):
+        FragmentReplay(12, seed=0).set_state(filled().get_state())
+
+
+def test_an_empty_replay_can_be_kept() -> None:
+    replay = FragmentReplay(60, seed=0)
+    replay.set_state(FragmentReplay(60, seed=1).get_state())
+    assert replay.n_steps == 0
+
+
+def test_sum_tree_by_hand() -> None:
+    tree = SumTree(5)
+    tree.assign(np.arange(5), np.array([1.0, 0.0, 2.0, 4.0, 1.0]))
+    assert tree.total == 8
+    shares = np.array([0, 0.99, 1, 2.99, 3, 6.99, 7, 7.999999]) / 8
+    assert tree.find(shares).tolist() == [0, 0, 2, 2, 3, 3, 4, 4]
+    tree.assign(np.array([3, 3]), np.array([9.0, 0.0]))
+    assert tree.total == 4
+    assert tree.priorities.tolist() == [1, 0, 2, 0, 1]
+    assert set(tree.find(np.linspace(0, 0.999, 50)).tolist()) == {0, 2, 4}
