@@ -193,7 +193,7 @@ class ParallelEnvBatch:
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
         """Start episodes anew, see :class:`BatchedEnv`."""
-        for b in range(self.batch_size) if where is None else np.flatnonzero(where):
+        for b in range(self.batch_size) if where is None else np.flatnonzero(where).tolist():
             observations, _ = self.envs[b].reset(seed=int(seeds[b]))
             self._done[b] = False
             self._active[b] = [agent in self.envs[b].agents for agent in self.agents]
@@ -205,7 +205,7 @@ class ParallelEnvBatch:
         self._reward[:] = 0.0
         self._terminated[:] = False
         self._truncated[:] = False
-        for b in np.flatnonzero(~self._done):
+        for b in np.flatnonzero(~self._done).tolist():
             self._step_one(b, actions[b] + self._first_action)
         return BatchedTransition(
             self._observation(), self._reward, self._terminated, self._truncated
@@ -267,7 +267,7 @@ class ParallelEnvBatch:
                 seen = {name: part for name, part in seen.items() if name != "action_mask"}
                 if len(seen) == 1:
                     (seen,) = seen.values()
-            flat = spaces.flatten(self._spaces[agent], seen)
+            flat = np.asarray(spaces.flatten(self._spaces[agent], seen), dtype=np.float32)
             self._features[b, n, : len(flat)] = flat
         state = _state_of(self.envs[b]) if self._has_state else None
         self._state[b] = self._features[b].ravel() if state is None else state

@@ -49,7 +49,7 @@ class RewardScaler:
         return deviation if deviation > 1e-8 else 1.0
 
 
-class JointAlgorithm(Algorithm):  # type: ignore[misc]
+class JointAlgorithm(Algorithm):
     """Base of our algorithms: sampling of fragments, weights, exact continuation."""
 
     def setup(self, config: Any) -> None:

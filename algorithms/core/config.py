@@ -15,7 +15,7 @@ from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner
 from edge_marl.errors import InputError
 
 
-class JointConfig(AlgorithmConfig):  # type: ignore[misc]
+class JointConfig(AlgorithmConfig):
     """An AlgorithmConfig whose algorithm samples in batches and holds all agents in one module.
 
     A mixin: put it before the configuration of the RLlib algorithm that is extended.

@@ -17,7 +17,7 @@ class DivergenceError(RuntimeError):
     """A loss is not finite; raised before any weight has been touched by it."""
 
 
-class JointLearner(TorchLearner):  # type: ignore[misc]
+class JointLearner(TorchLearner):
     """Base of our learners: stops at a loss that is not finite, updates the normaliser.
 
     Subclasses name the terms of their loss with :meth:`log_terms`.

@@ -12,7 +12,7 @@ from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
 from edge_marl.algorithms.networks.config import NetworkConfig
 
 
-class JointModule(TorchRLModule):  # type: ignore[misc]
+class JointModule(TorchRLModule):
     """Base of our modules: one for all agents, so that they are evaluated together.
 
     Parameters are shared, or not, inside :class:`edge_marl.algorithms.networks.agents.Actor`.

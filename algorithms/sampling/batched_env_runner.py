@@ -29,7 +29,7 @@ _TRAINING_SEEDS = (2**31, 2**32)
 """Training episodes have seeds of this range, evaluation counts from 0: they never meet."""
 
 
-class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
+class BatchedEnvRunner(EnvRunner, Checkpointable):
     """Steps B episodes of a batched environment with one policy evaluation per step.
 
     ``num_envs_per_env_runner`` is B, ``rollout_fragment_length`` is T. :meth:`sample` returns
@@ -41,7 +41,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         torch.set_num_threads(1)
-        self.worker_index = self.worker_index or 0
+        self.worker_index: int = kwargs.get("worker_index") or 0
         seed = np.random.SeedSequence().entropy if self._seed is None else self._seed
         self._episode_seeds = np.random.default_rng(seed)
         self._weights_seq_no = 0

@@ -232,7 +232,7 @@ class TandemSimulator:
         self.traces.n_jobs[where] = drawn.n_jobs
         self._jobs[where] = np.stack(columns, axis=2)
 
-    def step(self, actions: IntArray) -> Transition:
+    def step(self, actions: NDArray[np.integer[Any]]) -> Transition:
         """Play one slot.
 
         Args:
