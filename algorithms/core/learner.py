@@ -25,7 +25,8 @@ class JointLearner(TorchLearner):
 
     def build(self) -> None:
         """Build module and optimisers."""
-        torch.set_num_threads(max(1, int(self.config.num_cpus_per_learner or 1)))
+        cpus = self.config.num_cpus_per_learner
+        torch.set_num_threads(1 if cpus == "auto" else max(1, int(cpus)))
         self._terms: dict[str, Tensor] = {}
         super().build()
 

@@ -24,10 +24,10 @@ class RunningMoments(nn.Module):
 
     def __init__(self, shape: Sequence[int] = ()) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(*shape))
-        self.register_buffer("var", torch.ones(*shape))
+        self.register_buffer("mean", torch.zeros(tuple(shape)))
+        self.register_buffer("var", torch.ones(tuple(shape)))
         # Double precision: float32 stops counting at 16 million samples.
-        self.register_buffer("count", torch.zeros(*shape, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros(tuple(shape), dtype=torch.float64))
 
     @torch.no_grad()
     def update(self, x: Tensor, present: Tensor | None = None) -> None:
