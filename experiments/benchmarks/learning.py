@@ -1,0 +1,151 @@
+"""``edge-marl benchmark learning``: our sampling and training beside stock RLlib and BenchMARL.
+
+Speeds depend on the machine, so the targets are ratios of speeds measured in one run. Every
+measurement has a process of its own, so that its peak memory is its own; the sides of a comparison
+take turns, and medians over the turns are reported.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from edge_marl.experiments.benchmarks import benchmarl
+from edge_marl.experiments.benchmarks.learning_measures import AGENTS, STAND_IN, STOCK_ENVS, Case
+from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+from edge_marl.experiments.benchmarks.report import Measurement, report
+from edge_marl.experiments.parallel import import_environment
+from edge_marl.experiments.progress import progress_bar, stdout
+
+Found = Mapping[Case, list[dict[str, float]]]
+"""What each turn of each case measured."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours against the best of the others."""
+
+    ours: Case
+    others: tuple[Case, ...]
+    target: float
+
+    def ratio(self, found: Found) -> float:
+        """Median over the turns of how many times the others' speed ours is."""
+        mine = np.array([turn["value"] for turn in found[self.ours]])
+        theirs = [[turn["value"] for turn in found[case]] for case in self.others]
+        return float(np.median(mine / np.max(theirs, axis=0)))
+
+
+def benchmark(
+    out: Path, sizes: LearningSizes | None = None, *, benchmarl_venv: Path | None = None
+) -> list[Measurement]:
+    """Measure, print the table and write it as JSON with the machine and the versions.
+
+    Args:
+        out: JSON file.
+        sizes: how much is measured.
+        benchmarl_venv: folder of a virtual environment for BenchMARL, made if it is not there;
+            without it BenchMARL is left out.
+
+    Raises:
+        InputError: when that virtual environment cannot be made.
+    """
+    sizes = sizes or LearningSizes()
+    python = benchmarl.prepare_venv(benchmarl_venv) if benchmarl_venv else None
+    comparisons = [*_against_rllib(sizes), *(_against_benchmarl(sizes) if python else ())]
+    found: dict[Case, list[dict[str, float]]] = {
+        case: [] for pair in comparisons for case in (*pair.others, pair.ours)
+    }
+    with progress_bar() as bar:
+        for case in bar.track([*found] * sizes.repeats, description="benchmark"):
+            found[case].append(_measure(case, sizes, python))
+    ratios = [
+        Measurement(_title(pair), pair.ratio(found), "times", pair.target) for pair in comparisons
+    ]
+    speeds = [{**case.model_dump(), **_medians(turns)} for case, turns in found.items()]
+    stdout().print(_table(found))
+    report("ours over the better of the others", ratios, out,
+           sizes=sizes.model_dump(), speeds=speeds)  # fmt: skip
+    return ratios
+
+
+def _against_rllib(sizes: LearningSizes) -> Iterator[Comparison]:
+    for env, target in ((STAND_IN, 50), ("tandem_v0", 10)):
+        stock = (_case("sampling", env, "stock", n) for n in (1, STOCK_ENVS))
+        yield Comparison(_case("sampling", env, "mappo", sizes.envs), tuple(stock), target)
+    for env in (STAND_IN, "tandem_v0"):
+        stock = (_case("iteration", env, "stock", STOCK_ENVS),)
+        for algorithm in ("ippo", "mappo"):
+            yield Comparison(_case("iteration", env, algorithm, sizes.envs), stock, 15)
+
+
+def _against_benchmarl(sizes: LearningSizes) -> Iterator[Comparison]:
+    for algorithm in ("mappo", "qmix"):
+        theirs = _case("iteration", "tandem_v0", f"benchmarl {algorithm}", benchmarl.ENVS)
+        yield Comparison(_case("iteration", "tandem_v0", algorithm, sizes.envs), (theirs,), 10)
+
+
+def _case(measure: str, env: str, subject: str, envs: int) -> Case:
+    return Case.model_validate({"measure": measure, "env": env, "subject": subject, "envs": envs})
+
+
+def _measure(case: Case, sizes: LearningSizes, python: Path | None) -> dict[str, float]:
+    """One case in a fresh process of one thread."""
+    environment = {**import_environment(), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    theirs, _, algorithm = case.subject.partition(" ")
+    if theirs == "benchmarl":
+        assert python is not None
+        command = benchmarl.command(python, algorithm, sizes)
+        environment.pop("PYTHONPATH")
+    else:
+        module = "edge_marl.experiments.benchmarks.learning_measures"
+        command = [sys.executable, "-m", module, case.model_dump_json(), sizes.model_dump_json()]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise RuntimeError(f"{case}: {benchmarl.last_line(done.stderr)}")
+    return json.loads(benchmarl.last_line(done.stdout))
+
+
+def _medians(turns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: float(np.median([turn[key] for turn in turns])) for key in turns[0]}
+
+
+def _table(found: Found) -> Table:
+    """Every case: its speed, where an iteration's time goes, and its memory."""
+    table = Table(title="edge-marl benchmark learning", title_justify="left")
+    table.add_column("measured", min_width=40)
+    for name in ("env-steps/s", "sampling, s", "learning, s", "peak, MiB"):
+        table.add_column(name, justify="right")
+    for case, turns in found.items():
+        medians = _medians(turns)
+        parts = (medians.get(key) for key in ("sampling_s", "learning_s"))
+        table.add_row(
+            f"{_place(case)}: {_subject(case)}, {case.envs} episodes at a time",
+            f"{medians['value']:,.0f}",
+            *("" if part is None else f"{part:.3f}" for part in parts),
+            f"{medians['peak_mib']:,.0f}",
+        )
+    return table
+
+
+def _title(pair: Comparison) -> str:
+    return f"{_place(pair.ours)}: {_subject(pair.ours)} over {_subject(pair.others[0])}"
+
+
+def _place(case: Case) -> str:
+    return f"{case.measure}, {AGENTS[case.env]} agents"
+
+
+def _subject(case: Case) -> str:
+    side, _, algorithm = case.subject.rpartition(" ")
+    if algorithm == "stock":
+        return "stock RLlib"
+    return f"BenchMARL {algorithm.upper()}" if side else algorithm.upper()

@@ -1,0 +1,185 @@
+"""One measurement of the learning benchmark, in a process of its own.
+
+``python -m edge_marl.experiments.benchmarks.learning_measures CASE SIZES`` takes two JSON objects
+and prints one as its last line: the speed and the peak memory of this process.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edge_marl.envs import ENVIRONMENTS, register
+from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+
+STAND_IN = "offloading_stand_in"
+AGENTS = {"tandem_v0": 2, STAND_IN: 20}
+STOCK_ENVS = 16
+
+
+class Case(BaseModel):
+    """What is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measure: Literal["sampling", "iteration"]
+    env: str
+    subject: Literal["stock", "mappo", "ippo", "qmix", "benchmarl mappo", "benchmarl qmix"]
+    envs: int
+    """Episodes at a time."""
+
+
+def measure(case: Case, sizes: LearningSizes) -> dict[str, float]:
+    """Env steps per second and peak memory of one case."""
+    ENVIRONMENTS[STAND_IN] = "edge_marl.experiments.benchmarks.learning_stand_in"
+    register()
+    found = _sampling(case, sizes) if case.measure == "sampling" else _iteration(case, sizes)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {**found, "peak_mib": peak_kib / 1024}
+
+
+def _sampling(case: Case, sizes: LearningSizes) -> dict[str, float]:
+    config = _config(case, sizes)
+    runner = config.env_runner_cls(config=config)
+
+    def play(seconds: float) -> float:
+        steps = 0
+        begin = time.perf_counter()
+        while (elapsed := time.perf_counter() - begin) < seconds:
+            steps += sum(batch.env_steps() for batch in runner.sample())
+        return steps / elapsed
+
+    play(sizes.sampling_s / 4)
+    return {"value": play(sizes.sampling_s)}
+
+
+def _iteration(case: Case, sizes: LearningSizes) -> dict[str, float]:
+    from edge_marl.experiments.parallel import local_ray
+
+    with local_ray(1):
+        algorithm = _config(case, sizes).build_algo()
+        algorithm.train()
+        before = _steps(algorithm)
+        begin = time.perf_counter()
+        for _ in range(sizes.iterations):
+            timers = algorithm.train()["timers"]
+        seconds = time.perf_counter() - begin
+        steps = _steps(algorithm) - before
+        algorithm.stop()
+    return {
+        "value": steps / seconds,
+        "sampling_s": timers["env_runner_sampling_timer"],
+        "learning_s": timers["learner_update_timer"],
+    }
+
+
+def _steps(algorithm: Any) -> int:
+    key = ("env_runners", "num_env_steps_sampled_lifetime")
+    return int(algorithm.metrics.peek(key, default=0))
+
+
+def _config(case: Case, sizes: LearningSizes) -> Any:
+    makers: dict[str, Callable[[Case, LearningSizes], Any]] = {
+        "stock": _stock, "mappo": _mappo, "ippo": _mappo, "qmix": _qmix,
+    }  # fmt: skip
+    return makers[case.subject](case, sizes).debugging(seed=0)
+
+
+def _stock(case: Case, sizes: LearningSizes) -> Any:
+    """RLlib's PPO with one policy for all agents; its minibatches are counted in agents' steps."""
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+
+    return (
+        PPOConfig()
+        .environment(case.env)
+        .multi_agent(policies={"shared"}, policy_mapping_fn=_shared)
+        .env_runners(
+            env_runner_cls=MultiAgentEnvRunner,
+            num_env_runners=0,
+            num_envs_per_env_runner=case.envs,
+            rollout_fragment_length=-(-sizes.frames // (4 * case.envs)),
+        )
+        .rl_module(
+            model_config=DefaultModelConfig(
+                fcnet_hiddens=list(sizes.hidden_sizes),
+                fcnet_activation="relu",
+                vf_share_layers=False,
+            )
+        )
+        .training(
+            train_batch_size_per_learner=sizes.frames,
+            minibatch_size=sizes.minibatch * AGENTS[case.env],
+            num_epochs=sizes.epochs,
+            use_kl_loss=False,
+        )
+        # It compares minibatches of agents' steps with batches of env steps.
+        .experimental(_validate_config=False)
+    )
+
+
+def _shared(agent: str, episode: Any, **_: Any) -> str:
+    return "shared"
+
+
+def _mappo(case: Case, sizes: LearningSizes) -> Any:
+    from edge_marl.algorithms.mappo import MAPPOConfig
+
+    return (
+        _ours(MAPPOConfig(), case, sizes)
+        .env_runners(rollout_fragment_length=-(-sizes.frames // case.envs))
+        .training(
+            critic="central" if case.subject == "mappo" else "local",
+            train_batch_size_per_learner=sizes.frames,
+            minibatch_size=sizes.minibatch,
+            num_epochs=sizes.epochs,
+        )
+    )
+
+
+def _qmix(case: Case, sizes: LearningSizes) -> Any:
+    from edge_marl.algorithms.value_decomposition import QMIXConfig
+
+    return (
+        _ours(QMIXConfig(), case, sizes)
+        .env_runners(rollout_fragment_length=-(-sizes.frames // case.envs))
+        .training(
+            train_batch_size_per_learner=sizes.replay_batch,
+            training_intensity=sizes.replay_steps * sizes.replay_batch / sizes.frames,
+            num_steps_sampled_before_learning_starts=0,
+            # As BenchMARL computes it.
+            double_q=False,
+            loss="mse",
+            tau=0.005,
+            target_update_interval=1,
+        )
+    )
+
+
+def _ours(config: Any, case: Case, sizes: LearningSizes) -> Any:
+    return (
+        config.environment(case.env)
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=case.envs)
+        # The stand-in's nodes and tandem's stages tell themselves apart, and stock PPO's agents
+        # get no identity either.
+        .training(network={"hidden_sizes": sizes.hidden_sizes, "agent_id": False})
+    )
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    import torch
+
+    torch.set_num_threads(1)
+    found = measure(
+        Case.model_validate_json(sys.argv[1]), LearningSizes.model_validate_json(sys.argv[2])
+    )
+    print(json.dumps(found))
