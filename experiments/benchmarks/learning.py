@@ -77,9 +77,10 @@ def benchmark(
 
 
 def _against_rllib(sizes: LearningSizes) -> Iterator[Comparison]:
+    stock: tuple[Case, ...]
     for env, target in ((STAND_IN, 50), ("tandem_v0", 10)):
-        stock = (_case("sampling", env, "stock", n) for n in (1, STOCK_ENVS))
-        yield Comparison(_case("sampling", env, "mappo", sizes.envs), tuple(stock), target)
+        stock = tuple(_case("sampling", env, "stock", n) for n in (1, STOCK_ENVS))
+        yield Comparison(_case("sampling", env, "mappo", sizes.envs), stock, target)
     for env in (STAND_IN, "tandem_v0"):
         stock = (_case("iteration", env, "stock", STOCK_ENVS),)
         for algorithm in ("ippo", "mappo"):

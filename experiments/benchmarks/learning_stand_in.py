@@ -39,8 +39,9 @@ _DRAWS = 8 * NODES + NODES * NODES  # counters per slot, the first of them for t
 
 
 @njit(cache=True)
-def _start(where, seeds, network, rates, queue_s, link_s, task, slot, done, features, mask):  # type: ignore[no-untyped-def]
+def _start(where, seeds, episodes):  # type: ignore[no-untyped-def]
     """Draw the network of every episode that starts, and its first tasks."""
+    network, rates, queue_s, link_s, _, slot, done, features, _ = episodes
     for b in np.flatnonzero(where):
         slot[b], done[b] = 0, False
         queue_s[b], link_s[b], features[b] = 0.0, 0.0, 0.0
@@ -60,12 +61,13 @@ def _start(where, seeds, network, rates, queue_s, link_s, task, slot, done, feat
                 if j != i:
                     features[b, i, k] = mb_per_s / 40.0
                     k += 1
-        _arrive(b, seeds, network, queue_s, link_s, task, slot, features, mask)
+        _arrive(b, seeds, episodes)
 
 
 @njit(cache=True, inline="always")
-def _arrive(b, seeds, network, queue_s, link_s, task, slot, features, mask):  # type: ignore[no-untyped-def]
+def _arrive(b, seeds, episodes):  # type: ignore[no-untyped-def]
     """Draw the tasks of a slot; write what each node sees and may do."""
+    network, _, queue_s, link_s, task, slot, _, features, mask = episodes
     counter = _DRAWS * (slot[b] + 1)
     for i in range(NODES):
         arrived = uniform(seeds[b], counter + 4 * i) < network[b, i, 0]
@@ -88,10 +90,9 @@ def _arrive(b, seeds, network, queue_s, link_s, task, slot, features, mask):  # 
 
 
 @njit(cache=True)
-def _play(
-    actions, seeds, network, rates, queue_s, link_s, task, slot, done, features, mask, reward
-):  # type: ignore[no-untyped-def]
+def _play(actions, seeds, episodes, reward):  # type: ignore[no-untyped-def]
     """One slot of every episode under way; returns where an illegal action is, or -1."""
+    network, rates, queue_s, link_s, task, slot, done, _, mask = episodes
     for b in range(len(done)):
         reward[b] = 0.0
         if done[b]:
@@ -120,7 +121,7 @@ def _play(
                 link_s[b, i, j] = max(link_s[b, i, j] - SLOT_S, 0.0)
         slot[b] += 1
         done[b] = slot[b] == SLOTS
-        _arrive(b, seeds, network, queue_s, link_s, task, slot, features, mask)
+        _arrive(b, seeds, episodes)
     return -1
 
 
@@ -168,14 +169,14 @@ class StandInBatch:
         if where is None:
             where = np.ones(self.batch_size, dtype=np.bool_)
         self._seeds[where] = seeds[where]
-        _start(where, self._seeds, *self._arrays)
+        _start(where, self._seeds, self._arrays)
         self._observation.active[where] = True
         return self._observation
 
     def step(self, actions: NDArray[np.integer[Any]]) -> BatchedTransition:
         """Play one slot, see :class:`edge_marl.envs.batched.BatchedEnv`."""
         over = self._done.copy()
-        illegal = _play(actions, self._seeds, *self._arrays, self._feedback)
+        illegal = _play(actions, self._seeds, self._arrays, self._feedback)
         if illegal >= 0:
             b, i = divmod(illegal, NODES)
             raise InputError(
@@ -192,13 +193,16 @@ class StandInBatch:
 
     def get_state(self) -> Any:
         """Copies of all arrays."""
-        return [array.copy() for array in (self._seeds, *self._arrays, self._observation.active)]
+        return [array.copy() for array in self._everything]
 
     def set_state(self, state: Any) -> None:
         """Go on where ``state`` was taken."""
-        own = (self._seeds, *self._arrays, self._observation.active)
-        for array, kept in zip(own, state, strict=True):
+        for array, kept in zip(self._everything, state, strict=True):
             array[:] = kept
+
+    @property
+    def _everything(self) -> tuple[NDArray[Any], ...]:
+        return self._seeds, *self._arrays, self._observation.active
 
 
 class StandInEnv(ParallelEnv[str, dict[str, NDArray[Any]], int]):
@@ -217,7 +221,9 @@ class StandInEnv(ParallelEnv[str, dict[str, NDArray[Any]], int]):
             }
         )
         self.observation_spaces = dict.fromkeys(self.possible_agents, seen)
-        self.action_spaces = dict.fromkeys(self.possible_agents, spaces.Discrete(N_ACTIONS))
+        self.action_spaces: dict[str, spaces.Space[Any]] = {
+            agent: spaces.Discrete(N_ACTIONS) for agent in self.possible_agents
+        }
         self._seed = seed - 1
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
