@@ -20,6 +20,7 @@ from edge_marl.tandem.simulator import (
     DROP_PENALTY,
     JOB_FEATURES,
     MAX_QUEUE,
+    Decisions,
     RewardConfig,
     TandemSimulator,
 )
@@ -45,6 +46,7 @@ class TandemConfig(BaseModel):
     rewards: RewardConfig = Field(default_factory=RewardConfig)
     drop_penalty: float = Field(default=DROP_PENALTY, ge=0, description="lambda, in slots")
     horizon: int | None = Field(default=None, ge=1, description="slots until truncation")
+    decisions: Decisions = Field(default="slots", description="slots, or events: see simulator")
     seed: int = Field(default=0, ge=0, description="seed of the first reset without one")
     render_mode: Literal["rgb_array"] | None = None
 
@@ -52,6 +54,8 @@ class TandemConfig(BaseModel):
     def _one_source(self) -> TandemConfig:
         if self.traces is not None and "workload" in self.model_fields_set:
             raise ValueError("give either traces or a workload, not both")
+        if self.decisions == "events" and self.render_mode is not None:
+            raise ValueError("a timeline is drawn slot by slot: decisions=events has no rendering")
         return self
 
 
@@ -93,7 +97,8 @@ class TandemEnv(ParallelEnv[str, ObsDict, int]):
     - ``action_mask``: int8 ``[Q + 1]``, 1 for legal actions.
 
     **Action** ``Discrete(Q + 1)``: the position of the job to serve in this slot; Q idles, which
-    is legal only on an empty queue. Anything else raises.
+    is legal only on an empty queue. Anything else raises. With ``decisions="events"`` the job is
+    served until a queue has changed and there is a choice again.
 
     **State** (``state()``): float32 ``[2 * Q * 5]``, both queues, ``comm`` first.
 
@@ -287,6 +292,7 @@ def _simulator(config: TandemConfig, batch_size: int) -> TandemSimulator:
         drop_penalty=config.drop_penalty,
         rewards=config.rewards,
         horizon=config.horizon,
+        decisions=config.decisions,
     )
 
 

@@ -145,14 +145,15 @@ def first_illegal(actions, done, length, n_seen):  # type: ignore[no-untyped-def
 
 @njit(cache=True)
 def step_kernel(  # type: ignore[no-untyped-def]
-    actions, jobs, row, n_jobs, downlink, horizon, weights, remaining, waiting, queue, length,
-    clock, outcome, done, features, mask, seen, reward, terminated, truncated,
+    actions, jobs, row, n_jobs, downlink, horizon, weights, at_events, remaining, waiting, queue,
+    length, clock, outcome, done, features, mask, seen, reward, terminated, truncated,
 ):  # fmt: skip
-    """One slot of every episode that is not done.
+    """One slot of every episode that is not done, or all slots until there is a choice to make.
 
-    ``weights`` are alpha_1, alpha_2, alpha_3, beta_1, beta_2 of section 3.3.
+    ``weights`` are alpha_1, alpha_2, alpha_3, beta_1, beta_2 of section 3.3. With ``at_events``
+    the stages go on with the same jobs until a job has joined or left a queue and one of the
+    queues then holds two jobs or more; rewards add up.
     """
-    alpha1, alpha2, alpha3, beta1, beta2 = weights
     n_seen = features.shape[2]
     for b in range(actions.shape[0]):
         reward[b, COMM] = 0.0
@@ -163,48 +164,72 @@ def step_kernel(  # type: ignore[no-untyped-def]
             continue
         trace = jobs[row[b]]
         n = n_jobs[row[b]]
-
         # An idle action must not point behind the window into a longer queue.
         idle = len(trace)
         comm_action = actions[b, COMM] if actions[b, COMM] < n_seen else idle
         comp_action = actions[b, COMP] if actions[b, COMP] < n_seen else idle
-        compute_empty = length[b, COMP] == 0
-        busy_before = clock[b, BUSY_COMM]
-        # The compute stage goes first: what the uplink finishes now is computed from t + 1.
-        computed = _serve(b, COMP, comp_action, remaining, waiting, queue, length, clock)
-        received = _serve(b, COMM, comm_action, remaining, waiting, queue, length, clock)
-        if compute_empty and clock[b, BUSY_COMM] > busy_before:
-            clock[b, STARVED] += 1
-        clock[b, T] += 1
-        if computed >= 0:
-            completion = clock[b, T] + downlink
-            outcome[b, COMPLETION, computed] = completion
-            clock[b, FINISHED] += 1
-            clock[b, MAKESPAN] = max(clock[b, MAKESPAN], completion)
-        if received >= 0:
-            queue[b, COMP, length[b, COMP]] = received
-            length[b, COMP] += 1
-        _admit_arrivals(b, trace, n, queue, length, clock)
-
-        for stage in range(2):
-            penalty = 0.0
-            for i in range(length[b, stage]):
-                j = queue[b, stage, i]
-                late = _late(b, j, trace, remaining, clock, downlink)
-                penalty += alpha1 * waiting[b, stage, j]
-                if late:
-                    penalty += alpha2
-                    if stage == COMP:
-                        reward[b, COMM] -= alpha3
-            reward[b, stage] -= penalty
-
-        _drop_late(b, trace, remaining, queue, length, clock, outcome, downlink)
-        if clock[b, FINISHED] + clock[b, DROPPED] == n:
-            terminated[b] = True
-            episodic = beta1 * clock[b, MAKESPAN] + beta2 * clock[b, DROPPED]
-            reward[b, COMM] -= episodic
-            reward[b, COMP] -= episodic
-        elif clock[b, T] >= horizon:
-            truncated[b] = True
+        while True:
+            changed = _slot(
+                b, comm_action, comp_action, trace, n, downlink, horizon, weights, remaining,
+                waiting, queue, length, clock, outcome, reward, terminated, truncated,
+            )  # fmt: skip
+            if terminated[b] or truncated[b] or not at_events:
+                break
+            if changed:
+                if length[b, COMM] >= 2 or length[b, COMP] >= 2:
+                    break
+                # What is left to do is forced.
+                comm_action = 0 if length[b, COMM] > 0 else idle
+                comp_action = 0 if length[b, COMP] > 0 else idle
         done[b] = terminated[b] or truncated[b]
         _observe(b, trace, remaining, waiting, queue, length, clock, features, mask, seen)
+
+
+@njit(cache=True, inline="always")
+def _slot(  # type: ignore[no-untyped-def]
+    b, comm_action, comp_action, trace, n_jobs, downlink, horizon, weights, remaining, waiting,
+    queue, length, clock, outcome, reward, terminated, truncated,
+):  # fmt: skip
+    """One slot of episode b; returns whether a job joined or left a queue."""
+    alpha1, alpha2, alpha3, beta1, beta2 = weights
+    arrived, dropped = clock[b, NEXT_JOB], clock[b, DROPPED]
+    compute_empty = length[b, COMP] == 0
+    busy_before = clock[b, BUSY_COMM]
+    # The compute stage goes first: what the uplink finishes now is computed from t + 1.
+    computed = _serve(b, COMP, comp_action, remaining, waiting, queue, length, clock)
+    received = _serve(b, COMM, comm_action, remaining, waiting, queue, length, clock)
+    if compute_empty and clock[b, BUSY_COMM] > busy_before:
+        clock[b, STARVED] += 1
+    clock[b, T] += 1
+    if computed >= 0:
+        completion = clock[b, T] + downlink
+        outcome[b, COMPLETION, computed] = completion
+        clock[b, FINISHED] += 1
+        clock[b, MAKESPAN] = max(clock[b, MAKESPAN], completion)
+    if received >= 0:
+        queue[b, COMP, length[b, COMP]] = received
+        length[b, COMP] += 1
+    _admit_arrivals(b, trace, n_jobs, queue, length, clock)
+
+    for stage in range(2):
+        penalty = 0.0
+        for i in range(length[b, stage]):
+            j = queue[b, stage, i]
+            late = _late(b, j, trace, remaining, clock, downlink)
+            penalty += alpha1 * waiting[b, stage, j]
+            if late:
+                penalty += alpha2
+                if stage == COMP:
+                    reward[b, COMM] -= alpha3
+        reward[b, stage] -= penalty
+
+    _drop_late(b, trace, remaining, queue, length, clock, outcome, downlink)
+    if clock[b, FINISHED] + clock[b, DROPPED] == n_jobs:
+        terminated[b] = True
+        episodic = beta1 * clock[b, MAKESPAN] + beta2 * clock[b, DROPPED]
+        reward[b, COMM] -= episodic
+        reward[b, COMP] -= episodic
+    elif clock[b, T] >= horizon:
+        truncated[b] = True
+    changed = computed >= 0 or received >= 0
+    return changed or clock[b, NEXT_JOB] > arrived or clock[b, DROPPED] > dropped

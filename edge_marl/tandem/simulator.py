@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ MAX_QUEUE = 6
 DROP_PENALTY = 100.0
 """``lambda`` of the objective in slots. Not given in the paper beyond "large": this is about
 the makespan of a six-job trace, so that no shorter makespan pays for a dropped job."""
+
+Decisions = Literal["slots", "events"]
+"""When the schedulers decide."""
 
 _UNBOUNDED = np.iinfo(np.int32).max
 _STATE = ("row", "_remaining", "_waiting", "_queue", "_length", "_clock", "_outcome", "done")
@@ -135,6 +138,10 @@ class TandemSimulator:
         drop_penalty: ``lambda`` of the objective.
         rewards: coefficients of the rewards.
         horizon: slots after which an episode is truncated; None for no limit.
+        decisions: "slots": a decision in every slot, as in the paper. "events": a step lasts until
+            a job has joined or left a queue and there is a choice in one of them; both stages go
+            on with their jobs until then. Nothing is lost by it (an optimal schedule preempts at
+            arrivals only), and a learner has a sixth of the decisions to tell apart.
 
     Raises:
         InputError: for a batch size, queue or horizon below 1 or an empty trace set.
@@ -149,6 +156,7 @@ class TandemSimulator:
         drop_penalty: float = DROP_PENALTY,
         rewards: RewardConfig | None = None,
         horizon: int | None = None,
+        decisions: Decisions = "slots",
     ) -> None:
         for name, value in (("batch_size", batch_size), ("max_queue", max_queue)):
             if value < 1:
@@ -159,6 +167,7 @@ class TandemSimulator:
         self.max_queue = max_queue
         self.drop_penalty = drop_penalty
         self.rewards = rewards or RewardConfig()
+        self._at_events = decisions == "events"
         self._horizon = _UNBOUNDED if horizon is None else horizon
         self._source = source
         every_seed = np.arange(batch_size, dtype=np.int64)
@@ -233,7 +242,7 @@ class TandemSimulator:
         self._jobs[where] = np.stack(columns, axis=2)
 
     def step(self, actions: NDArray[np.integer[Any]]) -> Transition:
-        """Play one slot.
+        """Play one slot, or all slots until the next decision.
 
         Args:
             actions: ``[B, 2]`` position in the own queue for each stage; ``max_queue`` idles.
@@ -256,9 +265,9 @@ class TandemSimulator:
             )
         kernels.step_kernel(
             actions, self._jobs, self.row, self.traces.n_jobs, self.traces.downlink,
-            self._horizon, self.rewards.weights(), self._remaining, self._waiting, self._queue,
-            self._length, self._clock, self._outcome, self.done, *self.observation[:3],
-            *self._transition[1:],
+            self._horizon, self.rewards.weights(), self._at_events, self._remaining,
+            self._waiting, self._queue, self._length, self._clock, self._outcome, self.done,
+            *self.observation[:3], *self._transition[1:],
         )  # fmt: skip
         return self._transition
 

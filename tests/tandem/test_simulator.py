@@ -9,6 +9,7 @@ from edge_marl.errors import InputError
 from edge_marl.tandem import RewardConfig, TandemSimulator, TraceSet
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
+from edge_marl.tandem.workload import TandemWorkload
 
 IDLE = 6
 
@@ -207,3 +208,34 @@ def test_johnsons_rule_is_optimal_on_a_two_machine_flow_shop(times):
 def test_an_unknown_heuristic_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="expected one of fifo, edf, srtf, llf, johnson"):
         heuristic("edd")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_decisions_at_events_play_the_same_physics(seed: int) -> None:
+    """Who serves the same jobs slot by slot until the next event gets the same rewards."""
+    traces = TandemWorkload().make(1, seed=seed)
+    rewards = RewardConfig(alpha1=0.01, alpha2=0.3, alpha3=0.2)
+    at_events = TandemSimulator(traces, 1, rewards=rewards, decisions="events")
+    by_slot = TandemSimulator(traces, 1, rewards=rewards)
+    events, slots = at_events.reset(np.zeros(1, int)), by_slot.reset(np.zeros(1, int))
+    rng = np.random.default_rng(seed)
+    decisions = 0
+    while not at_events.done[0]:
+        scores = np.where(events.action_mask, rng.random(events.action_mask.shape), -1.0)
+        actions = scores.argmax(axis=2)
+        chosen = [[*events.jobs[0, stage], -1][actions[0, stage]] for stage in range(2)]
+        reward = at_events.step(actions).reward.copy()
+        decisions += 1
+        expected = np.zeros((1, 2))
+        while not by_slot.done[0] and slots.t[0] < events.t[0]:
+            queued = [[job for job in slots.jobs[0, stage] if job >= 0] for stage in range(2)]
+            # The chosen job while it is there, else what is forced.
+            position = [
+                jobs.index(job) if job in jobs else (0 if jobs else 6)
+                for job, jobs in zip(chosen, queued, strict=True)
+            ]
+            expected += by_slot.step(np.array([position])).reward
+        np.testing.assert_allclose(reward, expected, atol=1e-5)
+    assert at_events.results.objective == by_slot.results.objective
+    assert at_events.results.starvation == by_slot.results.starvation
+    assert decisions < by_slot.results.slots[0] / 2
