@@ -6,9 +6,13 @@ False in ``present [..., N]``, contribute nothing.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+MixerKind = Literal["sum", "qmix"]
 
 
 class SumMixer(nn.Module):
@@ -52,3 +56,10 @@ class QMixer(nn.Module):
         bias_2 = self.bias_2(torch.relu(for_bias)).squeeze(-1)  # V(s)
         mixed = ((values * present).unsqueeze(-1) * weight_1).sum(-2)  # [..., E]
         return (F.elu(mixed + bias_1) * weight_2).sum(-1) + bias_2
+
+
+def make_mixer(
+    kind: MixerKind, *, n_agents: int, state_size: int, embedding: int, hypernet: int
+) -> SumMixer | QMixer:
+    """The mixer of that name; the sum needs none of the sizes."""
+    return SumMixer() if kind == "sum" else QMixer(n_agents, state_size, embedding, hypernet)

@@ -1,0 +1,113 @@
+"""The iteration of value decomposition: sample, keep, replay, learn, hand out the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import (
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    REPLAY_BUFFER_ADD_DATA_TIMER,
+    REPLAY_BUFFER_SAMPLE_TIMER,
+    TIMERS,
+)
+
+from edge_marl.algorithms.core.algorithm import JointAlgorithm
+from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.value_decomposition.learner import TD_ERRORS
+from edge_marl.algorithms.value_decomposition.replay import Drawn, FragmentReplay
+
+_REPLAY = "replay"
+
+
+class ValueDecomposition(JointAlgorithm):
+    """VDN and QMIX; see :class:`.config.ValueDecompositionConfig`."""
+
+    def setup(self, config: Any) -> None:
+        """Build env runners, learners and the replay."""
+        super().setup(config)
+        own = self.config
+        self._steps_due = 0.0  # to be replayed, for the intensity asked for
+        self.replay = FragmentReplay(
+            own.replay_capacity,
+            seed=np.random.SeedSequence(own.seed).generate_state(1)[0],
+            sequences=own.network.gru > 0,
+            alpha=own.replay_alpha,
+            team_reward=own.team_reward,
+        )
+
+    @classmethod
+    def get_default_config(cls) -> Any:
+        """QMIX's."""
+        from edge_marl.algorithms.value_decomposition.config import QMIXConfig
+
+        return QMIXConfig()
+
+    def training_step(self) -> None:
+        """One iteration: a fragment of every episode under way, and the updates it allows."""
+        fragments = self.sample_fragments()
+        if fragments is not None:
+            with self.metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
+                self.replay.add(fragments)
+            self._steps_due += self.config.training_intensity * fragments[Fragment.VALID].sum()
+        if self.env_steps_sampled < self.config.num_steps_sampled_before_learning_starts:
+            self._steps_due = 0.0
+            return
+        n_updates = int(self._steps_due // self.config.total_train_batch_size)
+        if n_updates > 0:
+            self._steps_due -= n_updates * self.config.total_train_batch_size
+            self._learn(n_updates)
+            self.sync_weights()
+
+    def _learn(self, n_updates: int) -> None:
+        """Draw the data of all updates, learn in one call, and note the errors found."""
+        config = self.config
+        # Sequences are as long as fragments; their number makes up the batch size.
+        length = config.get_rollout_fragment_length() if config.network.gru else 1
+        batch_size = max(1, config.train_batch_size_per_learner // length)
+        with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
+            drawn = self.replay.draw(
+                n_updates,
+                batch_size * max(1, config.num_learners),
+                gamma=config.gamma,
+                n_step=config.n_step,
+                beta=config.replay_beta,
+            )
+        if self.reward_scaler is not None:
+            drawn[Drawn.RETURNS] = drawn[Drawn.RETURNS] / np.float32(self.reward_scaler.scale)
+        slots = drawn.pop(Drawn.SLOT)
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            results = self.learner_group.update(
+                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(drawn)}, len(slots)),
+                timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled},
+                minibatch_size=batch_size,
+                num_epochs=1,
+            )
+        if config.replay_alpha > 0:
+            self.replay.reweigh(slots, _errors(results))
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What :meth:`set_state` needs to go on exactly here."""
+        state = super().get_state(*args, **kwargs)
+        if self.config.store_buffer_in_checkpoints:
+            state[_REPLAY] = self.replay.get_state() | {"steps_due": self._steps_due}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        super().set_state(state)
+        if _REPLAY in state:
+            self.replay.set_state(state[_REPLAY])
+            self._steps_due = state[_REPLAY]["steps_due"]
+
+
+def _errors(results: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """Absolute errors of what was drawn, in its order, taken out of the learners' results."""
+    found = [result[DEFAULT_MODULE_ID].pop(TD_ERRORS).peek() for result in results]
+    return np.concatenate([np.asarray(errors).ravel() for errors in found])

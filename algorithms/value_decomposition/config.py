@@ -1,0 +1,175 @@
+"""Options of value decomposition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.schedules.scheduler import Scheduler
+
+from edge_marl.algorithms.core.config import JointConfig
+from edge_marl.algorithms.value_decomposition.mixers import MixerKind
+from edge_marl.algorithms.value_decomposition.replay import TeamReward
+from edge_marl.errors import InputError
+
+Schedule = float | Sequence[tuple[float, float]]
+
+
+class ValueDecompositionConfig(JointConfig):
+    """Decentralised action values ``Q_i``, mixed into the value ``Q_tot`` of the team.
+
+    Minimises over replayed steps (Rashid et al., 2018, equations 5 and 6)
+
+    ``(Q_tot(s_t, u_t) - sum_{k<n} gamma^k r_{t+k} - gamma^n Q'_tot(s_{t+n}, u'))^2``
+
+    where ``Q'`` are target networks and ``u'`` the best legal actions, by the target networks or,
+    with double Q-learning (van Hasselt et al., 2016), by the networks that learn. The sum ends
+    early where the episode does; a termination ends the bootstrapping, a truncation does not.
+    Agents that have left the episode are not mixed. With a GRU (``network={"gru": 64}``) whole
+    fragments are replayed from the memory they were sampled with.
+
+    :class:`VDNConfig` and :class:`QMIXConfig` choose the mixer; both take every option.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        from edge_marl.algorithms.value_decomposition.algorithm import ValueDecomposition
+
+        super().__init__(algo_class=algo_class or ValueDecomposition)
+        self.mixer: MixerKind = "qmix"
+        self.mixer_embedding = 32
+        self.mixer_hypernet = 64
+        self.double_q = True
+        self.n_step = 1
+        self.loss: Literal["huber", "mse"] = "huber"
+        self.team_reward: TeamReward = "sum"
+        self.epsilon: Schedule = [(0, 1.0), (50_000, 0.05)]
+        self.target_update_interval = 200
+        self.tau = 1.0
+        self.replay_capacity = 100_000
+        self.replay_alpha = 0.0
+        self.replay_beta = 0.4
+        self.num_steps_sampled_before_learning_starts = 2_000
+        self.training_intensity = 4.0
+        self.store_buffer_in_checkpoints = True
+        self.lr = 5e-4
+        self.grad_clip = 10.0
+        self.train_batch_size_per_learner = 128
+
+    def training(
+        self,
+        *,
+        mixer: MixerKind = NotProvided,
+        mixer_embedding: int = NotProvided,
+        mixer_hypernet: int = NotProvided,
+        double_q: bool = NotProvided,
+        n_step: int = NotProvided,
+        loss: Literal["huber", "mse"] = NotProvided,
+        team_reward: TeamReward = NotProvided,
+        epsilon: Schedule = NotProvided,
+        target_update_interval: int = NotProvided,
+        tau: float = NotProvided,
+        replay_capacity: int = NotProvided,
+        replay_alpha: float = NotProvided,
+        replay_beta: float = NotProvided,
+        num_steps_sampled_before_learning_starts: int = NotProvided,
+        training_intensity: float = NotProvided,
+        store_buffer_in_checkpoints: bool = NotProvided,
+        **kwargs: Any,
+    ) -> ValueDecompositionConfig:
+        """Set training options; those not given stay as they are.
+
+        Args:
+            mixer: ``"sum"`` (VDN) or ``"qmix"``.
+            mixer_embedding: width of the mixing network of QMIX.
+            mixer_hypernet: width of the hidden layer that produces its weights.
+            double_q: choose the actions to bootstrap from by the networks that learn.
+            n_step: n, the most rewards that are summed before bootstrapping.
+            loss: of the error; ``"huber"`` grows linearly beyond 1.
+            team_reward: ``"sum"`` of the agents' rewards, or ``"shared"`` where the environment
+                gives every agent the team's.
+            epsilon: share of random actions: a number, or ``[(environment steps, share), ...]``
+                with linear interpolation, as all schedules of RLlib.
+            target_update_interval: updates between two updates of the target networks.
+            tau: how far these move towards the learning networks: 1 copies them (hard updates),
+                less with an interval of 1 follows them slowly (soft updates).
+            replay_capacity: environment steps that are kept.
+            replay_alpha: 0 replays uniformly; above, prioritised by the error to that power.
+            replay_beta: how far prioritised replay is corrected by importance weights, up to 1.
+            num_steps_sampled_before_learning_starts: environment steps, once.
+            training_intensity: steps replayed per environment step sampled. With the train batch
+                size this gives the number of updates of an iteration.
+            store_buffer_in_checkpoints: keep the replay in checkpoints. Training continues
+                exactly only with it.
+            kwargs: options of :class:`JointConfig` and RLlib's, such as ``lr``, ``gamma``,
+                ``grad_clip`` and ``train_batch_size_per_learner`` (steps of one update).
+        """
+        given = {
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "kwargs", "__class__") and value is not NotProvided
+        }
+        super().training(**kwargs)
+        vars(self).update(given)
+        return self
+
+    def validate(self) -> None:
+        """Check options and their combination.
+
+        Raises:
+            InputError: naming the option, what was expected and what was found.
+        """
+        super().validate()
+        for name, fine, expected in (
+            ("mixer", self.mixer in ("sum", "qmix"), "'sum' or 'qmix'"),
+            ("mixer_embedding", self.mixer_embedding >= 1, "at least 1"),
+            ("mixer_hypernet", self.mixer_hypernet >= 1, "at least 1"),
+            ("n_step", self.n_step >= 1, "at least 1"),
+            ("loss", self.loss in ("huber", "mse"), "'huber' or 'mse'"),
+            ("team_reward", self.team_reward in ("sum", "shared"), "'sum' or 'shared'"),
+            ("target_update_interval", self.target_update_interval >= 1, "at least 1"),
+            ("tau", 0 < self.tau <= 1, "above 0, at most 1"),
+            ("replay_capacity", self.replay_capacity >= 1, "at least 1"),
+            ("replay_alpha", self.replay_alpha >= 0, "at least 0"),
+            ("replay_beta", 0 <= self.replay_beta <= 1, "between 0 and 1"),
+            ("training_intensity", self.training_intensity > 0, "above 0"),
+            ("gamma", 0 <= self.gamma <= 1, "between 0 and 1"),
+        ):
+            if not fine:
+                raise InputError(f"{name}: expected {expected}, found {getattr(self, name)!r}")
+        try:
+            Scheduler.validate(
+                fixed_value_or_schedule=self.epsilon, setting_name="epsilon", description="epsilon"
+            )
+        except ValueError as error:
+            raise InputError(f"epsilon: {error}") from None
+
+    def get_default_learner_class(self) -> type:
+        """The learner of value decomposition."""
+        from edge_marl.algorithms.value_decomposition.learner import ValueDecompositionLearner
+
+        return ValueDecompositionLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """The module of value decomposition."""
+        from edge_marl.algorithms.value_decomposition.module import ValueDecompositionModule
+
+        return RLModuleSpec(module_class=ValueDecompositionModule)
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        own = ("mixer", "mixer_embedding", "mixer_hypernet", "double_q", "epsilon")
+        return super()._model_config_auto_includes | {name: getattr(self, name) for name in own}
+
+
+class VDNConfig(ValueDecompositionConfig):
+    """Value-decomposition networks (Sunehag et al., 2017): ``Q_tot`` is the sum of the ``Q_i``."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class)
+        self.mixer = "sum"
+
+
+class QMIXConfig(ValueDecompositionConfig):
+    """QMIX (Rashid et al., 2018): ``Q_tot`` is monotonic in the ``Q_i``, and knows the state."""

@@ -1,0 +1,122 @@
+"""The module of value decomposition: action values, the mixer, and targets of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
+from ray.rllib.utils.schedules.scheduler import Scheduler
+from torch import Tensor, nn
+
+from edge_marl.algorithms.core.module import JointModule
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.value_decomposition.losses import chosen_values, greedy_actions
+from edge_marl.algorithms.value_decomposition.mixers import make_mixer
+from edge_marl.algorithms.value_decomposition.replay import Drawn
+
+PREDICTED = "predicted"
+"""``[M, L]`` joint values of the actions played, from ``forward_train``."""
+FOLLOWING = "following"
+"""``[M, L]`` target networks' joint values of the best actions at observations 1 to L."""
+
+
+class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):  # type: ignore[misc]
+    """The outputs of the actor are action values; mixing them takes place in training only."""
+
+    target_actor: Actor
+    target_mixer: nn.Module
+
+    def setup(self) -> None:
+        """Build actor and mixer."""
+        super().setup()
+        options, space = self.model_config, self.observation_space
+        self.epsilon = Scheduler(options["epsilon"])
+        self.mixer = make_mixer(
+            options["mixer"],
+            n_agents=space.n_agents,
+            state_size=space.state_size,
+            embedding=options["mixer_embedding"],
+            hypernet=options["mixer_hypernet"],
+        )
+        # States come in units of their own and hypernetworks multiply them: always standardised.
+        self.state_normaliser = RunningMoments((space.state_size,))
+
+    # Acting --------------------------------------------------------------------------------
+
+    def _forward_inference(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The best legal actions."""
+        seen = batch[Columns.OBS]
+        values, hidden = self.actor(
+            seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK], batch.get(Columns.STATE_IN)
+        )
+        outputs = {Columns.ACTIONS: greedy_actions(values, seen[Fragment.ACTION_MASK])}
+        return outputs if hidden is None else outputs | {Columns.STATE_OUT: hidden}
+
+    def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **_: Any) -> dict[str, Any]:
+        """The best legal action, or, with probability epsilon, a random one, for each agent."""
+        outputs = self._forward_inference(batch)
+        legal, greedy = batch[Columns.OBS][Fragment.ACTION_MASK], outputs[Columns.ACTIONS]
+        # Uniform numbers in [1, 2) for legal actions, in [0, 1) for all others.
+        random = (torch.rand(legal.shape) + legal).argmax(-1)
+        explore = torch.rand(greedy.shape) < self.epsilon.update(t)
+        outputs[Columns.ACTIONS] = torch.where(explore, random, greedy)
+        return outputs
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """What the environment runners do without."""
+        return ["mixer", "state_normaliser", "target_actor", "target_mixer"]
+
+    # Training ------------------------------------------------------------------------------
+
+    def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """``PREDICTED`` and ``FOLLOWING`` of the columns of ``Drawn``."""
+        state = self.state_normaliser.normalise(batch[Drawn.STATE])
+        values, next_values = self._values(batch)
+        chosen = chosen_values(values, batch[Drawn.ACTIONS])
+        with torch.no_grad():
+            following = self._following(batch, next_values, state[:, 1:])
+        return {
+            PREDICTED: self.mixer(chosen, batch[Drawn.PRESENT], state[:, :-1]),
+            FOLLOWING: following,
+        }
+
+    def _values(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Action values ``[M, L, N, A]`` of observations 0 to L - 1, and of 1 to L."""
+        features, mask = batch[Drawn.FEATURES], batch[Drawn.ACTION_MASK]
+        if self.actor.is_recurrent:
+            values = self.actor.unroll(features, mask, batch[Drawn.FIRST], batch[Drawn.HIDDEN])
+            return values[:, :-1], values[:, 1:].detach()
+        values, _ = self.actor(features[:, :-1], mask[:, :-1])
+        with torch.no_grad():
+            # A pass of its own: backwards, the values bootstrapped from would cost as much again.
+            next_values, _ = self.actor(features[:, 1:], mask[:, 1:])
+        return values, next_values
+
+    def _following(self, batch: dict[str, Any], online: Tensor, state: Tensor) -> Tensor:
+        """Joint target values of observations 1 to L, where ``online`` are the action values."""
+        mask = batch[Drawn.ACTION_MASK][:, 1:]
+        values = self.forward_target(batch)
+        best = greedy_actions(online if self.model_config["double_q"] else values, mask)
+        return self.target_mixer(chosen_values(values, best), batch[Drawn.REMAINING], state)
+
+    def make_target_networks(self) -> None:
+        """Called once by the learner."""
+        self.target_actor = make_target_network(self.actor)
+        self.target_mixer = make_target_network(self.mixer)
+
+    def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Networks that learn, and those that follow them."""
+        return [(self.actor, self.target_actor), (self.mixer, self.target_mixer)]
+
+    def forward_target(self, batch: dict[str, Any]) -> Tensor:
+        """Action values ``[M, L, N, A]`` of observations 1 to L by the target actor."""
+        features, mask = batch[Drawn.FEATURES], batch[Drawn.ACTION_MASK]
+        if self.actor.is_recurrent:
+            first, hidden = batch[Drawn.FIRST], batch[Drawn.HIDDEN]
+            return self.target_actor.unroll(features, mask, first, hidden)[:, 1:]
+        return self.target_actor(features[:, 1:], mask[:, 1:])[0]
