@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -59,8 +60,13 @@ class JointConfig(AlgorithmConfig):
             kwargs: options of the algorithm, and RLlib's.
 
         Raises:
-            InputError: for a network that is none.
+            InputError: for a network that is none, and for an unknown option.
         """
+        known = option_names(self)
+        for name in kwargs:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                raise InputError(f"{name}: unknown option; did you mean {near}?")
         super().training(**kwargs)
         if parameter_sharing is not NotProvided:
             self.parameter_sharing = parameter_sharing
