@@ -1,0 +1,111 @@
+"""Options of MAPPO and IPPO."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from edge_marl.algorithms.core.config import JointConfig
+from edge_marl.errors import InputError
+
+
+class MAPPOConfig(JointConfig, PPOConfig):  # type: ignore[misc]
+    """Multi-agent PPO (Yu et al. 2022, "The surprising effectiveness of PPO in cooperative
+    multi-agent games"), and independent PPO (de Witt et al. 2020) with ``critic="local"``.
+
+    Decentralised actors, trained on every step of every agent with the clipped surrogate
+
+    ``min(rho A, clip(rho, 1 - clip_param, 1 + clip_param) A) + entropy_coeff H``,
+
+    where ``rho`` is the ratio of the new to the old probability of the action, ``A`` its
+    generalised advantage, standardised over the train batch, and ``H`` the policy's entropy; and a
+    critic that regresses on the lambda returns, standardised by their running moments, its squared
+    error clipped at ``vf_clip_param``. The loss is RLlib's own.
+
+    ``train_batch_size_per_learner`` and ``minibatch_size`` count joint steps. ``lr`` and
+    ``entropy_coeff`` take schedules ``[[step, value], ...]``.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        from edge_marl.algorithms.mappo.algorithm import MAPPO
+
+        super().__init__(algo_class=algo_class or MAPPO)
+        self.critic: str = "central"
+        self.team_reward: str = "sum"
+        self.value_normalisation = True
+        # Where RLlib's defaults differ from sections 5 and A.6 of the MAPPO paper.
+        self.lr = 5e-4
+        self.lambda_ = 0.95
+        self.clip_param = 0.2
+        self.entropy_coeff = 0.01
+        self.use_kl_loss = False
+        self.grad_clip = 10.0
+        self.num_epochs = 5
+        self.train_batch_size_per_learner = 4096
+        self.minibatch_size = 1024
+        self.rollout_fragment_length = "auto"
+
+    def training(
+        self,
+        *,
+        critic: Literal["central", "local"] = NotProvided,
+        team_reward: Literal["sum", "own"] = NotProvided,
+        value_normalisation: bool = NotProvided,
+        **kwargs: Any,
+    ) -> MAPPOConfig:
+        """Set training options.
+
+        Args:
+            critic: "central": values from the global state (MAPPO); "local": the value of each
+                agent from its own observation (IPPO).
+            team_reward: "sum": every agent earns the rewards of all, with a central critic even
+                after it has left, for as long as its team plays on; "own": its own.
+            value_normalisation: whether the critic learns standardised returns.
+            kwargs: options of :class:`JointConfig` and of RLlib's PPO.
+        """
+        super().training(**kwargs)
+        if critic is not NotProvided:
+            self.critic = critic
+        if team_reward is not NotProvided:
+            self.team_reward = team_reward
+        if value_normalisation is not NotProvided:
+            self.value_normalisation = value_normalisation
+        return self
+
+    def validate(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: naming the option that is out of range.
+        """
+        for name, choices in (("critic", ("central", "local")), ("team_reward", ("sum", "own"))):
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"{name}: expected {' or '.join(choices)}, found {getattr(self, name)!r}"
+                )
+        if not self.use_critic or not self.use_gae:
+            raise InputError("use_critic, use_gae: MAPPO has no use without them, found False")
+        super().validate()
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Actors and critic in one module."""
+        from edge_marl.algorithms.mappo.module import MAPPOModule
+
+        return RLModuleSpec(module_class=MAPPOModule)
+
+    def get_default_learner_class(self) -> type:
+        """RLlib's PPO learner, taught about fragments."""
+        from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
+
+        return MAPPOTorchLearner
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return super()._model_config_auto_includes | {
+            "critic": self.critic,
+            "team_reward": self.team_reward,
+            "value_normalisation": self.value_normalisation,
+        }

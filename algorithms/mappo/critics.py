@@ -1,0 +1,73 @@
+"""Critics: of the global state, for all agents at once, or of each agent's own observation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.grouped import GroupedMLP
+from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.sampling.columns import Fragment
+
+
+class CentralCritic(nn.Module):
+    """Values of all agents from the global state, one evaluation per joint step.
+
+    Args:
+        state_size: S.
+        n_values: V, one per agent, or 1 for a team that shares its reward.
+        network: sizes and activation of the hidden layers.
+        normalise: standardise the state by its running moments.
+    """
+
+    def __init__(
+        self, state_size: int, n_values: int, network: NetworkConfig, *, normalise: bool
+    ) -> None:
+        super().__init__()
+        self.normaliser = RunningMoments((state_size,)) if normalise else None
+        sizes = (state_size, *network.hidden_sizes, n_values)
+        self.layers = GroupedMLP(1, sizes, network.activation)
+
+    def forward(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """``state [..., S]`` -> ``[..., V]``."""
+        state = columns[Fragment.STATE]
+        if self.normaliser is not None:
+            state = self.normaliser.normalise(state)
+        values: Tensor = self.layers(state, None)
+        return values
+
+    def observe(self, fragments: Mapping[str, Tensor]) -> None:
+        """Take sampled states into the running moments."""
+        if self.normaliser is not None:
+            self.normaliser.update(fragments[Fragment.STATE].flatten(0, 1))
+
+
+class LocalCritic(nn.Module):
+    """The value of each agent from what that agent sees, by a network like the actor's.
+
+    A memory starts empty with every fragment, because fragments carry the actor's alone.
+
+    Args:
+        actor: whose networks these are like, and whose observation normaliser is used.
+    """
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__()
+        # The networks over queues put their view of the whole queue last; others need one output.
+        own = {"n_actions": 1} if actor.spec.network.kind == "mlp" else {}
+        self.values = Actor(actor.spec.model_copy(update=own))
+        self.values.normaliser = actor.normaliser
+
+    def forward(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """``features [..., N, F]`` -> ``[..., N]``; a memory needs ``[B, L, N, F]``."""
+        features, mask = columns[Fragment.FEATURES], columns[Fragment.ACTION_MASK]
+        if self.values.is_recurrent:
+            empty = self.values.initial_hidden(len(features)).to(features.device)
+            return self.values.unroll(features, mask, columns[Fragment.FIRST], empty)[..., -1]
+        return self.values(features, mask)[0][..., -1]
+
+    def observe(self, fragments: Mapping[str, Tensor]) -> None:
+        """Nothing: the moments are the actor's."""

@@ -1,0 +1,80 @@
+"""Generalised advantage estimation over fragments of many agents (Schulman et al. 2016)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def generalised_advantages(
+    rewards: Tensor,
+    values: Tensor,
+    terminated: Tensor,
+    over: Tensor,
+    *,
+    gamma: float,
+    lambda_: float,
+) -> Tensor:
+    """Advantages of every step of every agent (equations 11 and 16).
+
+    ``delta_t = r_t + gamma * (1 - terminated_t) * V_{t+1} - V_t`` and
+    ``A_t = delta_t + gamma * lambda * (1 - over_t) * A_{t+1}``: a termination ends the
+    bootstrapping; a truncation and the end of the fragment do not, they only end the sum.
+
+    Args:
+        rewards: ``[B, T, N]``.
+        values: ``[B, T+1, N]``, in units of the return; ``V_{t+1}`` is the value of the
+            observation after step t, also where the episode ended there.
+        terminated: bool ``[B, T, N]``.
+        over: bool ``[B, T, N]``, true where the agent's episode ends with the step, however.
+
+    Returns:
+        ``[B, T, N]``; ``values[:, :-1]`` added to it are the lambda returns.
+    """
+    deltas = rewards + gamma * values[:, 1:] * ~terminated - values[:, :-1]
+    decays = gamma * lambda_ * (~over).to(deltas.dtype)
+    advantages = torch.empty_like(deltas)
+    following = torch.zeros_like(deltas[:, 0])
+    for t in reversed(range(deltas.shape[1])):
+        following = deltas[:, t] + decays[:, t] * following
+        advantages[:, t] = following
+    return advantages
+
+
+def episode_ends(terminated: Tensor, truncated: Tensor, active: Tensor) -> Tensor:
+    """Where an agent's episode ends: flagged, or gone at the next observation without a flag.
+
+    Args:
+        terminated: bool ``[B, T, N]``.
+        truncated: bool ``[B, T, N]``.
+        active: bool ``[B, T+1, N]``.
+
+    Returns:
+        bool ``[B, T, N]``, what :func:`generalised_advantages` calls ``over``.
+    """
+    return terminated | truncated | ~active[:, 1:]
+
+
+def team_ends(terminated: Tensor, truncated: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+    """The ends of the team's episode, which is over when its last agents leave.
+
+    It is truncated if any of these last agents is, otherwise terminated.
+
+    Args:
+        terminated: bool ``[B, T, N]``.
+        truncated: bool ``[B, T, N]``.
+        active: bool ``[B, T+1, N]``.
+
+    Returns:
+        ``terminated`` and ``over`` of :func:`generalised_advantages`, bool ``[B, T, 1]``.
+    """
+    over = episode_ends(terminated, truncated, active).all(-1, keepdim=True)
+    cut = (truncated & ~terminated & active[:, :-1]).any(-1, keepdim=True)
+    return over & ~cut, over
+
+
+def standardised(advantages: Tensor, mask: Tensor) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 over the true elements of ``mask``."""
+    counted = advantages[mask]
+    deviation = counted.std(correction=0).clamp(min=1e-6)
+    return (advantages - counted.mean()) / deviation

@@ -1,0 +1,103 @@
+"""The RLModule of MAPPO: decentralised actors and their critic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
+from torch import Tensor
+
+from edge_marl.algorithms.actors import greedy
+from edge_marl.algorithms.core.module import JointModule
+from edge_marl.algorithms.mappo.critics import CentralCritic, LocalCritic
+from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.sampling.columns import Fragment
+
+
+class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):  # type: ignore[misc]
+    """Actors that sample from masked logits; a critic that env runners do not need."""
+
+    def setup(self) -> None:
+        """Build actor and critic."""
+        super().setup()
+        self.action_dist_cls = TorchCategorical
+        options, space = self.model_config, self.observation_space
+        if options["critic"] == "central":
+            # Agents that share their reward have one value between them.
+            n_values = 1 if options["team_reward"] == "sum" else space.n_agents
+            self.critic = CentralCritic(
+                space.state_size,
+                n_values,
+                self.actor.spec.network,
+                normalise=options["observation_normalisation"],
+            )
+        else:
+            self.critic = LocalCritic(self.actor)
+        self.value_moments = RunningMoments() if options["value_normalisation"] else None
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """Parts that only learners have."""
+        return ["critic", "value_moments"]
+
+    def compute_values(self, batch: dict[str, Tensor], embeddings: Tensor | None = None) -> Tensor:
+        """``[..., N]`` values in the critic's own units; ``embeddings`` are these, if at hand."""
+        if embeddings is not None:
+            return embeddings
+        values: Tensor = self.critic(batch)
+        return values.expand(*values.shape[:-1], self.observation_space.n_agents)
+
+    def values_of_return(self, fragments: dict[str, Tensor]) -> Tensor:
+        """``[B, T+1, N]`` values in units of the return."""
+        values = self.compute_values(fragments)
+        return values if self.value_moments is None else self.value_moments.denormalise(values)
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        """The most probable legal actions."""
+        outputs, hidden = self._step(batch)
+        actions = greedy(outputs, batch[Columns.OBS][Fragment.ACTION_MASK])
+        return _with_state({Columns.ACTIONS: actions}, hidden)
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        """Actions drawn from the policy, and with what probability."""
+        outputs, hidden = self._step(batch)
+        logits = outputs.masked_fill(~batch[Columns.OBS][Fragment.ACTION_MASK], MASKED)
+        log_probabilities = torch.log_softmax(logits, dim=-1)
+        drawn = torch.multinomial(log_probabilities.exp().flatten(0, -2), 1)
+        actions = drawn.view(*logits.shape[:-1], 1)
+        return _with_state(
+            {
+                Columns.ACTIONS: actions.squeeze(-1),
+                Columns.ACTION_LOGP: log_probabilities.gather(-1, actions).squeeze(-1),
+                Columns.ACTION_DIST_INPUTS: logits,
+            },
+            hidden,
+        )
+
+    def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+        """Masked logits and values of rows: joint steps, or whole fragments with a memory."""
+        features, mask = batch[Fragment.FEATURES], batch[Fragment.ACTION_MASK]
+        if self.actor.is_recurrent:
+            first, hidden = batch[Fragment.FIRST], batch[Fragment.HIDDEN]
+            outputs = self.actor.unroll(features, mask, first, hidden)
+        else:
+            outputs, _ = self.actor(features, mask)
+        return {
+            Columns.ACTION_DIST_INPUTS: outputs.masked_fill(~mask, MASKED),
+            Columns.EMBEDDINGS: self.compute_values(batch),
+        }
+
+    def _step(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        seen = batch[Columns.OBS]
+        with torch.no_grad():
+            outputs: tuple[Tensor, Tensor | None] = self.actor(
+                seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK], batch.get(Columns.STATE_IN)
+            )
+        return outputs
+
+
+def _with_state(outputs: dict[str, Tensor], hidden: Tensor | None) -> dict[str, Tensor]:
+    return outputs if hidden is None else {**outputs, Columns.STATE_OUT: hidden}
