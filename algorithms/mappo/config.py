@@ -86,8 +86,9 @@ class MAPPOConfig(JointConfig, PPOConfig):  # type: ignore[misc]
                 raise InputError(
                     f"{name}: expected {' or '.join(choices)}, found {getattr(self, name)!r}"
                 )
-        if not self.use_critic or not self.use_gae:
-            raise InputError("use_critic, use_gae: MAPPO has no use without them, found False")
+        for name in ("use_critic", "use_gae"):
+            if not getattr(self, name):
+                raise InputError(f"{name}: expected True, found False")
         super().validate()
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:

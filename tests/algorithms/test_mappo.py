@@ -1,0 +1,301 @@
+"""MAPPO and IPPO: targets, masks, what actors may see, and small games that they solve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from ray.tune import register_env
+
+from edge_marl.algorithms.core.spaces import JointObservation
+from edge_marl.algorithms.mappo import MAPPOConfig
+from edge_marl.algorithms.mappo.module import MAPPOModule
+from edge_marl.algorithms.mappo.rows import joint_steps, learning_targets, minibatches
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.errors import InputError
+from tests.algorithms.matrix_games import CORNER, MatrixGame, TwoAgentGame, TwoStepGame
+
+B, T, N, F, A, S = 3, 5, 2, 4, 6, 7
+
+
+def module(**options: Any) -> MAPPOModule:
+    """A module for N agents with observations of length F."""
+    space = JointObservation(("one", "two"), (F,), A, S)
+    config = {
+        "network": NetworkConfig(**options.pop("network", {})).model_dump(),
+        "parameter_sharing": "shared",
+        "observation_normalisation": False,
+        "critic": "central",
+        "team_reward": "sum",
+        "value_normalisation": True,
+        **options,
+    }
+    torch.manual_seed(0)
+    return MAPPOModule(
+        observation_space=space, action_space=spaces.MultiDiscrete([A] * N), model_config=config
+    )
+
+
+def random_fragments(seed: int = 0) -> dict[str, torch.Tensor]:
+    """Fragments in which everybody is there and every step is played."""
+    torch.manual_seed(seed)
+    mask = torch.rand(B, T + 1, N, A) < 0.5
+    mask[..., 0] = True
+    return {
+        Fragment.FEATURES: torch.randn(B, T + 1, N, F),
+        Fragment.ACTION_MASK: mask,
+        Fragment.STATE: torch.randn(B, T + 1, S),
+        Fragment.ACTIVE: torch.ones(B, T + 1, N, dtype=torch.bool),
+        Fragment.FIRST: torch.zeros(B, T + 1, dtype=torch.bool),
+        Fragment.ACTIONS: torch.zeros(B, T, N, dtype=torch.long),
+        Fragment.REWARDS: torch.randn(B, T, N),
+        Fragment.TERMINATED: torch.zeros(B, T, N, dtype=torch.bool),
+        Fragment.TRUNCATED: torch.zeros(B, T, N, dtype=torch.bool),
+        Fragment.VALID: torch.ones(B, T, dtype=torch.bool),
+        Fragment.ACTION_LOGP: torch.zeros(B, T, N),
+        Fragment.ACTION_DIST_INPUTS: torch.zeros(B, T, N, A),
+    }
+
+
+def leaver() -> dict[str, torch.Tensor]:
+    """One episode: agent 0 terminates in step 0, agent 1 in step 2; step 3 only shows the end."""
+    fragments = {name: column[:1, :4] for name, column in random_fragments().items()}
+    for name in (Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.STATE, Fragment.FIRST):
+        fragments[name] = random_fragments()[name][:1, :5]
+    fragments[Fragment.REWARDS] = torch.tensor([[[1.0, 2.0], [0, 3], [0, 4], [0, 0]]])
+    fragments[Fragment.ACTIVE] = torch.tensor(
+        [[[1, 1], [0, 1], [0, 1], [0, 0], [1, 1]]], dtype=torch.bool
+    )
+    fragments[Fragment.TERMINATED] = torch.tensor(
+        [[[1, 0], [0, 0], [0, 1], [0, 0]]], dtype=torch.bool
+    )
+    fragments[Fragment.VALID] = torch.tensor([[1, 1, 1, 0]], dtype=torch.bool)
+    return fragments
+
+
+def returns(**how: bool) -> list[list[float]]:
+    """Value targets of :func:`leaver` without discount, from values that are all zero."""
+    targets = learning_targets(leaver(), torch.zeros(1, 5, N), gamma=1.0, lambda_=1.0, **how)
+    assert targets[Columns.LOSS_MASK][0].tolist() == [
+        [True, True],
+        [False, True],
+        [False, True],
+        [False, False],
+    ]
+    counted: list[list[float]] = targets[Postprocessing.VALUE_TARGETS][0].tolist()
+    return counted
+
+
+def test_own_rewards_end_with_the_agent() -> None:
+    target = returns(shared_reward=False, shared_end=False)
+    assert [target[0], target[1][1], target[2][1]] == [[1, 9], 7, 4]
+
+
+def test_team_rewards_until_the_agent_leaves() -> None:
+    target = returns(shared_reward=True, shared_end=False)
+    assert [target[0], target[1][1], target[2][1]] == [[3, 10], 7, 4]
+
+
+def test_who_has_left_is_credited_with_what_the_team_earns_later() -> None:
+    target = returns(shared_reward=True, shared_end=True)
+    assert [target[0], target[1][1], target[2][1]] == [[10, 10], 7, 4]
+
+
+def test_rows_are_the_played_steps() -> None:
+    fragments = leaver()
+    targets = learning_targets(
+        fragments,
+        torch.zeros(1, 5, N),
+        gamma=1.0,
+        lambda_=1.0,
+        shared_reward=True,
+        shared_end=True,
+    )
+    rows = joint_steps(fragments, targets)
+    assert len(rows[Columns.ACTIONS]) == 3
+    torch.testing.assert_close(rows[Fragment.FEATURES], fragments[Fragment.FEATURES][0, :3])
+    assert rows[Columns.LOSS_MASK].sum() == 4
+
+
+@pytest.mark.parametrize("size", [None, 1, 3, 4, 10, 100])
+def test_minibatches_hold_every_row_once_per_epoch(size: int | None) -> None:
+    rows = {Columns.ACTIONS: torch.arange(10)}
+    parts = [part[Columns.ACTIONS] for part in minibatches(rows, size, 3)]
+    assert sorted(torch.cat(parts).tolist()) == sorted(list(range(10)) * 3)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 3
+
+
+@pytest.mark.parametrize("critic", ["central", "local"])
+@pytest.mark.parametrize("gru", [0, 3])
+def test_values_are_denormalised(critic: str, gru: int) -> None:
+    own = module(critic=critic, network={"gru": gru})
+    fragments = random_fragments()
+    before = own.values_of_return(fragments)
+    assert before.shape == (B, T + 1, N)
+    assert own.value_moments is not None
+    own.value_moments.update(torch.tensor([90.0, 110.0]))
+    torch.testing.assert_close(own.values_of_return(fragments), 100 + 10 * before)
+
+
+@pytest.mark.parametrize("team_reward", ["sum", "own"])
+def test_a_central_critic_is_evaluated_once_per_step(team_reward: str) -> None:
+    own = module(team_reward=team_reward)
+    values = own.compute_values(random_fragments())
+    assert values.shape == (B, T + 1, N)
+    assert bool((values[..., 0] == values[..., 1]).all()) is (team_reward == "sum")
+    assert own.critic(random_fragments()).shape == (B, T + 1, 1 if team_reward == "sum" else N)
+
+
+def test_env_runners_hold_no_critic() -> None:
+    state = module().get_state(inference_only=True)
+    assert state
+    assert not any(name.startswith(("critic", "value_moments")) for name in state)
+
+
+def seen(fragments: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """What the runner gives to a module: the first observations of the fragments."""
+    names = (Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.STATE, Fragment.ACTIVE)
+    return {Columns.OBS: {name: fragments[name][:, 0] for name in names}}
+
+
+def test_masked_actions_have_no_probability_and_are_never_drawn() -> None:
+    repeated = {name: column.repeat(300, 1, *[1] * (column.dim() - 2))
+                for name, column in random_fragments().items()}  # fmt: skip
+    own, batch = module(), seen(repeated)
+    mask = batch[Columns.OBS][Fragment.ACTION_MASK]
+    outputs = own.forward_exploration(batch)
+    assert mask.gather(-1, outputs[Columns.ACTIONS][..., None]).all()
+    distribution = own.get_train_action_dist_cls().from_logits(outputs[Columns.ACTION_DIST_INPUTS])
+    every = [torch.full_like(outputs[Columns.ACTIONS], a) for a in range(A)]
+    probabilities = torch.stack([distribution.logp(actions).exp() for actions in every])
+    assert (probabilities.movedim(0, -1)[~mask] == 0).all()
+    torch.testing.assert_close(distribution.logp(outputs[Columns.ACTIONS]),
+                               outputs[Columns.ACTION_LOGP])  # fmt: skip
+    assert torch.isfinite(distribution.entropy()).all()
+
+
+def test_greedy_actions_are_legal_and_the_most_probable() -> None:
+    own, batch = module(), seen(random_fragments())
+    chosen = own.forward_inference(batch)[Columns.ACTIONS]
+    logits = own.forward_exploration(batch)[Columns.ACTION_DIST_INPUTS]
+    assert (chosen == logits.argmax(-1)).all()
+
+
+@pytest.mark.parametrize("critic", ["central", "local"])
+def test_actors_see_nothing_but_their_own_observation(critic: str) -> None:
+    own, batch = module(critic=critic), seen(random_fragments())
+    before = own.forward_exploration(batch)[Columns.ACTION_DIST_INPUTS]
+    others = seen(random_fragments())
+    others[Columns.OBS][Fragment.FEATURES][:, 1] += 1.0
+    others[Columns.OBS][Fragment.STATE] += 1.0
+    after = own.forward_exploration(others)[Columns.ACTION_DIST_INPUTS]
+    assert (before[:, 0] == after[:, 0]).all()
+    assert (before[:, 1] != after[:, 1]).any()
+
+
+def test_training_sees_what_sampling_saw() -> None:
+    """The unrolled logits of a fragment are those of the steps, so the first ratio is 1."""
+    own = module(network={"gru": 5})
+    fragments = random_fragments()
+    fragments[Fragment.FIRST][0, 2] = True
+    hidden = fragments[Fragment.HIDDEN] = torch.randn(B, N, 5)
+    logits = []
+    for t in range(T):
+        hidden = hidden * ~fragments[Fragment.FIRST][:, t, None, None]
+        names = (Fragment.FEATURES, Fragment.ACTION_MASK)
+        observation = {name: fragments[name][:, t] for name in names}
+        outputs = own.forward_exploration({Columns.OBS: observation, Columns.STATE_IN: hidden})
+        hidden = outputs[Columns.STATE_OUT]
+        logits.append(outputs[Columns.ACTION_DIST_INPUTS])
+    rows = {name: column[:, :T] for name, column in fragments.items()}
+    rows[Fragment.HIDDEN] = fragments[Fragment.HIDDEN]
+    unrolled = own.forward_train(rows)[Columns.ACTION_DIST_INPUTS]
+    torch.testing.assert_close(unrolled, torch.stack(logits, dim=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"critic": "centrl"}, "critic: expected central or local, found 'centrl'"),
+        ({"team_reward": "mean"}, "team_reward: expected sum or own, found 'mean'"),
+        ({"use_gae": False}, "use_gae: expected True, found False"),
+        ({"entropy_cof": 0.1}, "entropy_cof: unknown option; did you mean entropy_coeff?"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=f"^{line.replace('?', '[?]')}$"):
+        MAPPOConfig().training(**options).validate()
+
+
+class RememberGame(TwoAgentGame):
+    """A number is shown in the first of two steps and to be said by both in the second."""
+
+    def __init__(self) -> None:
+        super().__init__(n_stages=3, n_actions=2)
+        self.rng = np.random.default_rng(0)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.number = int(self.rng.integers(2))
+        _, infos = super().reset(seed, options)
+        self.stage = self.number
+        return self._for_both(self.state()), infos
+
+    def play(self, one: int, two: int) -> tuple[float, bool]:
+        if self.stage < 2:
+            self.stage = 2
+            return 0.0, False
+        return float(one == self.number) + float(two == self.number), True
+
+
+GAMES = {
+    "corner": (lambda: MatrixGame(CORNER), 16.0),
+    "two_step": (TwoStepGame, 14.0),
+    "remember": (RememberGame, 4.0),
+}
+for game, (make, _) in GAMES.items():
+    register_env(f"mappo_{game}", lambda config, make=make: make())
+
+
+@pytest.mark.parametrize(
+    ("game", "options"),
+    [
+        ("corner", {"critic": "central"}),
+        ("corner", {"critic": "local"}),
+        ("corner", {"critic": "central", "parameter_sharing": "independent"}),
+        ("two_step", {"critic": "central"}),
+        ("two_step", {"critic": "local", "team_reward": "own"}),
+        ("remember", {"critic": "central", "network": {"gru": 16}}),
+        ("remember", {"critic": "local", "network": {"gru": 16}}),
+    ],
+)
+def test_solves_small_cooperative_games(
+    local_ray: None, game: str, options: dict[str, Any]
+) -> None:
+    algorithm = (
+        MAPPOConfig()
+        .environment(f"mappo_{game}")
+        .env_runners(num_envs_per_env_runner=16)
+        .training(
+            train_batch_size_per_learner=256,
+            minibatch_size=64,
+            num_epochs=4,
+            lr=3e-3,
+            **options,
+        )
+        .evaluation(evaluation_duration=16, evaluation_duration_unit="episodes")
+        .debugging(seed=1)
+        .build_algo()
+    )
+    for _ in range(15):
+        result = algorithm.train()
+    assert result["learners"][DEFAULT_MODULE_ID]["vf_explained_var"] <= 1.0
+    evaluated = algorithm.evaluate()["env_runners"]["episode_return_mean"]
+    assert evaluated >= GAMES[game][1] - 1e-6
+    algorithm.stop()
