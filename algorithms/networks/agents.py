@@ -148,13 +148,13 @@ class Actor(nn.Module):
         groups = None if self._one_each else self.groups
         x = self._normalised(features).reshape(-1, N, features.shape[-1])
         if self.queue is not None:
-            jobs = x.view(len(x), N, *self.spec.observation_shape)
-            queued = action_mask.reshape(len(x), N, -1)[..., :-1]
+            jobs = x.view(x.shape[0], N, *self.spec.observation_shape)
+            queued = action_mask.reshape(x.shape[0], N, -1)[..., :-1]
             return self.queue(jobs, queued, self.ids, groups).view(*leading, N, -1), None
-        x = self.body(torch.cat([x, self.ids.expand(len(x), N, -1)], dim=-1), groups)
+        x = self.body(torch.cat([x, self.ids.expand(x.shape[0], N, -1)], dim=-1), groups)
         if self.memory is not None:
             assert hidden is not None
-            x = self.memory(x, hidden.reshape(len(x), N, -1), groups)
+            x = self.memory(x, hidden.reshape(x.shape[0], N, -1), groups)
             hidden = x.view(*leading, N, -1)
         return self.head(x, groups).view(*leading, N, -1), hidden
 

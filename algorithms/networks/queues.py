@@ -140,12 +140,13 @@ class _AttentionBlock(nn.Module):
         R, N, Q, width = hidden.shape
         # Linear layers follow each norm, so the norms need no parameters of their own.
         qkv = self.qkv(F.layer_norm(hidden, (width,)), groups)
-        query, key, value = qkv.view(R, N, Q, 3, self.heads, -1).permute(3, 0, 1, 4, 2, 5)
+        # One leading axis: torch's fused kernels and its ONNX exporter know no other form.
+        query, key, value = qkv.reshape(R * N, Q, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         # An empty queue attends to everything, for a softmax over nothing is NaN.
         attended_to = queued | ~queued.any(-1, keepdim=True)
         attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=attended_to[:, :, None, None, :]
+            query, key, value, attn_mask=attended_to.reshape(R * N, 1, 1, Q)
         )
-        attended = attended.transpose(2, 3).reshape(R, N, Q, width)
+        attended = attended.transpose(1, 2).reshape(R, N, Q, width)
         hidden = hidden + self.project(attended, groups)
         return hidden + self.feed_forward(F.layer_norm(hidden, (width,)), groups)
