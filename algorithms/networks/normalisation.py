@@ -26,8 +26,8 @@ class RunningMoments(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(tuple(shape)))
         self.register_buffer("var", torch.ones(tuple(shape)))
-        # Double precision: float32 stops counting at 16 million samples.
-        self.register_buffer("count", torch.zeros(tuple(shape), dtype=torch.float64))
+        # Not a float: RLlib's states hold float32, which stops counting at 16 million samples.
+        self.register_buffer("count", torch.zeros(tuple(shape), dtype=torch.int64))
 
     @torch.no_grad()
     def update(self, x: Tensor, present: Tensor | None = None) -> None:
@@ -50,7 +50,7 @@ class RunningMoments(nn.Module):
         seen = self.count + n > 0
         self.mean += torch.where(seen, delta * n / total, 0.0).to(self.mean.dtype)
         self.var.copy_(torch.where(seen, merged / total, 1.0))
-        self.count += n
+        self.count += n.long()
 
     def normalise(self, x: Tensor) -> Tensor:
         """Zero mean, unit variance, clipped to ten standard deviations."""
