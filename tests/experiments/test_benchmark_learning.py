@@ -1,0 +1,113 @@
+"""The learning benchmark in its smallest size: what it reports, not how fast things are."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_marl.envs import ENVIRONMENTS
+from edge_marl.errors import InputError
+from edge_marl.experiments.benchmarks import benchmarl, learning, learning_stand_in
+from edge_marl.experiments.benchmarks.learning_measures import STAND_IN, Case, measure
+from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+
+
+def test_the_stand_in_has_the_sizes_of_the_paper() -> None:
+    # Of each node: 4 numbers, a queue and a rate for each of 19 others, a task, its index.
+    env = learning_stand_in.batched_env(3)
+    assert env.observation_shape == (4 + 19 + 19 + 3 + 20,)
+    assert (len(env.agents), env.n_actions) == (20, 21)
+    features = env.reset(np.arange(3)).features
+    assert features.shape == (3, 20, 65)
+    assert features.min() >= 0
+    assert features.max() <= 1
+    np.testing.assert_array_equal(features[1, :, -20:], np.eye(20))
+
+
+def test_a_batch_of_the_stand_in_plays_as_its_single_episodes() -> None:
+    batch, single = learning_stand_in.batched_env(3), learning_stand_in.parallel_env()
+    observation = batch.reset(np.array([5, 6, 7]))
+    seen, _ = single.reset(seed=6)
+    slots = 0
+    while single.agents:
+        # The last legal node: work is sent over links, and the queue of the last node runs full.
+        legal = observation.action_mask * np.arange(1, 22)
+        actions = legal.argmax(-1)
+        transition = batch.step(actions)
+        seen, rewards, _, truncations, _ = single.step(
+            dict(zip(single.possible_agents, actions[1].tolist(), strict=True))
+        )
+        for i, agent in enumerate(single.possible_agents):
+            np.testing.assert_array_equal(seen[agent]["observation"], observation.features[1, i])
+            np.testing.assert_array_equal(seen[agent]["action_mask"], observation.action_mask[1, i])
+            assert rewards[agent] == transition.reward[1, i]
+            assert truncations[agent] == transition.truncated[1, i]
+        slots += 1
+    assert slots == 100
+    assert batch.done.all()
+    assert transition.truncated.all()
+
+
+def test_the_stand_in_refuses_an_action_that_its_mask_forbids() -> None:
+    env = learning_stand_in.batched_env(1)
+    mask = env.reset(np.array([0])).action_mask
+    forbidden = (~mask).argmax(-1)
+    with pytest.raises(InputError, match="node_0 in episode 0: expected a legal one"):
+        env.step(forbidden)
+
+
+def test_smallest_benchmark(
+    tmp_path: Path,
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Processes of their own are for speed and memory alone, and half a minute of imports.
+    monkeypatch.setattr(learning, "_measure", lambda case, sizes, python: measure(case, sizes))
+    monkeypatch.setitem(ENVIRONMENTS, STAND_IN, "")  # taken out again afterwards
+    out = tmp_path / "learning.json"
+    sizes = LearningSizes.smallest()
+    ratios = learning.benchmark(out, sizes)
+    assert {(line.name, line.target) for line in ratios} == {
+        ("sampling, 20 agents: MAPPO over stock RLlib", 50),
+        ("sampling, 2 agents: MAPPO over stock RLlib", 10),
+        ("iteration, 20 agents: IPPO over stock RLlib", 15),
+        ("iteration, 20 agents: MAPPO over stock RLlib", 15),
+        ("iteration, 2 agents: IPPO over stock RLlib", 15),
+        ("iteration, 2 agents: MAPPO over stock RLlib", 15),
+    }
+    written = json.loads(out.read_text())
+    assert written["sizes"]["frames"] == sizes.frames
+    assert [line["name"] for line in written["measurements"]] == [line.name for line in ratios]
+    sampled = [case for case in written["speeds"] if case["measure"] == "sampling"]
+    trained = [case for case in written["speeds"] if case["measure"] == "iteration"]
+    assert (len(sampled), len(trained)) == (6, 6)
+    assert all(case["value"] > 0 and case["peak_mib"] > 100 for case in written["speeds"])
+    assert all(case["sampling_s"] > 0 and case["learning_s"] > 0 for case in trained)
+    best = max(c["value"] for c in sampled if c["subject"] == "stock" and c["env"] == "tandem_v0")
+    (ours,) = (c["value"] for c in sampled if c["subject"] == "mappo" and c["env"] == "tandem_v0")
+    ratio = next(line for line in ratios if line.name.startswith("sampling, 2 agents"))
+    assert ratio.value == pytest.approx(ours / best)
+    printed = capsys.readouterr().out
+    assert "peak, MiB" in printed
+    assert "≥ 50" in printed
+
+
+def test_a_measurement_in_a_process_of_its_own() -> None:
+    case = Case(measure="sampling", env="tandem_v0", subject="stock", envs=2)
+    found = learning._measure(case, LearningSizes.smallest(), None)
+    assert found["value"] > 0
+    assert found["peak_mib"] > 100
+
+
+def test_qmix_is_measured(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENTS, STAND_IN, "")
+    case = Case(measure="iteration", env="tandem_v0", subject="qmix", envs=4)
+    assert measure(case, LearningSizes.smallest())["value"] > 0
+
+
+def test_a_folder_of_something_else_is_no_virtual_environment(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="expected a new folder or a virtual environment"):
+        benchmarl.prepare_venv(tmp_path)
