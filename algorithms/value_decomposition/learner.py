@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_marl.algorithms.core.learner import JointLearner
 from edge_marl.algorithms.value_decomposition.losses import td_loss, td_targets
@@ -22,6 +23,23 @@ TD_ERRORS = "td_errors"
 """Absolute errors of the rows of the batch, in its order; with prioritised replay only."""
 
 _N_UPDATES = "n_updates"
+_PASS = 16  # minibatches of a target pass: enough to hide its overhead, little enough to hold
+
+
+def flattened(parameters: list[nn.Parameter]) -> nn.Parameter:
+    """One tensor of which all parameters become views, and its gradient of theirs.
+
+    Optimisers, clipping and target networks then run one kernel instead of one per parameter.
+    """
+    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        end = start + parameter.numel()
+        parameter.data = flat.detach()[start:end].view_as(parameter)
+        parameter.grad = flat.grad[start:end].view_as(parameter)
+        start = end
+    return flat
 
 
 class ValueDecompositionLearner(JointLearner):
@@ -35,11 +53,11 @@ class ValueDecompositionLearner(JointLearner):
         """Build module, optimiser and target networks."""
         super().build()
         self._n_updates = 0
-        module = self._own_module
-        module.make_target_networks()
-        pairs = module.get_target_network_pairs()
-        self._learning = [p for network, _ in pairs for p in network.parameters()]
-        self._targets = [p for _, network in pairs for p in network.parameters()]
+        self._interval = self.config.target_update_interval
+        self._clip = self.config.grad_clip or math.inf
+        self._own_module.make_target_networks()
+        pairs = self._own_module.get_target_network_pairs()
+        self._targets = flattened([p for _, target in pairs for p in target.parameters()])
         self._buffers = [
             (followed, buffer)
             for network, target in pairs
@@ -47,12 +65,14 @@ class ValueDecompositionLearner(JointLearner):
         ]
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam, in one kernel for all parameters."""
-        parameters = list(self._own_module.parameters())
+        """Adam, on one tensor that holds all parameters."""
+        module = self._own_module
+        self._weights = flattened([*module.actor.parameters(), *module.mixer.parameters()])
+        self._optimiser = torch.optim.Adam([self._weights], fused=True)
         self.register_optimizer(
             module_id=module_id,
-            optimizer=torch.optim.Adam(parameters, fused=True),
-            params=parameters,
+            optimizer=self._optimiser,
+            params=[self._weights],
             lr_or_lr_schedule=config.lr,
         )
 
@@ -70,47 +90,55 @@ class ValueDecompositionLearner(JointLearner):
         self.before_gradient_based_update(timesteps=timesteps or {})
         self._weights_seq_no += 1
         whole = training_data.batch if batch is None else batch
+        module = self._own_module
         columns = {
             name: torch.as_tensor(column, device=self._device)
             for name, column in whole.policy_batches[DEFAULT_MODULE_ID].items()
         }
-        size = minibatch_size or len(columns[Drawn.WEIGHTS])
-        parts = {name: column.split(size) for name, column in columns.items()}
+        raw_state = columns[Drawn.STATE]
+        columns[Drawn.STATE] = module.state_normaliser.normalise(raw_state)
+        n_rows = len(raw_state)
+        size, start = minibatch_size or n_rows, 0
         history: list[dict[str, Tensor]] = []
-        for k in range(len(parts[Drawn.WEIGHTS])):
-            self._update({DEFAULT_MODULE_ID: {name: part[k] for name, part in parts.items()}})
-            history.append(dict(self._terms))
-        self._take_in(columns)
+        while start < n_rows:
+            # The targets of all updates that share a target network are computed in one pass.
+            alike = min(_PASS, self._interval - self._n_updates % self._interval)
+            end = min(start + alike * size, n_rows)
+            part = {name: column[start:end] for name, column in columns.items()}
+            part |= module.forward_target(part)
+            minibatches = {name: column.split(size) for name, column in part.items()}
+            for k in range(len(minibatches[Drawn.STATE])):
+                minibatch = {name: pieces[k] for name, pieces in minibatches.items()}
+                history.append(self._step(minibatch))
+            start = end
+        self._take_in(columns | {Drawn.STATE: raw_state})
         self._report(history)
         self._log_steps_trained_metrics(whole)
         self.after_gradient_based_update(timesteps=timesteps or {})
         return self.metrics.reduce()
 
-    def _update(self, batch: dict[str, Any], **_: Any) -> tuple[Any, Any, Any]:
-        """One gradient step, and the target networks' after it."""
+    def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One gradient step, and the target networks' after it; returns what to report."""
         self._terms.clear()
-        outputs = self.module.forward_train(batch)
+        # Not by way of ``forward_train``, which puts every submodule into training mode.
+        outputs = self.module[DEFAULT_MODULE_ID]._forward_train(batch)
         loss = self.compute_loss_for_module(
-            module_id=DEFAULT_MODULE_ID,
-            config=self.config,
-            batch=batch[DEFAULT_MODULE_ID],
-            fwd_out=outputs[DEFAULT_MODULE_ID],
+            module_id=DEFAULT_MODULE_ID, config=self.config, batch=batch, fwd_out=outputs
         )
-        if not torch.isfinite(loss):
-            self._diverged(batch)
-        optimiser = self.get_optimizer()
-        optimiser.zero_grad()
+        self._gradient.zero_()
         loss.backward()
-        clip = self.config.grad_clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self._learning, clip, foreach=True)
+        norm = self._gradient.norm()
         self.log_terms(gradient_norm=norm)
-        if not torch.isfinite(norm):
-            self._diverged(batch)
-        optimiser.step()
+        size = norm.item()
+        if not math.isfinite(size):  # as it is if the loss is not
+            self._diverged({DEFAULT_MODULE_ID: batch})
+        if size > self._clip:
+            self._gradient.mul_(self._clip / size)
+        self._optimiser.step()
         self._n_updates += 1
-        if self._n_updates % self.config.target_update_interval == 0:
+        if self._n_updates % self._interval == 0:
             self._follow(self.config.tau)
-        return outputs, {DEFAULT_MODULE_ID: loss}, {}
+        return dict(self._terms)
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
@@ -123,13 +151,13 @@ class ValueDecompositionLearner(JointLearner):
         loss, errors = td_loss(
             predicted, targets, batch[Drawn.WEIGHTS], huber=config.loss == "huber"
         )
-        self.log_terms(td_loss=loss, q_mean=predicted.mean(), td_error=errors)
+        self.log_terms(td_loss=loss, q_mean=predicted, td_error=errors)
         return loss
 
     @torch.no_grad()
     def _follow(self, tau: float) -> None:
         """Move the target networks towards the learning ones."""
-        torch._foreach_lerp_(self._targets, self._learning, tau)
+        self._targets.lerp_(self._weights, tau)
         for followed, buffer in self._buffers:
             buffer.copy_(followed)
 
@@ -152,6 +180,11 @@ class ValueDecompositionLearner(JointLearner):
             for name in history[0]
         }
         self.metrics.log_dict(means, key=DEFAULT_MODULE_ID, window=1)
+
+    @property
+    def _gradient(self) -> Tensor:
+        assert self._weights.grad is not None
+        return self._weights.grad
 
     @property
     def _own_module(self) -> ValueDecompositionModule:

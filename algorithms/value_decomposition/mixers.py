@@ -6,9 +6,9 @@ False in ``present [..., N]``, contribute nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +20,14 @@ class SumMixer(nn.Module):
 
     def forward(self, values: Tensor, present: Tensor, state: Tensor) -> Tensor:
         """``values [..., N]``, ``present [..., N]`` -> ``[...]``; ``state`` is not looked at."""
+        return self.mix(values, present, {})
+
+    def weights(self, state: Tensor) -> dict[str, Tensor]:
+        """There are none."""
+        return {}
+
+    def mix(self, values: Tensor, present: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """:meth:`forward`, given what :meth:`weights` returned."""
         return (values * present).sum(-1)
 
 
@@ -34,7 +42,7 @@ class QMixer(nn.Module):
     Args:
         n_agents: N.
         state_size: S.
-        embedding: width of the mixing network.
+        embedding: E, width of the mixing network.
         hypernet: width of the hidden layer that produces the weights.
     """
 
@@ -46,16 +54,27 @@ class QMixer(nn.Module):
         self.weight_1 = nn.Linear(hypernet, n_agents * embedding)
         self.weight_2 = nn.Linear(hypernet, embedding)
         self.bias_2 = nn.Linear(embedding, 1)
+        self.n_agents = n_agents
 
     def forward(self, values: Tensor, present: Tensor, state: Tensor) -> Tensor:
         """``values [..., N]``, ``present [..., N]``, ``state [..., S]`` -> ``[...]``."""
-        first = self.first(state)
-        for_1, for_2, for_bias, bias_1 = first.split(self.sizes, dim=-1)
-        weight_1 = self.weight_1(torch.relu(for_1)).abs().unflatten(-1, (values.shape[-1], -1))
-        weight_2 = self.weight_2(torch.relu(for_2)).abs()  # [..., E]
-        bias_2 = self.bias_2(torch.relu(for_bias)).squeeze(-1)  # V(s)
-        mixed = ((values * present).unsqueeze(-1) * weight_1).sum(-2)  # [..., E]
-        return (F.elu(mixed + bias_1) * weight_2).sum(-1) + bias_2
+        return self.mix(values, present, self.weights(state))
+
+    def weights(self, state: Tensor) -> dict[str, Tensor]:
+        """What the hypernetworks make of ``state [..., S]``."""
+        for_1, for_2, for_bias, bias_1 = self.first(state).split(self.sizes, dim=-1)
+        return {
+            "weight_1": self.weight_1(for_1.relu()).abs().unflatten(-1, (self.n_agents, -1)),
+            "bias_1": bias_1,
+            "weight_2": self.weight_2(for_2.relu()).abs(),
+            "bias_2": self.bias_2(for_bias.relu()).squeeze(-1),
+        }
+
+    def mix(self, values: Tensor, present: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """:meth:`forward`, given what :meth:`weights` returned."""
+        mixed = ((values * present).unsqueeze(-1) * weights["weight_1"]).sum(-2)  # [..., E]
+        hidden = F.elu(mixed + weights["bias_1"])
+        return (hidden * weights["weight_2"]).sum(-1) + weights["bias_2"]
 
 
 def make_mixer(

@@ -16,20 +16,23 @@ from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition.losses import chosen_values, greedy_actions
-from edge_marl.algorithms.value_decomposition.mixers import make_mixer
+from edge_marl.algorithms.value_decomposition.mixers import QMixer, SumMixer, make_mixer
 from edge_marl.algorithms.value_decomposition.replay import Drawn
 
 PREDICTED = "predicted"
 """``[M, L]`` joint values of the actions played, from ``forward_train``."""
+TARGET_VALUES = "target_values"
+"""``[M, L, N, A]`` action values of observations 1 to L, from ``forward_target``."""
 FOLLOWING = "following"
-"""``[M, L]`` target networks' joint values of the best actions at observations 1 to L."""
+"""``[M, L]`` target networks' joint values of the best actions at observations 1 to L, from
+``forward_train``."""
 
 
 class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):  # type: ignore[misc]
     """The outputs of the actor are action values; mixing them takes place in training only."""
 
     target_actor: Actor
-    target_mixer: nn.Module
+    target_mixer: SumMixer | QMixer
 
     def setup(self) -> None:
         """Build actor and mixer."""
@@ -74,16 +77,21 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
     # Training ------------------------------------------------------------------------------
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """``PREDICTED`` and ``FOLLOWING`` of the columns of ``Drawn``."""
-        state = self.state_normaliser.normalise(batch[Drawn.STATE])
+        """``PREDICTED`` and ``FOLLOWING`` of the columns of ``Drawn``.
+
+        Args:
+            batch: with standardised states, and with what :meth:`forward_target` returns.
+        """
         values, next_values = self._values(batch)
         chosen = chosen_values(values, batch[Drawn.ACTIONS])
+        predicted = self.mixer(chosen, batch[Drawn.PRESENT], batch[Drawn.STATE][:, :-1])
         with torch.no_grad():
-            following = self._following(batch, next_values, state[:, 1:])
-        return {
-            PREDICTED: self.mixer(chosen, batch[Drawn.PRESENT], state[:, :-1]),
-            FOLLOWING: following,
-        }
+            target_values = batch[TARGET_VALUES]
+            selecting = next_values if self.model_config["double_q"] else target_values
+            best = greedy_actions(selecting, batch[Drawn.ACTION_MASK][:, 1:])
+            best_values = chosen_values(target_values, best)
+            following = self.target_mixer.mix(best_values, batch[Drawn.REMAINING], batch)
+        return {PREDICTED: predicted, FOLLOWING: following}
 
     def _values(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Action values ``[M, L, N, A]`` of observations 0 to L - 1, and of 1 to L."""
@@ -97,13 +105,6 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
             next_values, _ = self.actor(features[:, 1:], mask[:, 1:])
         return values, next_values
 
-    def _following(self, batch: dict[str, Any], online: Tensor, state: Tensor) -> Tensor:
-        """Joint target values of observations 1 to L, where ``online`` are the action values."""
-        mask = batch[Drawn.ACTION_MASK][:, 1:]
-        values = self.forward_target(batch)
-        best = greedy_actions(online if self.model_config["double_q"] else values, mask)
-        return self.target_mixer(chosen_values(values, best), batch[Drawn.REMAINING], state)
-
     def make_target_networks(self) -> None:
         """Called once by the learner."""
         self.target_actor = make_target_network(self.actor)
@@ -113,10 +114,13 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         """Networks that learn, and those that follow them."""
         return [(self.actor, self.target_actor), (self.mixer, self.target_mixer)]
 
-    def forward_target(self, batch: dict[str, Any]) -> Tensor:
-        """Action values ``[M, L, N, A]`` of observations 1 to L by the target actor."""
+    @torch.no_grad()
+    def forward_target(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """``TARGET_VALUES``, and the weights to mix them, which depend on the state alone."""
         features, mask = batch[Drawn.FEATURES], batch[Drawn.ACTION_MASK]
         if self.actor.is_recurrent:
             first, hidden = batch[Drawn.FIRST], batch[Drawn.HIDDEN]
-            return self.target_actor.unroll(features, mask, first, hidden)[:, 1:]
-        return self.target_actor(features[:, 1:], mask[:, 1:])[0]
+            values = self.target_actor.unroll(features, mask, first, hidden)[:, 1:]
+        else:
+            values, _ = self.target_actor(features[:, 1:], mask[:, 1:])
+        return {TARGET_VALUES: values, **self.target_mixer.weights(batch[Drawn.STATE][:, 1:])}
