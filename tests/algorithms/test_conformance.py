@@ -1,0 +1,92 @@
+"""Every algorithm keeps to what :mod:`tests.algorithms.conformance` asks of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from edge_marl.algorithms.mappo import MAPPOConfig
+from edge_marl.algorithms.value_decomposition import QMIXConfig, VDNConfig
+from tests.algorithms import conformance
+from tests.algorithms.conformance import OUTSIDE_ENV, Recipe
+
+SMALL = {"num_envs_per_env_runner": 4}
+NETWORK = {"hidden_sizes": (16,)}
+
+
+def value_decomposition(config_class: type) -> AlgorithmConfig:
+    return (
+        config_class()
+        .env_runners(rollout_fragment_length=32, **SMALL)
+        .training(
+            num_steps_sampled_before_learning_starts=64,
+            train_batch_size_per_learner=16,
+            training_intensity=1.0,
+            target_update_interval=2,
+            network=NETWORK,
+        )
+    )
+
+
+def mappo(**options: Any) -> AlgorithmConfig:
+    return (
+        MAPPOConfig()
+        .env_runners(**SMALL)
+        .training(
+            train_batch_size_per_learner=128,
+            minibatch_size=64,
+            num_epochs=2,
+            network=NETWORK,
+            **options,
+        )
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    "vdn": lambda: value_decomposition(VDNConfig),
+    "qmix": lambda: value_decomposition(QMIXConfig),
+    "mappo": lambda: mappo(observation_normalisation=True, reward_scaling=True),
+    "ippo": lambda: mappo(critic="local", team_reward="own"),
+}
+pytestmark = pytest.mark.usefixtures("local_ray")
+each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
+
+
+@each_recipe
+@pytest.mark.parametrize("env", conformance.ENVS)
+def test_trains(recipe: Recipe, env: str) -> None:
+    conformance.check_trains(recipe, env)
+
+
+@each_recipe
+@pytest.mark.parametrize("env", conformance.ENVS)
+def test_is_exact(recipe: Recipe, env: str, tmp_path: Path) -> None:
+    conformance.check_is_exact(recipe, env, tmp_path)
+
+
+@each_recipe
+def test_evaluates(recipe: Recipe) -> None:
+    conformance.check_evaluates(recipe, OUTSIDE_ENV)
+
+
+@pytest.mark.parametrize("name", ["qmix", "mappo"])  # starting processes takes its time
+def test_remote_runners(name: str) -> None:
+    conformance.check_remote_runners(RECIPES[name], "tandem_v0")
+
+
+@each_recipe
+def test_actor_export(recipe: Recipe, tmp_path: Path) -> None:
+    conformance.check_actor_export(recipe, OUTSIDE_ENV, tmp_path)
+
+
+@each_recipe
+def test_config(recipe: Recipe) -> None:
+    conformance.check_config(recipe)
+
+
+@pytest.mark.parametrize("name", ["vdn", "ippo"])
+def test_tunes(name: str, tmp_path: Path) -> None:
+    conformance.check_tunes(RECIPES[name], "tandem_v0", tmp_path)
