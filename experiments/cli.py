@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 import typer
 
 from edge_marl.errors import InputError
+from edge_marl.experiments import cli_learning
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
     name="edge-marl",
-    help="Scheduling at the network edge: workloads, oracles, studies and benchmarks.",
+    help="Scheduling at the network edge: workloads, oracles, learning, studies, benchmarks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,6 +28,8 @@ workload_app = typer.Typer(help="Traces of jobs, and the measurements behind the
 oracle_app = typer.Typer(help="Exact schedules with all arrivals known.")
 reproduce_app = typer.Typer(help="Redo the figures of a paper.")
 benchmark_app = typer.Typer(help="Measure speed and memory on this machine.")
+app.command()(cli_learning.train)
+app.command()(cli_learning.export)
 app.add_typer(workload_app, name="workload", no_args_is_help=True)
 app.add_typer(oracle_app, name="oracle", no_args_is_help=True)
 app.add_typer(reproduce_app, name="reproduce", no_args_is_help=True)

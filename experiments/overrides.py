@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -25,16 +25,56 @@ def apply_overrides(config: Config, overrides: Iterable[str]) -> Config:
     Raises:
         InputError: for an unknown name, with the nearest valid one, or a value out of range.
     """
-    changes: dict[str, Any] = {}
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals:
-            raise InputError(f"{override!r}: expected key=value")
-        valid = list(_names(config))
-        if name not in valid:
-            raise InputError(f"{name}: unknown option{_suggestion(name, valid)}")
-        changes[name] = _value(text)
-    return _changed(config, changes)
+    return apply_changes(config, dict(map(parse_override, overrides)))
+
+
+def apply_changes(config: Config, changes: Mapping[str, Any], prefix: str = "") -> Config:
+    """The same from names and values; messages put ``prefix`` before the names.
+
+    Raises:
+        InputError: for an unknown name, with the nearest valid one, or a value out of range.
+    """
+    valid = list(option_names(config))
+    for name in changes:
+        check_name(name, valid)
+    return _changed(config, changes, prefix)
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Name and value of one ``key=value``.
+
+    Raises:
+        InputError: without an equals sign.
+    """
+    name, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"{override!r}: expected key=value")
+    try:
+        return name, json.loads(text)
+    except json.JSONDecodeError:
+        return name, text
+
+
+def check_name(name: str, valid: Collection[str]) -> None:
+    """Refuse a name that is not among the valid ones.
+
+    Raises:
+        InputError: with the nearest valid name.
+    """
+    if name in valid:
+        return
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
+    raise InputError(f"{name}: unknown option" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def option_names(config: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Names of all fields, those of nested configurations joined by dots."""
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from option_names(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def invalid(error: ValidationError, prefix: str = "") -> InputError:
@@ -47,28 +87,7 @@ def invalid(error: ValidationError, prefix: str = "") -> InputError:
     return InputError(f"{prefix}{place}: {first['msg']}, found {first['input']!r}")
 
 
-def _names(config: BaseModel, prefix: str = "") -> Iterator[str]:
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        if isinstance(value, BaseModel):
-            yield from _names(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def _suggestion(name: str, valid: list[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def _changed(config: Config, changes: dict[str, Any], prefix: str = "") -> Config:
+def _changed(config: Config, changes: Mapping[str, Any], prefix: str = "") -> Config:
     values: dict[str, Any] = {name: getattr(config, name) for name in type(config).model_fields}
     nested: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():

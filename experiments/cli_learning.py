@@ -1,0 +1,139 @@
+"""The commands of learning: train, tune, evaluate, export.
+
+They import what they need when they run, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_marl.errors import InputError
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?)([smhd]?)")
+_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+Environment = Annotated[
+    str | None,
+    typer.Argument(metavar="ENV", help="tandem_v0, or module:function of a PettingZoo one."),
+]
+Algorithm = Annotated[
+    str | None, typer.Argument(metavar="ALGORITHM", help="vdn, qmix, mappo or ippo.")
+]
+LearningOptions = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Options of the algorithm, such as lr=0.001; network.* of its networks, such as "
+        "network.kind=attention; env.* of the environment, such as env.workload.files=2.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to join; auto: the one of this machine. Default: Ray of its "
+                 "own on loopback, or the cluster of the job.", show_default=False),
+]  # fmt: skip
+
+
+def train(
+    env: Environment = None,
+    algorithm: Algorithm = None,
+    overrides: LearningOptions = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run. Default: results/train/ENV-ALGORITHM-SEED.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a run to continue; takes neither ENV nor options.", show_default=False
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Limit of iterations.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Limit of environment steps.", show_default=False)
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Limit of training time, such as 90s, 30m or 1h.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Remote env runners; 0: sample in this process. Default: 0.",
+            show_default=False,
+        ),
+    ] = None,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Iterations.")] = 50,
+    keep: Annotated[int, typer.Option(min=1, help="Checkpoints to keep beside the best.")] = 3,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="Iterations.")] = 25,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    address: Address = None,
+) -> int:
+    """Train agents, such as: edge-marl train tandem_v0 qmix --time 10m
+
+    Without a limit it goes on until it is stopped. Ctrl-C leaves a checkpoint; --resume goes on
+    from there. Limits count from the very beginning of a run.
+    """  # fmt: skip
+    from edge_marl.experiments.training import run
+    from edge_marl.experiments.training.recipe import parse_recipe
+
+    limits = run.Limits(
+        iterations=iterations, env_steps=steps, time_s=None if time is None else _seconds(time)
+    )
+    if resume is not None:
+        if env is not None or out is not None:
+            raise InputError(
+                "--resume: goes on with the run as it is; it takes no environment, options or --out"
+            )
+        any_limit = iterations or steps or time
+        return run.resume(resume, limits if any_limit else None, workers, address=address)
+    if env is None or algorithm is None:
+        raise InputError("train: expected ENV and ALGORITHM, or --resume DIR")
+    settings = run.RunSettings(
+        recipe=parse_recipe(env, algorithm, overrides or (), seed),
+        limits=limits,
+        workers=workers or 0,
+        checkpoint_every=checkpoint_every,
+        keep=keep,
+        evaluate_every=evaluate_every,
+        episodes=episodes,
+    )
+    folder = out or Path("results/train") / f"{_slug(env)}-{algorithm}-{seed}"
+    return run.start(settings, folder, address=address)
+
+
+def _seconds(text: str) -> float:
+    found = _DURATION.fullmatch(text)
+    if found is None or float(found[1]) == 0:
+        raise InputError(f"--time: expected a duration such as 90s, 30m or 1h, found {text!r}")
+    return float(found[1]) * _UNIT_S[found[2]]
+
+
+def _slug(env: str) -> str:
+    return re.sub(r"\W+", "-", env)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a checkpoint.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for one folder per agent. Default: results/export/NAME.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write the decentralised actors of a checkpoint as ONNX and safetensors, checked and timed."""
+    from edge_marl.experiments.export.command import export as export_all
+
+    export_all(checkpoint, out)

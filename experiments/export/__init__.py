@@ -1,0 +1,1 @@
+"""Trained actors for the nodes that run them: ``edge-marl export``."""

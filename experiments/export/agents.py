@@ -1,0 +1,170 @@
+"""The decentralised actors of a checkpoint, one folder per agent, checked and timed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edge_marl.algorithms.actors import CARD, WEIGHTS, Actor, save_actor
+from edge_marl.errors import InputError
+from edge_marl.experiments.export.onnx_files import (
+    HIDDEN,
+    MASK,
+    OBSERVATION,
+    Arrays,
+    LocalActor,
+    Session,
+    open_session,
+    write_onnx,
+)
+from edge_marl.experiments.training.checkpoints import Checkpoint
+from edge_marl.files import aside
+
+ONNX = "actor.onnx"
+
+_CHECKED_ROWS = 512
+_TOLERANCE = 1e-4
+"""Largest difference of scores, of their size: both compute in float32, in another order."""
+
+_TIMED_CALLS = 300
+
+
+@dataclass(frozen=True)
+class ExportedAgent:
+    """What was written for one agent, and how it does."""
+
+    agent: str
+    folder: Path
+    parameters: int
+    onnx_bytes: int
+    safetensors_bytes: int
+    largest_difference: float
+    """Between the scores of onnxruntime and of torch, relative to their size."""
+    onnx_us: float
+    """Median time of one decision in onnxruntime."""
+    torch_us: float
+
+
+def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgent:
+    """Write ``actor.onnx``, ``actor.safetensors`` and ``card.json`` of one agent.
+
+    The folder appears only after onnxruntime was found to decide as torch does.
+
+    Args:
+        checkpoint: the source.
+        number: of the agent.
+        out: the agent's folder is made in it.
+
+    Raises:
+        InputError: if the folder is there already and is no export.
+        RuntimeError: if onnxruntime decides otherwise than torch.
+    """
+    agent = checkpoint.actor.spec.agents[number]
+    folder = out / re.sub(r"[^\w.-]+", "-", agent)
+    if folder.exists() and not (folder / CARD).is_file():
+        raise InputError(f"{folder}: expected an earlier export or nothing, found something else")
+    local = LocalActor(checkpoint.actor.single(number))
+    with aside(folder) as place:
+        save_actor(local.actor, place, _card(checkpoint, local))
+        write_onnx(local, place / ONNX)
+        session = open_session(place / ONNX)
+        difference = check(local, session)
+        one = local.random_inputs(1, seed=1)
+        exported = ExportedAgent(
+            agent=agent,
+            folder=folder,
+            parameters=sum(parameter.numel() for parameter in local.parameters()),
+            onnx_bytes=(place / ONNX).stat().st_size,
+            safetensors_bytes=(place / WEIGHTS).stat().st_size,
+            largest_difference=difference,
+            onnx_us=_median_us(lambda: session.run(None, one)),
+            torch_us=_median_us(lambda: local.decide(one)),
+        )
+    return exported
+
+
+def check(local: LocalActor, session: Session) -> float:
+    """Compare both on random observations; an action may differ only where scores tie.
+
+    Returns:
+        The largest difference of scores, relative to the largest score of the row.
+
+    Raises:
+        RuntimeError: if they differ.
+    """
+    inputs = local.random_inputs(_CHECKED_ROWS, seed=0)
+    expected = local.decide(inputs)
+    found: Arrays = dict(zip(local.outputs, session.run(None, inputs), strict=True))
+    legal = inputs[MASK]
+    size = 1.0 + np.abs(np.where(legal, expected["scores"], 0.0)).max(axis=1)
+    difference = np.where(legal, np.abs(found["scores"] - expected["scores"]), 0.0).max(axis=1)
+    chosen = np.take_along_axis(expected["scores"], found["action"][:, None], axis=1)[:, 0]
+    loss = np.take_along_axis(expected["scores"], expected["action"][:, None], axis=1)[:, 0]
+    worst = float((np.maximum(difference, loss - chosen) / size).max())
+    if "next_hidden" in expected:
+        worst = max(worst, float(np.abs(found["next_hidden"] - expected["next_hidden"]).max()))
+    if not worst <= _TOLERANCE:
+        raise RuntimeError(
+            f"{local.actor.spec.agents[0]}: onnxruntime differs from torch by {worst:.2g} "
+            f"(limit {_TOLERANCE:g})"
+        )
+    return worst
+
+
+def _card(checkpoint: Checkpoint, local: LocalActor) -> dict[str, Any]:
+    """What a node has to know, beside the actor's own entries."""
+    actor, spec, card = local.actor, local.actor.spec, checkpoint.card
+    inputs: dict[str, Any] = {
+        OBSERVATION: {"shape": ["batch", *spec.observation_shape], "type": "float32",
+                      "meaning": "as the environment gives it, not normalised"},
+        MASK: {"shape": ["batch", spec.n_actions], "type": "bool", "meaning": "legal actions"},
+    }  # fmt: skip
+    if actor.is_recurrent:
+        inputs[HIDDEN] = {"shape": ["batch", actor.hidden_size], "type": "float32",
+                          "meaning": "zeros at first, then next_hidden"}  # fmt: skip
+    return {
+        "agent": spec.agents[0],
+        "inputs": inputs,
+        "outputs": {"scores": "-1e9 for illegal actions", "action": "the best legal one"},
+        "normalisation": _normalisation(actor),
+        "training": {
+            "recipe": card.recipe.model_dump(mode="json"),
+            "iteration": card.iteration,
+            "env_steps": card.env_steps,
+            "evaluation": card.evaluation,
+            "edge_marl_version": card.edge_marl_version,
+            "policy_sha256": card.files,
+        },
+    }
+
+
+def _normalisation(actor: Actor) -> dict[str, Any] | None:
+    """Moments that the graph applies to the flattened observation; None without."""
+    if actor.normaliser is None:
+        return None
+    return {
+        name: buffer[0].tolist() if buffer.ndim else buffer.item()
+        for name, buffer in actor.normaliser.named_buffers()
+    }
+
+
+def _median_us(call: Callable[[], object]) -> float:
+    """Median time of a call, the first ones aside."""
+    seconds = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(_TIMED_CALLS):
+            begin = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    return 1e6 * float(np.median(seconds[_TIMED_CALLS // 10 :]))

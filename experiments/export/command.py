@@ -1,0 +1,58 @@
+"""``edge-marl export``: all agents of a checkpoint, with a table of sizes and times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from edge_marl.experiments.export.agents import ExportedAgent, export_agent
+from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.experiments.training.checkpoints import read_checkpoint
+
+
+def export(source: Path, out: Path | None = None) -> list[ExportedAgent]:
+    """Export every agent.
+
+    Args:
+        source: folder of a checkpoint.
+        out: one folder per agent is made in it; by default ``results/export`` and the
+            checkpoint's name.
+
+    Raises:
+        InputError: for what is no whole checkpoint of this version.
+    """
+    checkpoint = read_checkpoint(source)
+    folder = out or Path("results/export") / checkpoint.name
+    agents = range(len(checkpoint.actor.spec.agents))
+    with progress_bar() as bar:
+        exported = [
+            export_agent(checkpoint, number, folder)
+            for number in bar.track(agents, description="export")
+        ]
+    console = stdout()
+    console.print(_table(exported))
+    console.print(f"{folder}: ONNX, safetensors and card of each agent", soft_wrap=True)
+    return exported
+
+
+def _table(exported: list[ExportedAgent]) -> Table:
+    table = Table(title="Exported actors (a decision: one observation, one thread, median)",
+                  title_justify="left")  # fmt: skip
+    table.add_column("agent")
+    for name in (
+        "parameters", "ONNX\nKB", "safetensors\nKB", "decision, µs\nonnxruntime",
+        "decision, µs\ntorch", "largest\ndifference",
+    ):  # fmt: skip
+        table.add_column(name, justify="right")
+    for one in exported:
+        table.add_row(
+            one.agent,
+            f"{one.parameters:,}",
+            f"{one.onnx_bytes / 1000:.1f}",
+            f"{one.safetensors_bytes / 1000:.1f}",
+            f"{one.onnx_us:.0f}",
+            f"{one.torch_us:.0f}",
+            f"{one.largest_difference:.1e}",
+        )
+    return table

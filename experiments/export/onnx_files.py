@@ -1,0 +1,144 @@
+"""One agent's actor as an ONNX file."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge_marl.algorithms.actors import Actor
+from edge_marl.algorithms.networks import MASKED
+
+OBSERVATION, MASK, HIDDEN = "observation", "action_mask", "hidden"
+SCORES, ACTION, NEXT_HIDDEN = "scores", "action", "next_hidden"
+
+Arrays = dict[str, NDArray[Any]]
+
+_TRACED_ROWS = 3  # any number but 0 and 1, which tracing takes for constants
+
+
+class LocalActor(nn.Module):
+    """What one node runs: its own observation and mask in, scores and action out.
+
+    Args:
+        actor: of one agent alone, see ``Actor.single``.
+    """
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__()
+        if len(actor.spec.agents) != 1:
+            raise ValueError(f"expected the actor of one agent, found {actor.spec.agents}")
+        self.actor = actor.eval()
+
+    def forward(
+        self, observation: Tensor, action_mask: Tensor, hidden: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Decide for a batch.
+
+        Args:
+            observation: ``[batch, *shape]`` float32, as the environment gives it.
+            action_mask: ``[batch, A]`` bool, legal actions.
+            hidden: ``[batch, H]`` memory, zeros at the start of an episode; recurrent only.
+
+        Returns:
+            ``[batch, A]`` scores (-1e9 for illegal actions), ``[batch]`` the best action, and the
+            next memory of a recurrent actor.
+        """
+        features = observation.flatten(1)[:, None]
+        memory = None if hidden is None else hidden[:, None]
+        outputs, memory = self.actor(features, action_mask[:, None], memory)
+        scores = outputs[:, 0].masked_fill(~action_mask, MASKED)
+        decided = (scores, scores.argmax(dim=-1))
+        return decided if memory is None else (*decided, memory[:, 0])
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what :meth:`forward` returns."""
+        return (SCORES, ACTION, NEXT_HIDDEN) if self.actor.is_recurrent else (SCORES, ACTION)
+
+    def random_inputs(self, rows: int, seed: int) -> Arrays:
+        """Inputs of :meth:`forward` by name, at least one action legal in every row."""
+        spec, generator = self.actor.spec, np.random.default_rng(seed)
+        observation = generator.normal(0, 20, (rows, *spec.observation_shape)).astype(np.float32)
+        mask = generator.random((rows, spec.n_actions)) < 0.5
+        mask[np.arange(rows), generator.integers(spec.n_actions, size=rows)] = True
+        inputs = {OBSERVATION: observation, MASK: mask}
+        if self.actor.is_recurrent:
+            size = (rows, self.actor.hidden_size)
+            inputs[HIDDEN] = generator.uniform(-1, 1, size).astype(np.float32)
+        return inputs
+
+    @torch.inference_mode()
+    def decide(self, inputs: Arrays) -> Arrays:
+        """:meth:`forward` on arrays."""
+        found = self(*(torch.from_numpy(value) for value in inputs.values()))
+        return {name: value.numpy() for name, value in zip(self.outputs, found, strict=True)}
+
+
+class Session(Protocol):
+    """What is used of an ``onnxruntime.InferenceSession``."""
+
+    def run(self, names: list[str] | None, inputs: Arrays) -> list[Any]:
+        """Outputs in the order of ``names``, all when None."""
+        ...
+
+
+def write_onnx(actor: LocalActor, path: Path) -> None:
+    """Write the graph; the first axis of all inputs is free."""
+    inputs = actor.random_inputs(_TRACED_ROWS, seed=0)
+    rows = torch.export.Dim("batch")
+    loud = logging.getLogger("torch.onnx")
+    level = loud.level
+    loud.setLevel(logging.ERROR)  # it warns of torchvision, which nobody needs here
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                actor,
+                tuple(torch.from_numpy(value) for value in inputs.values()),
+                str(path),
+                dynamo=True,
+                external_data=False,
+                input_names=list(inputs),
+                output_names=list(actor.outputs),
+                dynamic_shapes=tuple({0: rows} for _ in inputs),
+                verbose=False,
+            )
+    finally:
+        loud.setLevel(level)
+    _strip(path)
+
+
+def _strip(path: Path) -> None:
+    """Drop what only names sources and steps of this export: paths of this machine among it."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input,
+                 *graph.output, *model.functions):  # fmt: skip
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    model.ClearField("metadata_props")
+    graph.ClearField("value_info")
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def open_session(path: Path) -> Session:
+    """The file in onnxruntime, on one thread: decisions are too small to share."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    session: Session = onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"]
+    )
+    return session

@@ -1,0 +1,192 @@
+"""Checkpoints of training: everything to go on with, and apart from it what decides.
+
+A checkpoint is a folder::
+
+    checkpoint.json    what was trained and how far, with the SHA-256 of the policy's files
+    policy/            the decentralised actors: safetensors and a card, no pickle
+    algorithm/         RLlib's own checkpoint, for continuing training only
+
+It is written aside and then renamed, so a folder of that name is whole. Evaluation and export
+read ``checkpoint.json`` and ``policy/`` alone: no code of a checkpoint is ever run for them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import edge_marl
+from edge_marl.errors import InputError
+from edge_marl.experiments.overrides import invalid
+from edge_marl.experiments.training.recipe import Recipe
+from edge_marl.files import aside
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+    from edge_marl.algorithms.actors import Actor
+
+FORMAT = "edge-marl checkpoint"
+FORMAT_VERSION = 1
+CARD, POLICY, ALGORITHM = "checkpoint.json", "policy", "algorithm"
+BEST = "best"
+"""The folder, within a run's, of the checkpoint with the best evaluation."""
+_NUMBERED = re.compile(r"\d{6,}")
+
+
+class CheckpointCard(BaseModel):
+    """The contents of ``checkpoint.json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+    edge_marl_version: str = edge_marl.__version__
+    recipe: Recipe
+    iteration: int = Field(ge=0)
+    env_steps: int = Field(ge=0)
+    time_s: float = Field(ge=0)
+    """Training time of this and of the runs that it continued."""
+    evaluation: dict[str, float] | None = None
+    """Means over the evaluation episodes, where these weights were evaluated."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the policy's files."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read and found whole."""
+
+    folder: Path
+    card: CheckpointCard
+    actor: Actor
+
+    @property
+    def name(self) -> str:
+        """What tells it from others in a table: the run's folder and its own name."""
+        folder = self.folder.resolve()
+        parent = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
+        return f"{parent.name}/{folder.name}"
+
+
+def write_checkpoint(algorithm: Algorithm, folder: Path, card: CheckpointCard) -> None:
+    """Write a checkpoint, replacing what is there only once it is whole.
+
+    Args:
+        algorithm: what is trained.
+        folder: of the checkpoint.
+        card: everything but the files.
+    """
+    from edge_marl.algorithms.actors import save_actor
+
+    with aside(folder) as place:
+        place.mkdir()
+        algorithm.save_to_path(str((place / ALGORITHM).resolve()))
+        about = card.model_dump(mode="json", include={"recipe", "iteration", "env_steps"})
+        save_actor(current_actor(algorithm), place / POLICY, {"training": about})
+        files = {path.name: _digest(path) for path in sorted((place / POLICY).iterdir())}
+        whole = card.model_copy(update={"files": files})
+        (place / CARD).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """The same checkpoint at another place, replacing what is there."""
+    with aside(target) as place:
+        shutil.copytree(source, place)
+
+
+def current_actor(algorithm: Algorithm) -> Actor:
+    """A copy of the actors as the learner has them now."""
+    import torch
+    from ray.rllib.core import DEFAULT_MODULE_ID
+
+    weights = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
+    actor: Actor = copy.deepcopy(algorithm.get_module().actor)
+    own = {name: torch.as_tensor(weights[f"actor.{name}"]) for name in actor.state_dict()}
+    actor.load_state_dict(own)
+    return actor.eval()
+
+
+def read_card(folder: Path) -> CheckpointCard:
+    """Read and check ``checkpoint.json``.
+
+    Raises:
+        InputError: in one line, if this is no checkpoint, a damaged one or one that was written
+            by a newer version.
+    """
+    path = folder / CARD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: expected a checkpoint (a folder with {CARD})") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        format_ = found.get("format") if isinstance(found, dict) else found
+        raise InputError(f"{path}: format: expected {FORMAT!r}, found {format_!r}")
+    _refuse_newer(path, found)
+    try:
+        return CheckpointCard.model_validate(found)
+    except ValidationError as error:
+        raise invalid(error, f"{path}: damaged: ") from error
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read the card and the actors of a checkpoint, without Ray and without pickle.
+
+    Args:
+        folder: of the checkpoint, or of a run: its best one then.
+
+    Raises:
+        InputError: as :func:`read_card`, or if a file of the policy is missing or not the one
+            that was written.
+    """
+    from edge_marl.algorithms.actors import load_actor
+
+    if not (folder / CARD).exists() and (folder / BEST / CARD).exists():
+        folder = folder / BEST
+    card = read_card(folder)
+    for name, digest in card.files.items():
+        path = folder / POLICY / name
+        try:
+            found = _digest(path)
+        except OSError as error:
+            raise InputError(f"{path}: damaged checkpoint: {error.strerror}") from error
+        if found != digest:
+            raise InputError(f"{path}: damaged checkpoint: its SHA-256 is not the recorded one")
+    return Checkpoint(folder, card, load_actor(folder / POLICY))
+
+
+def numbered_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a schedule, the oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name)),
+                  key=lambda path: int(path.name))  # fmt: skip
+
+
+def _refuse_newer(path: Path, found: Mapping[str, Any]) -> None:
+    version, code = found.get("format_version"), str(found.get("edge_marl_version"))
+    newer_format = isinstance(version, int) and version > FORMAT_VERSION
+    if newer_format or _release(code) > _release(edge_marl.__version__):
+        raise InputError(
+            f"{path}: written by edge-marl {code} (format {version}), newer than this "
+            f"edge-marl {edge_marl.__version__} (format {FORMAT_VERSION}): update edge-marl"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

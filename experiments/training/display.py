@@ -1,0 +1,118 @@
+"""What a person sees of a run: one live line, and a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edge_marl.experiments.training.validation import Validation
+
+_LINE_EVERY_S = 10.0
+"""Where there is no terminal, in a job's log for one."""
+
+_SHOWN_BASELINES = 2
+
+
+@dataclass
+class Status:
+    """Where a run is."""
+
+    iteration: int = 0
+    env_steps: int = 0
+    steps_per_s: float = 0.0
+    episode_return: float = float("nan")
+    """Of training episodes, exploration included."""
+    evaluation: Mapping[str, float] | None = None
+    """Means over the evaluation episodes, greedy."""
+    share_done: float | None = None
+    """Of the nearest limit; None without limits."""
+
+
+class Display:
+    """The live line on standard error; plain lines every few seconds where it is no terminal."""
+
+    def __init__(self, name: str, validation: Validation) -> None:
+        self._name = name
+        self._validation = validation
+        self._console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn(),
+            console=self._console, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._task = self._progress.add_task(f"{name}: starting", total=None)
+        self._last_line = 0.0
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, status: Status) -> None:
+        """Show where the run is."""
+        text = f"{self._name}: {describe(status, self._validation)}"
+        if not self._console.is_terminal:
+            if time.monotonic() - self._last_line > _LINE_EVERY_S:
+                self._last_line = time.monotonic()
+                self.say(text)
+            return
+        total = None if status.share_done is None else 1.0
+        self._progress.update(
+            self._task, description=text, total=total, completed=status.share_done or 0.0
+        )
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, soft_wrap=True, markup=False)
+
+
+def describe(status: Status, validation: Validation) -> str:
+    """One line: how far, how fast, how good, and how good the best heuristics are."""
+    parts = [
+        f"iteration {status.iteration}",
+        f"{_count(status.env_steps)} steps",
+        f"{_count(status.steps_per_s)} steps/s",
+        f"return {status.episode_return:.3g}",
+    ]
+    goal = validation.goal
+    if status.evaluation is not None:
+        ranked = sorted(
+            validation.baselines.items(), key=lambda item: goal.score(item[1]), reverse=True
+        )
+        beside = ", ".join(
+            f"{name} {values[goal.metric]:.4g}" for name, values in ranked[:_SHOWN_BASELINES]
+        )
+        own = f"evaluation {goal.metric} {status.evaluation[goal.metric]:.4g}"
+        parts.append(f"{own} ({beside})" if beside else own)
+    return " · ".join(parts)
+
+
+def result_table(rows: Mapping[str, Mapping[str, float]], validation: Validation) -> Table:
+    """The run's weights and the heuristics on the same evaluation episodes.
+
+    Args:
+        rows: name, then means by metric.
+        validation: which has the heuristics.
+    """
+    every = {**rows, **validation.baselines}
+    names = list(dict.fromkeys(name for values in every.values() for name in values))
+    table = Table(title="Means over the evaluation episodes", title_justify="left")
+    table.add_column("policy")
+    for name in names:
+        table.add_column(name, justify="right")
+    for policy, values in every.items():
+        table.add_row(policy, *(f"{values[name]:.4g}" if name in values else "" for name in names))
+    return table
+
+
+def _count(value: float) -> str:
+    for limit, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:.0f}"

@@ -1,0 +1,41 @@
+"""Ctrl-C and its like: finish what is under way, then stop."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+_HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """Notes the first SIGINT or SIGTERM; the second raises KeyboardInterrupt.
+
+    Use as a context manager, after Ray has installed handlers of its own.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> Interrupts:
+        self._before = {number: signal.signal(number, self._note) for number in _HANDLED}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """By the shell's convention, 0 if there was no signal."""
+        return 0 if self.signal is None else 128 + self.signal
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number

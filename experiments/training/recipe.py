@@ -1,0 +1,217 @@
+"""What is trained: environment, algorithm and options, from the command line or from a file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_marl.envs import ENVIRONMENTS
+from edge_marl.errors import InputError
+from edge_marl.experiments.overrides import apply_changes, check_name, option_names, parse_override
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+
+class _Known(NamedTuple):
+    """An algorithm of the command line."""
+
+    config_class: str
+    preset: Mapping[str, Any] = MappingProxyType({})
+
+
+ALGORITHMS: Mapping[str, _Known] = {
+    "vdn": _Known("edge_marl.algorithms.value_decomposition:VDNConfig"),
+    "qmix": _Known("edge_marl.algorithms.value_decomposition:QMIXConfig"),
+    "mappo": _Known("edge_marl.algorithms.mappo:MAPPOConfig"),
+    "ippo": _Known("edge_marl.algorithms.mappo:MAPPOConfig", MappingProxyType({"critic": "local"})),
+}
+
+SAMPLING_OPTIONS = ("num_envs_per_env_runner", "rollout_fragment_length")
+"""Options of RLlib's ``env_runners()`` that belong to a recipe."""
+
+_NETWORK = "network."
+
+
+class Recipe(BaseModel):
+    """Everything that decides what a training run does, the machine aside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: str
+    algorithm: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the algorithm that differ from its defaults; nested ones joined by dots."""
+    env_config: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    def config(self, *, workers: int = 0) -> AlgorithmConfig:
+        """The algorithm's configuration, validated.
+
+        Args:
+            workers: remote env runners; 0 samples in this process.
+
+        Raises:
+            InputError: naming the option at fault.
+        """
+        # RLlib warns at every start that the API in use is the new one.
+        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        register_environment(self.env)
+        config = default_config(self.algorithm)
+        network: dict[str, Any] = {}
+        training: dict[str, Any] = {}
+        for name, value in self.options.items():
+            _check_type(config, name, value)
+            part = network if name.startswith(_NETWORK) else training
+            part[name.removeprefix(_NETWORK)] = value
+        try:
+            if network:
+                training["network"] = apply_changes(config.network, network, _NETWORK)
+            sampling = {name: training.pop(name) for name in SAMPLING_OPTIONS if name in training}
+            config.environment(self.env, env_config=self.env_config)
+            config.env_runners(num_env_runners=workers, **sampling)
+            config.debugging(seed=self.seed, log_level="ERROR")
+            config.training(**training)
+            config.validate()
+        except InputError as error:
+            raise InputError(f"{self.algorithm}: {error}") from error
+        except (ValueError, TypeError) as error:
+            # RLlib's own checks explain at length; the first sentence says what is wrong.
+            raise InputError(f"{self.algorithm}: {str(error).strip().splitlines()[0]}") from error
+        return config
+
+    def with_options(self, options: Mapping[str, Any]) -> Recipe:
+        """The same with further options, as a trial of a search has."""
+        return self.model_copy(update={"options": {**self.options, **options}})
+
+
+def parse_recipe(env: str, algorithm: str, overrides: Iterable[str] = (), seed: int = 0) -> Recipe:
+    """A recipe as given on the command line.
+
+    Args:
+        env: an environment of this project by name, or ``module:function`` of what makes a
+            PettingZoo ParallelEnv from keyword arguments.
+        algorithm: one of :data:`ALGORITHMS`.
+        overrides: ``key=value``: options of the algorithm, ``network.*`` of its networks and
+            ``env.*`` of the environment.
+        seed: of everything random.
+
+    Raises:
+        InputError: for an unknown environment, algorithm or option, with the nearest valid name
+            of the latter.
+    """
+    register_environment(env)
+    valid = algorithm_options(algorithm)
+    env_options = _environment_options(env)
+    options: dict[str, Any] = {}
+    env_config: dict[str, Any] = {}
+    for override in overrides:
+        name, value = parse_override(override)
+        if name.startswith("env."):
+            if env_options is not None:
+                check_name(name, [f"env.{option}" for option in env_options])
+            _set_nested(env_config, name.removeprefix("env.").split("."), value)
+        else:
+            check_name(name, [*valid, *(f"env.{option}" for option in env_options or ())])
+            options[name] = value
+    if env in ENVIRONMENTS:
+        _resolve_paths(env_config, _validated_environment(env, env_config))
+    return Recipe(env=env, algorithm=algorithm, options=options, env_config=env_config, seed=seed)
+
+
+def default_config(algorithm: str) -> Any:
+    """The configuration of an algorithm with its defaults.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if algorithm not in ALGORITHMS:
+        raise InputError(f"algorithm: expected one of {', '.join(ALGORITHMS)}, found {algorithm!r}")
+    known = ALGORITHMS[algorithm]
+    module, _, name = known.config_class.partition(":")
+    return getattr(import_module(module), name)().training(**known.preset)
+
+
+def algorithm_options(algorithm: str) -> list[str]:
+    """All names of options that an algorithm takes on the command line."""
+    from edge_marl.algorithms.core.config import option_names as training_options
+
+    config = default_config(algorithm)
+    network = [f"{_NETWORK}{name}" for name in option_names(config.network)]
+    names = [name for name in training_options(config) if name != "network"]
+    return sorted({*names, *SAMPLING_OPTIONS, *network})
+
+
+def register_environment(env: str) -> None:
+    """Make an environment known to RLlib under the name that the command line has for it.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    if env in ENVIRONMENTS:
+        return
+    module, colon, function = env.partition(":")
+    if not colon:
+        raise InputError(
+            f"environment: expected {', '.join(ENVIRONMENTS)} or module:function of a PettingZoo "
+            f"environment, found {env!r}"
+        )
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` has it: a module of the current folder
+    try:
+        make: Callable[..., Any] = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"environment {env}: {error}") from error
+    from ray.tune.registry import register_env
+
+    register_env(env, lambda config: make(**config))
+
+
+def _environment_options(env: str) -> list[str] | None:
+    """Names of an environment's options, None where only the environment knows them."""
+    if env not in ENVIRONMENTS:
+        return None
+    return list(option_names(_validated_environment(env, {})))
+
+
+def _validated_environment(env: str, env_config: Mapping[str, Any]) -> BaseModel:
+    """The configuration model of an environment of this project."""
+    return import_module(ENVIRONMENTS[env]).parallel_env(**env_config).config
+
+
+def _set_nested(target: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for name in path[:-1]:
+        target = target.setdefault(name, {})
+        if not isinstance(target, dict):
+            raise InputError(f"env.{'.'.join(path)}: expected env.{name} to have no value itself")
+    target[path[-1]] = value
+
+
+def _resolve_paths(env_config: dict[str, Any], validated: BaseModel) -> None:
+    """Make paths absolute: env runners work in other folders."""
+    for name, value in env_config.items():
+        found = getattr(validated, name)
+        if isinstance(value, dict) and isinstance(found, BaseModel):
+            _resolve_paths(value, found)
+        elif isinstance(found, Path):
+            env_config[name] = str(found.resolve())
+
+
+def _check_type(config: Any, name: str, value: Any) -> None:
+    """Refuse text for a number and the like, which RLlib would stumble over much later."""
+    default = getattr(config, name, None)
+    for kind, word in ((bool, "true or false"), (int | float, "a number")):
+        if isinstance(default, kind):
+            if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+                # A number may also be a schedule or off.
+                if kind is not bool and (value is None or isinstance(value, list)):
+                    return
+                raise InputError(f"{name}: expected {word}, found {value!r}")
+            return

@@ -1,0 +1,120 @@
+"""Episodes on which a run judges itself, beside the heuristics on the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edge_marl.experiments.evaluate.episodes import BATCH, RETURN, evaluation_seeds, play
+from edge_marl.experiments.training.recipe import Recipe
+from edge_marl.tandem.evaluation import run
+from edge_marl.tandem.heuristics import heuristic
+from edge_marl.tandem.simulator import EpisodeResults
+from edge_marl.tandem.traces import TraceSet
+
+if TYPE_CHECKING:
+    from edge_marl.algorithms.actors import Actor
+
+TANDEM = "tandem_v0"
+
+TANDEM_METRICS = ("objective", "makespan", "dropped")
+
+HEURISTICS = ("edf", "srtf", "llf", "llf+edf")
+"""The rules shown beside a run; llf+edf is the best of all pairs on the default workload."""
+
+_FIRST_SEED = 128 * 2**32
+"""Of validation traces: above the seeds of training episodes (below 2^32) and in no split."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a run is judged by."""
+
+    metric: str
+    higher_is_better: bool
+
+    def score(self, evaluation: Mapping[str, float]) -> float:
+        """The metric, turned so that more is better; what is not a number is worst."""
+        value = evaluation[self.metric] if self.higher_is_better else -evaluation[self.metric]
+        return value if np.isfinite(value) else -np.inf
+
+
+class Validation(Protocol):
+    """The same episodes at every call."""
+
+    goal: Goal
+    baselines: Mapping[str, Mapping[str, float]]
+    """Heuristic, then metric: means over the same episodes."""
+
+    def __call__(self, actor: Actor) -> dict[str, float]:
+        """Means over the episodes by metric."""
+        ...
+
+
+def make_validation(recipe: Recipe, episodes: int) -> Validation:
+    """The evaluation episodes of a run, the same for every run of the same environment."""
+    if recipe.env == TANDEM:
+        return TandemValidation(recipe.env_config, episodes)
+    return BatchedValidation(recipe, episodes)
+
+
+class TandemValidation:
+    """Traces of the same workload that training never draws.
+
+    Where the environment replays a trace file, they are its first traces: the run is then judged
+    by what it is trained on, for there is nothing else.
+    """
+
+    goal = Goal("objective", higher_is_better=False)
+
+    def __init__(self, env_config: Mapping[str, Any], episodes: int) -> None:
+        from edge_marl.envs.tandem_v0 import parallel_env
+
+        config = parallel_env(**env_config).config
+        self.max_queue = config.max_queue
+        self.drop_penalty = config.drop_penalty
+        if config.traces is None:
+            seeds = np.arange(_FIRST_SEED, _FIRST_SEED + episodes, dtype=np.int64)
+            self.traces = config.workload.sample(seeds)
+        else:
+            self.traces = _trace_set(config.traces)[:episodes]
+        self.baselines = {name: self._play(heuristic(name)) for name in HEURISTICS}
+
+    def __call__(self, actor: Actor) -> dict[str, float]:
+        """Means over the traces."""
+        from edge_marl.algorithms.actors import ActorPolicy
+
+        return self._play(ActorPolicy("trained", actor))
+
+    def _play(self, policy: Any) -> dict[str, float]:
+        results: EpisodeResults = run(
+            policy, self.traces, drop_penalty=self.drop_penalty, max_queue=self.max_queue
+        ).results
+        return {name: float(getattr(results, name).mean()) for name in TANDEM_METRICS}
+
+
+class BatchedValidation:
+    """Seeded episodes of any other environment; there are no heuristics to compare with."""
+
+    goal = Goal(RETURN, higher_is_better=True)
+
+    def __init__(self, recipe: Recipe, episodes: int) -> None:
+        from edge_marl.envs.batched import make_batched
+
+        self.baselines: Mapping[str, Mapping[str, float]] = {}
+        self._env = make_batched(recipe.env, recipe.env_config, min(BATCH, episodes))
+        self._seeds = evaluation_seeds(episodes)
+
+    def __call__(self, actor: Actor) -> dict[str, float]:
+        """Means over the episodes."""
+        played = play(actor, self._env, self._seeds)
+        return {name: float(values.mean()) for name, values in played.items()}
+
+
+def _trace_set(traces: Any) -> TraceSet:
+    from edge_marl.tandem.trace_files import read_traces
+
+    return traces if isinstance(traces, TraceSet) else read_traces(traces)
