@@ -54,7 +54,8 @@ class JointConfig(AlgorithmConfig):
             parameter_sharing: "shared" (one network for all agents), "independent" (one each) or
                 the name of each agent's group.
             network: of every agent; a mapping changes the named fields only.
-            observation_normalisation: by running mean and variance, part of the weights.
+            observation_normalisation: by running mean and variance, part of the weights. What
+                networks over queues see is never normalised: they scale job features themselves.
             reward_scaling: divide rewards by their running standard deviation, part of the
                 checkpoint.
             kwargs: options of the algorithm, and RLlib's.

@@ -35,7 +35,9 @@ class JointModule(TorchRLModule):
                 n_actions=space.n_actions,
                 groups=groups,
                 network=network,
-                normalise=self.model_config["observation_normalisation"],
+                # Networks over queues scale job features themselves.
+                normalise=self.model_config["observation_normalisation"]
+                and network.kind == "mlp",
                 n_ids=space.n_agents if network.agent_id and shared else 0,
             )
         )
