@@ -19,7 +19,7 @@ from edge_marl.algorithms.core.algorithm import JointAlgorithm
 from edge_marl.algorithms.sampling.columns import Fragment
 
 
-class MAPPO(JointAlgorithm, PPO):  # type: ignore[misc]
+class MAPPO(JointAlgorithm, PPO):
     """Built by :class:`edge_marl.algorithms.mappo.config.MAPPOConfig`, which describes it."""
 
     @classmethod

@@ -12,7 +12,7 @@ from edge_marl.algorithms.core.config import JointConfig
 from edge_marl.errors import InputError
 
 
-class MAPPOConfig(JointConfig, PPOConfig):  # type: ignore[misc]
+class MAPPOConfig(JointConfig, PPOConfig):
     """Multi-agent PPO (Yu et al. 2022, "The surprising effectiveness of PPO in cooperative
     multi-agent games"), and independent PPO (de Witt et al. 2020) with ``critic="local"``.
 

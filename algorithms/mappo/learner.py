@@ -31,7 +31,7 @@ _OF_AGENTS = (
 """What the loss reads of the steps of agents."""
 
 
-class MAPPOTorchLearner(JointLearner, PPOTorchLearner):  # type: ignore[misc]
+class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     """Learns from fragments, see :class:`edge_marl.algorithms.sampling.columns.Fragment`."""
 
     def _create_iterator_if_necessary(

@@ -18,7 +18,7 @@ from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
 
 
-class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):  # type: ignore[misc]
+class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
     """Actors that sample from masked logits; a critic that env runners do not need."""
 
     def setup(self) -> None:
