@@ -33,6 +33,7 @@ def local_ray(cores: int) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
+        _stay_on_loopback()
         ray.init(
             address="local",
             num_cpus=cores,
@@ -48,6 +49,18 @@ def local_ray(cores: int) -> Iterator[Any]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stay_on_loopback() -> None:
+    """Let a Ray that is started after this listen on 127.0.0.1 only.
+
+    Otherwise Ray replaces that address by the machine's on the network and listens there. It has a
+    switch for systems on which it does not; its name says which, but it works on all.
+    """
+    from ray._private import ray_constants
+
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for its own processes
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def run_tasks(

@@ -1,0 +1,29 @@
+"""Ray of our own: out of reach from the network, gone at the end."""
+
+import socket
+
+import pytest
+
+from edge_marl.experiments.parallel import local_ray
+
+
+def network_address() -> str:
+    """This machine's address towards others; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def test_nobody_on_the_network_reaches_our_ray() -> None:
+    address = network_address()
+    if address.startswith("127."):
+        pytest.skip("this machine has no network")
+    with local_ray(1) as ray:
+        host, port = ray.get_runtime_context().gcs_address.split(":")
+        assert host == "127.0.0.1"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address, int(port)), timeout=5)
+    assert not ray.is_initialized()
