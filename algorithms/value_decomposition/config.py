@@ -53,6 +53,7 @@ class ValueDecompositionConfig(JointConfig):
         self.num_steps_sampled_before_learning_starts = 2_000
         self.training_intensity = 4.0
         self.store_buffer_in_checkpoints = True
+        self.observation_normalisation = True
         self.lr = 5e-4
         self.grad_clip = 10.0
         self.train_batch_size_per_learner = 128
@@ -111,7 +112,8 @@ class ValueDecompositionConfig(JointConfig):
             if name not in ("self", "kwargs", "__class__") and value is not NotProvided
         }
         super().training(**kwargs)
-        vars(self).update(given)
+        for name, value in given.items():
+            setattr(self, name, value)
         return self
 
     def validate(self) -> None:

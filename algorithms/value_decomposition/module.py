@@ -28,7 +28,7 @@ FOLLOWING = "following"
 ``forward_train``."""
 
 
-class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):  # type: ignore[misc]
+class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
     """The outputs of the actor are action values; mixing them takes place in training only."""
 
     target_actor: Actor

@@ -92,6 +92,33 @@ class TwoStepGame(TwoAgentGame):
         return (7.0, True) if self.stage == 1 else (float(CORNER[one, two]), True)
 
 
+class MemoryGame(TwoAgentGame):
+    """Each agent earns a half for playing at the end what it was shown at the beginning.
+
+    Both are shown the same of two symbols, then nothing (the third stage) for ``delay`` steps.
+    Whoever does not remember earns a half of the 1 there is.
+    """
+
+    def __init__(self, delay: int = 2) -> None:
+        super().__init__(n_stages=3, n_actions=2)
+        self.delay = delay
+        self.rng = np.random.default_rng(0)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        super().reset()
+        self.t, self.shown = 0, int(self.rng.integers(2))
+        self.stage = self.shown
+        return self._for_both(self.state()), self._for_both({})
+
+    def play(self, one: int, two: int) -> tuple[float, bool]:
+        self.t, self.stage = self.t + 1, 2
+        if self.t <= self.delay:
+            return 0.0, False
+        return ((one == self.shown) + (two == self.shown)) / 2, True
+
+
 class LeavingGame(ParallelEnv[str, NDArray[np.float32], int]):
     """Three agents; one leaves after each step, the last is cut off or finishes.
 

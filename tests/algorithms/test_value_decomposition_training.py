@@ -27,6 +27,7 @@ from tests.algorithms.matrix_games import (
     CORNER,
     LeavingGame,
     MatrixGame,
+    MemoryGame,
     TwoAgentGame,
     TwoStepGame,
 )
@@ -37,6 +38,7 @@ GAMES: dict[str, Callable[[], TwoAgentGame | LeavingGame]] = {
     "climbing": partial(MatrixGame, CLIMBING),
     "corner": partial(MatrixGame, CORNER),
     "two_step": TwoStepGame,
+    "memory": MemoryGame,
     "leaving": LeavingGame,
     "cut_off": partial(LeavingGame, truncate=True),
 }
@@ -92,19 +94,25 @@ def joint_values(algo: Any, stage: int = 0) -> NDArray[np.float32]:
     return mixed.view(A, A).numpy()
 
 
-def greedy_return(algo: Any) -> float:
-    """What the agents earn in one episode without exploration."""
+def greedy_return(algo: Any, episodes: int = 1) -> float:
+    """What the agents earn in an episode without exploration, on average."""
     game, module, total = GAMES[algo.config.env](), learnt_module(algo), 0.0
     assert isinstance(game, TwoAgentGame)
-    seen, _ = game.reset()
-    while game.agents:
-        features = torch.from_numpy(np.stack([seen["one"], seen["two"]]))[None]
-        legal = torch.ones(1, 2, int(game.action_space("one").n), dtype=torch.bool)  # type: ignore[attr-defined]
-        obs = {Fragment.FEATURES: features, Fragment.ACTION_MASK: legal}
-        one, two = module.forward_inference({"obs": obs})["actions"][0].tolist()
-        seen, rewards, *_ = game.step({"one": one, "two": two})
-        total += rewards["one"]
-    return total
+    legal = torch.ones(1, 2, int(game.action_space("one").n), dtype=torch.bool)  # type: ignore[attr-defined]
+    for _ in range(episodes):
+        seen, _ = game.reset()
+        batch: dict[str, Any] = {}
+        if module.actor.is_recurrent:
+            batch["state_in"] = module.actor.initial_hidden(1)
+        while game.agents:
+            features = torch.from_numpy(np.stack([seen["one"], seen["two"]]))[None]
+            batch["obs"] = {Fragment.FEATURES: features, Fragment.ACTION_MASK: legal}
+            outputs = module.forward_inference(batch)
+            batch["state_in"] = outputs.get("state_out")
+            one, two = outputs["actions"][0].tolist()
+            seen, rewards, *_ = game.step({"one": one, "two": two})
+            total += rewards["one"]
+    return total / episodes
 
 
 def test_two_step_game_is_worth_7_to_vdn_and_8_to_qmix() -> None:
@@ -175,6 +183,17 @@ def _state_of(algo: Any, t: int) -> torch.Tensor:
     present = ring["present"].sum(-1)
     row, step = np.argwhere(present == 3 - t)[0]
     return torch.from_numpy(ring["state"][row, step])[None]
+
+
+def test_a_memory_is_learnt_and_used() -> None:
+    def learnt(gru: int) -> Any:
+        return trained(
+            QMIXConfig(), "memory", 16, gamma=0.9, network={"gru": gru, "hidden_sizes": (16,)},
+            training_intensity=32.0, train_batch_size_per_learner=128,
+        )  # fmt: skip
+
+    assert greedy_return(learnt(gru=16), episodes=20) == 1.0
+    assert greedy_return(learnt(gru=0), episodes=200) == pytest.approx(0.5, abs=0.15)
 
 
 def test_truncation_bootstraps_and_termination_does_not() -> None:
