@@ -193,6 +193,30 @@ def benchmark_tandem(
     run_benchmark(out, traces=traces)
 
 
+@benchmark_app.command("learning")
+def benchmark_learning(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path(
+        "results/benchmark-learning.json"
+    ),
+    benchmarl_venv: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a virtual environment for BenchMARL, made if it is not there; "
+            "without it BenchMARL is left out.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Sampling and training beside stock RLlib and BenchMARL, as ratios with targets."""
+    from edge_marl.experiments.benchmarks.learning import benchmark as run_benchmark
+    from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+    from edge_marl.experiments.overrides import apply_overrides
+
+    sizes = apply_overrides(LearningSizes(), overrides or ())
+    run_benchmark(out, sizes, benchmarl_venv=benchmarl_venv)
+
+
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     # click's own errors are caught by their shape: typer carries its own copy of click.

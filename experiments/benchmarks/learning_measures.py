@@ -168,9 +168,11 @@ def _ours(config: Any, case: Case, sizes: LearningSizes) -> Any:
     return (
         config.environment(case.env)
         .env_runners(num_env_runners=0, num_envs_per_env_runner=case.envs)
-        # The stand-in's nodes and tandem's stages tell themselves apart, and stock PPO's agents
-        # get no identity either.
-        .training(network={"hidden_sizes": sizes.hidden_sizes, "agent_id": False})
+        # The inputs of the others' networks: no identity, nothing normalised.
+        .training(
+            network={"hidden_sizes": sizes.hidden_sizes, "agent_id": False},
+            observation_normalisation=False,
+        )
     )
 
 
