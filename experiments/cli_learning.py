@@ -137,3 +137,42 @@ def export(
     from edge_marl.experiments.export.command import export as export_all
 
     export_all(checkpoint, out)
+
+
+def evaluate(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(help="Folders of checkpoints, or of runs: their best ones.")
+    ],
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="tandem_v0: a split such as 3-3, or a trace file. Default: fresh traces "
+            "of the workload that was trained on.",
+            show_default=False,
+        ),
+    ] = None,
+    episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="How many. Default: 300 traces, or 100 seeds elsewhere.", show_default=False
+        ),
+    ] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="The environment that the checkpoints are of; needed where it is not "
+            "of this project.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the results. Default: results/evaluate/ENV.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Compare checkpoints, heuristics and the exact oracle on the same episodes."""
+    from edge_marl.experiments.evaluate.command import evaluate as compare
+
+    compare(checkpoints, on=on, env=env, episodes=episodes, out=out)

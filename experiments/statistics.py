@@ -41,6 +41,13 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def text(self, between: str = " ", *, percent: bool = False) -> str:
+        """Such as ``0.330 [0.281, 0.386]``, a dash where there is no value."""
+        if np.isnan(self.value):
+            return "-"
+        form = ".0%" if percent else ".3f"
+        return f"{self.value:{form}}{between}[{self.low:{form}}, {self.high:{form}}]"
+
 
 class Comparison(NamedTuple):
     """A method against a baseline on the same traces; a lower value is better."""
@@ -49,6 +56,11 @@ class Comparison(NamedTuple):
     """Two-sided Wilcoxon signed-rank test over traces of the seeds' mean; 1 if all are equal."""
     probability_of_improvement: float
     """Share of (seed, trace) pairs in which the method is better, ties counted half."""
+
+    def text(self) -> str:
+        """Such as ``71% (<.001)``: how often better, and the p-value."""
+        p = "<.001" if self.p_value < 1e-3 else f"{self.p_value:.3f}"
+        return f"{self.probability_of_improvement:.0%} ({p})"
 
 
 def mean(values: FloatArray) -> Estimate:

@@ -37,7 +37,7 @@ def figure_2(timelines: Mapping[str, tuple[IntArray, str]], trace: TraceSet, pat
     """
     from edge_marl.envs.tandem_timeline import draw_timeline
 
-    figure, axes = _figure(len(timelines), 1, (8, 1.7 * len(timelines)))
+    figure, axes = new_figure(len(timelines), 1, (8, 1.7 * len(timelines)))
     for ax, (name, (slots, note)) in zip(axes, timelines.items(), strict=True):
         draw_timeline(ax, slots[:, 0], slots[:, 1], trace)
         ax.set_title(f"{name}: {note}", loc="left", fontsize=9)
@@ -46,12 +46,12 @@ def figure_2(timelines: Mapping[str, tuple[IntArray, str]], trace: TraceSet, pat
         ax.set_xlim(0, max(ends))
     for ax in axes[:-1]:
         ax.set_xlabel("")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def bars(rows: Sequence[Row], groups: Mapping[str, str], path: Path, title: str) -> None:
     """Degradation over the oracle of each method, with its 95% interval (Figures 3a and 5)."""
-    figure, (ax,) = _figure(1, 1, (1.6 + 0.75 * len(rows), 3.6))
+    figure, (ax,) = new_figure(1, 1, (1.6 + 0.75 * len(rows), 3.6))
     values = [row.degradation for row in rows]
     _bars(ax, rows, groups, [v.value for v in values])
     ax.errorbar(
@@ -61,15 +61,15 @@ def bars(rows: Sequence[Row], groups: Mapping[str, str], path: Path, title: str)
         fmt="none", ecolor="black", capsize=3, linewidth=1,
     )  # fmt: skip
     ax.set(ylabel="degradation over the oracle", title=title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def starvation_bars(rows: Sequence[Row], groups: Mapping[str, str], path: Path, title: str) -> None:
     """Share of slots with the compute queue empty while the uplink is busy (Figure 3b)."""
-    figure, (ax,) = _figure(1, 1, (1.6 + 0.75 * len(rows), 3.6))
+    figure, (ax,) = new_figure(1, 1, (1.6 + 0.75 * len(rows), 3.6))
     _bars(ax, rows, groups, [100 * row.starvation for row in rows])
     ax.set(ylabel="pipeline starvation, % of slots", title=title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def split_bars(
@@ -78,7 +78,7 @@ def split_bars(
     """Degradation of each method on every split, side by side (Figures 4 and 6)."""
     by_split = {s: results.select(s, names, ("none", training)) for s in SPLITS}
     n = max(len(rows) for rows in by_split.values())
-    figure, (ax,) = _figure(1, 1, (9, 3.8))
+    figure, (ax,) = new_figure(1, 1, (9, 3.8))
     width = 0.8 / n
     for i, name in enumerate(names):
         rows = [next(r for r in by_split[split] if r.method == name) for split in SPLITS]
@@ -97,7 +97,7 @@ def split_bars(
         ylabel="degradation over the oracle", title=title,
     )  # fmt: skip
     ax.legend(fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _bars(
@@ -109,7 +109,8 @@ def _bars(
     ax.set_xticks(range(len(rows)), labels, rotation=35, ha="right", fontsize=7)
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure and its axes, row by row."""
     # Not pyplot: nothing global, and no display is asked for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -119,6 +120,7 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure,
     return figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, making its folder."""
     with aside(path) as place:
         figure.savefig(place, dpi=_DPI, format="png")

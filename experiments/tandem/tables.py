@@ -164,15 +164,15 @@ def full_table(title: str, rows: Sequence[Row]) -> Table:
         table.add_row(
             row.label + (" *" if row.training == "mixed" else ""),
             str(row.seeds),
-            _interval(row.degradation, "\n"),
-            _interval(row.degradation_iqm, "\n"),
-            _interval(row.gap_closed, "\n", percent=True),
+            row.degradation.text("\n"),
+            row.degradation_iqm.text("\n"),
+            row.gap_closed.text("\n", percent=True),
             f"{row.below_rules:.0%}",
             f"{row.drops:.2f}",
             f"{row.makespan:.1f}",
             f"{row.starvation:.1%}",
-            _compared(row.versus_edf),
-            _compared(row.versus_srtf),
+            row.versus_edf.text(),
+            row.versus_srtf.text(),
             "-" if clairvoyant else f"{row.decision_us:.0f}",
         )
     return table
@@ -195,7 +195,7 @@ def split_table(title: str, results: Results, names: Sequence[str], training: Tr
             row = by_split[split].get(label)
             cells.append(
                 "" if row is None
-                else f"{_interval(row.degradation)}\n{_interval(row.gap_closed, percent=True)}"
+                else f"{row.degradation.text()}\n{row.gap_closed.text(percent=True)}"
             )  # fmt: skip
         table.add_row(label, *cells)
     best = (f"{results.best_heuristic[split].upper()}" for split in SPLITS)
@@ -211,16 +211,3 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer = csv.DictWriter(file, fieldnames=list(records[0]))
         writer.writeheader()
         writer.writerows(records)
-
-
-def _interval(estimate: Estimate, between: str = " ", *, percent: bool = False) -> str:
-    if np.isnan(estimate.value):
-        return "-"
-    if percent:
-        return f"{estimate.value:.0%}{between}[{estimate.low:.0%}, {estimate.high:.0%}]"
-    return f"{estimate.value:.3f}{between}[{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def _compared(comparison: Comparison) -> str:
-    p = comparison.p_value
-    return f"{comparison.probability_of_improvement:.0%} ({'<.001' if p < 1e-3 else f'{p:.3f}'})"
