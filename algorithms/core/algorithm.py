@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ray.rllib.utils.metrics import (
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
 )
+from torch import Tensor
 
 from edge_marl.algorithms.sampling.columns import Fragment
 
@@ -100,6 +102,19 @@ class JointAlgorithm(Algorithm):
                 self.env_runner_group.foreach_env_runner(
                     "set_state", kwargs={"state": state}, local_env_runner=False
                 )
+
+    def set_actor(self, weights: Mapping[str, Tensor]) -> None:
+        """Train on from these actors, such as imitated ones, instead of from random ones.
+
+        Args:
+            weights: a state dict of :class:`edge_marl.algorithms.networks.agents.Actor`.
+        """
+
+        def load(learner: Any) -> None:
+            learner.module[DEFAULT_MODULE_ID].unwrapped().actor.load_state_dict(weights)
+
+        self.learner_group.foreach_learner(load)
+        self.sync_weights()
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state and the reward scale."""

@@ -36,8 +36,7 @@ class JointModule(TorchRLModule):
                 groups=groups,
                 network=network,
                 # Networks over queues scale job features themselves.
-                normalise=self.model_config["observation_normalisation"]
-                and network.kind == "mlp",
+                normalise=self.model_config["observation_normalisation"] and network.kind == "mlp",
                 n_ids=space.n_agents if network.agent_id and shared else 0,
             )
         )

@@ -15,10 +15,14 @@ from safetensors.torch import load_file, save
 
 from edge_marl.algorithms.imitation.config import ImitationConfig
 from edge_marl.algorithms.imitation.networks import QueueScorer, make_network
+from edge_marl.algorithms.networks.agents import Actor, ActorSpec
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.queues import QueueMLP
 from edge_marl.errors import InputError
 from edge_marl.files import write_aside
-from edge_marl.tandem import AGENTS, Observation
+from edge_marl.tandem import AGENTS, MAX_QUEUE, Observation
 from edge_marl.tandem.heuristics import greedy_actions
+from edge_marl.tandem.simulator import JOB_FEATURES
 from edge_marl.tandem.traces import IntArray
 
 Scorer = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
@@ -68,6 +72,40 @@ class NetworkScorer:
         """``features [B, Q, 5]``, ``queued [B, Q]`` -> ``[B, Q]``."""
         scores = self.network(torch.from_numpy(features), torch.from_numpy(queued))
         return scores.numpy()
+
+
+def as_actor(policy: ScoringPolicy) -> Actor:
+    """The same two networks as the actor of a multi-agent algorithm, to train on from.
+
+    Raises:
+        InputError: for a policy whose models are not networks.
+    """
+    networks = []
+    for scorer in policy.scorers:
+        if not isinstance(scorer, NetworkScorer):
+            raise InputError(f"policy {policy.name}: only networks can be trained on")
+        networks.append(scorer.network.network)
+    if isinstance(networks[0], QueueMLP):
+        sizes = [len(layer.bias[0]) for layer in networks[0].layers.layers[:-1]]
+        kind = NetworkConfig(kind="queue_mlp", hidden_sizes=sizes, activation="silu")
+    else:
+        width = len(networks[0].score.weight[0, 0])
+        kind = NetworkConfig(kind="attention", hidden_sizes=(width,) * len(networks[0].blocks))
+    actor = Actor(
+        ActorSpec(
+            agents=AGENTS,
+            observation_shape=(MAX_QUEUE, JOB_FEATURES),
+            n_actions=MAX_QUEUE + 1,
+            groups=(0, 1),
+            network=kind,
+        )
+    )
+    assert actor.queue is not None
+    parts = [network.state_dict() for network in networks]
+    actor.queue.load_state_dict(
+        {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    )
+    return actor
 
 
 def save_policy(policy: ScoringPolicy, config: ImitationConfig, folder: Path) -> None:

@@ -36,6 +36,7 @@ class MAPPOConfig(JointConfig, PPOConfig):
         self.critic: str = "central"
         self.team_reward: str = "sum"
         self.value_normalisation = True
+        self.critic_warmup_steps = 0
         # Where RLlib's defaults differ from sections 5 and A.6 of the MAPPO paper.
         self.lr = 5e-4
         self.lambda_ = 0.95
@@ -54,6 +55,7 @@ class MAPPOConfig(JointConfig, PPOConfig):
         critic: Literal["central", "local"] = NotProvided,
         team_reward: Literal["sum", "own"] = NotProvided,
         value_normalisation: bool = NotProvided,
+        critic_warmup_steps: int = NotProvided,
         **kwargs: Any,
     ) -> MAPPOConfig:
         """Set training options.
@@ -64,6 +66,8 @@ class MAPPOConfig(JointConfig, PPOConfig):
             team_reward: "sum": every agent earns the rewards of all, with a central critic even
                 after it has left, for as long as its team plays on; "own": its own.
             value_normalisation: whether the critic learns standardised returns.
+            critic_warmup_steps: environment steps during which only the critic learns, so that
+                actors that were trained before are not spoilt by the advantages of a random one.
             kwargs: options of :class:`JointConfig` and of RLlib's PPO.
         """
         super().training(**kwargs)
@@ -73,6 +77,8 @@ class MAPPOConfig(JointConfig, PPOConfig):
             self.team_reward = team_reward
         if value_normalisation is not NotProvided:
             self.value_normalisation = value_normalisation
+        if critic_warmup_steps is not NotProvided:
+            self.critic_warmup_steps = critic_warmup_steps
         return self
 
     def validate(self) -> None:
@@ -86,6 +92,10 @@ class MAPPOConfig(JointConfig, PPOConfig):
                 raise InputError(
                     f"{name}: expected {' or '.join(choices)}, found {getattr(self, name)!r}"
                 )
+        if self.critic_warmup_steps < 0:
+            raise InputError(
+                f"critic_warmup_steps: expected at least 0, found {self.critic_warmup_steps}"
+            )
         for name in ("use_critic", "use_gae"):
             if not getattr(self, name):
                 raise InputError(f"{name}: expected True, found False")

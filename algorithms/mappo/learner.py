@@ -12,6 +12,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from edge_marl.algorithms.core.learner import JointLearner
@@ -33,6 +34,11 @@ _OF_AGENTS = (
 
 class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     """Learns from fragments, see :class:`edge_marl.algorithms.sampling.columns.Fragment`."""
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Note how far the training is."""
+        super().before_gradient_based_update(timesteps=timesteps)
+        self._env_steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
 
     def _create_iterator_if_necessary(
         self,
@@ -87,6 +93,10 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     ) -> Tensor:
         """RLlib's PPO loss of the agents' steps that count, in one row each."""
         mask = batch.get(Columns.LOSS_MASK)
+        if self._env_steps <= config.critic_warmup_steps:
+            logits = fwd_out[Columns.ACTION_DIST_INPUTS]
+            # Gradients that are zero, for those that are missing count as a fault further on.
+            fwd_out = {**fwd_out, Columns.ACTION_DIST_INPUTS: logits.detach() + 0.0 * logits}
 
         def steps(column: Tensor) -> Tensor:
             agents = batch[Columns.ACTIONS].dim()

@@ -78,7 +78,8 @@ class Method:
 def methods(config: StudyConfig) -> dict[str, Method]:
     """All methods of a study by name, in the order of the tables."""
     rows = [_oracle(), *map(_online_oracle, VIEWS), *_heuristics(), _end_to_end(config)]
-    return {method.name: method for method in (*rows, *_imitation(config))}
+    learned = (*_imitation(config), *_reinforcement(config))
+    return {method.name: method for method in (*rows, *learned)}
 
 
 def _oracle() -> Method:
@@ -174,6 +175,45 @@ def _imitation(config: StudyConfig) -> list[Method]:
 
     rows = [method(i, label, default) for i, (label, default) in enumerate(ABLATIONS.items())]
     return [row for row in rows if config.ablations or row.part != "ablation"]
+
+
+def _reinforcement(config: StudyConfig) -> list[Method]:
+    """VDN, QMIX, MAPPO as in the paper, and imitation trained on by MAPPO, which is not in it."""
+    from edge_marl.algorithms.imitation.config import BEST
+    from edge_marl.experiments.tandem.learners import ReinforcementConfig, learners
+
+    imitation = BEST.model_copy(
+        update={
+            "gradient_steps": config.steps(BEST.gradient_steps),
+            "n_traces": min(BEST.n_traces, config.most_train_traces),
+        }
+    )
+
+    def method(label: str, default: ReinforcementConfig) -> Method:
+        options = default.model_copy(
+            update={"n_traces": min(default.n_traces, config.most_train_traces)}
+        )
+
+        def make(context: Context) -> Scheduler:
+            from edge_marl.experiments.tandem.learners import train
+
+            policy = train(
+                options,
+                context.training_traces(options.n_traces),
+                seed=context.seed,
+                training=context.training,
+                drop_penalty=config.drop_penalty,
+                policies=context.schedules_root.parent / "policies",
+            )
+            return lambda _: policy
+
+        slug = "-".join(label.lower().replace(",", "").split())
+        return Method(
+            slug, label, "learned", make, _as_json(options), (BASE_SPLIT, "mixed"), part="headline"
+        )
+
+    chosen = learners(config.step_share, imitation)
+    return [method(label, options) for label, options in chosen.items()]
 
 
 def _as_json(options: BaseModel) -> str:

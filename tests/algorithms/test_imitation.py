@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from edge_marl.algorithms.actors import ActorPolicy
 from edge_marl.algorithms.imitation import (
     EndToEndConfig,
     ImitationConfig,
@@ -21,6 +22,7 @@ from edge_marl.algorithms.imitation.demonstrations import (
     canonical_slots,
 )
 from edge_marl.algorithms.imitation.networks import make_network
+from edge_marl.algorithms.imitation.policies import NetworkScorer, ScoringPolicy, as_actor
 from edge_marl.algorithms.imitation.training import label_loss, regret_loss
 from edge_marl.errors import InputError
 from edge_marl.oracle import solve
@@ -196,3 +198,14 @@ def test_end_to_end_memorises_a_few_schedules(traces, schedules, optimum):
     assert np.isclose(objective, optimum[:20]).mean() > 0.5
     with pytest.raises(InputError, match="6 jobs"):
         model.plan(TraceSet.from_jobs([[(0, 1, 1, 9)]]))
+
+
+@pytest.mark.parametrize("model", ["mlp", "attention"])
+def test_an_imitated_policy_plays_on_as_an_actor(model: str) -> None:
+    torch.manual_seed(0)
+    scorers = tuple(NetworkScorer(make_network(model, 16)) for _ in range(2))
+    policy = ScoringPolicy("imitated", scorers)
+    traces = TandemWorkload().make(50, seed=3)
+    ours = run(policy, traces).results.objective
+    theirs = run(ActorPolicy("actor", as_actor(policy)), traces).results.objective
+    np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,188 @@
+"""Reinforcement learning in the tandem study (tandem paper, section 3.3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_marl.algorithms.imitation import ImitationConfig, fit, load_policy, save_policy
+from edge_marl.algorithms.imitation.policies import ScoringPolicy, as_actor
+from edge_marl.experiments.tandem.config import Training
+from edge_marl.tandem.evaluation import run
+from edge_marl.tandem.policies import Policy
+from edge_marl.tandem.traces import TraceSet
+
+_VALIDATION_TRACES = 1000
+_EVALUATIONS = 10
+"""In the second half of a run; its best policy is kept. Training traces decide which."""
+
+_REWARDS = {
+    # The objective itself in units of a drop (100 slots): each drop in the slot in which it is
+    # sure, the makespan at the end, half of it charged to either agent.
+    "alpha1": 0.0, "alpha2": 1.0, "alpha3": 0.0, "beta1": 0.005, "beta2": 0.0,
+}  # fmt: skip
+
+_COMMON: dict[str, Any] = {
+    "gamma": 1.0,  # episodes end by themselves, and the objective is not discounted
+    "parameter_sharing": "independent",
+    "network": {"kind": "queue_mlp", "hidden_sizes": (128, 128), "activation": "silu"},
+}
+
+_VALUE_DECOMPOSITION: dict[str, Any] = _COMMON | {
+    "n_step": 3,
+    "train_batch_size_per_learner": 256,
+    "training_intensity": 4.0,
+    "replay_capacity": 200_000,
+    "num_steps_sampled_before_learning_starts": 10_000,
+    "target_update_interval": 1,
+    "tau": 0.01,
+    "store_buffer_in_checkpoints": False,
+}
+
+_MAPPO: dict[str, Any] = _COMMON | {
+    "observation_normalisation": True,
+    "train_batch_size_per_learner": 16_384,
+    "minibatch_size": 2048,
+    "num_epochs": 4,
+}
+
+
+class ReinforcementConfig(BaseModel):
+    """How one of the study's policies is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: Literal["vdn", "qmix", "mappo"]
+    env_steps: int = Field(ge=1, description="decisions of the pair of schedulers")
+    n_traces: int = Field(default=24_000, ge=1)
+    options: dict[str, Any] = Field(description="of the algorithm")
+    decisions: Literal["slots", "events"] = "events"
+    rewards: dict[str, float] = Field(default_factory=lambda: dict(_REWARDS))
+    episodes: int = Field(default=256, ge=1, description="played at a time")
+    warm_start: ImitationConfig | None = Field(
+        default=None, description="imitation whose policy is where training begins"
+    )
+
+
+def _schedules(steps: int) -> dict[str, Any]:
+    """Learning rate and exploration of value decomposition over a run of ``steps``."""
+    return {
+        "lr": [[0, 1e-3], [steps // 3, 3e-4], [steps, 2e-5]],
+        "epsilon": [[0, 1.0], [60_000, 0.05], [steps, 0.02]],
+    }
+
+
+def learners(step_share: float, imitation: ImitationConfig) -> dict[str, ReinforcementConfig]:
+    """The reinforcement learners by the label of their row.
+
+    Args:
+        step_share: share of the environment steps to make.
+        imitation: what the warm start imitates.
+    """
+    steps = round(800_000 * step_share)
+    ppo_steps = round(1_600_000 * step_share)
+    value = {**_VALUE_DECOMPOSITION, **_schedules(steps)}
+    ppo = {
+        **_MAPPO,
+        "lr": [[0, 1e-3], [ppo_steps, 3e-5]],
+        "entropy_coeff": [[0, 0.03], [ppo_steps, 0.002]],
+    }
+    warm = {
+        **_MAPPO,
+        "network": {
+            "kind": "queue_mlp", "hidden_sizes": (4 * imitation.width,) * 2, "activation": "silu",
+        },
+        "critic_warmup_steps": ppo_steps // 8,
+        "lr": [[0, 3e-4], [ppo_steps, 2e-5]],
+        "entropy_coeff": 0.002,
+    }  # fmt: skip
+    return {
+        "VDN": ReinforcementConfig(algorithm="vdn", env_steps=steps, options=value),
+        "QMIX": ReinforcementConfig(algorithm="qmix", env_steps=steps, options=value),
+        "MAPPO": ReinforcementConfig(algorithm="mappo", env_steps=ppo_steps, options=ppo),
+        "SL-Step, then MAPPO": ReinforcementConfig(
+            algorithm="mappo", env_steps=ppo_steps, options=warm, warm_start=imitation
+        ),
+    }
+
+
+def train(
+    config: ReinforcementConfig,
+    traces: TraceSet,
+    *,
+    seed: int,
+    training: Training,
+    drop_penalty: float,
+    policies: Path,
+) -> Policy:
+    """Train a policy and return the best of the run by the objective on training traces.
+
+    Args:
+        config: how.
+        traces: K training traces.
+        seed: of everything random.
+        training: what the traces are, for the name of the imitated policy.
+        drop_penalty: ``lambda`` of the objective.
+        policies: folder where imitated policies are kept.
+    """
+    import shutil
+
+    from edge_marl.algorithms.actors import ActorPolicy
+    from edge_marl.experiments.training.checkpoints import current_actor
+    from edge_marl.experiments.training.recipe import Recipe
+
+    recipe = Recipe(
+        env="tandem_v0",
+        algorithm=config.algorithm,
+        env_config={"traces": traces, "rewards": config.rewards, "decisions": config.decisions},
+        options={
+            "num_envs_per_env_runner": config.episodes,
+            **({} if config.algorithm == "mappo" else {"rollout_fragment_length": 8}),
+        },
+        seed=seed,
+    )
+    # The network is given whole: its options come as a mapping, not one by one.
+    algorithm = recipe.config().training(**config.options).build_algo()
+    try:
+        if config.warm_start is not None:
+            imitated = _imitated(config.warm_start, traces, seed, training, drop_penalty, policies)
+            algorithm.set_actor(as_actor(imitated).state_dict())
+        validation = traces[: min(_VALIDATION_TRACES, len(traces))]
+        best, least, evaluated = None, float("inf"), 0
+        while algorithm.env_steps_sampled < config.env_steps or best is None:
+            algorithm.train()
+            share = algorithm.env_steps_sampled / config.env_steps
+            due = (2 * share - 1) * _EVALUATIONS
+            if share < 1 and due < evaluated:
+                continue
+            evaluated += 1
+            policy = ActorPolicy(config.algorithm, current_actor(algorithm))
+            results = run(policy, validation, drop_penalty=drop_penalty).results
+            if results.objective.mean() < least:
+                best, least = policy, float(results.objective.mean())
+    finally:
+        algorithm.stop()
+        shutil.rmtree(algorithm.logdir, ignore_errors=True)
+    return best
+
+
+def _imitated(
+    config: ImitationConfig,
+    traces: TraceSet,
+    seed: int,
+    training: Training,
+    drop_penalty: float,
+    policies: Path,
+) -> ScoringPolicy:
+    """The imitated policy, fitted once and kept."""
+    import hashlib
+
+    mine = config.model_copy(update={"seed": seed})
+    what = f"{mine.model_dump_json()}|{traces.metadata}|{len(traces)}|{drop_penalty}"
+    digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+    folder = policies / f"sl-step-{training}-{seed}-{digest}"
+    if not (folder / "card.json").exists():
+        save_policy(fit(mine, traces, drop_penalty=drop_penalty), mine, folder)
+    return load_policy(folder)
