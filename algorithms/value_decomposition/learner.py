@@ -95,9 +95,9 @@ class ValueDecompositionLearner(JointLearner):
             name: torch.as_tensor(column, device=self._device)
             for name, column in whole.policy_batches[DEFAULT_MODULE_ID].items()
         }
-        raw_state = columns[Drawn.STATE]
-        columns[Drawn.STATE] = module.state_normaliser.normalise(raw_state)
-        n_rows = len(raw_state)
+        self._take_in(columns)
+        columns[Drawn.STATE] = module.state_normaliser.normalise(columns[Drawn.STATE])
+        n_rows = len(columns[Drawn.STATE])
         size, start = minibatch_size or n_rows, 0
         history: list[dict[str, Tensor]] = []
         while start < n_rows:
@@ -111,7 +111,6 @@ class ValueDecompositionLearner(JointLearner):
                 minibatch = {name: pieces[k] for name, pieces in minibatches.items()}
                 history.append(self._step(minibatch))
             start = end
-        self._take_in(columns | {Drawn.STATE: raw_state})
         self._report(history)
         self._log_steps_trained_metrics(whole)
         self.after_gradient_based_update(timesteps=timesteps or {})
@@ -164,6 +163,9 @@ class ValueDecompositionLearner(JointLearner):
     def _take_in(self, columns: dict[str, Tensor]) -> None:
         """Update the moments by which states, and observations if asked, are standardised."""
         module = self._own_module
+        self._terms.clear()
+        if not math.isfinite((columns[Drawn.STATE].sum() + columns[Drawn.FEATURES].sum()).item()):
+            self._diverged({DEFAULT_MODULE_ID: columns})  # before it is in the moments for good
         played = (columns[Drawn.WEIGHTS] > 0).flatten()[:, None]
         module.state_normaliser.update(columns[Drawn.STATE][:, :-1].flatten(0, 1), played)
         if module.actor.normaliser is not None:

@@ -82,28 +82,31 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         Args:
             batch: with standardised states, and with what :meth:`forward_target` returns.
         """
-        values, next_values = self._values(batch)
+        values, selecting = self._values(batch)
         chosen = chosen_values(values, batch[Drawn.ACTIONS])
         predicted = self.mixer(chosen, batch[Drawn.PRESENT], batch[Drawn.STATE][:, :-1])
         with torch.no_grad():
-            target_values = batch[TARGET_VALUES]
-            selecting = next_values if self.model_config["double_q"] else target_values
             best = greedy_actions(selecting, batch[Drawn.ACTION_MASK][:, 1:])
-            best_values = chosen_values(target_values, best)
+            best_values = chosen_values(batch[TARGET_VALUES], best)
             following = self.target_mixer.mix(best_values, batch[Drawn.REMAINING], batch)
         return {PREDICTED: predicted, FOLLOWING: following}
 
     def _values(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Action values ``[M, L, N, A]`` of observations 0 to L - 1, and of 1 to L."""
+        """Action values ``[M, L, N, A]`` of observations 0 to L - 1.
+
+        And those of observations 1 to L by which the actions to bootstrap from are selected.
+        """
         features, mask = batch[Drawn.FEATURES], batch[Drawn.ACTION_MASK]
+        double_q = self.model_config["double_q"]
         if self.actor.is_recurrent:
             values = self.actor.unroll(features, mask, batch[Drawn.FIRST], batch[Drawn.HIDDEN])
-            return values[:, :-1], values[:, 1:].detach()
+            return values[:, :-1], values[:, 1:].detach() if double_q else batch[TARGET_VALUES]
         values, _ = self.actor(features[:, :-1], mask[:, :-1])
+        if not double_q:
+            return values, batch[TARGET_VALUES]
         with torch.no_grad():
-            # A pass of its own: backwards, the values bootstrapped from would cost as much again.
-            next_values, _ = self.actor(features[:, 1:], mask[:, 1:])
-        return values, next_values
+            # A pass of its own: together with the first it would be paid for backwards as well.
+            return values, self.actor(features[:, 1:], mask[:, 1:])[0]
 
     def make_target_networks(self) -> None:
         """Called once by the learner."""
