@@ -41,6 +41,17 @@ class JointModule(TorchRLModule):
             )
         )
 
+    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """RLlib's, without putting every submodule into evaluation mode and back at each step.
+
+        No layer here acts differently in training.
+        """
+        return self._forward_inference(batch, **kwargs)
+
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """As :meth:`forward_inference`."""
+        return self._forward_exploration(batch, **kwargs)
+
     def fragment_values(self, columns: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
         """``[B, T + 1, N]`` values of a sampled fragment's observations; None without a critic."""
         return None

@@ -151,7 +151,7 @@ class Actor(nn.Module):
             jobs = x.view(x.shape[0], N, *self.spec.observation_shape)
             queued = action_mask.reshape(x.shape[0], N, -1)[..., :-1]
             return self.queue(jobs, queued, self.ids, groups).view(*leading, N, -1), None
-        x = self.body(torch.cat([x, self.ids.expand(x.shape[0], N, -1)], dim=-1), groups)
+        x = self.body(self._identified(x), groups)
         if self.memory is not None:
             assert hidden is not None
             x = self.memory(x, hidden.reshape(x.shape[0], N, -1), groups)
@@ -176,7 +176,7 @@ class Actor(nn.Module):
         B, L, N, _ = features.shape
         groups = None if self._one_each else self.groups
         x = self._normalised(features).reshape(B * L, N, -1)
-        x = self.body(torch.cat([x, self.ids.expand(B * L, N, -1)], dim=-1), groups)
+        x = self.body(self._identified(x), groups)
         x = x.view(B, L, N, -1)
         kept = (~first).to(x.dtype)[..., None, None]
         states = []
@@ -207,6 +207,12 @@ class Actor(nn.Module):
                 for name, buffer in part.normaliser.named_buffers():
                     buffer.copy_(getattr(self.normaliser, name)[agent : agent + 1])
         return part
+
+    def _identified(self, x: Tensor) -> Tensor:
+        """``x [R, N, F]`` with the identities behind it, if there are any."""
+        if not self.spec.n_ids:
+            return x
+        return torch.cat([x, self.ids.expand(x.shape[0], *self.ids.shape)], dim=-1)
 
     def _normalised(self, features: Tensor) -> Tensor:
         return features if self.normaliser is None else self.normaliser.normalise(features)
