@@ -13,9 +13,10 @@ from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_marl.algorithms.core.learner import JointLearner
+from edge_marl.algorithms.core.optimiser import flat_adam
 from edge_marl.algorithms.mappo.module import MAPPOModule
 from edge_marl.algorithms.mappo.rows import (
     joint_steps,
@@ -39,6 +40,25 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         """Note how far the training is."""
         super().before_gradient_based_update(timesteps=timesteps)
         self._env_steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Adam, on one tensor that holds all parameters."""
+        optimiser = flat_adam(list(self._own_module.parameters()))
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=optimiser,
+            params=optimiser.param_groups[0]["params"],
+            lr_or_lr_schedule=config.lr,
+        )
+
+    def compute_gradients(
+        self, loss_per_module: dict[str, Tensor], **kwargs: Any
+    ) -> dict[nn.Parameter, Tensor]:
+        """Gradients of the one tensor, in place, for those of the parameters are views of it."""
+        (weights,) = self._params.values()
+        weights.grad.zero_()
+        sum(loss_per_module.values()).backward()
+        return {weights: weights.grad}
 
     def _create_iterator_if_necessary(
         self,

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from torch import Tensor
 
 from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.core.module import JointModule
 from edge_marl.algorithms.mappo.critics import CentralCritic, LocalCritic
+from edge_marl.algorithms.mappo.distribution import MaskedCategorical
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -24,7 +24,7 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
     def setup(self) -> None:
         """Build actor and critic."""
         super().setup()
-        self.action_dist_cls = TorchCategorical
+        self.action_dist_cls = MaskedCategorical
         options, space = self.model_config, self.observation_space
         if options["critic"] == "central":
             # Agents that share their reward have one value between them.
@@ -85,7 +85,7 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
         else:
             outputs, _ = self.actor(features, mask)
         return {
-            Columns.ACTION_DIST_INPUTS: outputs.masked_fill(~mask, MASKED),
+            Columns.ACTION_DIST_INPUTS: torch.where(mask, outputs, MASKED),
             Columns.EMBEDDINGS: self.compute_values(batch),
         }
 

@@ -10,11 +10,13 @@ import torch
 from gymnasium import spaces
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.tune import register_env
 
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.mappo import MAPPOConfig
+from edge_marl.algorithms.mappo.distribution import MaskedCategorical
 from edge_marl.algorithms.mappo.module import MAPPOModule
 from edge_marl.algorithms.mappo.rows import joint_steps, learning_targets, minibatches
 from edge_marl.algorithms.networks.config import NetworkConfig
@@ -179,6 +181,22 @@ def test_masked_actions_have_no_probability_and_are_never_drawn() -> None:
     torch.testing.assert_close(distribution.logp(outputs[Columns.ACTIONS]),
                                outputs[Columns.ACTION_LOGP])  # fmt: skip
     assert torch.isfinite(distribution.entropy()).all()
+
+
+def test_the_distribution_is_that_of_rllib() -> None:
+    logits, other = torch.randn(5, 3, A, requires_grad=True), torch.randn(5, 3, A)
+    actions = torch.randint(A, (5, 3))
+    ours, theirs = MaskedCategorical(logits), TorchCategorical(logits)
+    torch.testing.assert_close(ours.logp(actions), theirs.logp(actions))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    torch.testing.assert_close(
+        ours.kl(MaskedCategorical(other)), theirs.kl(TorchCategorical(other))
+    )
+    gradients = [
+        torch.autograd.grad((d.logp(actions) + 0.3 * d.entropy()).sum(), logits)[0]
+        for d in (ours, theirs)
+    ]
+    torch.testing.assert_close(*gradients)
 
 
 def test_greedy_actions_are_legal_and_the_most_probable() -> None:

@@ -1,0 +1,36 @@
+"""The distribution of masked discrete actions."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
+from torch import Tensor
+
+
+class MaskedCategorical(TorchCategorical):
+    """RLlib's categorical distribution with a third of the passes over the logits in a loss.
+
+    Args:
+        logits: ``[..., A]``, finite; those of forbidden actions are so low that nothing is left
+            of them in the softmax.
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        self.probs, self.logits = None, logits
+        self.log_probabilities = torch.log_softmax(logits, dim=-1)
+
+    @cached_property
+    def _dist(self) -> Any:
+        """Torch's distribution, for what is not overridden here."""
+        return self._get_torch_distribution(logits=self.logits)
+
+    def logp(self, value: Tensor, **_: Any) -> Tensor:
+        """Log-probabilities ``[...]`` of actions ``[...]``."""
+        return self.log_probabilities.gather(-1, value.long()[..., None]).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """``[...]``."""
+        return -(self.log_probabilities.exp() * self.log_probabilities).sum(-1)
