@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_marl.algorithms.core.learner import JointLearner
+from edge_marl.algorithms.core.optimiser import flattened
 from edge_marl.algorithms.value_decomposition.losses import td_loss, td_targets
 from edge_marl.algorithms.value_decomposition.module import (
     FOLLOWING,
@@ -24,22 +25,6 @@ TD_ERRORS = "td_errors"
 
 _N_UPDATES = "n_updates"
 _PASS = 16  # minibatches of a target pass: enough to hide its overhead, little enough to hold
-
-
-def flattened(parameters: list[nn.Parameter]) -> nn.Parameter:
-    """One tensor of which all parameters become views, and its gradient of theirs.
-
-    Optimisers, clipping and target networks then run one kernel instead of one per parameter.
-    """
-    flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
-    flat.grad = torch.zeros_like(flat)
-    start = 0
-    for parameter in parameters:
-        end = start + parameter.numel()
-        parameter.data = flat.detach()[start:end].view_as(parameter)
-        parameter.grad = flat.grad[start:end].view_as(parameter)
-        start = end
-    return flat
 
 
 class ValueDecompositionLearner(JointLearner):
