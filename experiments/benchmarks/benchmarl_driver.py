@@ -90,12 +90,14 @@ class Clock(Callback):
         super().__init__()
         self.collected: list[float] = []
         self.trained: list[float] = []
+        self.trained_cpu: list[float] = []
 
     def on_batch_collected(self, batch: Any) -> None:
         self.collected.append(time.perf_counter())
 
     def on_train_end(self, training_td: Any, group: str) -> None:
         self.trained.append(time.perf_counter())
+        self.trained_cpu.append(time.process_time())
 
 
 def measure(
@@ -130,7 +132,7 @@ def measure(
     config.max_n_iters, config.max_n_frames = iterations + 1, None
     config.evaluation, config.loggers, config.create_json = False, [], False
     network = MlpConfig.get_from_yaml()
-    network.num_cells = hidden_sizes
+    network.num_cells, network.activation_class = hidden_sizes, torch.nn.ReLU
     clock = Clock()
     with tempfile.TemporaryDirectory() as config.save_folder:
         Experiment(
@@ -144,7 +146,8 @@ def measure(
     seconds = clock.trained[-1] - clock.trained[0]
     collecting = float(np.subtract(clock.collected[1:], clock.trained[:-1]).sum())
     return {
-        "value": frames * iterations / seconds,
+        "per_s": frames * iterations / seconds,
+        "per_cpu_s": frames * iterations / (clock.trained_cpu[-1] - clock.trained_cpu[0]),
         "sampling_s": collecting / iterations,
         "learning_s": (seconds - collecting) / iterations,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

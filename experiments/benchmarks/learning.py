@@ -36,10 +36,10 @@ class Comparison:
     others: tuple[Case, ...]
     target: float
 
-    def ratio(self, found: Found) -> float:
+    def ratio(self, found: Found, speed: str) -> float:
         """Median over the turns of how many times the others' speed ours is."""
-        mine = np.array([turn["value"] for turn in found[self.ours]])
-        theirs = [[turn["value"] for turn in found[case]] for case in self.others]
+        mine = np.array([turn[speed] for turn in found[self.ours]])
+        theirs = [[turn[speed] for turn in found[case]] for case in self.others]
         return float(np.median(mine / np.max(theirs, axis=0)))
 
 
@@ -66,9 +66,7 @@ def benchmark(
     with progress_bar() as bar:
         for case in bar.track([*found] * sizes.repeats, description="benchmark"):
             found[case].append(_measure(case, sizes, python))
-    ratios = [
-        Measurement(_title(pair), pair.ratio(found), "times", pair.target) for pair in comparisons
-    ]
+    ratios = [line for pair in comparisons for line in _ratios(pair, found)]
     speeds = [{**case.model_dump(), **_medians(turns)} for case, turns in found.items()]
     stdout().print(_table(found))
     report("ours over the better of the others", ratios, out,
@@ -123,22 +121,25 @@ def _table(found: Found) -> Table:
     """Every case: its speed, where an iteration's time goes, and its memory."""
     table = Table(title="edge-marl benchmark learning", title_justify="left")
     table.add_column("measured", min_width=40)
-    for name in ("env-steps/s", "sampling, s", "learning, s", "peak, MiB"):
+    for name in ("env-steps/s", "per CPU-s", "sampling, s", "learning, s", "peak, MiB"):
         table.add_column(name, justify="right")
     for case, turns in found.items():
         medians = _medians(turns)
         parts = (medians.get(key) for key in ("sampling_s", "learning_s"))
         table.add_row(
             f"{_place(case)}: {_subject(case)}, {case.envs} episodes at a time",
-            f"{medians['value']:,.0f}",
+            f"{medians['per_s']:,.0f}",
+            f"{medians['per_cpu_s']:,.0f}",
             *("" if part is None else f"{part:.3f}" for part in parts),
             f"{medians['peak_mib']:,.0f}",
         )
     return table
 
 
-def _title(pair: Comparison) -> str:
-    return f"{_place(pair.ours)}: {_subject(pair.ours)} over {_subject(pair.others[0])}"
+def _ratios(pair: Comparison, found: Found) -> Iterator[Measurement]:
+    title = f"{_place(pair.ours)}: {_subject(pair.ours)} over {_subject(pair.others[0])}"
+    yield Measurement(title, pair.ratio(found, "per_s"), "times", pair.target)
+    yield Measurement(f"{title}, by CPU time", pair.ratio(found, "per_cpu_s"), "times")
 
 
 def _place(case: Case) -> str:

@@ -36,6 +36,23 @@ class Case(BaseModel):
     """Episodes at a time."""
 
 
+class Stopwatch:
+    """Time on the clock, and of the processor: on a busy machine the latter is the steadier."""
+
+    def __init__(self) -> None:
+        self._begin, self._cpu_begin = time.perf_counter(), time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self._begin
+
+    def speeds(self, steps: int) -> dict[str, float]:
+        """What it measures of ``steps`` taken since the start."""
+        cpu_s = time.process_time() - self._cpu_begin
+        return {"per_s": steps / self.seconds, "per_cpu_s": steps / cpu_s}
+
+
 def measure(case: Case, sizes: LearningSizes) -> dict[str, float]:
     """Env steps per second and peak memory of one case."""
     ENVIRONMENTS[STAND_IN] = "edge_marl.experiments.benchmarks.learning_stand_in"
@@ -49,15 +66,15 @@ def _sampling(case: Case, sizes: LearningSizes) -> dict[str, float]:
     config = _config(case, sizes)
     runner = config.env_runner_cls(config=config)
 
-    def play(seconds: float) -> float:
+    def play(seconds: float) -> dict[str, float]:
         steps = 0
-        begin = time.perf_counter()
-        while (elapsed := time.perf_counter() - begin) < seconds:
+        watch = Stopwatch()
+        while watch.seconds < seconds:
             steps += sum(batch.env_steps() for batch in runner.sample())
-        return steps / elapsed
+        return watch.speeds(steps)
 
     play(sizes.sampling_s / 4)
-    return {"value": play(sizes.sampling_s)}
+    return play(sizes.sampling_s)
 
 
 def _iteration(case: Case, sizes: LearningSizes) -> dict[str, float]:
@@ -67,14 +84,13 @@ def _iteration(case: Case, sizes: LearningSizes) -> dict[str, float]:
         algorithm = _config(case, sizes).build_algo()
         algorithm.train()
         before = _steps(algorithm)
-        begin = time.perf_counter()
+        watch = Stopwatch()
         for _ in range(sizes.iterations):
             timers = algorithm.train()["timers"]
-        seconds = time.perf_counter() - begin
-        steps = _steps(algorithm) - before
+        speeds = watch.speeds(_steps(algorithm) - before)
         algorithm.stop()
     return {
-        "value": steps / seconds,
+        **speeds,
         "sampling_s": timers["env_runner_sampling_timer"],
         "learning_s": timers["learner_update_timer"],
     }
