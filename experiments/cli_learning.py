@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -176,3 +176,73 @@ def evaluate(
     from edge_marl.experiments.evaluate.command import evaluate as compare
 
     compare(checkpoints, on=on, env=env, episodes=episodes, out=out)
+
+
+def tune(
+    env: Environment = None,
+    algorithm: Algorithm = None,
+    overrides: LearningOptions = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file of options and their distributions. Default: the one that "
+            "comes with the algorithm.",
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Trials; with pbt, the population.")] = 16,
+    scheduler: Annotated[
+        Literal["asha", "pbt"],
+        typer.Option(help="asha stops weak trials early; pbt lets them take over good ones."),
+    ] = "asha",
+    iterations: Annotated[
+        int, typer.Option(min=1, help="Training iterations of a whole trial.")
+    ] = 400,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="Training iterations.")] = 20,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Limit of the whole search, such as 30m or 2h.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every trial.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the search. Default: results/tune/ENV-ALGORITHM.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a search to continue; takes nothing else.", show_default=False
+        ),
+    ] = None,
+    address: Address = None,
+) -> int:
+    """Search options with Ray Tune, such as: edge-marl tune tandem_v0 qmix --samples 8
+
+    Trials are judged by evaluation, as `train` judges its best checkpoint.
+    """  # fmt: skip
+    from edge_marl.experiments.training.recipe import parse_recipe
+    from edge_marl.experiments.tuning import search
+    from edge_marl.experiments.tuning.space import shipped_space
+
+    if resume is not None:
+        if env is not None or out is not None or space is not None:
+            raise InputError("--resume: goes on with the search as it is; it takes nothing else")
+        return search.resume(resume, address=address)
+    if env is None or algorithm is None:
+        raise InputError("tune: expected ENV and ALGORITHM, or --resume DIR")
+    recipe = parse_recipe(env, algorithm, overrides or (), seed)
+    settings = search.SearchSettings(
+        recipe=recipe,
+        space=(space or shipped_space(algorithm)).resolve(),
+        samples=samples,
+        scheduler=scheduler,
+        iterations=iterations,
+        evaluate_every=evaluate_every,
+        episodes=episodes,
+        time_s=None if time is None else _seconds(time),
+    )
+    folder = out or Path("results/tune") / f"{_slug(env)}-{algorithm}"
+    return search.start(settings, folder, address=address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
@@ -163,8 +164,7 @@ def register_environment(env: str) -> None:
             f"environment: expected {', '.join(ENVIRONMENTS)} or module:function of a PettingZoo "
             f"environment, found {env!r}"
         )
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` has it: a module of the current folder
+    _find_modules_here()
     try:
         make: Callable[..., Any] = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
@@ -172,6 +172,16 @@ def register_environment(env: str) -> None:
     from ray.tune.registry import register_env
 
     register_env(env, lambda config: make(**config))
+
+
+def _find_modules_here() -> None:
+    """Let modules of the current folder be imported, by Ray's workers too."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    found = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if here not in found:
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, *filter(None, found)])
 
 
 def _environment_options(env: str) -> list[str] | None:

@@ -1,0 +1,1 @@
+"""Search for options: ``edge-marl tune``."""
