@@ -92,9 +92,10 @@ class ValueDecompositionConfig(JointConfig):
                 gives every agent the team's.
             epsilon: share of random actions: a number, or ``[(environment steps, share), ...]``
                 with linear interpolation, as all schedules of RLlib.
-            target_update_interval: updates between two updates of the target networks.
+            target_update_interval: updates between two updates of the target networks. Updates
+                that share targets are faster, because these are evaluated for all in one pass.
             tau: how far these move towards the learning networks: 1 copies them (hard updates),
-                less with an interval of 1 follows them slowly (soft updates).
+                less with a short interval follows them slowly (soft updates).
             replay_capacity: environment steps that are kept.
             replay_alpha: 0 replays uniformly; above, prioritised by the error to that power.
             replay_beta: how far prioritised replay is corrected by importance weights, up to 1.
@@ -104,7 +105,8 @@ class ValueDecompositionConfig(JointConfig):
             store_buffer_in_checkpoints: keep the replay in checkpoints. Training continues
                 exactly only with it.
             kwargs: options of :class:`JointConfig` and RLlib's, such as ``lr``, ``gamma``,
-                ``grad_clip`` and ``train_batch_size_per_learner`` (steps of one update).
+                ``grad_clip`` and ``train_batch_size_per_learner`` (steps of one update; with a GRU as many
+                fragments as make up so many steps).
         """
         given = {
             name: value

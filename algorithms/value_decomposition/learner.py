@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.learner import JointLearner
 from edge_marl.algorithms.core.optimiser import flattened
-from edge_marl.algorithms.value_decomposition.losses import td_loss, td_targets
+from edge_marl.algorithms.value_decomposition.losses import mean_errors, td_loss, td_targets
 from edge_marl.algorithms.value_decomposition.module import (
     FOLLOWING,
     PREDICTED,
@@ -80,10 +80,11 @@ class ValueDecompositionLearner(JointLearner):
             name: torch.as_tensor(column, device=self._device)
             for name, column in whole.policy_batches[DEFAULT_MODULE_ID].items()
         }
-        self._take_in(columns)
-        columns[Drawn.STATE] = module.state_normaliser.normalise(columns[Drawn.STATE])
         n_rows = len(columns[Drawn.STATE])
         size, start = minibatch_size or n_rows, 0
+        # All minibatches are draws from one replay: the first tells the moments enough.
+        self._take_in({name: column[:size] for name, column in columns.items()})
+        columns[Drawn.STATE] = module.state_normaliser.normalise(columns[Drawn.STATE])
         history: list[dict[str, Tensor]] = []
         while start < n_rows:
             # The targets of all updates that share a target network are computed in one pass.
@@ -96,7 +97,7 @@ class ValueDecompositionLearner(JointLearner):
                 minibatch = {name: pieces[k] for name, pieces in minibatches.items()}
                 history.append(self._step(minibatch))
             start = end
-        self._report(history)
+        self._report(history, columns[Drawn.WEIGHTS])
         self._log_steps_trained_metrics(whole)
         self.after_gradient_based_update(timesteps=timesteps or {})
         return self.metrics.reduce()
@@ -132,9 +133,8 @@ class ValueDecompositionLearner(JointLearner):
         targets = td_targets(
             batch[Drawn.RETURNS], batch[Drawn.DISCOUNTS], batch[Drawn.BOOTSTRAP], fwd_out[FOLLOWING]
         )
-        loss, errors = td_loss(
-            predicted, targets, batch[Drawn.WEIGHTS], huber=config.loss == "huber"
-        )
+        errors = predicted - targets
+        loss = td_loss(errors, batch[Drawn.WEIGHTS], huber=config.loss == "huber")
         self.log_terms(td_loss=loss, q_mean=predicted, td_error=errors)
         return loss
 
@@ -148,8 +148,8 @@ class ValueDecompositionLearner(JointLearner):
     def _take_in(self, columns: dict[str, Tensor]) -> None:
         """Update the moments by which states, and observations if asked, are standardised."""
         module = self._own_module
-        self._terms.clear()
         if not math.isfinite((columns[Drawn.STATE].sum() + columns[Drawn.FEATURES].sum()).item()):
+            self._terms.clear()
             self._diverged({DEFAULT_MODULE_ID: columns})  # before it is in the moments for good
         played = (columns[Drawn.WEIGHTS] > 0).flatten()[:, None]
         module.state_normaliser.update(columns[Drawn.STATE][:, :-1].flatten(0, 1), played)
@@ -157,15 +157,16 @@ class ValueDecompositionLearner(JointLearner):
             features, present = columns[Drawn.FEATURES][:, :-1], columns[Drawn.PRESENT]
             module.actor.normaliser.update(features.flatten(0, 1), present.flatten(0, 1)[..., None])
 
-    def _report(self, history: list[dict[str, Tensor]]) -> None:
+    def _report(self, history: list[dict[str, Tensor]], weights: Tensor) -> None:
         """Log the means of all updates, and the errors that prioritised replay asks for."""
-        errors = torch.cat([terms["td_error"] for terms in history])
+        errors = mean_errors(torch.cat([terms["td_error"] for terms in history]), weights)
         if self.config.replay_alpha > 0:
             self.metrics.log_value((DEFAULT_MODULE_ID, TD_ERRORS), errors, reduce="item_series")
         means = {
             name: torch.stack([terms[name].mean() for terms in history]).mean().item()
             for name in history[0]
         }
+        means["td_error"] = errors.mean().item()
         self.metrics.log_dict(means, key=DEFAULT_MODULE_ID, window=1)
 
     @property

@@ -6,20 +6,11 @@ Shapes: M rows of L steps with L + 1 observations, N agents, A actions, see
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from edge_marl.algorithms.networks import MASKED
-
-
-class TDLoss(NamedTuple):
-    """What :func:`td_loss` returns."""
-
-    loss: Tensor  # []
-    errors: Tensor  # [M] mean absolute error of each row, the priority of a replay
 
 
 def chosen_values(values: Tensor, actions: Tensor) -> Tensor:
@@ -44,19 +35,23 @@ def td_targets(returns: Tensor, discounts: Tensor, bootstrap: Tensor, mixed: Ten
     return returns + discounts * mixed.gather(1, bootstrap)
 
 
-def td_loss(predicted: Tensor, targets: Tensor, weights: Tensor, *, huber: bool) -> TDLoss:
+def td_loss(errors: Tensor, weights: Tensor, *, huber: bool) -> Tensor:
     """Weighted mean over the steps played of the squared error, halved, or of Huber's loss.
 
     Args:
-        predicted: ``[M, L]`` joint values of the actions played.
-        targets: ``[M, L]``.
+        errors: ``[M, L]`` of the joint values of the actions played.
         weights: ``[M, L]``, 0 for steps that were not played.
         huber: linear beyond an error of 1 instead of quadratic everywhere.
     """
-    errors = predicted - targets
-    each = F.huber_loss(predicted, targets, reduction="none") if huber else 0.5 * errors.square()
+    each = (
+        F.huber_loss(errors, torch.zeros_like(errors), reduction="none")
+        if huber
+        else (0.5 * errors.square())
+    )
+    return (weights * each).sum() / weights.count_nonzero().clamp(min=1)
+
+
+def mean_errors(errors: Tensor, weights: Tensor) -> Tensor:
+    """``[M]`` mean absolute error over the steps played of each row; shapes as above."""
     played = weights > 0
-    loss = (weights * each).sum() / played.sum().clamp(min=1)
-    with torch.no_grad():
-        absolute = (errors.abs() * played).sum(1) / played.sum(1).clamp(min=1)
-    return TDLoss(loss, absolute)
+    return (errors.abs() * played).sum(1) / played.sum(1).clamp(min=1)
