@@ -105,8 +105,8 @@ class ValueDecompositionConfig(JointConfig):
             store_buffer_in_checkpoints: keep the replay in checkpoints. Training continues
                 exactly only with it.
             kwargs: options of :class:`JointConfig` and RLlib's, such as ``lr``, ``gamma``,
-                ``grad_clip`` and ``train_batch_size_per_learner`` (steps of one update; with a GRU as many
-                fragments as make up so many steps).
+                ``grad_clip`` and ``train_batch_size_per_learner``, the steps of one update (with
+                a GRU, as many fragments as make up so many steps).
         """
         given = {
             name: value
