@@ -101,5 +101,5 @@ def minibatches(
     R = len(rows[Columns.ACTIONS])
     n_parts = max(1, round(R / size)) if size else 1
     for _ in range(n_epochs):
-        for part in torch.randperm(R).chunk(n_parts):
+        for part in torch.randperm(R).to(rows[Columns.ACTIONS].device).chunk(n_parts):
             yield {name: column.index_select(0, part) for name, column in rows.items()}

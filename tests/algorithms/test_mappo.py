@@ -317,3 +317,28 @@ def test_solves_small_cooperative_games(
     evaluated = algorithm.evaluate()["env_runners"]["episode_return_mean"]
     assert evaluated >= GAMES[game][1] - 1e-6
     algorithm.stop()
+
+
+def test_options_of_the_loss(local_ray: None) -> None:
+    """Entropy schedule, clipping of the value loss and the KL penalty are RLlib's, and work."""
+    algorithm = (
+        MAPPOConfig()
+        .environment("mappo_two_step")
+        .env_runners(num_envs_per_env_runner=16)
+        .training(
+            train_batch_size_per_learner=256,
+            minibatch_size=64,
+            entropy_coeff=[[0, 0.1], [400, 0.0]],
+            vf_clip_param=0.1,
+            use_kl_loss=True,
+        )
+        .debugging(seed=1)
+        .build_algo()
+    )
+    learnt = [algorithm.train()["learners"][DEFAULT_MODULE_ID] for _ in range(3)]
+    assert 0.0 < learnt[0]["curr_entropy_coeff"] < 0.1
+    assert learnt[2]["curr_entropy_coeff"] == 0.0
+    assert learnt[0]["vf_loss"] < 0.1 + 1e-6 < learnt[0]["vf_loss_unclipped"]
+    assert learnt[0]["mean_kl_loss"] > 0.0
+    assert "curr_kl_coeff" in learnt[0]
+    algorithm.stop()
