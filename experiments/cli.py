@@ -219,6 +219,21 @@ def benchmark_learning(
     run_benchmark(out, sizes, benchmarl_venv=benchmarl_venv)
 
 
+@benchmark_app.command("spread")
+def benchmark_spread(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for table, curves and picture.")] = Path(
+        "results/benchmark-spread"
+    ),
+) -> None:
+    """What MAPPO and QMIX learn in simple_spread of mpe2, an environment of others."""
+    from edge_marl.experiments.benchmarks.learning_spread import SpreadSizes
+    from edge_marl.experiments.benchmarks.learning_spread import benchmark as run_benchmark
+    from edge_marl.experiments.overrides import apply_overrides
+
+    run_benchmark(out, apply_overrides(SpreadSizes(), overrides or ()))
+
+
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     # click's own errors are caught by their shape: typer carries its own copy of click.

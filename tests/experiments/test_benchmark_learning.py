@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_marl.envs import ENVIRONMENTS
+from edge_marl.envs import ENVIRONMENTS, tandem_v0
 from edge_marl.errors import InputError
-from edge_marl.experiments.benchmarks import benchmarl, learning, learning_stand_in
+from edge_marl.experiments.benchmarks import (
+    benchmarl,
+    learning,
+    learning_spread,
+    learning_stand_in,
+)
 from edge_marl.experiments.benchmarks.learning_measures import STAND_IN, Case, measure
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 
@@ -105,6 +110,27 @@ def test_qmix_is_measured(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(ENVIRONMENTS, STAND_IN, "")
     case = Case(measure="iteration", env="tandem_v0", subject="qmix", envs=4)
     assert measure(case, LearningSizes.smallest())["per_s"] > 0
+
+
+def test_learning_curves(tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Any parallel environment will do to see the curves: mpe2 is an optional dependency.
+    monkeypatch.setattr(learning_spread, "make_env", lambda _: tandem_v0.parallel_env())
+    sizes = learning_spread.SpreadSizes(
+        env_steps=100, seeds=2, envs=2, evaluations=2, episodes=2, workers=0
+    )
+    lines = learning_spread.benchmark(tmp_path, sizes)
+    assert [line.name for line in lines] == [
+        "MAPPO, untrained: return",
+        "MAPPO, trained: return",
+        "QMIX, untrained: return",
+        "QMIX, trained: return",
+    ]
+    rows = (tmp_path / "curves.csv").read_text().splitlines()
+    assert rows[0] == "algorithm,seed,env_steps,mean_return"
+    # Two algorithms, two seeds, and the untrained policy before the two evaluations of each.
+    assert len(rows) == 1 + 2 * 2 * 3
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "spread.json").read_text())["sizes"]["seeds"] == 2
 
 
 def test_a_folder_of_something_else_is_no_virtual_environment(tmp_path: Path) -> None:

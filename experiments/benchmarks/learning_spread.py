@@ -1,0 +1,166 @@
+"""``edge-marl benchmark spread``: learning in an environment that this project did not write.
+
+Simple spread (Lowe et al., 2017, "Multi-agent actor-critic for mixed cooperative-competitive
+environments") as PettingZoo and mpe2 have it: three agents are to cover three landmarks without
+running into each other, in episodes of 25 steps with 5 actions. A return is that of one agent, mean
+over the agents, as BenchMARL reports it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_marl.errors import InputError
+from edge_marl.experiments.benchmarks.report import Measurement, report
+from edge_marl.experiments.parallel import all_cores, run_tasks
+from edge_marl.experiments.progress import progress_bar
+from edge_marl.files import aside
+
+ENV = "simple_spread"
+SLOTS = 25
+ALGORITHMS = ("mappo", "qmix")
+
+
+class SpreadSizes(BaseModel):
+    """How much is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env_steps: int = Field(default=1_000_000, ge=1, description="of training a run")
+    seeds: int = Field(default=5, ge=1)
+    envs: int = Field(default=64, ge=1, description="episodes at a time")
+    evaluations: int = Field(default=20, ge=1, description="points of a learning curve")
+    episodes: int = Field(default=200, ge=1, description="greedy ones an evaluation")
+    workers: int = Field(default_factory=all_cores, ge=0, description="runs at a time")
+
+
+class Point(NamedTuple):
+    """One point of a learning curve."""
+
+    env_steps: int
+    mean_return: float
+
+
+def benchmark(out: Path, sizes: SpreadSizes | None = None) -> list[Measurement]:
+    """Train, print the levels reached and write them, the curves and a picture.
+
+    Args:
+        out: folder.
+        sizes: how much is trained.
+
+    Raises:
+        InputError: without mpe2.
+    """
+    sizes = sizes or SpreadSizes()
+    make_env({})
+    runs = [(algorithm, seed) for algorithm in ALGORITHMS for seed in range(sizes.seeds)]
+    curves: dict[tuple[str, int], list[Point]] = {}
+    arguments = [(algorithm, seed, sizes) for algorithm, seed in runs]
+    with progress_bar() as bar:
+        finished = run_tasks(curve, arguments, workers=sizes.workers)
+        for i, points in bar.track(finished, total=len(runs), description="simple_spread"):
+            curves[runs[i]] = points
+    lines = list(_levels(curves))
+    with aside(out / "curves.csv") as place, place.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("algorithm", "seed", *Point._fields))
+        table.writerows((*run, *point) for run in runs for point in curves[run])
+    draw(out / "curves.png", curves)
+    report("edge-marl benchmark spread", lines, out / "spread.json", sizes=sizes.model_dump())
+    return lines
+
+
+def make_env(_: Any) -> Any:
+    """The environment, with PettingZoo's defaults.
+
+    Raises:
+        InputError: without mpe2.
+    """
+    try:
+        from mpe2 import simple_spread_v3
+    except ImportError:
+        raise InputError(
+            "simple_spread: expected the package mpe2 (pip install 'edge-marl[bench]'), found none"
+        ) from None
+    return simple_spread_v3.parallel_env(N=3, local_ratio=0.5, max_cycles=SLOTS)
+
+
+def curve(algorithm: str, seed: int, sizes: SpreadSizes) -> list[Point]:
+    """The learning curve of one run, the untrained policy first."""
+    from ray.tune.registry import register_env
+
+    register_env(ENV, make_env)
+    trained = _config(algorithm, seed, sizes).build_algo()
+    points = [Point(0, _evaluate(trained, sizes))]
+    while points[-1].env_steps < sizes.env_steps:
+        trained.train()
+        due = sizes.env_steps * len(points) / sizes.evaluations
+        if trained.env_steps_sampled >= due:
+            points.append(Point(trained.env_steps_sampled, _evaluate(trained, sizes)))
+    trained.stop()
+    return points
+
+
+def _config(algorithm: str, seed: int, sizes: SpreadSizes) -> Any:
+    from edge_marl.algorithms.mappo import MAPPOConfig
+    from edge_marl.algorithms.value_decomposition import QMIXConfig
+
+    if algorithm == "mappo":
+        config: Any = MAPPOConfig().training(
+            lr=7e-4,
+            train_batch_size_per_learner=sizes.envs * SLOTS,
+            minibatch_size=sizes.envs * SLOTS,
+            num_epochs=10,
+        )
+    else:
+        config = QMIXConfig().training(lr=5e-4, training_intensity=8.0)
+    return (
+        config.environment(ENV)
+        .env_runners(num_envs_per_env_runner=sizes.envs, rollout_fragment_length=SLOTS)
+        .debugging(seed=seed)
+    )
+
+
+def _evaluate(trained: Any, sizes: SpreadSizes) -> float:
+    """Mean return of an agent over greedy episodes, the same ones each time."""
+    runner = trained.env_runner
+    runner.get_metrics()  # of training, so that what follows is of this evaluation alone
+    runner.sample(num_episodes=sizes.episodes, explore=False)
+    by_agent = runner.get_metrics()["agent_episode_returns_mean"]
+    return float(np.mean([mean.peek() for mean in by_agent.values()]))
+
+
+def _levels(curves: dict[tuple[str, int], list[Point]]) -> Iterator[Measurement]:
+    """Interquartile mean over the seeds, before and after training."""
+    from edge_marl.experiments.statistics import interquartile_mean
+
+    for algorithm in ALGORITHMS:
+        own = [points for (name, _), points in curves.items() if name == algorithm]
+        for when, k in (("untrained", 0), ("trained", -1)):
+            level = interquartile_mean(np.array([[points[k].mean_return] for points in own]))
+            interval = f"per agent, 95% [{level.low:.2f}, {level.high:.2f}]"
+            yield Measurement(f"{algorithm.upper()}, {when}: return", level.value, interval)
+
+
+def draw(path: Path, curves: dict[tuple[str, int], list[Point]]) -> None:
+    """One line a run, one colour an algorithm."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")
+    ax = figure.subplots()
+    for (algorithm, seed), points in curves.items():
+        steps, returns = zip(*points, strict=True)
+        ax.plot(
+            steps, returns, color=f"C{ALGORITHMS.index(algorithm)}", alpha=0.8,
+            label=algorithm.upper() if seed == 0 else None,
+        )  # fmt: skip
+    ax.set(xlabel="environment steps", ylabel="return of an agent", title="simple_spread, N = 3")
+    ax.legend(frameon=False)
+    with aside(path) as place:
+        figure.savefig(place, format="png")
