@@ -34,6 +34,9 @@ class StudyConfig(BaseModel):
     test_traces: int = Field(TEST_TRACES, ge=2, description="test traces of each split")
     most_train_traces: int = Field(100_000, ge=5, description="upper limit of training traces")
     step_share: float = Field(1.0, gt=0, le=1, description="share of the gradient steps to make")
+    env_step_share: float = Field(
+        1.0, gt=0, le=1, description="share of the environment steps of reinforcement learning"
+    )
     ablations: bool = Field(True, description="all rows of the ablation table")
     drop_penalty: float = Field(DROP_PENALTY, ge=0, description="lambda, slots per dropped job")
     decision_traces: int = Field(10, ge=1, description="test traces to time decisions on")
@@ -47,7 +50,10 @@ class StudyConfig(BaseModel):
     @classmethod
     def quick(cls) -> StudyConfig:
         """The size of ``make demo``: fewer seeds, fewer training traces, fewer steps."""
-        return cls(seeds=2, most_train_traces=12_000, step_share=0.75, ablations=False)
+        return cls(
+            seeds=2, most_train_traces=12_000, step_share=0.75, env_step_share=0.25,
+            ablations=False,
+        )  # fmt: skip
 
     def test_set(self, split: str) -> TraceSet:
         """Held-out traces of a split."""

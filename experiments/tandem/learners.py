@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge_marl.algorithms.imitation import ImitationConfig, fit, load_policy, save_policy
-from edge_marl.algorithms.imitation.policies import ScoringPolicy, as_actor
+from edge_marl.algorithms.imitation import ImitationConfig
+from edge_marl.algorithms.imitation.policies import as_actor
 from edge_marl.experiments.tandem.config import Training
+from edge_marl.experiments.tandem.imitated import imitated
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.traces import TraceSet
@@ -18,11 +20,7 @@ _VALIDATION_TRACES = 1000
 _EVALUATIONS = 10
 """In the second half of a run; its best policy is kept. Training traces decide which."""
 
-_REWARDS = {
-    # The objective itself in units of a drop (100 slots): each drop in the slot in which it is
-    # sure, the makespan at the end, half of it charged to either agent.
-    "alpha1": 0.0, "alpha2": 1.0, "alpha3": 0.0, "beta1": 0.005, "beta2": 0.0,
-}  # fmt: skip
+_VALUE_STEPS, _PPO_STEPS = 800_000, 1_600_000
 
 _COMMON: dict[str, Any] = {
     "gamma": 1.0,  # episodes end by themselves, and the objective is not discounted
@@ -59,11 +57,19 @@ class ReinforcementConfig(BaseModel):
     n_traces: int = Field(default=24_000, ge=1)
     options: dict[str, Any] = Field(description="of the algorithm")
     decisions: Literal["slots", "events"] = "events"
-    rewards: dict[str, float] = Field(default_factory=lambda: dict(_REWARDS))
     episodes: int = Field(default=256, ge=1, description="played at a time")
     warm_start: ImitationConfig | None = Field(
         default=None, description="imitation whose policy is where training begins"
     )
+
+
+def rewards(drop_penalty: float) -> dict[str, float]:
+    """Coefficients of section 3.3 that add up to the objective, in units of a drop.
+
+    Each drop counts in the slot in which it is sure (a job projected to be late is dropped there
+    and then), the makespan at the end, half of it charged to either agent.
+    """
+    return {"alpha1": 0.0, "alpha2": 1.0, "alpha3": 0.0, "beta1": 0.5 / drop_penalty, "beta2": 0.0}
 
 
 def _schedules(steps: int) -> dict[str, Any]:
@@ -74,15 +80,15 @@ def _schedules(steps: int) -> dict[str, Any]:
     }
 
 
-def learners(step_share: float, imitation: ImitationConfig) -> dict[str, ReinforcementConfig]:
+def learners(env_step_share: float, imitation: ImitationConfig) -> dict[str, ReinforcementConfig]:
     """The reinforcement learners by the label of their row.
 
     Args:
-        step_share: share of the environment steps to make.
+        env_step_share: share of the environment steps to make.
         imitation: what the warm start imitates.
     """
-    steps = round(800_000 * step_share)
-    ppo_steps = round(1_600_000 * step_share)
+    steps = round(_VALUE_STEPS * env_step_share)
+    ppo_steps = round(_PPO_STEPS * env_step_share)
     value = {**_VALUE_DECOMPOSITION, **_schedules(steps)}
     ppo = {
         **_MAPPO,
@@ -105,6 +111,30 @@ def learners(step_share: float, imitation: ImitationConfig) -> dict[str, Reinfor
         "SL-Step, then MAPPO": ReinforcementConfig(
             algorithm="mappo", env_steps=ppo_steps, options=warm, warm_start=imitation
         ),
+    }
+
+
+def ablations(chosen: Mapping[str, ReinforcementConfig]) -> dict[str, ReinforcementConfig]:
+    """What the rows of :func:`learners` owe to what, by label; as many steps for each.
+
+    A decision in every slot, as in the paper, makes five times as many of an episode.
+    """
+
+    def changed(label: str, *, slots: bool = False, **options: Any) -> ReinforcementConfig:
+        config = chosen[label]
+        return config.model_copy(
+            update={
+                "options": {**config.options, **options},
+                "decisions": "slots" if slots else config.decisions,
+            }
+        )
+
+    return {
+        "QMIX, a decision in every slot": changed("QMIX", slots=True),
+        "MAPPO, a decision in every slot": changed("MAPPO", slots=True),
+        "MAPPO without value normalisation": changed("MAPPO", value_normalisation=False),
+        "IPPO (local critic)": changed("MAPPO", critic="local"),
+        "MAPPO, own rewards": changed("MAPPO", team_reward="own"),
     }
 
 
@@ -136,7 +166,11 @@ def train(
     recipe = Recipe(
         env="tandem_v0",
         algorithm=config.algorithm,
-        env_config={"traces": traces, "rewards": config.rewards, "decisions": config.decisions},
+        env_config={
+            "traces": traces,
+            "rewards": rewards(drop_penalty),
+            "decisions": config.decisions,
+        },
         options={
             "num_envs_per_env_runner": config.episodes,
             **({} if config.algorithm == "mappo" else {"rollout_fragment_length": 8}),
@@ -147,9 +181,10 @@ def train(
     algorithm = recipe.config().training(**config.options).build_algo()
     try:
         if config.warm_start is not None:
-            imitated = _imitated(config.warm_start, traces, seed, training, drop_penalty, policies)
-            algorithm.set_actor(as_actor(imitated).state_dict())
-        validation = traces[: min(_VALIDATION_TRACES, len(traces))]
+            start = config.warm_start.model_copy(update={"seed": seed})
+            policy = imitated(start, traces, training, drop_penalty, policies)
+            algorithm.set_actor(as_actor(policy).state_dict())
+        validation = traces[:: -(-len(traces) // _VALIDATION_TRACES)]  # of all splits alike
         best, least, evaluated = None, float("inf"), 0
         while algorithm.env_steps_sampled < config.env_steps or best is None:
             algorithm.train()
@@ -158,31 +193,11 @@ def train(
             if share < 1 and due < evaluated:
                 continue
             evaluated += 1
-            policy = ActorPolicy(config.algorithm, current_actor(algorithm))
-            results = run(policy, validation, drop_penalty=drop_penalty).results
-            if results.objective.mean() < least:
-                best, least = policy, float(results.objective.mean())
+            player = ActorPolicy(config.algorithm, current_actor(algorithm))
+            objective = run(player, validation, drop_penalty=drop_penalty).results.objective
+            if objective.mean() < least:
+                best, least = player, float(objective.mean())
     finally:
         algorithm.stop()
         shutil.rmtree(algorithm.logdir, ignore_errors=True)
     return best
-
-
-def _imitated(
-    config: ImitationConfig,
-    traces: TraceSet,
-    seed: int,
-    training: Training,
-    drop_penalty: float,
-    policies: Path,
-) -> ScoringPolicy:
-    """The imitated policy, fitted once and kept."""
-    import hashlib
-
-    mine = config.model_copy(update={"seed": seed})
-    what = f"{mine.model_dump_json()}|{traces.metadata}|{len(traces)}|{drop_penalty}"
-    digest = hashlib.sha256(what.encode()).hexdigest()[:12]
-    folder = policies / f"sl-step-{training}-{seed}-{digest}"
-    if not (folder / "card.json").exists():
-        save_policy(fit(mine, traces, drop_penalty=drop_penalty), mine, folder)
-    return load_policy(folder)

@@ -47,6 +47,11 @@ class Context:
     seed: int
     schedules_root: Path
 
+    @property
+    def policies(self) -> Path:
+        """Folder of the imitated policies."""
+        return self.schedules_root.parent / "policies"
+
     def training_traces(self, n_traces: int) -> TraceSet:
         """Training traces, by the study's configuration perhaps fewer than asked for."""
         return self.config.training_set(self.training, n_traces)
@@ -147,15 +152,15 @@ def _imitation(config: StudyConfig) -> list[Method]:
 
         def make(context: Context) -> Scheduler:
             from edge_marl.algorithms.imitation import fit
+            from edge_marl.experiments.tandem.imitated import imitated
 
             traces = context.training_traces(options.n_traces)
-            offline = options.labels in ("raw", "canonical")
-            policy = fit(
-                options.model_copy(update={"seed": context.seed}),
-                traces,
-                context.schedules(traces) if offline else None,
-                drop_penalty=config.drop_penalty,
-            )
+            mine = options.model_copy(update={"seed": context.seed})
+            penalty = config.drop_penalty
+            if options.labels in ("raw", "canonical"):
+                policy = fit(mine, traces, context.schedules(traces), drop_penalty=penalty)
+            else:
+                policy = imitated(mine, traces, context.training, penalty, context.policies)
             return lambda _: policy
 
         # The label says how many traces, where that is what makes the row.
@@ -180,7 +185,7 @@ def _imitation(config: StudyConfig) -> list[Method]:
 def _reinforcement(config: StudyConfig) -> list[Method]:
     """VDN, QMIX, MAPPO as in the paper, and imitation trained on by MAPPO, which is not in it."""
     from edge_marl.algorithms.imitation.config import BEST
-    from edge_marl.experiments.tandem.learners import ReinforcementConfig, learners
+    from edge_marl.experiments.tandem.learners import ReinforcementConfig, ablations, learners
 
     imitation = BEST.model_copy(
         update={
@@ -189,7 +194,7 @@ def _reinforcement(config: StudyConfig) -> list[Method]:
         }
     )
 
-    def method(label: str, default: ReinforcementConfig) -> Method:
+    def method(label: str, default: ReinforcementConfig, part: Part) -> Method:
         options = default.model_copy(
             update={"n_traces": min(default.n_traces, config.most_train_traces)}
         )
@@ -203,17 +208,27 @@ def _reinforcement(config: StudyConfig) -> list[Method]:
                 seed=context.seed,
                 training=context.training,
                 drop_penalty=config.drop_penalty,
-                policies=context.schedules_root.parent / "policies",
+                policies=context.policies,
             )
             return lambda _: policy
 
-        slug = "-".join(label.lower().replace(",", "").split())
+        slug = "".join(c if c.isalnum() else "-" for c in label.lower())
         return Method(
-            slug, label, "learned", make, _as_json(options), (BASE_SPLIT, "mixed"), part="headline"
+            "-".join(word for word in slug.split("-") if word),
+            label,
+            "learned",
+            make,
+            _as_json(options),
+            (BASE_SPLIT, "mixed") if part == "headline" else (BASE_SPLIT,),
+            part=part,
         )
 
-    chosen = learners(config.step_share, imitation)
-    return [method(label, options) for label, options in chosen.items()]
+    chosen = learners(config.env_step_share, imitation)
+    rows = [method(label, options, "headline") for label, options in chosen.items()]
+    if config.ablations:
+        more = ablations(chosen)
+        rows += [method(label, options, "ablation") for label, options in more.items()]
+    return rows
 
 
 def _as_json(options: BaseModel) -> str:

@@ -137,7 +137,9 @@ def _unit(config: StudyConfig, method: Method, training: Training, seed: int) ->
 
 def _training_size(unit: Unit) -> int:
     options = json.loads(unit.configuration)["options"]
-    return int(json.loads(options).get("gradient_steps", 0)) if options else 0
+    sizes = json.loads(options) if options else {}
+    # Environment steps are many more, and dearer, than gradient steps.
+    return int(sizes.get("env_steps", sizes.get("gradient_steps", 0)))
 
 
 def _do_unit(config: StudyConfig, unit: Unit, out: str) -> None:
@@ -168,6 +170,10 @@ def _headline(table_of_methods: Mapping[str, Method], results: Results, split: s
 
 def _is_headline_learner(method: Method) -> bool:
     return method.group == "learned" and method.part == "headline"
+
+
+def _is_reinforced(method: Method) -> bool:
+    return _is_headline_learner(method) and "env_steps" in method.options
 
 
 def _of_every_split(table_of_methods: Mapping[str, Method]) -> list[str]:
@@ -230,6 +236,10 @@ def _draw(
     classifiers = [m.name for m in table_of_methods.values() if m.part == "classifier"]
     figures.bars(
         rows(["edf", "srtf", *classifiers]), groups, out / "figure5b.png", "5b: classifiers"
+    )
+    reinforced = [m.name for m in table_of_methods.values() if _is_reinforced(m)]
+    figures.bars(
+        rows(["edf", "srtf", *reinforced]), groups, out / "figure5c.png", "5c: multi-agent RL"
     )
     names = ["edf", "srtf", "llf", *online, *ONLINE_ORACLES[::-1]]
     figures.split_bars(results, names, "3-3", out / "figure4.png", "4: trained on 3-3 only")

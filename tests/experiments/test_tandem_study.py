@@ -10,7 +10,7 @@ import pytest
 from edge_marl.algorithms.imitation import config as imitation
 from edge_marl.algorithms.imitation.config import ImitationConfig
 from edge_marl.errors import InputError
-from edge_marl.experiments.tandem import study
+from edge_marl.experiments.tandem import learners, study
 from edge_marl.experiments.tandem.config import SPLITS, StudyConfig
 from edge_marl.experiments.tandem.methods import END_TO_END, ORACLE, YARDSTICK, methods
 from edge_marl.experiments.tandem.tables import Results
@@ -33,11 +33,49 @@ ABLATIONS = {
 }
 
 
+SMALL = {
+    "num_steps_sampled_before_learning_starts": 10,
+    "train_batch_size_per_learner": 8,
+    "training_intensity": 1.0,
+    "network": {"kind": "queue_mlp", "hidden_sizes": (8, 8)},
+}
+
+
+def small_learners(
+    env_step_share: float, start: ImitationConfig
+) -> dict[str, learners.ReinforcementConfig]:
+    ppo = {
+        "train_batch_size_per_learner": 64,
+        "minibatch_size": 32,
+        "num_epochs": 1,
+        "parameter_sharing": "independent",
+        "critic_warmup_steps": 100,
+        "network": {
+            "kind": "queue_mlp", "hidden_sizes": (4 * start.width,) * 2, "activation": "silu",
+        },
+    }  # fmt: skip
+    return {
+        "QMIX": learners.ReinforcementConfig(
+            algorithm="qmix", env_steps=60, options=SMALL, episodes=8
+        ),
+        "SL-Step, then MAPPO": learners.ReinforcementConfig(
+            algorithm="mappo", env_steps=200, options=ppo, episodes=8, warm_start=start
+        ),
+    }
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imitation, "ABLATIONS", ABLATIONS)
+    monkeypatch.setattr(learners, "learners", small_learners)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> tuple[Results, Path]:
     out = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(imitation, "ABLATIONS", ABLATIONS)
+        patch.setattr(learners, "learners", small_learners)
         return study.reproduce(CONFIG, out), out
 
 
@@ -64,7 +102,7 @@ def test_the_gap_ends_at_the_yardstick(finished: tuple[Results, Path]) -> None:
 
 def test_everything_is_written(finished: tuple[Results, Path]) -> None:
     results, out = finished
-    for number in ("2", "3a", "3b", "4", "5a", "5b", "6"):
+    for number in ("2", "3a", "3b", "4", "5a", "5b", "5c", "6"):
         assert (out / f"figure{number}.png").read_bytes().startswith(b"\x89PNG")
     with (out / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(results.rows)
@@ -78,6 +116,7 @@ def test_everything_is_written(finished: tuple[Results, Path]) -> None:
     assert not list(out.rglob("*.part"))
 
 
+@pytest.mark.usefixtures("small")
 def test_finished_units_are_not_done_again(
     finished: tuple[Results, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +131,6 @@ def test_finished_units_are_not_done_again(
         once_more(config, unit, folder)
 
     monkeypatch.setattr(study, "_do_unit", counted)
-    monkeypatch.setattr(imitation, "ABLATIONS", ABLATIONS)
     again = study.reproduce(CONFIG, out)
     assert done == ["edf"]
     assert [row.degradation for row in again.rows] == [row.degradation for row in results.rows]
