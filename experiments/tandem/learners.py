@@ -20,7 +20,7 @@ _VALIDATION_TRACES = 1000
 _EVALUATIONS = 10
 """In the second half of a run; its best policy is kept. Training traces decide which."""
 
-_VALUE_STEPS, _PPO_STEPS = 800_000, 1_600_000
+_VALUE_STEPS, _PPO_STEPS = 600_000, 1_200_000
 
 _COMMON: dict[str, Any] = {
     "gamma": 1.0,  # episodes end by themselves, and the objective is not discounted
@@ -44,6 +44,7 @@ _MAPPO: dict[str, Any] = _COMMON | {
     "train_batch_size_per_learner": 16_384,
     "minibatch_size": 2048,
     "num_epochs": 4,
+    "lambda_": 0.9,
 }
 
 
