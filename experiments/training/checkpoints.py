@@ -93,8 +93,7 @@ def write_checkpoint(algorithm: Algorithm, folder: Path, card: CheckpointCard) -
         algorithm.save_to_path(str((place / ALGORITHM).resolve()))
         about = card.model_dump(mode="json", include={"recipe", "iteration", "env_steps"})
         save_actor(current_actor(algorithm), place / POLICY, {"training": about})
-        files = {path.name: _digest(path) for path in sorted((place / POLICY).iterdir())}
-        whole = card.model_copy(update={"files": files})
+        whole = card.model_copy(update={"files": file_digests(place / POLICY)})
         (place / CARD).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -186,6 +185,11 @@ def _refuse_newer(path: Path, found: Mapping[str, Any]) -> None:
 
 def _release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a folder by name."""
+    return {path.name: _digest(path) for path in sorted(folder.iterdir())}
 
 
 def _digest(path: Path) -> str:

@@ -81,7 +81,9 @@ class TandemValidation:
             self.traces = config.workload.sample(seeds)
         else:
             self.traces = _trace_set(config.traces)[:episodes]
-        self.baselines = {name: self._play(heuristic(name)) for name in HEURISTICS}
+        self.baselines: Mapping[str, Mapping[str, float]] = {
+            name: self._play(heuristic(name)) for name in HEURISTICS
+        }
 
     def __call__(self, actor: Actor) -> dict[str, float]:
         """Means over the traces."""

@@ -166,7 +166,7 @@ def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:
     )
 
 
-class _LiveLine(tune.Callback):  # type: ignore[misc]
+class _LiveLine(tune.Callback):
     """How many trials are over and the best score, on standard error.
 
     Ray Tune keeps its callbacks in a file, to restore a search with: what shows things is made

@@ -23,7 +23,7 @@ CHECKPOINT = "checkpoint"
 """Folder of our checkpoint within Ray Tune's."""
 
 
-class Trial(tune.Trainable):  # type: ignore[misc]
+class Trial(tune.Trainable):
     """A step is some training iterations and one evaluation.
 
     Its configuration is the options of the trial; the rest comes as parameters of

@@ -38,7 +38,7 @@ class Head:
             [str(self.python), "-m", "ray.scripts.scripts", "job", "submit",
              "--working-dir", ".", "--", *command],
             cwd=ROOT, env={**self.environment, **environment},
-            capture_output=True, text=True, check=False, timeout=150,
+            capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
 
 

@@ -1,0 +1,127 @@
+"""Evaluation: everything on the same episodes, and what is refused."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from edge_marl.algorithms.actors import ActorPolicy
+from edge_marl.envs.batched import make_batched
+from edge_marl.errors import InputError
+from edge_marl.experiments import cli
+from edge_marl.experiments.evaluate.command import evaluate
+from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play
+from edge_marl.oracle import solve
+from edge_marl.tandem.evaluation import run
+from edge_marl.tandem.heuristics import heuristic
+from edge_marl.tandem.trace_files import write_traces
+from edge_marl.tandem.workload import TandemWorkload
+from tests.experiments.checkpoint_files import untrained_actor, write_untrained
+from tests.experiments.walkers import Walkers
+
+WALKERS = "tests.experiments.walkers:parallel_env"
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["edge-marl", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return int(exit_.value.code or 0)
+
+
+def test_batched_play_equals_the_domains_own_evaluation() -> None:
+    seeds = evaluation_seeds(5)
+    actor = untrained_actor()
+    played = play(actor, make_batched("tandem_v0", {}, 2), seeds)
+    results = run(ActorPolicy("a", actor), TandemWorkload().sample(seeds)).results
+    assert np.array_equal(played["objective"], results.objective)
+    assert np.array_equal(played["length"], results.slots)
+
+
+def test_policies_heuristics_and_oracle_play_the_same_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    traces = TandemWorkload(files=1, videos=2).make(6, seed=3)
+    write_traces(traces, tmp_path / "traces.parquet")
+    folders = [write_untrained(tmp_path / f"s{seed}" / "best", seed=seed) for seed in (0, 1)]
+    out = tmp_path / "out"
+    arguments = ("evaluate", *map(str, folders), "--on", str(tmp_path / "traces.parquet"))
+    assert call(monkeypatch, *arguments, "--out", str(out)) == 0
+    printed = capsys.readouterr().out
+    assert "vdn, 2 seeds" in printed
+    assert "s0/best" in printed
+
+    rows = pq.read_table(out / "episodes.parquet").to_pylist()
+
+    def objectives(policy: str) -> list[float]:
+        return [row["objective"] for row in rows if row["policy"] == policy]
+
+    oracle = [solve(traces[k]).objective for k in range(6)]
+    assert objectives("oracle (clairvoyant)") == oracle
+    assert objectives("edf") == run(heuristic("edf"), traces).results.objective.tolist()
+    own = run(ActorPolicy("a", untrained_actor(1)), traces, max_queue=6).results.objective
+    assert objectives("s1/best") == own.tolist()
+    of_s1 = [row["degradation"] for row in rows if row["policy"] == "s1/best"]
+    assert of_s1 == pytest.approx((own - np.array(oracle)) / np.array(oracle))
+    assert len(list(out.glob("worst-s0-best-*.png"))) == 3
+    assert (out / "degradation.png").is_file()
+    summary = json.loads((out / "summary.json").read_text())
+    joint = next(row for row in summary["rows"] if row["policy"] == "vdn, 2 seeds")
+    assert joint["seeds"] == 2
+    assert joint["mean"]["low"] <= joint["mean"]["value"] <= joint["mean"]["high"]
+
+
+def test_checkpoints_of_other_environments_are_compared_by_return(tmp_path: Path) -> None:
+    spec = {"agents": ("a", "b"), "observation_shape": (2,), "n_actions": 2}
+    folders = []
+    for action in (0, 1):
+        actor = untrained_actor(**spec)
+        for parameter in actor.head.parameters():
+            parameter.data.zero_()
+        actor.head.bias.data[:, action] = 1.0
+        recipe = {"env": WALKERS, "env_config": {"steps": 4}, "algorithm": "qmix"}
+        folders.append(write_untrained(tmp_path / f"always{action}" / "best", actor, **recipe))
+    out = evaluate(folders, env=WALKERS, episodes=3, out=tmp_path / "out")
+    rows = pq.read_table(out / "episodes.parquet").to_pylist()
+    assert [row["return"] for row in rows] == [0.0] * 3 + [8.0] * 3
+    assert {row["distance"] for row in rows} == {4.0}
+    assert Walkers(1).possible_agents == ["a", "b"]
+
+
+def test_code_of_others_is_run_only_when_told(tmp_path: Path) -> None:
+    spec = {"agents": ("a", "b"), "observation_shape": (2,), "n_actions": 2}
+    folder = write_untrained(tmp_path / "best", untrained_actor(**spec), env="os:system")
+    with pytest.raises(InputError, match="to run its code, say --env os:system"):
+        evaluate([folder])
+
+
+@pytest.mark.parametrize(
+    ("second", "options", "message"),
+    [
+        ({"env": WALKERS}, {}, "environment: expected tandem_v0, found tests"),
+        ({"env_config": {"drop_penalty": 5}}, {"on": "3-3"}, "drop_penalty: expected 100"),
+        ({"env_config": {"workload": {"files": 1}}}, {}, "no workload in common"),
+        ({}, {"on": "7-7"}, "--on: expected one of 1-5"),
+        ({}, {"env": WALKERS}, "environment: expected tests"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    tmp_path: Path, second: dict[str, object], options: dict[str, str], message: str
+) -> None:
+    folders = [write_untrained(tmp_path / "a" / "best"),
+               write_untrained(tmp_path / "b" / "best", **second)]  # fmt: skip
+    with pytest.raises(InputError, match=message) as refused:
+        evaluate(folders, episodes=2, out=tmp_path / "out", **options)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_actor_of_other_observations_is_refused(tmp_path: Path) -> None:
+    actor = untrained_actor(agents=("a", "b"), observation_shape=(2,), n_actions=2)
+    folder = write_untrained(tmp_path / "best", actor)
+    with pytest.raises(InputError, match="expected agents comm, comp that see queues"):
+        evaluate([folder], on="3-3", episodes=2, out=tmp_path / "out")
+    with pytest.raises(InputError, match="agents: the environment has"):
+        play(actor, make_batched("tandem_v0", {}, 2), evaluation_seeds(2))

@@ -1,0 +1,99 @@
+"""Exported actors decide as the trained ones, in onnxruntime and from their own files."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edge_marl.algorithms.actors import load_actor
+from edge_marl.errors import InputError
+from edge_marl.experiments import cli
+from edge_marl.experiments.export.agents import check, export_agent
+from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
+from edge_marl.experiments.training.checkpoints import read_checkpoint
+from tests.experiments.checkpoint_files import untrained_actor, write_untrained
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"groups": (0, 0), "n_ids": 2, "normalise": True},
+        {"network": {"gru": 8, "hidden_sizes": (16,)}},
+        {"network": {"kind": "queue_mlp", "hidden_sizes": (16,)}},
+        {"network": {"kind": "attention", "hidden_sizes": (16,)}},
+    ],
+    ids=["mlp", "gru", "queue_mlp", "attention"],
+)
+def test_onnx_equals_torch_on_random_observations(spec: dict[str, Any], tmp_path: Path) -> None:
+    actor = untrained_actor(**spec)
+    if actor.normaliser is not None:
+        actor.normaliser.update(torch.randn(50, 2, 30) * 20 + 5)
+    local = LocalActor(actor.single(1))
+    write_onnx(local, tmp_path / "actor.onnx")
+    assert check(local, open_session(tmp_path / "actor.onnx")) < 1e-4
+    # The same actions as the joint actor, which sees both agents.
+    inputs = local.random_inputs(20, seed=3)
+    mask = torch.from_numpy(inputs["action_mask"])
+    features = torch.zeros(20, 2, 30)
+    features[:, 1] = torch.from_numpy(inputs["observation"]).flatten(1)
+    hidden = torch.zeros(20, 2, actor.hidden_size) if actor.is_recurrent else None
+    if hidden is not None:
+        hidden[:, 1] = torch.from_numpy(inputs["hidden"])
+    outputs, _ = actor(features, torch.stack([mask, mask], dim=1), hidden)
+    legal = outputs[:, 1].detach().masked_fill(~mask, -1e9)
+    assert np.array_equal(local.decide(inputs)["action"], legal.argmax(-1).numpy())
+
+
+def test_a_difference_is_found(tmp_path: Path) -> None:
+    write_onnx(LocalActor(untrained_actor(0).single(0)), tmp_path / "actor.onnx")
+    other = LocalActor(untrained_actor(1).single(0))
+    with pytest.raises(RuntimeError, match="differs from torch"):
+        check(other, open_session(tmp_path / "actor.onnx"))
+
+
+def test_the_command_writes_each_agent_and_prints_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = write_untrained(tmp_path / "run" / "best", env_config={"max_queue": 6})
+    out = tmp_path / "out"
+    for _ in range(2):  # an export replaces an earlier one
+        arguments = ["edge-marl", "export", str(checkpoint), "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        assert not exit_.value.code
+    assert sorted(path.name for path in out.iterdir()) == ["comm", "comp"]
+    assert "onnxruntime" in capsys.readouterr().out
+    card = json.loads((out / "comp" / "card.json").read_text())
+    assert card["agent"] == "comp"
+    assert card["inputs"]["observation"]["shape"] == ["batch", 6, 5]
+    assert card["training"]["recipe"]["env_config"] == {"max_queue": 6}
+    alone = load_actor(out / "comp")
+    whole = read_checkpoint(checkpoint).actor
+    inputs = LocalActor(alone).random_inputs(5, seed=0)
+    joint = np.repeat(inputs["observation"].reshape(5, 1, 30), 2, axis=1)
+    mask = np.repeat(inputs["action_mask"][:, None], 2, axis=1)
+    expected, _ = whole(torch.from_numpy(joint), torch.from_numpy(mask))
+    found, _ = alone(torch.from_numpy(joint[:, 1:]), torch.from_numpy(mask[:, 1:]))
+    assert torch.allclose(found[:, 0], expected[:, 1])
+
+
+def test_a_deployable_actor_is_small(tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(write_untrained(tmp_path / "run" / "best"))
+    exported = export_agent(checkpoint, 0, tmp_path)
+    assert exported.onnx_bytes < 100_000
+    graph = (exported.folder / "actor.onnx").read_bytes()
+    assert str(Path(__file__).resolve().parents[2]).encode() not in graph
+
+
+def test_what_is_no_export_is_not_replaced(tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(write_untrained(tmp_path / "run" / "best"))
+    (tmp_path / "comm").mkdir()
+    (tmp_path / "comm" / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="earlier export"):
+        export_agent(checkpoint, 0, tmp_path)
+    assert (tmp_path / "comm" / "thesis.tex").exists()

@@ -1,0 +1,126 @@
+"""Search spaces, and a search that is stopped and continued."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_marl.errors import InputError
+from edge_marl.experiments import cli
+from edge_marl.experiments.training.checkpoints import read_checkpoint
+from edge_marl.experiments.training.recipe import ALGORITHMS, parse_recipe
+from edge_marl.experiments.tuning.space import explore, read_space, shipped_space
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_comes_with_a_space(algorithm: str) -> None:
+    space = read_space(shipped_space(algorithm), parse_recipe("tandem_v0", algorithm))
+    assert "lr" in space.searched
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lrr: {uniform: [0.1, 1]}", "lrr: unknown option; did you mean lr?"),
+        ("lr: {unifrom: [0.1, 1]}", "lr: unifrom: unknown option; did you mean uniform?"),
+        ("lr: {uniform: [1, 0.1]}", "lr: uniform: expected .lowest, highest."),
+        ("lr: {uniform: [low, high]}", "lr: uniform: expected .lowest, highest."),
+        ("lr: {loguniform: [0, 0.1]}", "lr: loguniform: expected a lowest above 0"),
+        ("n_step: {randint: [1, 2.5]}", "n_step: randint: expected .*two whole numbers"),
+        ("loss: {choice: mse}", "loss: choice: expected a list"),
+        ("loss: {choice: [mse, l1]}", "loss: expected 'huber' or 'mse', found 'l1'"),
+        ("tau: {uniform: [0.5, 1.5]}", "tau: expected above 0, at most 1, found 1.5"),
+        ("network.kind: {choice: [mlp, cnn]}", "network.kind: "),
+        ("lr: 0.001", "expected a distribution, found fixed values only"),
+        ("lr: {uniform: [0.1, 1], choice: [1]}", "lr: expected one of uniform"),
+        ("- lr", "expected options and their distributions"),
+        ("lr: {uniform: [0.1", "expected YAML"),
+        ("", "expected options and their distributions"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as refused:
+        read_space(path, parse_recipe("tandem_v0", "vdn"))
+    assert str(refused.value).startswith(str(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_samples_are_of_the_space_and_perturbed_ones_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("n_step: {randint: [1, 3]}\nloss: {choice: [mse, huber]}\ntau: 0.5\n")
+    space = read_space(path, parse_recipe("tandem_v0", "vdn"))
+    assert {space.searched["n_step"].domain().sample() for _ in range(100)} == {1, 2, 3}
+    assert {space.searched["loss"].domain().sample() for _ in range(100)} == {"mse", "huber"}
+    assert space.fixed == {"tau": 0.5}
+    assert explore(space, {"n_step": 4, "loss": "mse"}) == {"n_step": 3, "loss": "mse"}
+
+
+def test_bad_input_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ("tandem_v0", "vdn", "--space", "none.yaml"),
+        ("--resume", "none"),
+        ("tandem_v0",),
+        ("tandem_v0", "vdn", "lrr=1"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["edge-marl", "tune", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        assert exit_.value.code == cli.BAD_INPUT
+        assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def command(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("w") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "edge_marl.experiments", "tune", *arguments],
+            cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True,
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["asha", "pbt"])
+def test_a_search_that_was_stopped_continues(tmp_path: Path, scheduler: str) -> None:
+    out, log, space = tmp_path / "search", tmp_path / "log", tmp_path / "space.yaml"
+    space.write_text("lr: {loguniform: [0.0001, 0.01]}\nnum_epochs: {randint: [1, 3]}\n")
+    process = command(
+        "tandem_v0", "mappo", "--space", str(space), "--samples", "3", "--scheduler", scheduler,
+        "--iterations", "12", "--evaluate-every", "1", "--episodes", "4", "--out", str(out),
+        "train_batch_size_per_learner=256", "minibatch_size=256", "num_envs_per_env_runner=8",
+        log=log,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 180
+        while not list(out.glob("trials/Trial_*/checkpoint_*")):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=120) == 130, log.read_text()
+        assert f"edge-marl tune --resume {out}" in log.read_text()
+        process = command("--resume", str(out), log=log)
+        assert process.wait(timeout=300) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    with (out / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert max(int(row["iterations"]) for row in rows) == 12
+    best = read_checkpoint(out / "best")
+    assert best.card.evaluation is not None
+    assert -best.card.evaluation["objective"] == pytest.approx(float(rows[0]["score"]))
+    assert json.loads((out / "search.json").read_text())["samples"] == 3
