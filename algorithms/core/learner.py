@@ -27,6 +27,8 @@ class JointLearner(TorchLearner):
         """Build module and optimisers."""
         cpus = self.config.num_cpus_per_learner
         torch.set_num_threads(1 if cpus == "auto" else max(1, int(cpus)))
+        # A seed makes torch deterministic and, by default, also overwrite all memory it takes.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         self._terms: dict[str, Tensor] = {}
         super().build()
 

@@ -9,6 +9,9 @@ import torch
 from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
 from torch import Tensor
 
+_SMALL = -80.0
+"""Logarithm of next to nothing: where exponentials underflow they take ten times as long."""
+
 
 class MaskedCategorical(TorchCategorical):
     """RLlib's categorical distribution with a third of the passes over the logits in a loss.
@@ -33,4 +36,5 @@ class MaskedCategorical(TorchCategorical):
 
     def entropy(self) -> Tensor:
         """``[...]``."""
-        return -(self.log_probabilities.exp() * self.log_probabilities).sum(-1)
+        probabilities = self.log_probabilities.clamp(min=_SMALL).exp()
+        return -(probabilities * self.log_probabilities).sum(-1)
