@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edge_marl.experiments.training.checkpoints import read_checkpoint
 
@@ -172,3 +173,14 @@ def test_a_wrong_token_is_refused(head: Head) -> None:
     assert done.returncode != 0
     assert "succeeded" not in done.stdout.lower()
     assert "token" in (done.stdout + done.stderr).lower()
+
+
+def test_the_cluster_file_is_valid_and_asks_for_a_token() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load((ROOT / "docker" / "cluster.yaml").read_text())
+    validate_config(prepare_config(config))
+    assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
+    start = next(line for line in config["head_start_ray_commands"] if "--head" in line)
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in start
+    assert "--dashboard-host=127.0.0.1" in start
