@@ -1,0 +1,199 @@
+"""Grouped layers against torch's own, one agent at a time; actors; running moments."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from edge_marl.algorithms.actors import load_actor, save_actor
+from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear
+from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.errors import InputError
+
+AGENTS = ("a", "b", "c")
+NETWORKS = {
+    "mlp": {"kind": "mlp", "hidden_sizes": (8, 8)},
+    "gru": {"kind": "mlp", "hidden_sizes": (8,), "gru": 6},
+    "queue_mlp": {"kind": "queue_mlp", "hidden_sizes": (8,)},
+    "attention": {"kind": "attention", "hidden_sizes": (8, 8)},
+}
+SHARINGS = {
+    "shared": "shared",
+    "independent": "independent",
+    "groups": {"a": "x", "b": "y", "c": "x"},
+}
+
+
+def make_actor(network: str, sharing: str, *, normalise: bool = False) -> Actor:
+    torch.manual_seed(1)
+    groups = agent_groups(SHARINGS[sharing], AGENTS)
+    return Actor(
+        ActorSpec(
+            agents=AGENTS,
+            observation_shape=(4, 5),
+            n_actions=5,
+            groups=groups,
+            network=NetworkConfig(**NETWORKS[network]),
+            normalise=normalise,
+            n_ids=3 if sharing != "independent" else 0,
+        )
+    )
+
+
+def observations(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of queues of different lengths, and the masks that go with them."""
+    generator = torch.Generator().manual_seed(2)
+    length = torch.randint(0, 5, (rows, 3, 1), generator=generator)
+    queued = torch.arange(4) < length
+    features = torch.rand(rows, 3, 4, 5, generator=generator) * 50 * queued[..., None]
+    return features.flatten(2), torch.cat([queued, length == 0], dim=-1)
+
+
+@pytest.mark.parametrize("groups", [None, [0, 1, 2], [1, 0, 1]])
+def test_grouped_linear_is_a_linear_layer_per_agent(groups: list[int] | None) -> None:
+    layer = GroupedLinear(3, 4, 2)
+    x = torch.randn(7, 3, 5, 4)
+    y = layer(x, None if groups is None else torch.tensor(groups))
+    for n, g in enumerate(groups or range(3)):
+        expected = F.linear(x[:, n], layer.weight[g], layer.bias[g])
+        torch.testing.assert_close(y[:, n], expected)
+
+
+def test_grouped_gru_is_the_gru_of_torch() -> None:
+    cell, own = GroupedGRUCell(1, 4, 3), torch.nn.GRUCell(4, 3)
+    own.load_state_dict(
+        {
+            "weight_ih": cell.from_input.weight[0],
+            "weight_hh": cell.from_hidden.weight[0],
+            "bias_ih": cell.from_input.bias[0],
+            "bias_hh": cell.from_hidden.bias[0],
+        }
+    )
+    x, hidden = torch.randn(6, 1, 4), torch.randn(6, 1, 3)
+    torch.testing.assert_close(cell(x, hidden, None)[:, 0], own(x[:, 0], hidden[:, 0]))
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_one_agents_own_copy_gives_its_outputs(network: str, sharing: str) -> None:
+    actor = make_actor(network, sharing, normalise=network in ("mlp", "gru"))
+    features, mask = observations(9)
+    if actor.normaliser is not None:
+        actor.normaliser.update(features)
+    hidden = torch.randn(9, 3, actor.hidden_size) if actor.is_recurrent else None
+    outputs, after = actor(features, mask, hidden)
+    for n in range(3):
+        own = actor.single(n)
+        part = slice(n, n + 1)
+        its, its_after = own(
+            features[:, part], mask[:, part], None if hidden is None else hidden[:, part]
+        )
+        torch.testing.assert_close(its, outputs[:, part])
+        if after is not None:
+            torch.testing.assert_close(its_after, after[:, part])
+        assert sum(p.numel() for p in own.parameters()) <= sum(
+            p.numel() for p in actor.parameters()
+        )
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_no_agent_learns_from_what_others_see(network: str) -> None:
+    actor = make_actor(network, "shared")
+    features, mask = observations(5)
+    features.requires_grad_()
+    hidden = actor.initial_hidden(5) if actor.is_recurrent else None
+    outputs, _ = actor(features, mask, hidden)
+    outputs[:, 1].sum().backward()
+    assert features.grad is not None
+    assert features.grad[:, 1].abs().sum() > 0
+    assert features.grad[:, [0, 2]].abs().sum() == 0
+
+
+@pytest.mark.parametrize("network", ["queue_mlp", "attention"])
+def test_queue_networks_follow_the_jobs_wherever_they_stand(network: str) -> None:
+    actor = make_actor(network, "independent")
+    jobs = torch.rand(1, 3, 4, 5) * 50
+    mask = torch.tensor([True] * 4 + [False]).expand(1, 3, 5)
+    order = torch.tensor([2, 0, 3, 1])
+    outputs, _ = actor(jobs.flatten(2), mask)
+    moved, _ = actor(jobs[:, :, order].flatten(2), mask)
+    torch.testing.assert_close(moved[..., :-1], outputs[..., order])
+    torch.testing.assert_close(moved[..., -1], outputs[..., -1])
+
+
+def test_unrolling_is_stepping_with_memory_cleared_at_first_observations() -> None:
+    actor = make_actor("gru", "independent")
+    features = torch.randn(2, 6, 3, 20)
+    mask = torch.ones(2, 6, 3, 5, dtype=torch.bool)
+    first = torch.zeros(2, 6, dtype=torch.bool)
+    first[0, 3] = first[1, 0] = True
+    hidden = torch.randn(2, 3, 6)
+    unrolled = actor.unroll(features, mask, first, hidden)
+    state = hidden
+    for t in range(6):
+        state = torch.where(first[:, t, None, None], 0.0, state)
+        outputs, state = actor(features[:, t], mask[:, t], state)
+        torch.testing.assert_close(unrolled[:, t], outputs)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_saved_actors_come_back_equal(network: str, tmp_path: Path) -> None:
+    actor = make_actor(network, "groups", normalise=network == "mlp")
+    save_actor(actor, tmp_path, {"note": "kept"})
+    again = load_actor(tmp_path)
+    assert again.spec == actor.spec
+    for name, value in actor.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "other"])
+def test_damaged_actors_are_refused(damage: str, tmp_path: Path) -> None:
+    save_actor(make_actor("mlp", "shared"), tmp_path)
+    weights = tmp_path / "actor.safetensors"
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:100])
+    elif damage == "gone":
+        weights.unlink()
+    else:
+        save_actor(make_actor("gru", "shared"), tmp_path / "other")
+        weights.write_bytes((tmp_path / "other" / "actor.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"actor\.safetensors: not a saved actor"):
+        load_actor(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sharing", "groups"),
+    [("shared", (0, 0, 0)), ("independent", (0, 1, 2)), ("groups", (0, 1, 0))],
+)
+def test_parameter_sharing(sharing: str, groups: tuple[int, ...]) -> None:
+    assert agent_groups(SHARINGS[sharing], AGENTS) == groups
+
+
+def test_a_group_for_every_agent_or_none() -> None:
+    with pytest.raises(InputError, match="parameter_sharing: expected"):
+        agent_groups({"a": "x", "b": "x"}, AGENTS)
+
+
+def test_moments_are_those_of_everything_seen() -> None:
+    rng = np.random.default_rng(0)
+    moments = RunningMoments((2,))
+    parts = [rng.normal(5, 3, (n, 2)).astype(np.float32) for n in (1, 7, 100)]
+    for part in parts:
+        moments.update(torch.from_numpy(part))
+    seen = np.concatenate(parts)
+    np.testing.assert_allclose(moments.mean, seen.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(moments.var, seen.var(0), rtol=1e-4)
+    x = torch.randn(4, 2)
+    torch.testing.assert_close(moments.denormalise(moments.normalise(x)), x, rtol=1e-4, atol=1e-4)
+
+
+def test_absent_samples_do_not_count() -> None:
+    moments = RunningMoments((2,))
+    x = torch.tensor([[1.0, 10.0], [3.0, 99.0], [5.0, 99.0]])
+    moments.update(x, torch.tensor([[True, True], [True, False], [True, False]]))
+    assert moments.mean.tolist() == [3.0, 10.0]
+    assert moments.count.tolist() == [3, 1]
