@@ -171,7 +171,13 @@ def register_environment(env: str) -> None:
         raise InputError(f"environment {env}: {error}") from error
     from ray.tune.registry import register_env
 
-    register_env(env, lambda config: make(**config))
+    def create(config: Mapping[str, Any]) -> Any:
+        try:
+            return make(**config)
+        except TypeError as error:
+            raise InputError(f"environment {env}: {error}") from error
+
+    register_env(env, create)
 
 
 def _find_modules_here() -> None:

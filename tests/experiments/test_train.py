@@ -245,6 +245,18 @@ def test_only_finite_numbers_are_logged() -> None:
     assert dict(flat_numbers(result)) == {"a/b": 1.5}
 
 
+def test_an_unknown_option_of_an_environment_from_elsewhere_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    walkers = "tests.experiments.walkers:parallel_env"
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "run"
+    arguments = ("train", walkers, "vdn", "env.stepz=2", "--out", str(out))
+    assert call(monkeypatch, *arguments) == cli.BAD_INPUT
+    assert "unexpected keyword argument 'stepz'" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals
