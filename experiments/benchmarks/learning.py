@@ -118,7 +118,7 @@ def _medians(turns: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _table(found: Found) -> Table:
-    """Every case: its speed, where an iteration's time goes, and its memory."""
+    """Every case, B episodes at a time: speed, where an iteration's time goes, memory."""
     table = Table(title="edge-marl benchmark learning", title_justify="left")
     table.add_column("measured", min_width=40)
     for name in ("env-steps/s", "per CPU-s", "sampling, s", "learning, s", "peak, MiB"):
@@ -127,7 +127,7 @@ def _table(found: Found) -> Table:
         medians = _medians(turns)
         parts = (medians.get(key) for key in ("sampling_s", "learning_s"))
         table.add_row(
-            f"{_place(case)}: {_subject(case)}, {case.envs} episodes at a time",
+            f"{_place(case)}: {_subject(case)}, B = {case.envs}",
             f"{medians['per_s']:,.0f}",
             f"{medians['per_cpu_s']:,.0f}",
             *("" if part is None else f"{part:.3f}" for part in parts),

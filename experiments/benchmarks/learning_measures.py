@@ -105,7 +105,8 @@ def _config(case: Case, sizes: LearningSizes) -> Any:
     makers: dict[str, Callable[[Case, LearningSizes], Any]] = {
         "stock": _stock, "mappo": _mappo, "ippo": _mappo, "qmix": _qmix,
     }  # fmt: skip
-    return makers[case.subject](case, sizes).debugging(seed=0)
+    # Without a seed, which would put torch into its slower deterministic mode.
+    return makers[case.subject](case, sizes)
 
 
 def _stock(case: Case, sizes: LearningSizes) -> Any:
