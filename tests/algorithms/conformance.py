@@ -98,13 +98,16 @@ class Leavers(ParallelEnv[str, Any, int]):
         return seen
 
 
-tune.register_env(OUTSIDE_ENV, lambda config: Leavers())
+def configured(recipe: Recipe, env: str) -> AlgorithmConfig:
+    """The recipe for an environment, seeded."""
+    # Each time, because what is registered goes when Ray is shut down between test modules.
+    tune.register_env(OUTSIDE_ENV, lambda config: Leavers())
+    return recipe().environment(env).debugging(seed=3)
 
 
-def build(recipe: Recipe, env: str, **runners: Any) -> Algorithm:
-    """The algorithm, seeded."""
-    config = recipe().environment(env).debugging(seed=3).env_runners(**runners)
-    return config.build_algo()
+def build(recipe: Recipe, env: str) -> Algorithm:
+    """The algorithm of :func:`configured`."""
+    return configured(recipe, env).build_algo()
 
 
 def losses(result: dict[str, Any]) -> dict[str, float]:
@@ -167,8 +170,7 @@ def check_is_exact(recipe: Recipe, env: str, folder: Path) -> None:
 
 def check_evaluates(recipe: Recipe, env: str) -> None:
     """Evaluation plays as many episodes as asked, the same ones every time."""
-    config = recipe().environment(env).debugging(seed=3)
-    config.evaluation(
+    config = configured(recipe, env).evaluation(
         evaluation_interval=2, evaluation_duration=5, evaluation_config={"explore": False}
     )
     algorithm = config.build_algo()
@@ -182,7 +184,7 @@ def check_evaluates(recipe: Recipe, env: str) -> None:
 
 def check_remote_runners(recipe: Recipe, env: str) -> None:
     """Two remote env runners deliver twice as many fragments, and get the learner's weights."""
-    algorithm = build(recipe, env, num_env_runners=2)
+    algorithm = configured(recipe, env).env_runners(num_env_runners=2).build_algo()
     result = algorithm.train()
     assert losses(result)
     learnt = algorithm.get_module().actor.state_dict()
@@ -214,7 +216,7 @@ def check_actor_export(recipe: Recipe, env: str, folder: Path) -> None:
 
 def check_config(recipe: Recipe) -> None:
     """A configuration survives copying, a dictionary and pickling; typing errors are found."""
-    config = recipe().environment(OUTSIDE_ENV)
+    config = configured(recipe, OUTSIDE_ENV)
     expected = config.to_dict()
     copies = (
         config.copy(),
@@ -233,7 +235,7 @@ def check_config(recipe: Recipe) -> None:
 
 def check_tunes(recipe: Recipe, env: str, folder: Path) -> None:
     """Ray Tune runs it as a trial."""
-    config = recipe().environment(env).training(lr=tune.choice([1e-3]))
+    config = configured(recipe, env).training(lr=tune.choice([1e-3]))
     results = tune.Tuner(
         config.algo_class,
         param_space=config,

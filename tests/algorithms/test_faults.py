@@ -22,8 +22,6 @@ from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition import QMIXConfig
 from tests.algorithms.conformance import Leavers, losses
 
-pytestmark = pytest.mark.usefixtures("local_ray")
-
 
 class Deadly(Leavers):
     """Kills the first process that steps it while the file ``trap`` exists."""
@@ -55,8 +53,10 @@ class Poisoned(Leavers):
         return observations, rewards, *rest
 
 
-register_env("deadly", lambda config: Deadly(config["trap"]))
-register_env("poisoned", lambda config: Poisoned())
+@pytest.fixture(scope="module", autouse=True)
+def registered(local_ray: None) -> None:
+    register_env("deadly", lambda config: Deadly(config["trap"]))
+    register_env("poisoned", lambda config: Poisoned())
 
 
 def mappo() -> AlgorithmConfig:

@@ -277,8 +277,13 @@ GAMES = {
     "two_step": (TwoStepGame, 14.0),
     "remember": (RememberGame, 4.0),
 }
-for game, (make, _) in GAMES.items():
-    register_env(f"mappo_{game}", lambda config, make=make: make())
+
+
+@pytest.fixture(scope="module")
+def games(local_ray: None) -> None:
+    """The games by name, for as long as this Ray runs."""
+    for game, (make, _) in GAMES.items():
+        register_env(f"mappo_{game}", lambda config, make=make: make())
 
 
 @pytest.mark.parametrize(
@@ -293,9 +298,7 @@ for game, (make, _) in GAMES.items():
         ("remember", {"critic": "local", "network": {"gru": 16}}),
     ],
 )
-def test_solves_small_cooperative_games(
-    local_ray: None, game: str, options: dict[str, Any]
-) -> None:
+def test_solves_small_cooperative_games(games: None, game: str, options: dict[str, Any]) -> None:
     algorithm = (
         MAPPOConfig()
         .environment(f"mappo_{game}")
@@ -319,7 +322,7 @@ def test_solves_small_cooperative_games(
     algorithm.stop()
 
 
-def test_options_of_the_loss(local_ray: None) -> None:
+def test_options_of_the_loss(games: None) -> None:
     """Entropy schedule, clipping of the value loss and the KL penalty are RLlib's, and work."""
     algorithm = (
         MAPPOConfig()
