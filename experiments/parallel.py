@@ -33,7 +33,7 @@ def local_ray(cores: int) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        _stay_on_loopback()
+        stay_on_loopback()
         ray.init(
             address="local",
             num_cpus=cores,
@@ -51,7 +51,7 @@ def local_ray(cores: int) -> Iterator[Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stay_on_loopback() -> None:
+def stay_on_loopback() -> None:
     """Let a Ray that is started after this listen on 127.0.0.1 only.
 
     Otherwise Ray replaces that address by the machine's on the network and listens there. It has a

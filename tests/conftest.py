@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from edge_marl.experiments.parallel import stay_on_loopback
+
 
 @pytest.fixture(scope="module")
 def local_ray(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[None]:
@@ -15,6 +17,7 @@ def local_ray(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[None]:
     # The names of Ray's sockets lie below this folder and a socket's name is at most 107 long.
     folder = tempfile.mkdtemp(prefix="ray")
     monkeypatch_module.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    stay_on_loopback()
     ray.init(
         address="local",
         num_cpus=2,
