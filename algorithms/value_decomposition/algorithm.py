@@ -23,6 +23,9 @@ from edge_marl.algorithms.value_decomposition.learner import TD_ERRORS
 from edge_marl.algorithms.value_decomposition.replay import Drawn, FragmentReplay
 
 _REPLAY = "replay"
+_AT_ONCE = 32
+"""Updates whose data is drawn at once: enough to hide the cost of a call, and priorities and
+memory ask for no more."""
 
 
 class ValueDecomposition(JointAlgorithm):
@@ -61,11 +64,12 @@ class ValueDecomposition(JointAlgorithm):
         n_updates = int(self._steps_due // self.config.total_train_batch_size)
         if n_updates > 0:
             self._steps_due -= n_updates * self.config.total_train_batch_size
-            self._learn(n_updates)
+            for done in range(0, n_updates, _AT_ONCE):
+                self._learn(min(_AT_ONCE, n_updates - done))
             self.sync_weights()
 
     def _learn(self, n_updates: int) -> None:
-        """Draw the data of all updates, learn in one call, and note the errors found."""
+        """Draw the data of some updates, learn in one call, and note the errors found."""
         config = self.config
         # Sequences are as long as fragments; their number makes up the batch size.
         length = config.get_rollout_fragment_length() if config.network.gru else 1

@@ -53,17 +53,17 @@ def _registered(local_ray: None) -> None:
 def on(config: ValueDecompositionConfig, game: str, **training: Any) -> Any:
     """``config`` for a game: uniform exploration, small networks, many updates."""
     config.environment(game)
-    config.env_runners(num_envs_per_env_runner=8, rollout_fragment_length=16)
+    config.env_runners(num_envs_per_env_runner=32, rollout_fragment_length=16)
     config.debugging(seed=1)
     options: dict[str, Any] = {
         "team_reward": "shared",
         "epsilon": 1.0,
         "loss": "mse",
-        "lr": 3e-3,
+        "lr": [[0, 3e-3], [1500, 3e-3], [3000, 2e-4]],
         "target_update_interval": 50,
-        "training_intensity": 64.0,
+        "training_intensity": 32.0,
         "num_steps_sampled_before_learning_starts": 100,
-        "train_batch_size_per_learner": 64,
+        "train_batch_size_per_learner": 128,
         "network": {"hidden_sizes": (32,)},
     }
     return config.training(**(options | training))
@@ -243,6 +243,21 @@ def test_a_checkpoint_without_the_replay_starts_to_fill_it_again(tmp_path: Path)
     assert other.replay.n_steps == 0
     other.train()
     assert 0 < other.replay.n_steps < algo.replay.n_steps
+
+
+@pytest.mark.slow
+def test_several_learners_stay_alike() -> None:
+    config = on(QMIXConfig(), "corner", replay_alpha=0.6, training_intensity=8.0)
+    algo = config.learners(num_learners=2).build_algo()
+    for _ in range(3):
+        algo.train()
+    found = algo.learner_group.foreach_learner(
+        lambda learner: (learner._n_updates, learner._weights.detach().clone())
+    )
+    (n_updates, weights), (as_many, same) = [result.get() for result in found]
+    assert n_updates == as_many > 0
+    torch.testing.assert_close(weights, same, rtol=0, atol=0)
+    algo.stop()
 
 
 def test_targets_follow_when_due() -> None:
