@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from edge_marl.envs import register
 from edge_marl.experiments.parallel import stay_on_loopback
 
 
@@ -26,6 +27,7 @@ def local_ray(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[None]:
         _node_ip_address="127.0.0.1",
         _temp_dir=folder,
     )
+    register()  # what was registered before went with the Ray of another module
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
