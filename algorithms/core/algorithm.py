@@ -32,7 +32,8 @@ class RewardScaler:
         self._sum_of_squares = 0.0
 
     def update(self, rewards: NDArray[np.float32]) -> None:
-        """Take in ``rewards [K]``."""
+        """Take in ``rewards [K]``; those that are no numbers are left for the learner to report."""
+        rewards = rewards[np.isfinite(rewards)]
         n = rewards.size
         if n == 0:
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import NDArray
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
 from edge_marl.algorithms.core.spaces import JointObservation
@@ -51,7 +50,3 @@ class JointModule(TorchRLModule):
     def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """As :meth:`forward_inference`."""
         return self._forward_exploration(batch, **kwargs)
-
-    def fragment_values(self, columns: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
-        """``[B, T + 1, N]`` values of a sampled fragment's observations; None without a critic."""
-        return None

@@ -96,14 +96,17 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             num_timesteps: steps of all episodes together; a fragment per slot when None.
             num_episodes: play this many whole episodes instead, seeded from 0 upwards, so that
                 every evaluation sees the same ones. Training episodes under way are given up.
-            explore: whether to explore; as configured when None.
+            explore: whether to explore; as configured when None, but not in whole episodes of a
+                training runner, which RLlib asks for only to evaluate.
             random_actions: play uniformly random legal actions.
             force_reset: give up the episodes under way.
 
         Returns:
             One batch of fragments; none for ``num_episodes``, whose outcome is in the metrics.
         """
-        explore = self.config.explore if explore is None else explore
+        if explore is None:
+            evaluates_here = num_episodes is not None and not self.config.in_evaluation
+            explore = self.config.explore and not evaluates_here
         with torch.no_grad():
             if num_episodes is not None:
                 return [self._play_episodes(num_episodes, explore)]
@@ -144,9 +147,6 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._record(columns, T, T + 1, self._seen())
         if hidden is not None:
             columns[Fragment.HIDDEN] = hidden.numpy()
-        values = self._own_module.fragment_values(columns)
-        if values is not None:
-            columns[Fragment.VALUES] = values
         n_steps = int(columns[Fragment.VALID].sum())
         self.num_env_steps_sampled_lifetime += n_steps
         self._log.count(n_steps)

@@ -38,5 +38,3 @@ class Fragment:
     """``[B, T, N]``: where the module gives it."""
     ACTION_DIST_INPUTS = "action_dist_inputs"
     """``[B, T, N, A]``: where the module gives them."""
-    VALUES = "values"
-    """``[B, T + 1, N]``: where the module has a critic."""

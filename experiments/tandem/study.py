@@ -36,6 +36,7 @@ from edge_marl.experiments.tandem.methods import (
 )
 from edge_marl.experiments.tandem.tables import (
     Results,
+    as_markdown,
     full_table,
     split_table,
     summarise,
@@ -91,7 +92,7 @@ def reproduce(config: StudyConfig, out: Path) -> Results:
     }
     units = _play_all(config, table_of_methods, out)
     results = summarise(units, table_of_methods, oracle)
-    _print_tables(console, config, table_of_methods, results)
+    _print_tables(console, config, table_of_methods, results, out / "tables.md")
     _draw(config, table_of_methods, results, tests[BASE_SPLIT], schedules[BASE_SPLIT], out)
     write_csv(results.rows, out / "results.csv")
     _write_episodes(units, oracle, out / "episodes.parquet")
@@ -187,27 +188,27 @@ def _print_tables(
     config: StudyConfig,
     table_of_methods: Mapping[str, Method],
     results: Results,
+    page: Path,
 ) -> None:
+    """Print the tables, and write them as Markdown."""
     names = _headline(table_of_methods, results, BASE_SPLIT)
     rows = results.select(BASE_SPLIT, names, ("none", "3-3", "mixed"))
     n = config.test_traces
-    console.print(
-        full_table(f"Figures 3 and 5: {n} held-out 3-3 traces (* retrained on all splits)", rows)
-    )
-    console.print(NOTES, soft_wrap=True)
+    title = f"Figures 3 and 5: {n} held-out 3-3 traces (* retrained on all splits)"
+    tables = [full_table(title, rows)]
     names = _of_every_split(table_of_methods)
     by_split: tuple[tuple[int, Training, str], ...] = (
         (4, "3-3", "trained on 3-3 only (zero-shot elsewhere)"),
         (6, "mixed", "retrained on all splits"),
     )
     for number, training, what in by_split:
-        console.print()
-        console.print(split_table(f"Figure {number}: {what}", results, names, training))
+        tables.append(split_table(f"Figure {number}: {what}", results, names, training))
     learned = [m.name for m in table_of_methods.values() if m.group == "learned"]
-    console.print()
-    console.print(
-        full_table("Ablations: what is imitated", results.select(BASE_SPLIT, learned, ("3-3",)))
-    )
+    tables.append(full_table("Ablations", results.select(BASE_SPLIT, learned, ("3-3",))))
+    for number, table in enumerate(tables):
+        console.print(table)
+        console.print(NOTES if number == 0 else "", soft_wrap=True)
+    write_aside(page, "\n".join([*map(as_markdown, tables), NOTES, ""]))
 
 
 def _draw(

@@ -204,6 +204,14 @@ def split_table(title: str, results: Results, names: Sequence[str], training: Tr
     return table
 
 
+def as_markdown(table: Table) -> str:
+    """The same table for a page."""
+    rows = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
+    rows += [list(map(str, cells)) for cells in zip(*(c.cells for c in table.columns), strict=True)]
+    lines = [f"| {' | '.join(' '.join(cell.split()) for cell in row)} |" for row in rows]
+    return "\n".join([f"**{table.title}**", "", *lines, ""])
+
+
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """One line per row, written aside and then renamed."""
     records = [row.record() for row in rows]

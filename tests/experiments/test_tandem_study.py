@@ -106,6 +106,8 @@ def test_everything_is_written(finished: tuple[Results, Path]) -> None:
         assert (out / f"figure{number}.png").read_bytes().startswith(b"\x89PNG")
     with (out / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(results.rows)
+    page = (out / "tables.md").read_text().splitlines()
+    assert sum(line.startswith("| QMIX |") for line in page) == 4
     summary = json.loads((out / "summary.json").read_text())
     assert summary["configuration"]["test_traces"] == CONFIG.test_traces
     assert summary["seeds"] == [0, 1]
