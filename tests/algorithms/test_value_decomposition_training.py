@@ -186,14 +186,12 @@ def _state_of(algo: Any, t: int) -> torch.Tensor:
 
 
 def test_a_memory_is_learnt_and_used() -> None:
-    def learnt(gru: int) -> Any:
-        return trained(
-            QMIXConfig(), "memory", 16, gamma=0.9, network={"gru": gru, "hidden_sizes": (16,)},
-            training_intensity=32.0, train_batch_size_per_learner=128,
-        )  # fmt: skip
+    def learnt(gru: int, iterations: int) -> Any:
+        network = {"gru": gru, "hidden_sizes": (16,)}
+        return trained(QMIXConfig(), "memory", iterations, gamma=0.9, network=network)
 
-    assert greedy_return(learnt(gru=16), episodes=20) == 1.0
-    assert greedy_return(learnt(gru=0), episodes=200) == pytest.approx(0.5, abs=0.15)
+    assert greedy_return(learnt(gru=16, iterations=4), episodes=20) == 1.0
+    assert greedy_return(learnt(gru=0, iterations=2), episodes=200) == pytest.approx(0.5, abs=0.15)
 
 
 def test_truncation_bootstraps_and_termination_does_not() -> None:
