@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
-from ray.tune.registry import register_env
 
 from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.core.config import JointConfig
@@ -41,9 +40,14 @@ class GreedyConfig(JointConfig):
         return RLModuleSpec(module_class=GreedyModule)
 
 
+def leavers(env_config: Any) -> Leavers:
+    return Leavers()
+
+
 def runner(env: str = "tandem_v0", *, B: int = 4, T: int = 20, **options: Any) -> BatchedEnvRunner:
     torch.manual_seed(0)
-    config = GreedyConfig().environment(env, env_config=options.pop("env_config", {}))
+    made = leavers if env == OUTSIDE_ENV else env
+    config = GreedyConfig().environment(made, env_config=options.pop("env_config", {}))
     config.training(**options).debugging(seed=5)
     config.env_runners(num_envs_per_env_runner=B, rollout_fragment_length=T)
     return BatchedEnvRunner(config=config, worker_index=0)
@@ -231,9 +235,8 @@ def test_random_actions_are_legal() -> None:
 def test_environments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="environment: expected one of tandem_v0"):
         make_batched("tandem_v1", {}, 2)
-    register_env("no-parallel-env", lambda config: object())
     with pytest.raises(InputError, match="expected a PettingZoo ParallelEnv, found object"):
-        make_batched("no-parallel-env", {}, 2)
+        make_batched(lambda config: object(), {}, 2)
     with pytest.raises(InputError, match="tandem_v0: horizn"):
         make_batched("tandem_v0", {"horizn": 3}, 2)
 
@@ -241,8 +244,7 @@ def test_environments_that_do_not_fit_are_refused() -> None:
 def test_environments_come_out_of_their_adapters() -> None:
     from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 
-    register_env("adapted-leavers", lambda config: ParallelPettingZooEnv(Leavers()))
-    made = make_batched("adapted-leavers", {}, 2)
+    made = make_batched(lambda config: ParallelPettingZooEnv(Leavers()), {}, 2)
     assert made.agents == ("scout", "hauler", "guard")
     assert made.observation_shape == (4,)
     assert made.n_actions == 4
