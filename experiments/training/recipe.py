@@ -62,10 +62,11 @@ class Recipe(BaseModel):
         Raises:
             InputError: naming the option at fault.
         """
-        # RLlib warns at every start that the API in use is the new one.
-        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         register_environment(self.env)
         config = default_config(self.algorithm)
+        # RLlib warns at every start that the API in use is the new one. Importing it, as the line
+        # above does, sets its level.
+        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         network: dict[str, Any] = {}
         training: dict[str, Any] = {}
         for name, value in self.options.items():

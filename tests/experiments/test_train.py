@@ -257,6 +257,40 @@ def test_an_unknown_option_of_an_environment_from_elsewhere_is_refused(
     assert not out.exists()
 
 
+def test_divergence_is_said_in_one_line_and_keeps_the_last_checkpoint(
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out)
+    settings = json.loads((out / "run.json").read_text())
+    settings["recipe"]["options"] |= {"lr": 1e30, "grad_clip": None}
+    (out / "run.json").write_text(json.dumps(settings))
+    assert call(monkeypatch, "train", "--resume", str(out), "--iterations", "30") == 1
+    said = capsys.readouterr().err
+    assert "edge-marl: training diverged: loss term" in said
+    last = numbered_checkpoints(out / "checkpoints")[-1]
+    assert f"last checkpoint {last}" in said
+    for weights in load_actor(last / "policy").state_dict().values():
+        assert torch.isfinite(weights).all()
+
+
+def test_a_damaged_checkpoint_is_not_continued(
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out)
+    state = out / "checkpoints" / "000003" / "algorithm" / "algorithm_state.pkl"
+    state.write_bytes(state.read_bytes()[:100])
+    assert call(monkeypatch, "train", "--resume", str(out), "--iterations", "5") == cli.BAD_INPUT
+    assert "algorithm: damaged checkpoint" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals
