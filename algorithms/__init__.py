@@ -1,10 +1,36 @@
-"""Learned policies and their training; importing this registers the environments with Ray."""
+"""Learned policies and their training; importing this registers the environments with Ray.
+
+``VDNConfig``, ``QMIXConfig`` and ``MAPPOConfig`` are configurations of RLlib algorithms, imported
+when they are first asked for.
+"""
 
 if __name__ != "edge_marl.algorithms":
     # Under its bare name every class would exist twice, once per name.
     raise ImportError("import this package as edge_marl.algorithms, not as algorithms")
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from edge_marl.envs import register
+
+if TYPE_CHECKING:
+    from edge_marl.algorithms.mappo import MAPPOConfig
+    from edge_marl.algorithms.value_decomposition import QMIXConfig, VDNConfig
+
+__all__ = ["MAPPOConfig", "QMIXConfig", "VDNConfig"]
+
+_HOMES = {
+    "MAPPOConfig": "edge_marl.algorithms.mappo",
+    "QMIXConfig": "edge_marl.algorithms.value_decomposition",
+    "VDNConfig": "edge_marl.algorithms.value_decomposition",
+}
 
 register()
 del register
+
+
+def __getattr__(name: str) -> Any:
+    # All of RLlib comes with a configuration: whoever imitates or loads an actor needs none of it.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

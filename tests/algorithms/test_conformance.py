@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from edge_marl.algorithms.mappo import MAPPOConfig
-from edge_marl.algorithms.value_decomposition import QMIXConfig, VDNConfig
+from edge_marl.algorithms import MAPPOConfig, QMIXConfig, VDNConfig
 from tests.algorithms import conformance
 from tests.algorithms.conformance import OUTSIDE_ENV, Recipe
 
