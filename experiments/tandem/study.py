@@ -120,8 +120,8 @@ def _play_all(
         shown = bar.add_task("study", total=len(units), completed=len(units) - len(missing))
         # Rules and oracles take less than a second each: not worth a task of their own.
         for batch, workers in ((quick, 0), (learned, config.workers)):
-            # The largest first, so that no core is left with it at the end.
-            batch = sorted(batch, key=lambda unit: -_training_size(unit))
+            # The headline's split first; of each the largest, so that no core is left with it.
+            batch = sorted(batch, key=lambda u: (u.training != BASE_SPLIT, -_training_size(u)))
             arguments = [(config, unit, str(out)) for unit in batch]
             for _ in run_tasks(_do_unit, arguments, workers=workers):
                 bar.advance(shown)
