@@ -78,7 +78,7 @@ def split_bars(
     """Degradation of each method on every split, side by side (Figures 4 and 6)."""
     by_split = {s: results.select(s, names, ("none", training)) for s in SPLITS}
     n = max(len(rows) for rows in by_split.values())
-    figure, (ax,) = new_figure(1, 1, (9, 3.8))
+    figure, (ax,) = new_figure(1, 1, (9, 4.4))
     width = 0.8 / n
     for i, name in enumerate(names):
         rows = [next(r for r in by_split[split] if r.method == name) for split in SPLITS]
@@ -96,7 +96,7 @@ def split_bars(
         xlabel="file transfers - video transcodings of a trace",
         ylabel="degradation over the oracle", title=title,
     )  # fmt: skip
-    ax.legend(fontsize=7)
+    figure.legend(fontsize=7, loc="outside lower center", ncols=4)
     save_figure(figure, path)
 
 
