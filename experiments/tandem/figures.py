@@ -76,10 +76,13 @@ def split_bars(
     results: Results, names: Sequence[str], training: Training, path: Path, title: str
 ) -> None:
     """Degradation of each method on every split, side by side (Figures 4 and 6)."""
+    import matplotlib
+
     by_split = {s: results.select(s, names, ("none", training)) for s in SPLITS}
     n = max(len(rows) for rows in by_split.values())
     figure, (ax,) = new_figure(1, 1, (9, 4.4))
     width = 0.8 / n
+    colours = matplotlib.colormaps["tab20"]  # more bars than the usual ten colours
     for i, name in enumerate(names):
         rows = [next(r for r in by_split[split] if r.method == name) for split in SPLITS]
         values = [row.degradation for row in rows]
@@ -89,6 +92,7 @@ def split_bars(
             width,
             yerr=[[v.value - v.low for v in values], [v.high - v.value for v in values]],
             error_kw={"elinewidth": 0.8},
+            color=colours(i),
             label=rows[0].label,
         )
     ax.set_xticks(range(len(SPLITS)), SPLITS)
