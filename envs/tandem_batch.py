@@ -8,13 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.envs.batched import BatchedObservation, BatchedTransition, BoolArray
-from edge_marl.tandem.simulator import AGENTS, JOB_FEATURES, Observation, TandemSimulator
-
-METRICS = (
-    "objective", "makespan", "dropped", "slots",
-    "starvation", "comm_utilisation", "comp_utilisation",
-)  # fmt: skip
-"""Results of an episode that are reported at its end."""
+from edge_marl.tandem.simulator import AGENTS, JOB_FEATURES, METRICS, Observation, TandemSimulator
 
 
 class TandemBatch:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
 
-from edge_marl.envs.tandem_batch import METRICS, TandemBatch
+from edge_marl.envs.tandem_batch import TandemBatch
 from edge_marl.envs.tandem_timeline import draw_timeline
 from edge_marl.errors import InputError
 from edge_marl.tandem.simulator import (
@@ -20,12 +20,14 @@ from edge_marl.tandem.simulator import (
     DROP_PENALTY,
     JOB_FEATURES,
     MAX_QUEUE,
+    METRICS,
     Decisions,
     RewardConfig,
     TandemSimulator,
 )
 from edge_marl.tandem.traces import TraceSet
 from edge_marl.tandem.workload import TandemWorkload
+from edge_marl.validation import invalid
 
 ObsDict = dict[str, NDArray[Any]]
 _SEED_LIMIT = 2**31
@@ -326,6 +328,4 @@ def _validated(config: dict[str, Any]) -> TandemConfig:
     try:
         return TandemConfig(**config)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "options"
-        raise InputError(f"tandem_v0: {field}: {first['msg']}, found {first['input']!r}") from None
+        raise invalid(error, "tandem_v0: ") from None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from edge_marl.errors import InputError
+from edge_marl.validation import check_name, invalid
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -55,18 +55,6 @@ def parse_override(override: str) -> tuple[str, Any]:
         return name, text
 
 
-def check_name(name: str, valid: Collection[str]) -> None:
-    """Refuse a name that is not among the valid ones.
-
-    Raises:
-        InputError: with the nearest valid name.
-    """
-    if name in valid:
-        return
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
-    raise InputError(f"{name}: unknown option" + (f"; did you mean {near[0]}?" if near else ""))
-
-
 def option_names(config: BaseModel, prefix: str = "") -> Iterator[str]:
     """Names of all fields, those of nested configurations joined by dots."""
     for name in type(config).model_fields:
@@ -75,16 +63,6 @@ def option_names(config: BaseModel, prefix: str = "") -> Iterator[str]:
             yield from option_names(value, f"{prefix}{name}.")
         else:
             yield prefix + name
-
-
-def invalid(error: ValidationError, prefix: str = "") -> InputError:
-    """The first fault of a pydantic validation as one line."""
-    first = error.errors()[0]
-    inner = first.get("ctx", {}).get("error")
-    if isinstance(inner, InputError) and not first["loc"]:
-        return InputError(f"{prefix}{inner}")
-    place = ".".join(map(str, first["loc"]))
-    return InputError(f"{prefix}{place}: {first['msg']}, found {first['input']!r}")
 
 
 def _changed(config: Config, changes: Mapping[str, Any], prefix: str = "") -> Config:

@@ -67,8 +67,8 @@ class JointAlgorithm(Algorithm):
             self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         )
 
-    def sample_fragments(self, min_env_steps: int = 1) -> SampleBatch | None:
-        """Fragments of all runners, one batch, at least ``min_env_steps`` played steps.
+    def sample_fragments(self) -> SampleBatch | None:
+        """Fragments of all runners, one batch, at least one played step.
 
         Returns:
             Rows of :class:`edge_marl.algorithms.sampling.columns.Fragment`; None when every
@@ -77,7 +77,7 @@ class JointAlgorithm(Algorithm):
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             batches, results = synchronous_parallel_sample(
                 worker_set=self.env_runner_group,
-                max_env_steps=min_env_steps,
+                max_env_steps=1,
                 sample_timeout_s=self.config.sample_timeout_s,
                 _uses_new_env_runners=True,
                 _return_metrics=True,

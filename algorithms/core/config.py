@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from edge_marl.algorithms.networks.agents import ParameterSharing
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner
-from edge_marl.errors import InputError
+from edge_marl.validation import check_name, invalid
 
 
 class JointConfig(AlgorithmConfig):
@@ -65,9 +64,7 @@ class JointConfig(AlgorithmConfig):
         """
         known = option_names(self)
         for name in kwargs:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-                raise InputError(f"{name}: unknown option; did you mean {near}?")
+            check_name(name, known)
         super().training(**kwargs)
         if parameter_sharing is not NotProvided:
             self.parameter_sharing = parameter_sharing
@@ -76,9 +73,7 @@ class JointConfig(AlgorithmConfig):
             try:
                 self.network = NetworkConfig.model_validate({**self.network.model_dump(), **fields})
             except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(map(str, ("network", *first["loc"])))
-                raise InputError(f"{place}: {first['msg']}, found {first['input']!r}") from None
+                raise invalid(error, "network.") from None
         if observation_normalisation is not NotProvided:
             self.observation_normalisation = observation_normalisation
         if reward_scaling is not NotProvided:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -74,10 +75,7 @@ class ActorSpec(BaseModel):
     @property
     def n_features(self) -> int:
         """F, length of a flattened observation."""
-        n = 1
-        for size in self.observation_shape:
-            n *= size
-        return n
+        return math.prod(self.observation_shape)
 
 
 class Actor(nn.Module):
@@ -189,15 +187,7 @@ class Actor(nn.Module):
     def single(self, agent: int) -> Actor:
         """A copy that holds the parameters of one agent only, as its node would run it."""
         spec = self.spec
-        part = Actor(
-            spec.model_copy(
-                update={
-                    "agents": (spec.agents[agent],),
-                    "observation_shape": spec.observation_shape,
-                    "groups": (0,),
-                }
-            )
-        )
+        part = Actor(spec.model_copy(update={"agents": (spec.agents[agent],), "groups": (0,)}))
         group, parameters = spec.groups[agent], dict(self.named_parameters())
         with torch.no_grad():
             for name, parameter in part.named_parameters():

@@ -10,17 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_marl.algorithms.networks import MASKED
-
 
 def chosen_values(values: Tensor, actions: Tensor) -> Tensor:
     """The value of each agent's action: ``values [..., A]``, ``actions [...]`` -> ``[...]``."""
     return values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-
-
-def greedy_actions(values: Tensor, action_mask: Tensor) -> Tensor:
-    """The best legal action: ``values [..., A]``, ``action_mask [..., A]`` -> ``[...]``."""
-    return values.masked_fill(~action_mask, MASKED).argmax(-1)
 
 
 def td_targets(returns: Tensor, discounts: Tensor, bootstrap: Tensor, mixed: Tensor) -> Tensor:

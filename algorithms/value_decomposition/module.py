@@ -11,11 +11,12 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor, nn
 
+from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.core.module import JointModule
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
-from edge_marl.algorithms.value_decomposition.losses import chosen_values, greedy_actions
+from edge_marl.algorithms.value_decomposition.losses import chosen_values
 from edge_marl.algorithms.value_decomposition.mixers import QMixer, SumMixer, make_mixer
 from edge_marl.algorithms.value_decomposition.replay import Drawn
 
@@ -57,7 +58,7 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         values, hidden = self.actor(
             seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK], batch.get(Columns.STATE_IN)
         )
-        outputs = {Columns.ACTIONS: greedy_actions(values, seen[Fragment.ACTION_MASK])}
+        outputs = {Columns.ACTIONS: greedy(values, seen[Fragment.ACTION_MASK])}
         return outputs if hidden is None else outputs | {Columns.STATE_OUT: hidden}
 
     def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **_: Any) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         chosen = chosen_values(values, batch[Drawn.ACTIONS])
         predicted = self.mixer(chosen, batch[Drawn.PRESENT], batch[Drawn.STATE][:, :-1])
         with torch.no_grad():
-            best = greedy_actions(selecting, batch[Drawn.ACTION_MASK][:, 1:])
+            best = greedy(selecting, batch[Drawn.ACTION_MASK][:, 1:])
             best_values = chosen_values(batch[TARGET_VALUES], best)
             following = self.target_mixer.mix(best_values, batch[Drawn.REMAINING], batch)
         return {PREDICTED: predicted, FOLLOWING: following}

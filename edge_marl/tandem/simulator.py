@@ -120,6 +120,13 @@ class EpisodeResults:
     """``[B, J]``: slot in which each job was dropped, -1 where it was not."""
 
 
+METRICS = (
+    "objective", "makespan", "dropped", "slots",
+    "starvation", "comm_utilisation", "comp_utilisation",
+)  # fmt: skip
+"""Numbers of :class:`EpisodeResults` that are reported of every episode."""
+
+
 class TandemSimulator:
     """B episodes of two preemptive single-server stages in series, slot by slot.
 

@@ -15,16 +15,12 @@ from rich.table import Table
 from edge_marl.experiments import statistics
 from edge_marl.experiments.machine import provenance
 from edge_marl.experiments.statistics import Comparison, Estimate
-from edge_marl.experiments.tandem.figures import new_figure, save_figure
+from edge_marl.experiments.tandem.figures import COLOURS, new_figure, save_figure
 from edge_marl.experiments.training.checkpoints import Checkpoint
 from edge_marl.files import aside, write_aside
 
 FloatArray = NDArray[np.float64]
 Group = Literal["oracle", "heuristic", "learned"]
-
-_COLOURS: Mapping[Group, str] = {
-    "oracle": "#222222", "heuristic": "#d98b5f", "learned": "#3b76af",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -138,7 +134,7 @@ def draw(rows: Sequence[Row], headline: Headline, title: str, path: Path) -> Non
         range(len(rows)),
         [v.value for v in values],
         yerr=[[v.value - v.low for v in values], [v.high - v.value for v in values]],
-        color=[_COLOURS[row.group] for row in rows],
+        color=[COLOURS[row.group] for row in rows],
         capsize=3,
     )
     ax.set_xticks(range(len(rows)), [row.name for row in rows], rotation=35, ha="right", fontsize=7)

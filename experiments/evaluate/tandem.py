@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_marl.envs.tandem_batch import METRICS
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.report import Headline, Played
 from edge_marl.experiments.oracle_sets import schedule_folder, solve_set
@@ -22,7 +21,7 @@ from edge_marl.oracle import Schedule
 from edge_marl.tandem.evaluation import Run, degradation, run
 from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
 from edge_marl.tandem.policies import Policy
-from edge_marl.tandem.simulator import AGENTS, JOB_FEATURES
+from edge_marl.tandem.simulator import AGENTS, JOB_FEATURES, METRICS
 from edge_marl.tandem.splits import SPLITS
 from edge_marl.tandem.trace_files import read_traces
 from edge_marl.tandem.traces import IntArray, TraceSet

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = {
+COLOURS = {
     "oracle": "#222222",
     "online oracle": "#888888",
     "heuristic": "#d98b5f",
@@ -107,7 +107,7 @@ def split_bars(
 def _bars(
     ax: Axes, rows: Sequence[Row], groups: Mapping[str, str], heights: Sequence[float]
 ) -> None:
-    colours = [_COLOURS[groups[row.method]] for row in rows]
+    colours = [COLOURS[groups[row.method]] for row in rows]
     ax.bar(range(len(rows)), heights, color=colours)
     labels = [row.label.replace(": ", ":\n").replace(", ", ",\n") for row in rows]
     ax.set_xticks(range(len(rows)), labels, rotation=35, ha="right", fontsize=7)

@@ -25,13 +25,9 @@ from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.methods import Scheduler
 from edge_marl.files import aside
 from edge_marl.tandem.evaluation import run
-from edge_marl.tandem.simulator import TandemSimulator
+from edge_marl.tandem.simulator import METRICS, TandemSimulator
 from edge_marl.tandem.traces import TraceSet
 
-METRICS = (
-    "objective", "makespan", "dropped", "slots", "starvation", "comm_utilisation",
-    "comp_utilisation",
-)  # fmt: skip
 _RECORD = b"edge_marl.unit"
 
 

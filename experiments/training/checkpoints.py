@@ -26,9 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edge_marl
 from edge_marl.errors import InputError
-from edge_marl.experiments.overrides import invalid
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.files import aside
+from edge_marl.validation import invalid
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm import Algorithm

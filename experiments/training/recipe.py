@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
-from edge_marl.experiments.overrides import apply_changes, check_name, option_names, parse_override
+from edge_marl.experiments.overrides import apply_changes, option_names, parse_override
+from edge_marl.validation import check_name
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig

@@ -22,7 +22,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_marl.errors import InputError
-from edge_marl.experiments.overrides import invalid
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
@@ -40,6 +39,7 @@ from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
 from edge_marl.files import write_aside
+from edge_marl.validation import invalid
 
 SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
 

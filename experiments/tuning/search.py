@@ -26,7 +26,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edge_marl.errors import InputError
-from edge_marl.experiments.overrides import invalid
 from edge_marl.experiments.parallel import all_cores
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import BEST, copy_checkpoint, read_card
@@ -35,6 +34,7 @@ from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
 from edge_marl.files import aside, write_aside
+from edge_marl.validation import invalid
 
 SETTINGS, TRIALS, RESULTS = "search.json", "trials", "results.csv"
 FAILED, INTERRUPTED = 1, 130

@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from edge_marl.errors import InputError
-from edge_marl.experiments.overrides import check_name
 from edge_marl.experiments.training.recipe import Recipe, algorithm_options
+from edge_marl.validation import check_name
 
 RANGES = ("uniform", "loguniform", "randint")
 DISTRIBUTIONS = (*RANGES, "choice")

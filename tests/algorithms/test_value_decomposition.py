@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.value_decomposition.losses import (
     chosen_values,
-    greedy_actions,
     mean_errors,
     td_loss,
     td_targets,
@@ -99,7 +99,7 @@ def test_mixers_take_any_leading_dimensions() -> None:
 def test_greedy_actions_are_legal() -> None:
     values = torch.tensor([[5.0, 1.0, 3.0], [-5.0, -1.0, -3.0]])
     legal = torch.tensor([[False, True, True], [True, False, True]])
-    assert greedy_actions(values, legal).tolist() == [2, 2]
+    assert greedy(values, legal).tolist() == [2, 2]
     assert chosen_values(values, torch.tensor([2, 0])).tolist() == [3.0, -5.0]
 
 
@@ -110,7 +110,7 @@ def test_double_q_targets_by_hand() -> None:
     legal = torch.ones(2, 1, 2, 3, dtype=torch.bool)
     legal = legal.clone()
     legal[1, 0, 0, 1] = False  # agent 0's favourite is forbidden in the second row
-    values = chosen_values(target, greedy_actions(online, legal))
+    values = chosen_values(target, greedy(online, legal))
     assert values.tolist() == [[[20.0, 1.0]], [[30.0, 1.0]]]  # chosen online, valued by the target
     mixed = SumMixer()(values, torch.ones(2, 1, 2, dtype=torch.bool), torch.zeros(2, 1, S))
     returns, discounts = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [0.0]])
