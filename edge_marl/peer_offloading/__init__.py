@@ -1,0 +1,23 @@
+"""Peer offloading with failures (the O2O-DRL paper)."""
+
+from edge_marl.peer_offloading.kernels import Status, TaskRecords
+from edge_marl.peer_offloading.scenario import EdgeNetworks, OffloadingScenario
+from edge_marl.peer_offloading.simulator import (
+    METRICS,
+    EpisodeResults,
+    Observation,
+    PeerOffloadingSimulator,
+    Transition,
+)
+
+__all__ = [
+    "METRICS",
+    "EdgeNetworks",
+    "EpisodeResults",
+    "Observation",
+    "OffloadingScenario",
+    "PeerOffloadingSimulator",
+    "Status",
+    "TaskRecords",
+    "Transition",
+]

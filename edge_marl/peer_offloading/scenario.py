@@ -1,0 +1,197 @@
+"""What an episode of peer offloading is drawn from (O2O-DRL paper, sections V-A and VI-C)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge_marl.random_stream import uniform
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+Range = tuple[float, float]
+Preset = Literal["simulation", "testbed"]
+
+CYCLES_PER_KB = 8000.0
+"""Bits of a KB, which is 1,000 bytes: times the cycles per bit, its cycles."""
+
+_NETWORK_DRAWS = 2**49  # counters of a stream: below it tasks, from here on the network
+_LINK_DRAWS = _NETWORK_DRAWS + 2**40
+
+_TESTBED: dict[str, Any] = {
+    "nodes": 10,
+    "slots": 50,
+    "slot_s": 0.1,
+    "deadline_s": (1.0, 1.0),
+    # From here on not given in the paper: the defaults of its authors' public testbed.
+    "size_kb": (500.0, 2500.0),
+    "cycles_per_bit": (400.0, 800.0),
+    "cores": (4, 8, 12, 16, 20, 24, 28, 32),
+    "failure_rate": (0.0, 0.4),
+    "queue_limit_per_core": 0.75,
+}
+
+
+class EdgeNetworks(NamedTuple):
+    """Edge networks, one per episode."""
+
+    arrival_probability: FloatArray
+    """``[B, N]``: ``lambda_i``, of a task in a slot."""
+    failure_rate: FloatArray
+    """``[B, N]``: ``alpha_i``, failures per second of execution."""
+    capacity_hz: FloatArray
+    """``[B, N]``: ``F_i``, cycles per second."""
+    queue_limit: NDArray[np.int32]
+    """``[B, N]``: tasks at a node from which on it takes none from others."""
+    rate_mb_per_s: FloatArray
+    """``[B, N, N]``: ``r_ij`` from i to j; 0 where there is no link, and from a node to itself."""
+    link_failure_rate: FloatArray
+    """``[B, N, N]``: ``beta_ij``, failures per second of transmission."""
+
+
+class OffloadingScenario(BaseModel):
+    """Settings of section V-A; ``preset="testbed"`` starts from those of section VI-C instead.
+
+    Ranges are of uniform distributions. KB and MB are powers of ten.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Preset = Field("simulation", description="whose settings hold for what is not given")
+    nodes: int = Field(20, ge=2, le=1000, description="N")
+    slots: int = Field(100, ge=1, le=30_000, description="T, of an episode")
+    slot_s: float = Field(0.5, gt=0, description="length of a slot")
+    size_kb: Range = Field((1000.0, 8000.0), description="input of a task")
+    cycles_per_bit: Range = Field((800.0, 2400.0), description="complexity of a task")
+    deadline_s: Range = Field((4.0, 4.0), description="of a task, from its arrival on")
+    arrival_probability: Range = Field((0.0, 1.0), description="of a task, per node and slot")
+    cores: tuple[int, ...] = Field(
+        (4, 8, 16, 20, 24, 28, 32), min_length=1, description="of a node, one of these"
+    )
+    core_hz: float = Field(3e9, gt=0, description="cycles per second of a core")
+    rate_mb_per_s: Range = Field((10.0, 40.0), description="of a link")
+    failure_rate: Range = Field((0.0, 0.1), description="failures per second of execution")
+    link_failure_rate: Range = Field((0.0, 0.03), description="failures per second on a link")
+    # Not given in the paper. 8 tasks of the mean size take the largest node about the deadline.
+    queue_limit_per_core: float = Field(
+        0.25, gt=0, description="tasks at a node, per core, from which on it takes no more"
+    )
+    network_seed: int | None = Field(
+        None, ge=0, description="the network of every episode; none: each episode draws its own"
+    )
+    links: tuple[tuple[int, int], ...] | None = Field(
+        None, description="pairs of neighbours, both directions; none: all are neighbours"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            given = {"preset": given}
+        if isinstance(given, dict) and given.get("preset") == "testbed":
+            return {**_TESTBED, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OffloadingScenario:
+        for name, lowest in (
+            ("size_kb", None), ("cycles_per_bit", None), ("deadline_s", None),
+            ("rate_mb_per_s", None), ("arrival_probability", 0.0), ("failure_rate", 0.0),
+            ("link_failure_rate", 0.0),
+        ):  # fmt: skip
+            low, high = getattr(self, name)
+            fine = low > 0 if lowest is None else low >= lowest
+            if not (fine and low <= high and math.isfinite(high)):
+                floor = "above 0" if lowest is None else "of at least 0"
+                raise ValueError(
+                    f"{name}: expected a lower and an upper bound {floor}, found {low:g}, {high:g}"
+                )
+        if self.arrival_probability[1] > 1:
+            raise ValueError(
+                f"arrival_probability: expected at most 1, found {self.arrival_probability[1]:g}"
+            )
+        if min(self.cores) < 1:
+            raise ValueError(f"cores: expected at least 1, found {min(self.cores)}")
+        for i, j in self.links or ():
+            if not (0 <= i < self.nodes and 0 <= j < self.nodes) or i == j:
+                raise ValueError(
+                    f"links: expected pairs of different nodes from 0 to {self.nodes - 1}, "
+                    f"found {i}, {j}"
+                )
+        return self
+
+    @property
+    def deadline_slots(self) -> int:
+        """Slots after which every task of a slot is decided."""
+        return math.ceil(self.deadline_s[1] / self.slot_s - 1e-9)
+
+    @property
+    def largest_queue_limit(self) -> int:
+        """Of a node with the most cores."""
+        return max(1, math.floor(self.queue_limit_per_core * max(self.cores) + 1e-9))
+
+    @property
+    def adjacency(self) -> BoolArray:
+        """``[N, N]``: whether i may send to j."""
+        if self.links is None:
+            return ~np.eye(self.nodes, dtype=np.bool_)
+        adjacency = np.zeros((self.nodes, self.nodes), dtype=np.bool_)
+        for i, j in self.links:
+            adjacency[i, j] = adjacency[j, i] = True
+        return adjacency
+
+    def networks(self, seeds: ArrayLike) -> EdgeNetworks:
+        """The networks of the episodes of ``seeds [B]``."""
+        seeds = np.asarray(seeds, dtype=np.int64)
+        B, N = len(seeds), self.nodes
+        drawn_from = seeds if self.network_seed is None else np.full(B, self.network_seed, np.int64)
+        networks = EdgeNetworks(
+            *(np.zeros((B, N)) for _ in range(3)),
+            np.zeros((B, N), dtype=np.int32),
+            *(np.zeros((B, N, N)) for _ in range(2)),
+        )
+        _draw_networks(
+            drawn_from, self.adjacency, self.arrival_probability, self.failure_rate,
+            np.array(self.cores, dtype=np.float64), self.core_hz, self.queue_limit_per_core,
+            self.rate_mb_per_s, self.link_failure_rate, networks,
+        )  # fmt: skip
+        return networks
+
+
+@njit(cache=True)
+def _draw_networks(
+    seeds: Any, adjacency: Any, arrival_probability: Any, failure_rate: Any, cores: Any,
+    core_hz: Any, queue_limit_per_core: Any, rate: Any, link_failure_rate: Any, networks: Any,
+) -> None:  # fmt: skip
+    """Draw the network of every episode from its seed alone."""
+    N = adjacency.shape[0]
+    for b in range(len(seeds)):
+        for i in range(N):
+            counter = _NETWORK_DRAWS + 4 * i
+            networks.arrival_probability[b, i] = between(
+                arrival_probability, uniform(seeds[b], counter)
+            )
+            networks.failure_rate[b, i] = between(failure_rate, uniform(seeds[b], counter + 1))
+            own = cores[int(uniform(seeds[b], counter + 2) * len(cores))]
+            networks.capacity_hz[b, i] = own * core_hz
+            networks.queue_limit[b, i] = max(1, math.floor(queue_limit_per_core * own + 1e-9))
+            for j in range(N):
+                if not adjacency[i, j]:
+                    continue
+                counter = _LINK_DRAWS + 2 * (i * N + j)
+                networks.rate_mb_per_s[b, i, j] = between(rate, uniform(seeds[b], counter))
+                networks.link_failure_rate[b, i, j] = between(
+                    link_failure_rate, uniform(seeds[b], counter + 1)
+                )
+
+
+@njit(cache=True, inline="always")
+def between(bounds: Any, share: Any) -> Any:
+    """The number ``share`` of the way from one bound to the other."""
+    return bounds[0] + share * (bounds[1] - bounds[0])

@@ -1,0 +1,376 @@
+"""Peer offloading: nodes that execute each other's tasks, and fail (O2O-DRL paper, section III).
+
+A step is a slot. In it, in this order: every node with a task sends it to a node, perhaps itself;
+links and nodes work through their queues, first in, first out, to the end of the slot, at exact
+moments in continuous time; feedback on what was decided in the slot is handed out; the tasks of
+the next slot arrive and are observed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_marl.errors import InputError
+from edge_marl.peer_offloading import kernels
+from edge_marl.peer_offloading.kernels import N_STATUS, Queues, Status, TaskRecords
+from edge_marl.peer_offloading.scenario import (
+    CYCLES_PER_KB,
+    EdgeNetworks,
+    OffloadingScenario,
+    Range,
+)
+
+Reward = Literal["team", "own"]
+"""Feedback on the tasks of all nodes, as in the paper, or on those of the node alone."""
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int32]
+
+
+class Observation(NamedTuple):
+    """What the nodes see: views of the simulator's buffers, overwritten by the next step."""
+
+    features: FloatArray
+    """``[B, N, 3N + 5]``, each in [0, 1]: see :func:`n_features`."""
+    action_mask: BoolArray
+    """``[B, N, N + 1]``: nodes to send to; the last action, "no task", only without one."""
+    state: FloatArray
+    """``[B, 8N]``: of each node ``lambda, alpha, F, l``, all tasks on their way to it, and its
+    task's ``s, c, d``; for centralised training."""
+    t: IntArray
+    """``[B]``: the slot."""
+
+
+class Transition(NamedTuple):
+    """Outcome of a step; arrays are overwritten by the next step."""
+
+    observation: Observation
+    reward: FloatArray
+    """``[B, N]``: section IV-B3, zero for finished episodes."""
+    terminated: BoolArray
+    """``[B]``: never; the network goes on after the last slot of an episode."""
+    truncated: BoolArray
+    """``[B]``: the last slot was played in this step."""
+
+
+@dataclass
+class EpisodeResults:
+    """Results of the episodes so far. All arrays are ``[B]``."""
+
+    success_rate: NDArray[np.float64]
+    """Equation 9: of the tasks whose fate is known; NaN if there are none."""
+    arrived: NDArray[np.int64]
+    succeeded: NDArray[np.int64]
+    dropped: NDArray[np.int64]
+    transmission_failed: NDArray[np.int64]
+    execution_failed: NDArray[np.int64]
+    in_flight: NDArray[np.int64]
+    """The rest of those that arrived."""
+    delay_p50_s: NDArray[np.float64]
+    """Percentiles of the completion time (equation 7) of tasks that succeeded; NaN without any."""
+    delay_p95_s: NDArray[np.float64]
+    delay_p99_s: NDArray[np.float64]
+    utilisation: NDArray[np.float64]
+    """Share of the time that nodes compute, mean over nodes."""
+    offloaded: NDArray[np.float64]
+    """Share of the tasks sent to another node; NaN without tasks."""
+
+
+METRICS = (
+    "success_rate", "arrived", "succeeded", "dropped", "transmission_failed", "execution_failed",
+    "in_flight", "delay_p50_s", "delay_p95_s", "delay_p99_s", "utilisation", "offloaded",
+)  # fmt: skip
+"""Numbers of :class:`EpisodeResults` that are reported of every episode."""
+
+
+class _Law(NamedTuple):
+    """What kernels read of a scenario."""
+
+    slots: int
+    slot_s: float
+    deadline_slots: int
+    size_kb: Range
+    cycles_per_bit: Range
+    deadline_s: Range
+    # What observations are divided by (section IV-B1); 1 where the largest value is 0.
+    largest_arrival_probability: float
+    largest_failure_rate: float
+    largest_capacity_hz: float
+    largest_rate_mb_per_s: float
+    largest_cycles: float
+    largest_queue_limit: int
+
+
+def n_features(nodes: int) -> int:
+    """Length of a node's observation.
+
+    ``lambda_i, alpha_i, F_i, l_i`` (4), ``l^r_ij`` of each other node j (N - 1): tasks on their
+    way from j, ``r_ij`` to each other node (N - 1), ``s_i, c_i, d_i`` of its task or zero (3), and
+    which node it is, one-hot (N). Each is divided by its largest value; queues count as full
+    beyond the queue limit of the largest node.
+    """
+    return 3 * nodes + 5
+
+
+class PeerOffloadingSimulator:
+    """B episodes of N nodes that send each other tasks, slot by slot.
+
+    A task joins the execution queue of its own node at the start of its slot, or the sending
+    queue to another node and, once it is there, that node's execution queue; it is not sent on.
+    Links and nodes serve one task at a time, in order of joining (ties: lower source first).
+    A task is dropped from wherever it is at the moment its deadline passes, and what it occupied
+    is free again. Transmission and execution fail with the probabilities of equations 3 to 5;
+    that is found out at their end, so that a failure delays no other task less or more.
+
+    Random numbers of a task do not depend on decisions: the same seed has the same tasks, and a
+    task the same luck, under every policy.
+
+    Args:
+        scenario: what episodes are drawn from.
+        batch_size: B.
+        reward: "team" or "own", see :data:`Reward`.
+
+    Raises:
+        InputError: for a batch size below 1.
+    """
+
+    def __init__(
+        self, scenario: OffloadingScenario, batch_size: int, *, reward: Reward = "team"
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size: expected at least 1, found {batch_size}")
+        self.scenario = scenario
+        self.batch_size = batch_size
+        self._team = reward == "team"
+        self._law = _law(scenario)
+        B, N, T = batch_size, scenario.nodes, scenario.slots
+        W = scenario.deadline_slots + 1
+        self.seeds = np.zeros(B, dtype=np.int64)
+        """``[B]``"""
+        self.slot = np.zeros(B, dtype=np.int32)
+        """``[B]``: the slot to decide for next."""
+        self.done = np.ones(B, dtype=np.bool_)
+        """``[B]``: episodes that have ended and wait for a reset."""
+        self.networks: EdgeNetworks = scenario.networks(self.seeds)
+        # The last row is of the tasks that are seen at the end but are no part of the episode.
+        self.tasks = TaskRecords(
+            np.zeros((B, T + 1, N), dtype=np.int8),
+            np.full((B, T + 1, N), -1, dtype=np.int16),
+            *(np.zeros((B, T + 1, N)) for _ in TaskRecords._fields[2:]),
+        )
+        """As the kernels hold them, ``[B, T + 1, N]``: fates appear before they are known. What is
+        known is in :meth:`records`; of the slot to decide for, sizes and deadlines are here."""
+        self._queues = Queues(
+            node_free_s=np.zeros((B, N)),
+            link_free_s=np.zeros((B, N, N)),
+            queue_length=np.zeros((B, N), dtype=np.int32),
+            incoming=np.zeros((B, N, N), dtype=np.int16),
+            incoming_work_s=np.zeros((B, N)),
+            busy_s=np.zeros((B, N)),
+            head=np.full((B, W, N), -1, dtype=np.int32),
+            following=np.zeros((B, (T + 1) * N), dtype=np.int32),
+            moment_s=np.zeros((B, (T + 1) * N)),
+            departures=np.zeros((B, W, N), dtype=np.int32),
+            feedback=np.zeros((B, W, N), dtype=np.int32),
+            decided=np.zeros((B, W, N_STATUS), dtype=np.int32),
+            totals=np.zeros((B, N_STATUS), dtype=np.int64),
+        )
+        self.observation = Observation(
+            features=np.zeros((B, N, n_features(N)), dtype=np.float32),
+            action_mask=np.zeros((B, N, N + 1), dtype=np.bool_),
+            state=np.zeros((B, 8 * N), dtype=np.float32),
+            t=self.slot,
+        )
+        self._transition = Transition(
+            self.observation,
+            np.zeros((B, N), dtype=np.float32),
+            np.zeros(B, dtype=np.bool_),
+            np.zeros(B, dtype=np.bool_),
+        )
+
+    def reset(self, seeds: ArrayLike, where: BoolArray | None = None) -> Observation:
+        """Start episodes anew.
+
+        Args:
+            seeds: ``[B]`` one seed per episode, at least 0; an episode depends on its seed alone.
+            where: ``[B]`` episodes to reset; the others go on. All when None.
+
+        Raises:
+            InputError: when there is not one non-negative integer per episode.
+        """
+        seeds = np.asarray(seeds)
+        if seeds.shape != (self.batch_size,) or seeds.dtype.kind not in "iu" or seeds.min() < 0:
+            raise InputError(f"seeds: expected {self.batch_size} integers of at least 0")
+        if where is None:
+            where = np.ones(self.batch_size, dtype=np.bool_)
+        self.seeds[where] = seeds[where]
+        for own, drawn in zip(
+            self.networks, self.scenario.networks(self.seeds[where]), strict=True
+        ):
+            own[where] = drawn
+        kernels.reset_kernel(
+            where, self.seeds, self.slot, self.done, self._law, self.networks, self.tasks,
+            self._queues, *self.observation[:3],
+        )  # fmt: skip
+        return self.observation
+
+    def step(self, actions: NDArray[np.integer[Any]]) -> Transition:
+        """Play one slot.
+
+        Args:
+            actions: ``[B, N]`` the node that each node's task goes to, N where there is no task.
+                A node that the mask closes because it is overloaded is physically possible.
+                Actions of finished episodes are ignored.
+
+        Raises:
+            InputError: for an impossible action, naming episode and node.
+        """
+        actions = np.asarray(actions)
+        N = self.scenario.nodes
+        if actions.shape != (self.batch_size, N) or actions.dtype.kind not in "iu":
+            raise InputError(f"actions: expected integers of shape ({self.batch_size}, {N})")
+        illegal = kernels.first_illegal(actions, self.slot, self.done, self.networks, self.tasks)
+        if illegal >= 0:
+            b, i = divmod(illegal, N)
+            idle = self.tasks.status[b, self.slot[b], i] == Status.NONE
+            expected = f"{N}, for there is no task" if idle else "itself or a neighbour"
+            raise InputError(
+                f"action of node {i} in episode {b}: expected {expected}, found {actions[b, i]}"
+            )
+        kernels.step_kernel(
+            actions, self.seeds, self.slot, self.done, self._law, self._team, self.networks,
+            self.tasks, self._queues, *self.observation[:3],
+            self._transition.reward, self._transition.truncated,
+        )  # fmt: skip
+        return self._transition
+
+    @property
+    def node_free_s(self) -> NDArray[np.float64]:
+        """``[B, N]``: moment at which a node is done with all that has reached it so far."""
+        return self._queues.node_free_s
+
+    @property
+    def link_free_s(self) -> NDArray[np.float64]:
+        """``[B, N, N]``: moment at which the link from i to j is done with all sent so far."""
+        return self._queues.link_free_s
+
+    @property
+    def queue_length(self) -> IntArray:
+        """``[B, N]``: ``l_i``, tasks at a node, waiting or in execution."""
+        return self._queues.queue_length
+
+    @property
+    def incoming_work_s(self) -> NDArray[np.float64]:
+        """``[B, N]``: execution time of the tasks on their way to a node."""
+        return self._queues.incoming_work_s
+
+    def records(self) -> TaskRecords:
+        """The tasks of the slots played, ``[B, T, N]`` each, as far as their fate is known.
+
+        Rows of slots to come are empty. Of tasks in flight the times and the moment they finish
+        are NaN.
+        """
+        T = self.scenario.slots
+        records = TaskRecords(*(column[:, :T].copy() for column in self.tasks))
+        to_come = np.arange(T) >= self.slot[:, None]
+        records.status[to_come] = Status.NONE
+        now_s = (self.slot * self.scenario.slot_s)[:, None, None]
+        arrived = records.status != Status.NONE
+        with np.errstate(invalid="ignore"):
+            in_flight = arrived & ~(records.finished_s <= now_s * (1 + 1e-12))
+        records.status[in_flight] = Status.IN_FLIGHT
+        for column in records[5:10]:
+            column[in_flight] = np.nan
+        return records
+
+    @property
+    def results(self) -> EpisodeResults:
+        """Metrics of every episode up to now (copies)."""
+        totals = self._queues.totals
+        arrived = totals[:, Status.IN_FLIGHT].copy()
+        known = totals[:, Status.SUCCEEDED :].sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            success_rate = totals[:, Status.SUCCEEDED] / known
+        records = self.records()
+        delays = sum(records[6:9], start=records[5])
+        delays[records.status != Status.SUCCEEDED] = np.nan
+        percentiles = np.full((3, self.batch_size), np.nan)
+        some = totals[:, Status.SUCCEEDED] > 0
+        if some.any():
+            flat = delays[some].reshape(some.sum(), -1)
+            percentiles[:, some] = np.nanpercentile(flat, (50, 95, 99), axis=1)
+        own = np.arange(self.scenario.nodes)
+        sent = (records.status != Status.NONE) & (records.destination != own)
+        with np.errstate(invalid="ignore"):
+            offloaded = sent.sum(axis=(1, 2)) / arrived
+        played_s = np.maximum(self.slot, 1) * self.scenario.slot_s
+        return EpisodeResults(
+            success_rate=success_rate,
+            arrived=arrived,
+            succeeded=totals[:, Status.SUCCEEDED].copy(),
+            dropped=totals[:, Status.DROPPED].copy(),
+            transmission_failed=totals[:, Status.TRANSMISSION_FAILED].copy(),
+            execution_failed=totals[:, Status.EXECUTION_FAILED].copy(),
+            in_flight=arrived - known,
+            delay_p50_s=percentiles[0],
+            delay_p95_s=percentiles[1],
+            delay_p99_s=percentiles[2],
+            utilisation=self._queues.busy_s.mean(axis=1) / played_s,
+            offloaded=offloaded,
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        """Copies of everything that changes while episodes are played."""
+        return {name: copy.deepcopy(part) for name, part in self._parts.items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken, on a simulator of the same sizes.
+
+        Raises:
+            InputError: for a state of other sizes.
+        """
+        for name, part in self._parts.items():
+            for own, saved in zip(part, state[name], strict=True):
+                if own.shape != saved.shape:
+                    raise InputError(
+                        f"state of a simulator: {name}: expected sizes {own.shape}, "
+                        f"found {saved.shape}"
+                    )
+                own[...] = saved
+
+    @property
+    def _parts(self) -> dict[str, tuple[NDArray[Any], ...]]:
+        return {
+            "episodes": (self.seeds, self.slot, self.done),
+            "networks": self.networks,
+            "tasks": self.tasks,
+            "queues": self._queues,
+            "observation": self.observation[:3],
+        }
+
+
+def _law(scenario: OffloadingScenario) -> _Law:
+    def largest(value: float) -> float:
+        return value if value > 0 else 1.0
+
+    return _Law(
+        slots=scenario.slots,
+        slot_s=scenario.slot_s,
+        deadline_slots=scenario.deadline_slots,
+        size_kb=scenario.size_kb,
+        cycles_per_bit=scenario.cycles_per_bit,
+        deadline_s=scenario.deadline_s,
+        largest_arrival_probability=largest(scenario.arrival_probability[1]),
+        largest_failure_rate=largest(scenario.failure_rate[1]),
+        largest_capacity_hz=max(scenario.cores) * scenario.core_hz,
+        largest_rate_mb_per_s=scenario.rate_mb_per_s[1],
+        largest_cycles=scenario.size_kb[1] * CYCLES_PER_KB * scenario.cycles_per_bit[1],
+        largest_queue_limit=scenario.largest_queue_limit,
+    )
