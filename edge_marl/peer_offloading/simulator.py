@@ -90,6 +90,16 @@ METRICS = (
 """Numbers of :class:`EpisodeResults` that are reported of every episode."""
 
 
+_TASK = np.dtype(
+    [(name, np.float64) for name in (*TaskRecords._fields[2:], "moment_s")]
+    + [("following", np.int32), ("destination", np.int16), ("status", np.int8)],
+    align=True,
+)
+_LINK = np.dtype(
+    [(name, np.float64) for name in ("link_free_s", "rate_mb_per_s", "link_failure_rate")]
+)
+
+
 class _Law(NamedTuple):
     """What kernels read of a scenario."""
 
@@ -158,25 +168,26 @@ class PeerOffloadingSimulator:
         """``[B]``: the slot to decide for next."""
         self.done = np.ones(B, dtype=np.bool_)
         """``[B]``: episodes that have ended and wait for a reset."""
-        self.networks: EdgeNetworks = scenario.networks(self.seeds)
-        # The last row is of the tasks that are seen at the end but are no part of the episode.
-        self.tasks = TaskRecords(
-            np.zeros((B, T + 1, N), dtype=np.int8),
-            np.full((B, T + 1, N), -1, dtype=np.int16),
-            *(np.zeros((B, T + 1, N)) for _ in TaskRecords._fields[2:]),
+        link = np.zeros((B, N, N), dtype=_LINK)
+        self.networks: EdgeNetworks = scenario.networks(self.seeds)._replace(
+            rate_mb_per_s=link["rate_mb_per_s"], link_failure_rate=link["link_failure_rate"]
         )
+        # The last row is of the tasks that are seen at the end but are no part of the episode.
+        # All of a task lies together: what a step costs is mostly the memory that it touches.
+        task = np.zeros((B, T + 1, N), dtype=_TASK)
+        self.tasks = TaskRecords(*(task[name] for name in TaskRecords._fields))
         """As the kernels hold them, ``[B, T + 1, N]``: fates appear before they are known. What is
         known is in :meth:`records`; of the slot to decide for, sizes and deadlines are here."""
         self._queues = Queues(
             node_free_s=np.zeros((B, N)),
-            link_free_s=np.zeros((B, N, N)),
+            link_free_s=link["link_free_s"],
             queue_length=np.zeros((B, N), dtype=np.int32),
             incoming=np.zeros((B, N, N), dtype=np.int16),
             incoming_work_s=np.zeros((B, N)),
             busy_s=np.zeros((B, N)),
             head=np.full((B, W, N), -1, dtype=np.int32),
-            following=np.zeros((B, (T + 1) * N), dtype=np.int32),
-            moment_s=np.zeros((B, (T + 1) * N)),
+            following=task["following"].reshape(B, -1),
+            moment_s=task["moment_s"].reshape(B, -1),
             departures=np.zeros((B, W, N), dtype=np.int32),
             feedback=np.zeros((B, W, N), dtype=np.int32),
             decided=np.zeros((B, W, N_STATUS), dtype=np.int32),
