@@ -8,7 +8,10 @@ if __name__ != "edge_marl.envs":
     # Under its bare name every class would exist twice, once per name.
     raise ImportError("import this package as edge_marl.envs, not as envs")
 
-ENVIRONMENTS = {"tandem_v0": "edge_marl.envs.tandem_v0"}
+ENVIRONMENTS = {
+    "tandem_v0": "edge_marl.envs.tandem_v0",
+    "peer_offloading_v0": "edge_marl.envs.peer_offloading_v0",
+}
 """Name of each environment and the module whose ``parallel_env`` makes it."""
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
 
+from edge_marl.envs.legal_discrete import LegalDiscrete
 from edge_marl.envs.tandem_batch import TandemBatch
 from edge_marl.envs.tandem_timeline import draw_timeline
 from edge_marl.errors import InputError
@@ -59,25 +60,6 @@ class TandemConfig(BaseModel):
         if self.decisions == "events" and self.render_mode is not None:
             raise ValueError("a timeline is drawn slot by slot: decisions=events has no rendering")
         return self
-
-
-class LegalDiscrete(spaces.Discrete):  # type: ignore[type-arg]  # not generic before 1.2
-    """Action space whose ``sample()`` without a mask draws among the actions legal right now.
-
-    Equal to ``Discrete(n)`` otherwise. Tools that know no masks, PettingZoo's seed test among
-    them, thus never play an illegal action by chance.
-    """
-
-    def __init__(self, legal: NDArray[np.bool_]) -> None:
-        """``legal [n]`` is read at every draw: a view of the simulator's live mask."""
-        super().__init__(len(legal))
-        self._legal = legal
-
-    def sample(self, mask: NDArray[np.int8] | None = None, probability: Any = None) -> np.int64:
-        """Draw an action: by ``mask [n]``, by ``probability [n]``, or a legal one."""
-        if mask is None and probability is None:
-            mask = self._legal.view(np.int8)
-        return np.int64(super().sample(mask, probability))
 
 
 class TandemEnv(ParallelEnv[str, ObsDict, int]):

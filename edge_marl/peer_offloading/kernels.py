@@ -241,7 +241,7 @@ def _send(b: Any, t: Any, i: Any, j: Any, law: Any, networks: Any, tasks: Any, q
         queues.link_free_s[b, i, j] = end_s
     if status == _IN_FLIGHT:
         queues.incoming_work_s[b, j] += tasks.cycles[b, t, i] / networks.capacity_hz[b, j]
-        leaves = int(math.floor(end_s / law.slot_s + _EPSILON))
+        leaves = math.floor(end_s / law.slot_s + _EPSILON)
     else:
         leaves = _decide(b, t, t, i, status, end_s, law, tasks, queues)
     _line_up(b, t, i, j, leaves, end_s, queues, N)
@@ -323,7 +323,7 @@ def _decide(
     queues: Any,
 ) -> int:  # fmt: skip
     """Note the fate of a task; returns the slot in which it becomes known."""
-    known = max(t, int(math.ceil(end_s / law.slot_s - _EPSILON)) - 1)
+    known = max(t, math.ceil(end_s / law.slot_s - _EPSILON) - 1)
     place = known % queues.head.shape[1]
     tasks.status[b, arrived, i] = status
     tasks.finished_s[b, arrived, i] = end_s

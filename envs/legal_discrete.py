@@ -1,0 +1,28 @@
+"""Discrete actions of which only some are legal at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+
+class LegalDiscrete(spaces.Discrete):  # type: ignore[type-arg]  # not generic before 1.2
+    """Action space whose ``sample()`` without a mask draws among the actions legal right now.
+
+    Equal to ``Discrete(n)`` otherwise. Tools that know no masks, PettingZoo's seed test among
+    them, thus never play an illegal action by chance.
+    """
+
+    def __init__(self, legal: NDArray[np.bool_]) -> None:
+        """``legal [n]`` is read at every draw: a view of the simulator's live mask."""
+        super().__init__(len(legal))
+        self._legal = legal
+
+    def sample(self, mask: NDArray[np.int8] | None = None, probability: Any = None) -> np.int64:
+        """Draw an action: by ``mask [n]``, by ``probability [n]``, or a legal one."""
+        if mask is None and probability is None:
+            mask = self._legal.view(np.int8)
+        return np.int64(super().sample(mask, probability))
