@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -39,6 +40,16 @@ def uniform(seed: Any, counter: Any) -> Any:
     """
     start = mix(np.uint64(seed) + _GOLDEN)
     return np.float64(mix(start + (np.uint64(counter) + _ONE) * _GOLDEN) >> _S11) * _TO_UNIT
+
+
+@njit(cache=True)
+def uniforms(seeds: Any, first: int, n: int) -> NDArray[np.float64]:
+    """``[B, n]``: draws ``first`` to ``first + n - 1`` of each of the streams ``seeds [B]``."""
+    draws = np.empty((len(seeds), n))
+    for b in range(len(seeds)):
+        for k in range(n):
+            draws[b, k] = uniform(seeds[b], first + k)
+    return draws
 
 
 @njit(cache=True, inline="always")

@@ -1,7 +1,8 @@
-"""Greedy episodes of actors in any batched environment."""
+"""Episodes of actors in any batched environment."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.random_stream import uniforms
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.actors import Actor
@@ -24,14 +26,22 @@ RETURN, LENGTH = "return", "length"
 _FIRST_SEED = 2**30
 """Of evaluation episodes. Training episodes have seeds from 2^31 on: they never meet."""
 
+_ACTION_DRAWS = 2**53
+"""Counters of an episode's stream from here on are the actors' (environments: below)."""
 
-def play(actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]) -> dict[str, FloatArray]:
+
+def play(
+    actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64], *, sampled: bool = False
+) -> dict[str, FloatArray]:
     """Play one episode per seed, every agent by its own observation alone.
 
     Args:
         actor: the agents.
         env: B episodes at a time.
         seeds: ``[K]``.
+        sampled: draw actions from the softmax of the outputs, which have to be logits, instead of
+            taking the largest. Draws depend on the episode's seed alone: the same episode goes
+            the same way in any batch.
 
     Returns:
         ``[K]`` by name: ``return`` (all agents together), ``length`` (steps) and the domain
@@ -46,7 +56,7 @@ def play(actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]) -> dict[str, F
         own = seeds[start : start + env.batch_size]
         # The last batch is filled up; what fills it is played and forgotten.
         filled = np.concatenate([own, np.repeat(own[:1], env.batch_size - len(own))])
-        batch = _play_batch(actor, env, filled)
+        batch = _play_batch(actor, env, filled, sampled)
         batches.append({name: values[: len(own)] for name, values in batch.items()})
     names = dict.fromkeys(name for batch in batches for name in batch)
     missing = np.full(env.batch_size, np.nan)
@@ -77,23 +87,51 @@ def check_fit(actor: Actor, env: BatchedEnv) -> None:
             raise InputError(f"checkpoint: {what}: the environment has {expected}, found {found}")
 
 
+def drawn_actions(
+    logits: NDArray[np.float32], action_mask: NDArray[np.bool_], draws: FloatArray
+) -> NDArray[np.int64]:
+    """Actions drawn from the softmax of the legal logits.
+
+    Args:
+        logits: ``[..., A]``.
+        action_mask: ``[..., A]``.
+        draws: ``[...]`` uniform in [0, 1); the same draws choose the same actions.
+
+    Returns:
+        ``[...]``, legal where any action is.
+    """
+    legal = np.where(action_mask, logits, -np.inf).astype(np.float64)
+    highest = legal.max(axis=-1, keepdims=True)
+    weights = np.exp(legal - np.where(np.isfinite(highest), highest, 0.0))
+    cumulated = weights.cumsum(axis=-1)
+    # The first action at which the sum passes the draw: one of weight 0 never passes it.
+    return (cumulated > draws[..., None] * cumulated[..., -1:]).argmax(axis=-1)
+
+
 def _play_batch(
-    actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]
+    actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64], sampled: bool
 ) -> Mapping[str, FloatArray]:
     import torch
 
     from edge_marl.algorithms.actors import greedy
 
-    B = env.batch_size
+    B, N = env.batch_size, len(env.agents)
     observation = env.reset(seeds)
     hidden: Any = actor.initial_hidden(B) if actor.is_recurrent else None
     returns, length = np.zeros(B), np.zeros(B)
     with torch.inference_mode():
-        while not env.done.all():
+        for step in itertools.count():
+            if env.done.all():
+                break
             mask = torch.from_numpy(observation.action_mask)
             outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
+            if sampled:
+                draws = uniforms(seeds, _ACTION_DRAWS + step * N, N)
+                actions = drawn_actions(outputs.numpy(), observation.action_mask, draws)
+            else:
+                actions = greedy(outputs, mask).numpy()
             playing = ~env.done
-            transition = env.step(greedy(outputs, mask).numpy())
+            transition = env.step(actions)
             returns += transition.reward.sum(axis=1)
             length += playing
             observation = transition.observation

@@ -13,7 +13,7 @@ from edge_marl.envs.batched import make_batched
 from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.experiments.evaluate.command import evaluate
-from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play
+from edge_marl.experiments.evaluate.episodes import drawn_actions, evaluation_seeds, play
 from edge_marl.oracle import solve
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
@@ -39,6 +39,26 @@ def test_batched_play_equals_the_domains_own_evaluation() -> None:
     results = run(ActorPolicy("a", actor), TandemWorkload().sample(seeds)).results
     assert np.array_equal(played["objective"], results.objective)
     assert np.array_equal(played["length"], results.slots)
+
+
+def test_sampled_actions_are_of_the_episode_not_of_its_batch() -> None:
+    seeds = evaluation_seeds(5)
+    actor = untrained_actor()
+    played = play(actor, make_batched("tandem_v0", {}, 2), seeds, sampled=True)
+    together = play(actor, make_batched("tandem_v0", {}, 5), seeds[::-1].copy(), sampled=True)
+    for name, values in played.items():
+        assert np.array_equal(values, together[name][::-1]), name
+    greedy = play(actor, make_batched("tandem_v0", {}, 2), seeds)
+    assert not np.array_equal(played["objective"], greedy["objective"])
+
+
+def test_sampled_actions_have_the_probabilities_of_their_logits() -> None:
+    # Weights 1, 2, 5 and, of the first agent, a forbidden 100.
+    logits = np.log(np.array([[1, 2, 100, 5], [1, 2, 1e-9, 5]], dtype=np.float32))
+    mask = np.array([[True, True, False, True], [True, True, True, True]])
+    draws = np.array([0.0, 0.124, 0.126, 0.374, 0.376, 1 - 2**-53])[:, None].repeat(2, axis=1)
+    actions = drawn_actions(logits[None].repeat(6, 0), mask[None].repeat(6, 0), draws)
+    assert actions.tolist() == [[0, 0], [0, 0], [1, 1], [1, 1], [3, 3], [3, 3]]
 
 
 def test_policies_heuristics_and_oracle_play_the_same_traces(
