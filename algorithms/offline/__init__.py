@@ -1,0 +1,1 @@
+"""Learning from logs instead of from an environment."""

@@ -1,0 +1,21 @@
+"""The log that a deployed policy leaves, and that offline learning starts from.
+
+O2O-DRL paper, section VI-A: every task with its fate, and the decision behind it.
+"""
+
+from edge_marl.task_log.episodes import LoggedEpisode, open_log, read_episodes
+from edge_marl.task_log.parquet import write_parquet
+from edge_marl.task_log.records import EpisodeRecord, Run, TaskColumns, run_of
+from edge_marl.task_log.writer import TaskLogWriter
+
+__all__ = [
+    "EpisodeRecord",
+    "LoggedEpisode",
+    "Run",
+    "TaskColumns",
+    "TaskLogWriter",
+    "open_log",
+    "read_episodes",
+    "run_of",
+    "write_parquet",
+]

@@ -1,0 +1,200 @@
+"""Task logs in databases: a SQLite file by its path, PostgreSQL by its URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, Table, create_engine, event, func, inspect, make_url, select
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from edge_marl.errors import InputError
+from edge_marl.task_log.checks import (
+    KEYS,
+    EpisodeRow,
+    Rows,
+    check_episode,
+    check_episodes,
+    check_runs,
+)
+from edge_marl.task_log.records import EpisodeRecord
+from edge_marl.task_log.schema import DECISIONS, EPISODES, METADATA, RUNS, TASKS
+from edge_marl.task_log.source import TaskLog
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place is the URL of a database rather than a path."""
+    return "://" in str(place)
+
+
+class Database:
+    """A connection to a database, errors as one line each.
+
+    Args:
+        place: path of a SQLite file, or a URL such as ``postgresql+psycopg://user@host/name``.
+        create: make the file and the tables where there are none.
+
+    Raises:
+        InputError: for a URL that is none, a database that cannot be reached, a missing table or
+            column.
+    """
+
+    def __init__(self, place: str | Path, *, create: bool = False) -> None:
+        try:
+            url = make_url(str(place)) if is_url(place) else make_url(f"sqlite:///{place}")
+        except ArgumentError as error:
+            raise InputError(f"{place}: expected a path or the URL of a database") from error
+        self.name = url.render_as_string()
+        if url.get_backend_name() == "sqlite":
+            self.name = url.database or ""
+            if not Path(self.name).is_file():
+                if not create:
+                    raise InputError(f"{self.name}: expected a task log, found no file")
+                Path(self.name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.engine = create_engine(url)
+        except (ImportError, NoSuchModuleError) as error:
+            raise InputError(f"{self.name}: no driver for this database: {error}") from error
+        if self.engine.dialect.name not in ("sqlite", "postgresql"):
+            raise InputError(f"{self.name}: expected a database of SQLite or PostgreSQL")
+        self._driver_errors = (self.engine.dialect.loaded_dbapi.Error,)
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _set_up_sqlite)
+        with self.errors():
+            self.connection = self.engine.connect()
+            if create:
+                METADATA.create_all(self.connection)
+                self.connection.commit()
+            self._check_tables(self.engine)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Errors of the database become one line."""
+        try:
+            yield
+        except (SQLAlchemyError, *self._driver_errors) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise InputError(f"{self.name}: {reason}") from error
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that it takes on disk."""
+        with self.errors():
+            if self.engine.dialect.name == "sqlite":
+                pages = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+                return int(self.connection.exec_driver_sql(pages).scalar_one())
+            sizes = [func.pg_total_relation_size(table.name) for table in METADATA.sorted_tables]
+            return sum(int(self.connection.execute(select(size)).scalar_one()) for size in sizes)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.connection.close()
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_tables(self, engine: Engine) -> None:
+        inspector = inspect(engine)
+        present = set(inspector.get_table_names())
+        for table in METADATA.sorted_tables:
+            if table.name not in present:
+                raise InputError(f"{self.name}: expected a table {table.name}, found none")
+            columns = {column["name"] for column in inspector.get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in columns:
+                    raise InputError(
+                        f"{self.name}: {table.name}: expected a column {column.name}, found none"
+                    )
+
+
+class DatabaseLog(TaskLog):
+    """A log in a database to read; see :func:`~edge_marl.task_log.episodes.open_log`."""
+
+    def __init__(self, place: str | Path) -> None:
+        self._database = Database(place)
+        self.name = self._database.name
+        try:
+            self.runs = check_runs(self._rows(RUNS))
+            self.episodes = check_episodes(self._rows(EPISODES), self.runs)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def size_bytes(self) -> int:
+        return self._database.size_bytes
+
+    def count(self) -> tuple[int, int]:
+        return self._count(DECISIONS), self._count(TASKS)
+
+    def records(self, episodes: Sequence[EpisodeRow]) -> Iterator[EpisodeRecord]:
+        for row in episodes:
+            run = self.runs[row.run]
+            decisions = self._rows(DECISIONS, row.id)
+            mask = _bytes(decisions, "mask", -(-run.actions // 8))
+            decisions.columns["mask"] = np.unpackbits(mask, axis=1, count=run.actions).view(
+                np.bool_
+            )
+            floats = _bytes(decisions, "observation", 4 * run.features)
+            decisions.columns["observation"] = floats.view("<f4")
+            yield check_episode(run, row, self._rows(TASKS, row.id), decisions)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _rows(self, table: Table, episode: int | None = None) -> Rows:
+        statement = select(table).order_by(*table.primary_key)
+        if episode is not None:
+            statement = statement.where(table.c.episode == episode)
+        with self._database.errors():
+            rows = self._database.connection.execute(statement).all()
+        values = zip(*rows, strict=True) if rows else [()] * len(table.columns)
+        columns = dict(zip(table.columns.keys(), values, strict=True))
+        return Rows(f"{self.name}: {table.name}", columns, KEYS[table.name])
+
+    def _count(self, table: Table) -> int:
+        """Rows of a table, each of which belongs to an episode."""
+        key = [table.c[name] for name in KEYS[table.name]]
+        stray = select(*key).where(table.c.episode.not_in(select(EPISODES.c.id))).limit(1)
+        with self._database.errors():
+            row = self._database.connection.execute(stray).first()
+            n = self._database.connection.execute(select(func.count()).select_from(table))
+        if row is not None:
+            columns = {column.name: [value] for column, value in zip(key, row, strict=True)}
+            rows = Rows(f"{self.name}: {table.name}", columns, KEYS[table.name])
+            rows.refuse(0, "episode", "the id of an episode")
+        return int(n.scalar_one())
+
+
+def _bytes(rows: Rows, column: str, size: int) -> NDArray[np.uint8]:
+    """``[R, size]`` of a column of texts of bytes."""
+    values = rows.columns[column]
+    lengths = np.array([len(v) if isinstance(v, bytes) else -1 for v in values], dtype=np.int64)
+    if (lengths != size).any():
+        bad = int((lengths == size).argmin())
+        found = f"{lengths[bad]} bytes" if lengths[bad] >= 0 else type(values[bad]).__name__
+        rows.refuse(bad, column, f"{size} bytes", found)
+    return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), size)
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    # Readers see the last whole batch while the next is written; a process that is killed loses
+    # no batch that it had committed.
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.close()

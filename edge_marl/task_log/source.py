@@ -1,0 +1,58 @@
+"""What reads a task log, wherever it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from edge_marl.task_log.checks import EpisodeRow
+from edge_marl.task_log.records import EpisodeRecord, Run
+
+
+class TaskLog(ABC):
+    """A log to read; checked row by row as it is read."""
+
+    name: str
+    """Path, or URL without its password."""
+    runs: dict[int, Run]
+    """By id."""
+    episodes: list[EpisodeRow]
+    """By ascending id."""
+
+    @property
+    @abstractmethod
+    def size_bytes(self) -> int:
+        """What it takes on disk."""
+
+    @abstractmethod
+    def count(self) -> tuple[int, int]:
+        """Decisions and tasks that it holds.
+
+        Raises:
+            InputError: naming the first that belongs to no episode.
+        """
+
+    @abstractmethod
+    def records(self, episodes: Sequence[EpisodeRow]) -> Iterator[EpisodeRecord]:
+        """Some of its episodes, one at a time.
+
+        Raises:
+            InputError: naming the first bad row.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
