@@ -78,7 +78,7 @@ class OffloadingScenario(BaseModel):
     rate_mb_per_s: Range = Field((10.0, 40.0), description="of a link")
     failure_rate: Range = Field((0.0, 0.1), description="failures per second of execution")
     link_failure_rate: Range = Field((0.0, 0.03), description="failures per second on a link")
-    # Not given in the paper. A core finishes 0.21 tasks of mean size and complexity by the deadline.
+    # Not given in the paper. By the deadline a core finishes 0.21 tasks of mean size.
     queue_limit_per_core: float = Field(
         0.2, gt=0, description="tasks at a node, per core, from which on it takes no more"
     )
