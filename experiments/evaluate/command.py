@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate import report
-from edge_marl.experiments.evaluate.episodes import (
-    BATCH,
-    RETURN,
-    evaluation_seeds,
-    play,
-)
-from edge_marl.experiments.evaluate.report import Headline, Played
-from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.experiments.evaluate.batched import BatchedEvaluation, Evaluation
+from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import Checkpoint, read_checkpoint
-from edge_marl.experiments.training.recipe import register_environment
-from edge_marl.experiments.training.validation import TANDEM
-
-EPISODES = 100
 
 
 def evaluate(
@@ -51,20 +41,13 @@ def evaluate(
     """
     checkpoints = [read_checkpoint(source) for source in sources]
     name = _environment(checkpoints, env)
-    if name != TANDEM and on is not None:
-        raise InputError(f"--on: expected a checkpoint of {TANDEM}, found one of {name}")
     _refuse_twice(checkpoints)
     folder = out or Path("results/evaluate") / "-".join(name.replace(":", ".").split("/"))
     folder.mkdir(parents=True, exist_ok=True)
-    if name == TANDEM:
-        from edge_marl.experiments.evaluate.tandem import TandemEvaluation
-
-        tandem = TandemEvaluation(checkpoints, on, episodes)
-        title, played = tandem.title, tandem.play(folder)
-        headline, pictures = tandem.headline, tandem.draw_worst(played, folder)
-    else:
-        title, played = _play_elsewhere(name, checkpoints, episodes or EPISODES)
-        headline, pictures = Headline(RETURN, True, played[0].name), []
+    evaluation = _evaluation(name)(checkpoints, on, episodes)
+    played = evaluation.play(folder)
+    title, headline = evaluation.title, evaluation.headline
+    pictures = evaluation.draw_worst(played, folder)
     rows = report.summarise(played, headline)
     console = stdout()
     console.print(report.table(title, rows, headline))
@@ -77,6 +60,19 @@ def evaluate(
         soft_wrap=True,
     )
     return folder
+
+
+def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:
+    """What knows with what, and by which metric, checkpoints of an environment are compared."""
+    if env == "tandem_v0":
+        from edge_marl.experiments.evaluate.tandem import TandemEvaluation
+
+        return TandemEvaluation
+    if env == "peer_offloading_v0":
+        from edge_marl.experiments.evaluate.offloading import OffloadingEvaluation
+
+        return OffloadingEvaluation
+    return BatchedEvaluation
 
 
 def _environment(checkpoints: Sequence[Checkpoint], expected: str | None) -> str:
@@ -99,26 +95,3 @@ def _refuse_twice(checkpoints: Sequence[Checkpoint]) -> None:
     for checkpoint in checkpoints:
         if names.count(checkpoint.name) > 1:
             raise InputError(f"{checkpoint.folder}: {checkpoint.name}: given twice")
-
-
-def _play_elsewhere(
-    name: str, checkpoints: Sequence[Checkpoint], episodes: int
-) -> tuple[str, list[Played]]:
-    """Seeded episodes of any environment; the others are tested against the first checkpoint."""
-    from edge_marl.envs.batched import make_batched
-
-    register_environment(name)
-    first = checkpoints[0].card.recipe
-    env = make_batched(name, first.env_config, min(BATCH, episodes))
-    played = []
-    with progress_bar() as bar:
-        for checkpoint in bar.track(checkpoints, description="evaluate"):
-            if checkpoint.card.recipe.env_config != first.env_config:
-                raise InputError(
-                    f"{checkpoint.folder}: options of the environment: expected those of "
-                    f"{checkpoints[0].folder}, {first.env_config}, "
-                    f"found {checkpoint.card.recipe.env_config}"
-                )
-            metrics = play(checkpoint.actor, env, evaluation_seeds(episodes))
-            played.append(Played(checkpoint.name, "learned", metrics, checkpoint))
-    return f"{episodes} episodes of {name}", played

@@ -24,7 +24,8 @@ BATCH = 32
 RETURN, LENGTH = "return", "length"
 
 _FIRST_SEED = 2**30
-"""Of evaluation episodes. Training episodes have seeds from 2^31 on: they never meet."""
+_FIRST_VALIDATION_SEED = 2**29
+"""Training episodes have seeds from 2^31 on: they never meet these."""
 
 _ACTION_DRAWS = 2**53
 """Counters of an episode's stream from here on are the actors' (environments: below)."""
@@ -69,6 +70,11 @@ def play(
 def evaluation_seeds(n: int) -> NDArray[np.int64]:
     """``[n]`` seeds of evaluation episodes; a smaller set is the beginning of a larger one."""
     return np.arange(_FIRST_SEED, _FIRST_SEED + n, dtype=np.int64)
+
+
+def validation_seeds(n: int) -> NDArray[np.int64]:
+    """``[n]`` seeds of episodes that choose between weights, and therefore judge none of them."""
+    return np.arange(_FIRST_VALIDATION_SEED, _FIRST_VALIDATION_SEED + n, dtype=np.int64)
 
 
 def check_fit(actor: Actor, env: BatchedEnv) -> None:

@@ -62,7 +62,7 @@ class Row:
     others: Mapping[str, float]
     """Means of the other metrics."""
     versus: Comparison | None
-    """Against the reference; None for the reference itself."""
+    """Against the reference; None for the reference itself, and for what has fewer episodes."""
 
 
 def summarise(played: Sequence[Played], headline: Headline) -> list[Row]:
@@ -87,13 +87,14 @@ def summarise(played: Sequence[Played], headline: Headline) -> list[Row]:
 def _row(name: str, group: Sequence[Played], headline: Headline, reference: Played) -> Row:
     values = np.stack([one.metrics[headline.metric] for one in group]).astype(np.float64)
     others = {
-        metric: float(np.mean([one.metrics[metric] for one in group]))
+        # Of the episodes that have it: without a success there is no delay, for one.
+        metric: float(np.nanmean([one.metrics[metric] for one in group]))
         for metric in group[0].metrics
         if metric != headline.metric and all(metric in one.metrics for one in group)
     }
     versus = None
-    if list(group) != [reference]:
-        baseline = reference.metrics[headline.metric][None].astype(np.float64)
+    baseline = reference.metrics[headline.metric][None].astype(np.float64)
+    if list(group) != [reference] and values.shape[1] == baseline.shape[1]:
         versus = statistics.compare(headline.cost(values), headline.cost(baseline))
     return Row(
         name=name,

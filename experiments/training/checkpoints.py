@@ -46,7 +46,8 @@ _NUMBERED = re.compile(r"\d{6,}")
 class CheckpointCard(BaseModel):
     """The contents of ``checkpoint.json``."""
 
-    model_config = ConfigDict(frozen=True)
+    # A mean over no episode at all is written as NaN, and read as it.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     format: str = FORMAT
     format_version: int = FORMAT_VERSION

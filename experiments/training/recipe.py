@@ -27,6 +27,8 @@ class _Known(NamedTuple):
 
     config_class: str
     preset: Mapping[str, Any] = MappingProxyType({})
+    acts_by_sampling: bool = False
+    """Whether its actors are deployed as they explore, drawing actions from their logits."""
 
 
 ALGORITHMS: Mapping[str, _Known] = {
@@ -53,6 +55,12 @@ class Recipe(BaseModel):
     """Options of the algorithm that differ from its defaults; nested ones joined by dots."""
     env_config: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(0, ge=0, lt=2**32)
+
+    @property
+    def acts_by_sampling(self) -> bool:
+        """Whether the actors draw their actions from the softmax of their outputs."""
+        known = ALGORITHMS.get(self.algorithm)
+        return known is not None and known.acts_by_sampling
 
     def config(self, *, workers: int = 0) -> AlgorithmConfig:
         """The algorithm's configuration, validated.

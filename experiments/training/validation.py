@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_marl.experiments.evaluate.episodes import BATCH, RETURN, evaluation_seeds, play
+from edge_marl.experiments.evaluate.episodes import BATCH, RETURN, play, validation_seeds
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
@@ -17,8 +18,6 @@ from edge_marl.tandem.traces import TraceSet
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.actors import Actor
-
-TANDEM = "tandem_v0"
 
 TANDEM_METRICS = ("objective", "makespan", "dropped")
 
@@ -56,9 +55,11 @@ class Validation(Protocol):
 
 def make_validation(recipe: Recipe, episodes: int) -> Validation:
     """The evaluation episodes of a run, the same for every run of the same environment."""
-    if recipe.env == TANDEM:
-        return TandemValidation(recipe.env_config, episodes)
-    return BatchedValidation(recipe, episodes)
+    kinds: Mapping[str, Callable[[Recipe, int], Validation]] = {
+        "tandem_v0": TandemValidation,
+        "peer_offloading_v0": OffloadingValidation,
+    }
+    return kinds.get(recipe.env, BatchedValidation)(recipe, episodes)
 
 
 class TandemValidation:
@@ -70,10 +71,10 @@ class TandemValidation:
 
     goal = Goal("objective", higher_is_better=False)
 
-    def __init__(self, env_config: Mapping[str, Any], episodes: int) -> None:
+    def __init__(self, recipe: Recipe, episodes: int) -> None:
         from edge_marl.envs.tandem_v0 import parallel_env
 
-        config = parallel_env(**env_config).config
+        config = parallel_env(**recipe.env_config).config
         self.max_queue = config.max_queue
         self.drop_penalty = config.drop_penalty
         if config.traces is None:
@@ -99,7 +100,7 @@ class TandemValidation:
 
 
 class BatchedValidation:
-    """Seeded episodes of any other environment; there are no heuristics to compare with."""
+    """Seeded episodes of any environment; there may be no heuristics to compare with."""
 
     goal = Goal(RETURN, higher_is_better=True)
 
@@ -108,12 +109,44 @@ class BatchedValidation:
 
         self.baselines: Mapping[str, Mapping[str, float]] = {}
         self._env = make_batched(recipe.env, recipe.env_config, min(BATCH, episodes))
-        self._seeds = evaluation_seeds(episodes)
+        self._seeds = validation_seeds(episodes)
+        self._sampled = recipe.acts_by_sampling
 
     def __call__(self, actor: Actor) -> dict[str, float]:
         """Means over the episodes."""
-        played = play(actor, self._env, self._seeds)
-        return {name: float(values.mean()) for name, values in played.items()}
+        return _means(play(actor, self._env, self._seeds, sampled=self._sampled))
+
+
+class OffloadingValidation(BatchedValidation):
+    """Episodes of the scenario that is trained on."""
+
+    goal = Goal("success_rate", higher_is_better=True)
+
+    def __init__(self, recipe: Recipe, episodes: int) -> None:
+        from edge_marl.envs.peer_offloading_v0 import parallel_env
+        from edge_marl.experiments.evaluate.offloading import play_heuristics
+
+        super().__init__(recipe, episodes)
+        scenario = parallel_env(**recipe.env_config).config.scenario
+        found = play_heuristics(scenario, self._seeds)
+        self.baselines = {name: self._reported(_means(metrics)) for name, metrics in found.items()}
+
+    def __call__(self, actor: Actor) -> dict[str, float]:
+        """Means over the episodes."""
+        return self._reported(super().__call__(actor))
+
+    def _reported(self, means: Mapping[str, float]) -> dict[str, float]:
+        from edge_marl.experiments.evaluate.offloading import REPORTED
+
+        return {name: means[name] for name in REPORTED}
+
+
+def _means(metrics: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """Over the episodes that have the metric: without a success there is no delay, for one."""
+    return {
+        name: float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else np.nan
+        for name, values in metrics.items()
+    }
 
 
 def _trace_set(traces: Any) -> TraceSet:
