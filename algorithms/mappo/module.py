@@ -9,7 +9,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from torch import Tensor
 
-from edge_marl.algorithms.actors import greedy
+from edge_marl.algorithms.actors import drawn, greedy
 from edge_marl.algorithms.core.module import JointModule
 from edge_marl.algorithms.mappo.critics import CentralCritic, LocalCritic
 from edge_marl.algorithms.mappo.distribution import MaskedCategorical
@@ -66,7 +66,7 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
         outputs, hidden = self._step(batch)
         logits = outputs.masked_fill(~batch[Columns.OBS][Fragment.ACTION_MASK], MASKED)
         probabilities = torch.softmax(logits, dim=-1)
-        actions = _drawn(probabilities)
+        actions = drawn(probabilities)
         return _with_state(
             {
                 Columns.ACTIONS: actions.squeeze(-1),
@@ -96,16 +96,6 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
                 seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK], batch.get(Columns.STATE_IN)
             )
         return outputs
-
-
-def _drawn(probabilities: Tensor) -> Tensor:
-    """``[..., A]`` -> ``[..., 1]`` an index of each distribution; never one of probability zero.
-
-    By inverting the cumulative sum, in a tenth of the time of ``torch.multinomial``.
-    """
-    cumulative = probabilities.cumsum(-1)
-    total = cumulative[..., -1:]
-    return (cumulative <= torch.rand_like(total) * total).sum(-1, keepdim=True)
 
 
 def _with_state(outputs: dict[str, Tensor], hidden: Tensor | None) -> dict[str, Tensor]:

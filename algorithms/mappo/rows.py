@@ -69,7 +69,7 @@ def joint_steps(fragments: dict[str, Tensor], targets: dict[str, Tensor]) -> dic
     """Rows of single joint steps ``[R, N, ...]``: those of the fragments that were played."""
     valid = fragments[Fragment.VALID]
     rows = {name: fragments[name][:, :-1][valid] for name in _SEEN}
-    rows.update({name: fragments[name][valid] for name in _PLAYED})
+    rows.update({name: fragments[name][valid] for name in _PLAYED if name in fragments})
     rows.update({name: column[valid] for name, column in targets.items()})
     return _without_idle_mask(rows)
 
@@ -77,7 +77,8 @@ def joint_steps(fragments: dict[str, Tensor], targets: dict[str, Tensor]) -> dic
 def whole_fragments(fragments: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rows of whole fragments ``[B, T, N, ...]``, for networks with a memory."""
     rows = {name: fragments[name][:, :-1] for name in (*_SEEN, Fragment.FIRST)}
-    rows.update({name: fragments[name] for name in (*_PLAYED, Fragment.HIDDEN)})
+    played = (*_PLAYED, Fragment.HIDDEN)
+    rows.update({name: fragments[name] for name in played if name in fragments})
     return _without_idle_mask({**rows, **targets})
 
 
