@@ -1,7 +1,7 @@
 """Learned policies and their training; importing this registers the environments with Ray.
 
-``VDNConfig``, ``QMIXConfig`` and ``MAPPOConfig`` are configurations of RLlib algorithms, imported
-when they are first asked for.
+``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig`` and ``O2OConfig`` are configurations of RLlib
+algorithms, imported when they are first asked for.
 """
 
 if __name__ != "edge_marl.algorithms":
@@ -15,12 +15,14 @@ from edge_marl.envs import register
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.mappo import MAPPOConfig
+    from edge_marl.algorithms.o2o import O2OConfig
     from edge_marl.algorithms.value_decomposition import QMIXConfig, VDNConfig
 
-__all__ = ["MAPPOConfig", "QMIXConfig", "VDNConfig"]
+__all__ = ["MAPPOConfig", "O2OConfig", "QMIXConfig", "VDNConfig"]
 
 _HOMES = {
     "MAPPOConfig": "edge_marl.algorithms.mappo",
+    "O2OConfig": "edge_marl.algorithms.o2o",
     "QMIXConfig": "edge_marl.algorithms.value_decomposition",
     "VDNConfig": "edge_marl.algorithms.value_decomposition",
 }

@@ -46,6 +46,11 @@ class RewardScaler:
         self._count = total
 
     @property
+    def mean(self) -> float:
+        """Of all rewards."""
+        return self._mean
+
+    @property
     def scale(self) -> float:
         """What rewards are divided by; 1 until they have differed."""
         deviation = (self._sum_of_squares / self._count) ** 0.5 if self._count else 0.0

@@ -184,6 +184,28 @@ class Actor(nn.Module):
         remembered = torch.stack(states, dim=1).view(B * L, N, -1)
         return self.head(remembered, groups).view(B, L, N, -1)
 
+    def of_rows(self, features: Tensor, action_mask: Tensor, nodes: Tensor) -> Tensor:
+        """Outputs for observations of single agents, where all share their parameters.
+
+        Not with a memory, a normaliser, or identities in networks over queues.
+
+        Args:
+            features: ``[K, F]``.
+            action_mask: ``[K, A]`` bool.
+            nodes: ``[K]`` the position of each row's agent.
+
+        Returns:
+            ``[K, A]``.
+        """
+        if self.queue is not None:
+            jobs = features.view(-1, 1, *self.spec.observation_shape)
+            outputs: Tensor = self.queue(jobs, action_mask[:, None, :-1], self.ids[:1], None)
+            return outputs[:, 0]
+        if self.spec.n_ids:
+            features = torch.cat([features, self.ids[nodes]], dim=-1)
+        # The layers of a single group take rows as they come.
+        return self.head(self.body(features, None), None)
+
     def single(self, agent: int) -> Actor:
         """A copy that holds the parameters of one agent only, as its node would run it."""
         spec = self.spec

@@ -1,0 +1,206 @@
+"""The iterations of O2O-DRL: offline from a log, then online with PPO."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    REPLAY_BUFFER_SAMPLE_TIMER,
+    TIMERS,
+)
+
+from edge_marl.algorithms.mappo.algorithm import MAPPO
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.o2o.columns import Transition, Transitions
+from edge_marl.algorithms.o2o.guard import check_seeds, sampled_returns, significantly_worse
+from edge_marl.algorithms.o2o.rewards import RewardNormaliser
+from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.envs.batched import BatchedEnv, make_batched
+
+_STATE = "o2o"
+_AT_ONCE = 64
+"""Offline updates whose rows are drawn at once: enough to hide the cost of a call."""
+_MOMENTS = (64, 2048)
+"""Draws, and rows of each, that the moments of the log's rewards are taken from."""
+
+
+class O2O(MAPPO):
+    """Built by :class:`edge_marl.algorithms.o2o.config.O2OConfig`, which describes it."""
+
+    def setup(self, config: Any) -> None:
+        """Build env runners and learners; the log is opened when it is first drawn from."""
+        super().setup(config)
+        own = self.config
+        self.offline_updates_done = 0
+        self.guard_rejections = 0
+        self.rewards = RewardNormaliser(own.reward_normalisation)
+        self._rng = np.random.default_rng(own.seed)
+        self._transitions: Transitions | None = None
+        self._n_online = 0
+        self._deployed: dict[str, Any] | None = None
+        self._guard_env: BatchedEnv | None = None
+
+    @classmethod
+    def get_default_config(cls) -> Any:
+        """The configuration with all its defaults."""
+        from edge_marl.algorithms.o2o.config import O2OConfig
+
+        return O2OConfig()
+
+    @property
+    def phase(self) -> str:
+        """Of the next iteration: "offline" or "online"."""
+        due = self.config.offline_updates if self.config.has_offline_phase else 0
+        return "offline" if self.offline_updates_done < due else "online"
+
+    def training_step(self) -> None:
+        """One iteration of the phase that it is."""
+        if self.phase == "offline":
+            self._learn_offline()
+            return
+        guarded = self.config.guard_interval > 0
+        if guarded and self._deployed is None:
+            self._deployed = self._snapshot()
+        super().training_step()
+        self._n_online += 1
+        if guarded and self._n_online % self.config.guard_interval == 0:
+            self._check()
+
+    def step(self) -> Any:
+        """One iteration, as RLlib's; the results say of which phase."""
+        phase = self.phase
+        results = super().step()
+        results.setdefault(ENV_RUNNER_RESULTS, {}).setdefault(
+            NUM_ENV_STEPS_SAMPLED_LIFETIME, self.env_steps_sampled
+        )
+        return results | {
+            "phase": phase,
+            "offline_updates": self.offline_updates_done,
+            "guard_rejections": self.guard_rejections,
+        }
+
+    # Offline (Algorithm 1) ------------------------------------------------------------------
+
+    def _learn_offline(self) -> None:
+        """The gradient steps of an iteration."""
+        if self._transitions is None:
+            self._transitions = _opened(self.config.log)
+        if not self.rewards.fixed:
+            self._take_moments(self._transitions)
+        due = self.config.offline_updates - self.offline_updates_done
+        due = min(due, self.config.offline_updates_per_iteration)
+        while due > 0:
+            n_updates = min(_AT_ONCE, due)
+            self._learn_from(self._transitions, n_updates)
+            self.offline_updates_done += n_updates
+            due -= n_updates
+        self.sync_weights()
+
+    def _learn_from(self, transitions: Transitions, n_updates: int) -> None:
+        """Draw the rows of some gradient steps and learn from them in one call."""
+        size = self.config.offline_batch_size
+        with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
+            rows = transitions.draw(n_updates * size, self._rng)
+        rows[Transition.REWARDS] = self.rewards.normalise(rows[Transition.REWARDS])
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            results = self.learner_group.update(
+                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(rows)}, len(rows)),
+                timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled},
+                minibatch_size=size,
+            )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+    def _take_moments(self, transitions: Transitions) -> None:
+        """Mean and standard deviation of the log's rewards, for good."""
+        rng = np.random.default_rng(0)
+        n_draws, n_rows = _MOMENTS
+        for _ in range(n_draws):
+            self.rewards.update(transitions.draw(n_rows, rng)[Transition.REWARDS])
+        self.rewards.fixed = True
+
+    # Online (Algorithm 2) -------------------------------------------------------------------
+
+    def _train_batch(self) -> SampleBatch | None:
+        """MAPPO's, with normalised rewards."""
+        fragments = super()._train_batch()
+        if fragments is not None:
+            rewards = fragments[Fragment.REWARDS]
+            self.rewards.update(rewards[fragments[Fragment.VALID]])
+            fragments[Fragment.REWARDS] = self.rewards.normalise(rewards)
+        return fragments
+
+    def _check(self) -> None:
+        """Deploy what has been learned, or return to what is deployed if that is better."""
+        config, candidate = self.config, self._snapshot()
+        if self._guard_env is None:
+            self._guard_env = make_batched(config.env, config.env_config, config.guard_episodes)
+        seeds = check_seeds(self._n_online // config.guard_interval, config.guard_episodes)
+        returns, before = (
+            sampled_returns(self._actor(snapshot), self._guard_env, seeds)
+            for snapshot in (candidate, self._deployed)
+        )
+        if significantly_worse(returns, before):
+            self.guard_rejections += 1
+            self.learner_group.foreach_learner(lambda learner: learner.return_to(self._deployed))
+            self.sync_weights()
+        else:
+            self._deployed = candidate
+
+    def _snapshot(self) -> dict[str, Any]:
+        """What the learner needs to go on here, see :meth:`.learner.O2OLearner.snapshot`."""
+        (found,) = self.learner_group.foreach_learner(lambda learner: learner.snapshot())
+        snapshot: dict[str, Any] = found.get()
+        return snapshot
+
+    def _actor(self, snapshot: dict[str, Any]) -> Actor:
+        """The actor of a snapshot."""
+        actor: Actor = copy.deepcopy(self.get_module().actor)
+        weights = snapshot[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+        names = actor.state_dict()
+        actor.load_state_dict({name: torch.as_tensor(weights[f"actor.{name}"]) for name in names})
+        return actor
+
+    # Checkpoints ----------------------------------------------------------------------------
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What :meth:`set_state` needs to go on exactly here."""
+        state = super().get_state(*args, **kwargs)
+        state[_STATE] = {
+            "offline_updates_done": self.offline_updates_done,
+            "guard_rejections": self.guard_rejections,
+            "rewards": self.rewards.get_state(),
+            "rng": self._rng.bit_generator.state,
+            "n_online": self._n_online,
+            "deployed": copy.deepcopy(self._deployed),
+        }
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        super().set_state(state)
+        if _STATE in state:
+            own = state[_STATE]
+            self.offline_updates_done = own["offline_updates_done"]
+            self.guard_rejections = own["guard_rejections"]
+            self.rewards.set_state(own["rewards"])
+            self._rng.bit_generator.state = own["rng"]
+            self._n_online = own["n_online"]
+            self._deployed = copy.deepcopy(own["deployed"])
+
+
+def _opened(log: Any) -> Transitions:
+    """The log itself, or the one at a path or URL."""
+    if not isinstance(log, str):
+        return log
+    from edge_marl.algorithms.offline.dataset import OfflineTransitions
+
+    return OfflineTransitions(log)

@@ -1,0 +1,104 @@
+"""The offline methods: what one gradient step on logged transitions minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edge_marl.algorithms.o2o.columns import Transition
+from edge_marl.algorithms.o2o.losses import (
+    chosen,
+    cloning_loss,
+    critic_loss,
+    entropies,
+    expectile_loss,
+    masked_policy,
+    q_loss,
+    soft_values,
+    td_targets,
+    weighted_cloning_loss,
+)
+from edge_marl.algorithms.o2o.module import O2OModule, Seen, both_ends
+
+Method = Callable[[O2OModule, dict[str, Tensor], Any], tuple[Tensor, dict[str, Tensor]]]
+"""Module, columns of :class:`Transition`, configuration -> the loss, and terms to report."""
+
+
+def conservative_soft_actor_critic(
+    module: O2OModule, batch: dict[str, Tensor], config: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Discrete soft actor-critic with CQL's regulariser (equations 10 to 12)."""
+    seen, here, K = both_ends(batch), _here(batch), len(batch[Transition.ACTIONS])
+    policy = masked_policy(module.logits(seen), seen.action_mask)
+    with torch.no_grad():
+        target_values = module.q_values(seen, target=True)
+    values = soft_values(policy, target_values, config.alpha)
+    targets = _targets(batch, values[K:], config)
+    of_twins, terms = q_loss(
+        module.q_values(here),
+        here.action_mask,
+        batch[Transition.ACTIONS],
+        targets,
+        config.lambda_c,
+    )
+    of_actor = -values.mean()
+    of_critic = critic_loss(module.values(here), targets)
+    terms |= {"actor_loss": of_actor, "critic_loss": of_critic, "entropy": entropies(policy)[:K]}
+    return of_twins + of_actor + of_critic, terms
+
+
+def behaviour_cloning(
+    module: O2OModule, batch: dict[str, Tensor], config: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy to the log's actions; the critic learns the value of the log's policy."""
+    here, K = _here(batch), len(batch[Transition.ACTIONS])
+    policy = masked_policy(module.logits(here), here.action_mask)
+    of_actor = cloning_loss(policy, batch[Transition.ACTIONS])
+    values = module.values(both_ends(batch))
+    of_critic = critic_loss(values[:K], _targets(batch, values[K:], config))
+    terms = {"actor_loss": of_actor, "critic_loss": of_critic, "entropy": entropies(policy)}
+    return of_actor + of_critic, terms
+
+
+def implicit_q_learning(
+    module: O2OModule, batch: dict[str, Tensor], config: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Implicit Q-learning (Kostrikov et al. 2022, equations 5 to 7)."""
+    here, actions = _here(batch), batch[Transition.ACTIONS]
+    K = len(actions)
+    policy = masked_policy(module.logits(here), here.action_mask)
+    with torch.no_grad():
+        taken = chosen(module.q_values(here, target=True), actions).amin(-1)
+    values = module.values(both_ends(batch))
+    advantages = taken - values[:K]
+    of_critic = expectile_loss(advantages, config.iql_expectile)
+    of_twins, terms = q_loss(
+        module.q_values(here),
+        here.action_mask,
+        actions,
+        _targets(batch, values[K:], config),
+        lambda_c=0.0,
+    )
+    of_actor = weighted_cloning_loss(policy, actions, advantages.detach(), config.iql_beta)
+    terms |= {"actor_loss": of_actor, "critic_loss": of_critic, "entropy": entropies(policy)}
+    return of_twins + of_actor + of_critic, terms
+
+
+METHODS: Mapping[str, Method] = {
+    "cql": conservative_soft_actor_critic,
+    "bc": behaviour_cloning,
+    "iql": implicit_q_learning,
+}
+
+
+def _here(batch: dict[str, Tensor]) -> Seen:
+    columns = (Transition.FEATURES, Transition.ACTION_MASK, Transition.NODE)
+    return Seen(*(batch[name] for name in columns))
+
+
+def _targets(batch: dict[str, Tensor], following: Tensor, config: Any) -> Tensor:
+    rewards, terminated = batch[Transition.REWARDS], batch[Transition.TERMINATED]
+    return td_targets(rewards, terminated, following.detach(), config.gamma)
