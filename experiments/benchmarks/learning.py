@@ -18,7 +18,7 @@ import numpy as np
 from rich.table import Table
 
 from edge_marl.experiments.benchmarks import benchmarl
-from edge_marl.experiments.benchmarks.learning_measures import AGENTS, STAND_IN, STOCK_ENVS, Case
+from edge_marl.experiments.benchmarks.learning_measures import AGENTS, STOCK_ENVS, Case
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.parallel import import_environment
@@ -76,10 +76,10 @@ def benchmark(
 
 def _against_rllib(sizes: LearningSizes) -> Iterator[Comparison]:
     stock: tuple[Case, ...]
-    for env, target in ((STAND_IN, 50), ("tandem_v0", 10)):
+    for env, target in (("peer_offloading_v0", 50), ("tandem_v0", 10)):
         stock = tuple(_case("sampling", env, "stock", n) for n in (1, STOCK_ENVS))
         yield Comparison(_case("sampling", env, "mappo", sizes.envs), stock, target)
-    for env in (STAND_IN, "tandem_v0"):
+    for env in ("peer_offloading_v0", "tandem_v0"):
         stock = (_case("iteration", env, "stock", STOCK_ENVS),)
         for algorithm in ("ippo", "mappo"):
             yield Comparison(_case("iteration", env, algorithm, sizes.envs), stock, 15)

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from edge_marl.envs import ENVIRONMENTS, register
+from edge_marl.envs import register
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 
-STAND_IN = "offloading_stand_in"
-AGENTS = {"tandem_v0": 2, STAND_IN: 20}
+AGENTS = {"tandem_v0": 2, "peer_offloading_v0": 20}
+"""Environments, all with their defaults, and how many agents they have."""
+
 STOCK_ENVS = 16
 
 
@@ -55,7 +56,6 @@ class Stopwatch:
 
 def measure(case: Case, sizes: LearningSizes) -> dict[str, float]:
     """Env steps per second and peak memory of one case."""
-    ENVIRONMENTS[STAND_IN] = "edge_marl.experiments.benchmarks.learning_stand_in"
     register()
     found = _sampling(case, sizes) if case.measure == "sampling" else _iteration(case, sizes)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

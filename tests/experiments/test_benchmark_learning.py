@@ -3,63 +3,13 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from edge_marl.envs import ENVIRONMENTS, tandem_v0
+from edge_marl.envs import tandem_v0
 from edge_marl.errors import InputError
-from edge_marl.experiments.benchmarks import (
-    benchmarl,
-    learning,
-    learning_spread,
-    learning_stand_in,
-)
-from edge_marl.experiments.benchmarks.learning_measures import STAND_IN, Case, measure
+from edge_marl.experiments.benchmarks import benchmarl, learning, learning_spread
+from edge_marl.experiments.benchmarks.learning_measures import Case, measure
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
-
-
-def test_the_stand_in_has_the_sizes_of_the_paper() -> None:
-    # Of each node: 4 numbers, a queue and a rate for each of 19 others, a task, its index.
-    env = learning_stand_in.batched_env(3)
-    assert env.observation_shape == (4 + 19 + 19 + 3 + 20,)
-    assert (len(env.agents), env.n_actions) == (20, 21)
-    features = env.reset(np.arange(3)).features
-    assert features.shape == (3, 20, 65)
-    assert features.min() >= 0
-    assert features.max() <= 1
-    np.testing.assert_array_equal(features[1, :, -20:], np.eye(20))
-
-
-def test_a_batch_of_the_stand_in_plays_as_its_single_episodes() -> None:
-    batch, single = learning_stand_in.batched_env(3), learning_stand_in.parallel_env()
-    observation = batch.reset(np.array([5, 6, 7]))
-    seen, _ = single.reset(seed=6)
-    slots = 0
-    while single.agents:
-        # The last legal node: work is sent over links, and the queue of the last node runs full.
-        legal = observation.action_mask * np.arange(1, 22)
-        actions = legal.argmax(-1)
-        transition = batch.step(actions)
-        seen, rewards, _, truncations, _ = single.step(
-            dict(zip(single.possible_agents, actions[1].tolist(), strict=True))
-        )
-        for i, agent in enumerate(single.possible_agents):
-            np.testing.assert_array_equal(seen[agent]["observation"], observation.features[1, i])
-            np.testing.assert_array_equal(seen[agent]["action_mask"], observation.action_mask[1, i])
-            assert rewards[agent] == transition.reward[1, i]
-            assert truncations[agent] == transition.truncated[1, i]
-        slots += 1
-    assert slots == 100
-    assert batch.done.all()
-    assert transition.truncated.all()
-
-
-def test_the_stand_in_refuses_an_action_that_its_mask_forbids() -> None:
-    env = learning_stand_in.batched_env(1)
-    mask = env.reset(np.array([0])).action_mask
-    forbidden = (~mask).argmax(-1)
-    with pytest.raises(InputError, match="node_0 in episode 0: expected a legal one"):
-        env.step(forbidden)
 
 
 def test_smallest_benchmark(
@@ -70,7 +20,6 @@ def test_smallest_benchmark(
 ) -> None:
     # Processes of their own are for speed and memory alone, and half a minute of imports.
     monkeypatch.setattr(learning, "_measure", lambda case, sizes, python: measure(case, sizes))
-    monkeypatch.setitem(ENVIRONMENTS, STAND_IN, "")  # taken out again afterwards
     out = tmp_path / "learning.json"
     sizes = LearningSizes.smallest()
     ratios = learning.benchmark(out, sizes)
@@ -106,8 +55,7 @@ def test_a_measurement_in_a_process_of_its_own() -> None:
     assert found["peak_mib"] > 100
 
 
-def test_qmix_is_measured(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENVIRONMENTS, STAND_IN, "")
+def test_qmix_is_measured(local_ray: None) -> None:
     case = Case(measure="iteration", env="tandem_v0", subject="qmix", envs=4)
     assert measure(case, LearningSizes.smallest())["per_s"] > 0
 
