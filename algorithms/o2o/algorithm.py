@@ -20,11 +20,14 @@ from ray.rllib.utils.metrics import (
 
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.o2o.columns import Transition, Transitions
+from edge_marl.algorithms.o2o.config import Transitions
 from edge_marl.algorithms.o2o.guard import check_seeds, sampled_returns, significantly_worse
 from edge_marl.algorithms.o2o.rewards import RewardNormaliser
+from edge_marl.algorithms.offline.dataset import Drawn, OfflineTransitions
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.envs import ENVIRONMENTS
 from edge_marl.envs.batched import BatchedEnv, make_batched
+from edge_marl.errors import InputError
 
 _STATE = "o2o"
 _AT_ONCE = 64
@@ -93,7 +96,7 @@ class O2O(MAPPO):
     def _learn_offline(self) -> None:
         """The gradient steps of an iteration."""
         if self._transitions is None:
-            self._transitions = _opened(self.config.log)
+            self._transitions = self._open_log()
         if not self.rewards.fixed:
             self._take_moments(self._transitions)
         due = self.config.offline_updates - self.offline_updates_done
@@ -105,12 +108,37 @@ class O2O(MAPPO):
             due -= n_updates
         self.sync_weights()
 
+    def _open_log(self) -> Transitions:
+        """The log, which has to be of this environment.
+
+        Raises:
+            InputError: for one that is not.
+        """
+        config = self.config
+        log: Transitions = config.log
+        if isinstance(log, str):
+            known = config.env if config.env in ENVIRONMENTS else None
+            reward = config.env_config.get("reward", "team")
+            log = OfflineTransitions(log, environment=known, reward=reward)
+        spec = self.get_module().actor.spec
+        found = log.draw(1, np.random.default_rng(0))
+        for column, expected in (
+            (Drawn.FEATURES, spec.n_features),
+            (Drawn.ACTION_MASK, spec.n_actions),
+        ):
+            n = found[column].shape[1]
+            if n != expected:
+                raise InputError(
+                    f"log: {column}: expected {expected} a row, as in the environment, found {n}"
+                )
+        return log
+
     def _learn_from(self, transitions: Transitions, n_updates: int) -> None:
         """Draw the rows of some gradient steps and learn from them in one call."""
         size = self.config.offline_batch_size
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             rows = transitions.draw(n_updates * size, self._rng)
-        rows[Transition.REWARDS] = self.rewards.normalise(rows[Transition.REWARDS])
+        rows[Drawn.REWARDS] = self.rewards.normalise(rows[Drawn.REWARDS])
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             results = self.learner_group.update(
                 batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(rows)}, len(rows)),
@@ -124,7 +152,7 @@ class O2O(MAPPO):
         rng = np.random.default_rng(0)
         n_draws, n_rows = _MOMENTS
         for _ in range(n_draws):
-            self.rewards.update(transitions.draw(n_rows, rng)[Transition.REWARDS])
+            self.rewards.update(transitions.draw(n_rows, rng)[Drawn.REWARDS])
         self.rewards.fixed = True
 
     # Online (Algorithm 2) -------------------------------------------------------------------
@@ -195,12 +223,3 @@ class O2O(MAPPO):
             self._rng.bit_generator.state = own["rng"]
             self._n_online = own["n_online"]
             self._deployed = copy.deepcopy(own["deployed"])
-
-
-def _opened(log: Any) -> Transitions:
-    """The log itself, or the one at a path or URL."""
-    if not isinstance(log, str):
-        return log
-    from edge_marl.algorithms.offline.dataset import OfflineTransitions
-
-    return OfflineTransitions(log)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from edge_marl.algorithms.mappo.config import MAPPOConfig
-from edge_marl.algorithms.o2o.columns import Transitions
 from edge_marl.errors import InputError
 
 OfflineMethod = Literal["cql", "bc", "iql"]
 RewardNormalisation = Literal["standardise", "scale", "none"]
+
+
+class Transitions(Protocol):
+    """A log as offline learning reads it."""
+
+    def draw(self, n_rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """Random rows in the columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`."""
+        ...
 
 
 class O2OConfig(MAPPOConfig):
@@ -92,7 +101,7 @@ class O2OConfig(MAPPOConfig):
 
         Args:
             log: path or database URL of a task log, or an object with ``draw`` of
-                :class:`.columns.Transitions`, which is then part of every checkpoint.
+                :class:`Transitions`, which is then part of every checkpoint.
             offline_method: "cql": as above, without the regulariser if ``lambda_c`` is 0; "bc":
                 the actor imitates the log, the critic learns the value of its policy; "iql":
                 implicit Q-learning (Kostrikov et al. 2022), whose critic is its expectile V.
@@ -137,7 +146,9 @@ class O2OConfig(MAPPOConfig):
         """
         super().validate()
         methods, rewards = ("cql", "bc", "iql"), ("standardise", "scale", "none")
+        place = self.log is None or isinstance(self.log, str) or hasattr(self.log, "draw")
         for name, fine, expected in (
+            ("log", place, "a path or URL"),
             ("offline_method", self.offline_method in methods, "cql, bc or iql"),
             ("offline_updates", self.offline_updates >= 0, "at least 0"),
             ("offline_updates_per_iteration", self.offline_updates_per_iteration >= 1,

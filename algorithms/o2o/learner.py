@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.core.optimiser import flattened
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
-from edge_marl.algorithms.o2o.columns import Transition
 from edge_marl.algorithms.o2o.module import O2OModule
 from edge_marl.algorithms.o2o.offline import METHODS
+from edge_marl.algorithms.offline.dataset import Drawn
 
 
 class O2OLearner(MAPPOTorchLearner):
-    """Learns from the columns of :class:`.columns.Transition` or, as MAPPO, from fragments.
+    """Learns from transitions, columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`.
+
+    Or, as MAPPO does, from fragments.
 
     All weights lie in one tensor: those of actor and critic, then those of the twins. The offline
     phase has an optimiser of all, the online phase one of its own of the former.
@@ -57,13 +59,13 @@ class O2OLearner(MAPPOTorchLearner):
         self, columns: dict[str, Tensor], *, minibatch_size: int | None = None, **how: Any
     ) -> list[Terms]:
         """One gradient step for each ``minibatch_size`` logged transitions; or as MAPPO."""
-        if Transition.NEXT_FEATURES not in columns:
+        if Drawn.NEXT_FEATURES not in columns:
             return super().learn(columns, minibatch_size=minibatch_size, **how)
-        columns[Transition.ACTIONS] = columns[Transition.ACTIONS].long()
-        size = minibatch_size or len(columns[Transition.ACTIONS])
+        columns[Drawn.ACTIONS] = columns[Drawn.ACTIONS].long()
+        size = minibatch_size or len(columns[Drawn.ACTIONS])
         pieces = {name: column.split(size) for name, column in columns.items()}
         history = []
-        for k in range(len(pieces[Transition.ACTIONS])):
+        for k in range(len(pieces[Drawn.ACTIONS])):
             batch = {name: parts[k] for name, parts in pieces.items()}
             history.append(
                 self.gradient_step(

@@ -11,7 +11,7 @@ from torch import Tensor
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.module import MAPPOModule
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.o2o.columns import Transition
+from edge_marl.algorithms.offline.dataset import Drawn
 
 
 class Seen(NamedTuple):
@@ -30,11 +30,11 @@ def both_ends(batch: dict[str, Tensor]) -> Seen:
 
     Where nothing followed, the first again: whatever it is worth, nobody bootstraps from it.
     """
-    over = batch[Transition.TERMINATED][:, None]
-    features, mask = batch[Transition.FEATURES], batch[Transition.ACTION_MASK]
-    following = torch.where(over, features, batch[Transition.NEXT_FEATURES])
-    following_mask = torch.where(over, mask, batch[Transition.NEXT_ACTION_MASK])
-    nodes = batch[Transition.NODE]
+    over = batch[Drawn.TERMINATED][:, None]
+    features, mask = batch[Drawn.FEATURES], batch[Drawn.ACTION_MASK]
+    following = torch.where(over, features, batch[Drawn.NEXT_FEATURES])
+    following_mask = torch.where(over, mask, batch[Drawn.NEXT_ACTION_MASK])
+    nodes = batch[Drawn.NODE]
     return Seen(
         torch.cat([features, following]),
         torch.cat([mask, following_mask]),

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edge_marl.algorithms.o2o.columns import Transition
 from edge_marl.algorithms.o2o.losses import (
     chosen,
     cloning_loss,
@@ -22,16 +21,17 @@ from edge_marl.algorithms.o2o.losses import (
     weighted_cloning_loss,
 )
 from edge_marl.algorithms.o2o.module import O2OModule, Seen, both_ends
+from edge_marl.algorithms.offline.dataset import Drawn
 
 Method = Callable[[O2OModule, dict[str, Tensor], Any], tuple[Tensor, dict[str, Tensor]]]
-"""Module, columns of :class:`Transition`, configuration -> the loss, and terms to report."""
+"""Module, columns of :class:`Drawn`, configuration -> the loss, and terms to report."""
 
 
 def conservative_soft_actor_critic(
     module: O2OModule, batch: dict[str, Tensor], config: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Discrete soft actor-critic with CQL's regulariser (equations 10 to 12)."""
-    seen, here, K = both_ends(batch), _here(batch), len(batch[Transition.ACTIONS])
+    seen, here, K = both_ends(batch), _here(batch), len(batch[Drawn.ACTIONS])
     policy = masked_policy(module.logits(seen), seen.action_mask)
     with torch.no_grad():
         target_values = module.q_values(seen, target=True)
@@ -40,7 +40,7 @@ def conservative_soft_actor_critic(
     of_twins, terms = q_loss(
         module.q_values(here),
         here.action_mask,
-        batch[Transition.ACTIONS],
+        batch[Drawn.ACTIONS],
         targets,
         config.lambda_c,
     )
@@ -54,9 +54,9 @@ def behaviour_cloning(
     module: O2OModule, batch: dict[str, Tensor], config: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy to the log's actions; the critic learns the value of the log's policy."""
-    here, K = _here(batch), len(batch[Transition.ACTIONS])
+    here, K = _here(batch), len(batch[Drawn.ACTIONS])
     policy = masked_policy(module.logits(here), here.action_mask)
-    of_actor = cloning_loss(policy, batch[Transition.ACTIONS])
+    of_actor = cloning_loss(policy, batch[Drawn.ACTIONS])
     values = module.values(both_ends(batch))
     of_critic = critic_loss(values[:K], _targets(batch, values[K:], config))
     terms = {"actor_loss": of_actor, "critic_loss": of_critic, "entropy": entropies(policy)}
@@ -67,7 +67,7 @@ def implicit_q_learning(
     module: O2OModule, batch: dict[str, Tensor], config: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Implicit Q-learning (Kostrikov et al. 2022, equations 5 to 7)."""
-    here, actions = _here(batch), batch[Transition.ACTIONS]
+    here, actions = _here(batch), batch[Drawn.ACTIONS]
     K = len(actions)
     policy = masked_policy(module.logits(here), here.action_mask)
     with torch.no_grad():
@@ -95,10 +95,10 @@ METHODS: Mapping[str, Method] = {
 
 
 def _here(batch: dict[str, Tensor]) -> Seen:
-    columns = (Transition.FEATURES, Transition.ACTION_MASK, Transition.NODE)
+    columns = (Drawn.FEATURES, Drawn.ACTION_MASK, Drawn.NODE)
     return Seen(*(batch[name] for name in columns))
 
 
 def _targets(batch: dict[str, Tensor], following: Tensor, config: Any) -> Tensor:
-    rewards, terminated = batch[Transition.REWARDS], batch[Transition.TERMINATED]
+    rewards, terminated = batch[Drawn.REWARDS], batch[Drawn.TERMINATED]
     return td_targets(rewards, terminated, following.detach(), config.gamma)

@@ -36,10 +36,14 @@ ALGORITHMS: Mapping[str, _Known] = {
     "qmix": _Known("edge_marl.algorithms.value_decomposition:QMIXConfig"),
     "mappo": _Known("edge_marl.algorithms.mappo:MAPPOConfig"),
     "ippo": _Known("edge_marl.algorithms.mappo:MAPPOConfig", MappingProxyType({"critic": "local"})),
+    "o2o": _Known("edge_marl.algorithms.o2o:O2OConfig", acts_by_sampling=True),
 }
 
 SAMPLING_OPTIONS = ("num_envs_per_env_runner", "rollout_fragment_length")
 """Options of RLlib's ``env_runners()`` that belong to a recipe."""
+
+PLACES = ("log",)
+"""Options that name a file, or a database by its URL."""
 
 _NETWORK = "network."
 
@@ -134,6 +138,10 @@ def parse_recipe(env: str, algorithm: str, overrides: Iterable[str] = (), seed: 
             options[name] = value
     if env in ENVIRONMENTS:
         _resolve_paths(env_config, _validated_environment(env, env_config))
+    for name in PLACES:
+        place = options.get(name)
+        if isinstance(place, str) and "://" not in place:
+            options[name] = str(Path(place).resolve())
     return Recipe(env=env, algorithm=algorithm, options=options, env_config=env_config, seed=seed)
 
 

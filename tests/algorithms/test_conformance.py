@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from edge_marl.algorithms import MAPPOConfig, QMIXConfig, VDNConfig
+from edge_marl.algorithms import MAPPOConfig, O2OConfig, QMIXConfig, VDNConfig
 from tests.algorithms import conformance
 from tests.algorithms.conformance import OUTSIDE_ENV, Recipe
 
@@ -30,9 +30,9 @@ def value_decomposition(config_class: type) -> AlgorithmConfig:
     )
 
 
-def mappo(**options: Any) -> AlgorithmConfig:
+def mappo(config_class: type = MAPPOConfig, **options: Any) -> AlgorithmConfig:
     return (
-        MAPPOConfig()
+        config_class()
         .env_runners(**SMALL)
         .training(
             train_batch_size_per_learner=128,
@@ -49,6 +49,7 @@ RECIPES: dict[str, Recipe] = {
     "qmix": lambda: value_decomposition(QMIXConfig),
     "mappo": lambda: mappo(observation_normalisation=True, reward_scaling=True),
     "ippo": lambda: mappo(critic="local", team_reward="own"),
+    "o2o": lambda: mappo(O2OConfig, guard_interval=1, guard_episodes=4),
 }
 pytestmark = pytest.mark.usefixtures("local_ray")
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
