@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
 from edge_marl.task_log import LoggedEpisode, open_log
+from edge_marl.task_log.database import is_url
 from edge_marl.task_log.episodes import Reward, logged_episodes, select_episodes
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def as_dataset(
     if seed is not None:
         order = np.random.default_rng(seed).permutation(len(blocks))
         blocks = [blocks[k] for k in order]
-    place = str(place) if "://" in str(place) else str(Path(place).resolve())
+    place = place if is_url(place) else Path(place).resolve()
 
     def read(block: Columns) -> Iterator[Columns]:
         with open_log(place) as opened:

@@ -6,7 +6,7 @@ O2O-DRL paper, section VI-A: every task with its fate, and the decision behind i
 from edge_marl.task_log.episodes import LoggedEpisode, open_log, read_episodes
 from edge_marl.task_log.parquet import write_parquet
 from edge_marl.task_log.records import EpisodeRecord, Run, TaskColumns, run_of
-from edge_marl.task_log.writer import TaskLogWriter
+from edge_marl.task_log.writer import TaskLogWriter, import_log
 
 __all__ = [
     "EpisodeRecord",
@@ -14,6 +14,7 @@ __all__ = [
     "Run",
     "TaskColumns",
     "TaskLogWriter",
+    "import_log",
     "open_log",
     "read_episodes",
     "run_of",

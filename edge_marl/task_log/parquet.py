@@ -143,7 +143,9 @@ class ParquetLog(TaskLog):
         return n
 
 
-def write_parquet(log: TaskLog, folder: str | Path, advance: Callable[[int], None]) -> None:
+def write_parquet(
+    log: TaskLog, folder: str | Path, advance: Callable[[int], None] = lambda episodes: None
+) -> None:
     """Write a log as a folder of Parquet files, which appears whole or not at all.
 
     Args:
@@ -263,8 +265,8 @@ def _dense(rows: Rows, column: str, size: int) -> NDArray[Any]:
     lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy()
     if (lengths != size).any():
         bad = int((lengths == size).argmin())
-        found = f"{lengths[bad]} values" if lengths[bad] >= 0 else None
-        rows.refuse(bad, column, f"{size} values", found or "none")
+        found = f"{lengths[bad]} values" if lengths[bad] >= 0 else "none"
+        rows.refuse(bad, column, f"{size} values", found)
     values = lists.flatten()
     if values.null_count:
         bad = int(np.flatnonzero(values.is_null().to_numpy(False))[0]) // size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from edge_marl.errors import InputError
 from edge_marl.task_log.database import Database
 from edge_marl.task_log.records import EpisodeRecord, Run
 from edge_marl.task_log.schema import DECISIONS, EPISODES, RUNS, TASKS
+from edge_marl.task_log.source import TaskLog
 
 BATCH_ROWS = 50_000
 """Rows of tasks and decisions that are committed together: a second's worth, or less."""
@@ -169,6 +170,36 @@ class TaskLogWriter:
             copy.set_types([_COPIED_AS[type(column.type)] for column in table.columns])
             for row in rows:
                 copy.write_row(row)
+
+
+def import_log(
+    source: TaskLog, place: str | Path, advance: Callable[[int], None] = lambda episodes: None
+) -> int:
+    """Add the episodes of a log to another, all of them or, if there is a bad row, none.
+
+    Episodes that are there already, of the same run and seed, are left as they are.
+
+    Args:
+        source: an open log.
+        place: path of a SQLite file, or URL of a database; made where there is none.
+        advance: called with the number of episodes just read, or left out.
+
+    Returns:
+        how many were added.
+
+    Raises:
+        InputError: naming the first bad row, or if the database cannot be written to.
+    """
+    source.count()
+    with TaskLogWriter(place, together=True) as writer:
+        ids = {id_: writer.run(run) for id_, run in source.runs.items()}
+        held = {id_: writer.seeds(ids[id_]) for id_ in ids}
+        new = [row for row in source.episodes if row.seed not in held[row.run]]
+        advance(len(source.episodes) - len(new))
+        for row, record in zip(new, source.records(new), strict=True):
+            writer.add(ids[row.run], record)
+            advance(1)
+    return len(new)
 
 
 _COPIED_AS = {
