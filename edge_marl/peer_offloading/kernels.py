@@ -89,6 +89,8 @@ class Queues(NamedTuple):
     """``[B, N]``: ``l_i``, tasks at the node, waiting or in execution."""
     incoming: NDArray[np.int16]
     """``[B, N, N]``: ``l^r_ij``, tasks on their way to node i (first) from j."""
+    on_the_way: NDArray[np.int32]
+    """``[B, N]``: all of them."""
     incoming_work_s: NDArray[np.float64]
     """``[B, N]``: execution time at the node of the tasks on their way to it."""
     busy_s: NDArray[np.float64]
@@ -126,7 +128,7 @@ def reset_kernel(
         tasks.execution_wait_s[b], tasks.execution_s[b] = 0.0, 0.0
         tasks.finished_s[b] = np.nan
         queues.node_free_s[b], queues.link_free_s[b] = 0.0, 0.0
-        queues.queue_length[b], queues.incoming[b] = 0, 0
+        queues.queue_length[b], queues.incoming[b], queues.on_the_way[b] = 0, 0, 0
         queues.incoming_work_s[b], queues.busy_s[b] = 0.0, 0.0
         queues.head[b] = _NOBODY
         queues.departures[b], queues.feedback[b], queues.decided[b] = 0, 0, 0
@@ -170,9 +172,9 @@ def step_kernel(
         t = slot[b]
         for i in range(N):
             if tasks.status[b, t, i] != _NONE:
-                _send(b, t, i, actions[b, i], law, networks, tasks, queues)
+                _send(b, t, i, actions[b, i], law, networks, tasks, queues, features)
         for j in range(N):
-            _receive(b, t, j, law, networks, tasks, queues)
+            _receive(b, t, j, law, networks, tasks, queues, features)
         now = t % W
         total = 0
         for i in range(N):
@@ -212,7 +214,9 @@ def _arrive(b: Any, t: Any, seed: Any, law: Any, networks: Any, tasks: Any) -> N
 
 
 @njit(cache=True, inline="always")
-def _send(b: Any, t: Any, i: Any, j: Any, law: Any, networks: Any, tasks: Any, queues: Any) -> None:
+def _send(
+    b: Any, t: Any, i: Any, j: Any, law: Any, networks: Any, tasks: Any, queues: Any, features: Any
+) -> None:
     """Put the task of node i into its own execution queue, or onto the link to j."""
     N = tasks.status.shape[2]
     now_s = t * law.slot_s
@@ -221,7 +225,7 @@ def _send(b: Any, t: Any, i: Any, j: Any, law: Any, networks: Any, tasks: Any, q
     if j == i:
         _line_up(b, t, i, j, t, now_s, queues, N)
         return
-    queues.incoming[b, j, i] += 1
+    _count_incoming(b, j, i, 1, law, queues, features)
     dropped_s = now_s + tasks.deadline_s[b, t, i]
     start_s = max(now_s, queues.link_free_s[b, i, j])
     duration_s = tasks.size_kb[b, t, i] / 1000.0 / networks.rate_mb_per_s[b, i, j]  # equation 2
@@ -269,7 +273,9 @@ def _line_up(
 
 
 @njit(cache=True, inline="always")
-def _receive(b: Any, t: Any, j: Any, law: Any, networks: Any, tasks: Any, queues: Any) -> None:
+def _receive(
+    b: Any, t: Any, j: Any, law: Any, networks: Any, tasks: Any, queues: Any, features: Any
+) -> None:
     """Let node j take the tasks that reach it in slot t, in the order of their moments."""
     N = tasks.status.shape[2]
     place = t % queues.head.shape[1]
@@ -278,10 +284,21 @@ def _receive(b: Any, t: Any, j: Any, law: Any, networks: Any, tasks: Any, queues
     while task != _NOBODY:
         arrived, i = task // N, task % N
         if i != j:
-            queues.incoming[b, j, i] -= 1
+            _count_incoming(b, j, i, -1, law, queues, features)
         if math.isnan(tasks.finished_s[b, arrived, i]):  # not lost on the way
             _execute(b, t, arrived, i, j, law, networks, tasks, queues)
         task = queues.following[b, task]
+
+
+@njit(cache=True, inline="always")
+def _count_incoming(
+    b: Any, i: Any, j: Any, change: Any, law: Any, queues: Any, features: Any
+) -> None:
+    """Note that a task more or less is on its way to node i from j, which i observes."""
+    queues.incoming[b, i, j] += change
+    queues.on_the_way[b, i] += change
+    # No link holds more than one task for every slot until their deadline.
+    features[b, i, 4 + j - (j > i)] = min(queues.incoming[b, i, j] / law.deadline_slots, 1.0)
 
 
 @njit(cache=True, inline="always")
@@ -360,29 +377,23 @@ def _observe(
     """Write what changes: queues, tasks, masks (section IV-B)."""
     N = features.shape[1]
     per_queue = 1.0 / law.largest_queue_limit
-    per_link = 1.0 / law.deadline_slots  # no link holds more: one task a slot, gone by then
     for i in range(N):
         own = features[b, i]
         own[3] = min(queues.queue_length[b, i] * per_queue, 1.0)
-        k = 4
-        on_the_way = 0
-        for j in range(N):
-            if j != i:
-                n = queues.incoming[b, i, j]
-                on_the_way += n
-                own[k] = min(n * per_link, 1.0)
-                k += 1
-        k += N - 1
+        k = 4 + 2 * (N - 1)
         own[k] = tasks.size_kb[b, t, i] / law.size_kb[1]
         own[k + 1] = tasks.cycles[b, t, i] / law.largest_cycles
         own[k + 2] = tasks.deadline_s[b, t, i] / law.deadline_s[1]
         state[b, 8 * i + 3] = own[3]
-        state[b, 8 * i + 4] = min(on_the_way * per_queue, 1.0)
+        state[b, 8 * i + 4] = min(queues.on_the_way[b, i] * per_queue, 1.0)
         for part in range(3):
             state[b, 8 * i + 5 + part] = own[k + part]
         idle = tasks.status[b, t, i] == _NONE
-        mask[b, i, N] = idle
         for j in range(N):
-            open_to_others = queues.queue_length[b, j] < networks.queue_limit[b, j]
-            linked = networks.rate_mb_per_s[b, i, j] > 0
-            mask[b, i, j] = not idle and (j == i or (linked and open_to_others))
+            mask[b, i, j] = (
+                not idle
+                and law.adjacency[i, j]
+                and queues.queue_length[b, j] < networks.queue_limit[b, j]
+            )
+        mask[b, i, i] = not idle
+        mask[b, i, N] = idle

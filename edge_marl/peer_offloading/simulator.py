@@ -106,6 +106,7 @@ class _Law(NamedTuple):
     slots: int
     slot_s: float
     deadline_slots: int
+    adjacency: BoolArray
     size_kb: Range
     cycles_per_bit: Range
     deadline_s: Range
@@ -183,6 +184,7 @@ class PeerOffloadingSimulator:
             link_free_s=link["link_free_s"],
             queue_length=np.zeros((B, N), dtype=np.int32),
             incoming=np.zeros((B, N, N), dtype=np.int16),
+            on_the_way=np.zeros((B, N), dtype=np.int32),
             incoming_work_s=np.zeros((B, N)),
             busy_s=np.zeros((B, N)),
             head=np.full((B, W, N), -1, dtype=np.int32),
@@ -375,6 +377,7 @@ def _law(scenario: OffloadingScenario) -> _Law:
         slots=scenario.slots,
         slot_s=scenario.slot_s,
         deadline_slots=scenario.deadline_slots,
+        adjacency=scenario.adjacency,
         size_kb=scenario.size_kb,
         cycles_per_bit=scenario.cycles_per_bit,
         deadline_s=scenario.deadline_s,
