@@ -12,14 +12,14 @@ from typing import Annotated, Literal
 import typer
 
 from edge_marl.errors import InputError
-from edge_marl.experiments import cli_learning
+from edge_marl.experiments import cli_learning, cli_log
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
     name="edge-marl",
-    help="Scheduling at the network edge: workloads, oracles, learning, studies, benchmarks.",
+    help="Scheduling at the network edge: workloads, oracles, logs, learning, studies, benchmarks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,6 +34,7 @@ app.command()(cli_learning.evaluate)
 app.command()(cli_learning.export)
 app.add_typer(workload_app, name="workload", no_args_is_help=True)
 app.add_typer(oracle_app, name="oracle", no_args_is_help=True)
+app.add_typer(cli_log.app, name="log", no_args_is_help=True)
 app.add_typer(reproduce_app, name="reproduce", no_args_is_help=True)
 app.add_typer(benchmark_app, name="benchmark", no_args_is_help=True)
 
@@ -173,6 +174,27 @@ def reproduce_tandem(
 
     options = [f"{name}={value}" for name, value in (("seeds", seeds), ("workers", workers))
                if value is not None]  # fmt: skip
+    config = StudyConfig.quick() if quick else StudyConfig()
+    reproduce_study(apply_overrides(config, [*options, *(overrides or ())]), out)
+
+
+@reproduce_app.command("o2o-drl")
+def reproduce_o2o_drl(
+    overrides: Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small enough for a demonstration.")] = (
+        False
+    ),
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and outcomes.")] = Path(
+        "results/o2o-drl"
+    ),
+    workers: Workers = None,
+) -> None:
+    """Figures 3 to 6 and 8 of the O2O-DRL paper: tables, CSV and PNG."""
+    from edge_marl.experiments.o2o_drl.config import StudyConfig
+    from edge_marl.experiments.o2o_drl.study import reproduce as reproduce_study
+    from edge_marl.experiments.overrides import apply_overrides
+
+    options = [] if workers is None else [f"workers={workers}"]
     config = StudyConfig.quick() if quick else StudyConfig()
     reproduce_study(apply_overrides(config, [*options, *(overrides or ())]), out)
 

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from edge_marl.experiments import statistics
 from edge_marl.experiments.machine import provenance
+from edge_marl.experiments.publish import COLOURS, new_figure, save_figure
 from edge_marl.experiments.statistics import Comparison, Estimate
-from edge_marl.experiments.tandem.figures import COLOURS, new_figure, save_figure
 from edge_marl.experiments.training.checkpoints import Checkpoint
 from edge_marl.files import aside, write_aside
 

@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_marl.experiments.publish import COLOURS, new_figure, save_figure
 from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.tables import Results, Row
-from edge_marl.files import aside
 from edge_marl.tandem.splits import SPLITS
 from edge_marl.tandem.traces import IntArray, TraceSet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-COLOURS = {
-    "oracle": "#222222",
-    "online oracle": "#888888",
-    "heuristic": "#d98b5f",
-    "learned": "#3b76af",
-}
-_DPI = 120
 
 
 def figure_2(timelines: Mapping[str, tuple[IntArray, str]], trace: TraceSet, path: Path) -> None:
@@ -111,20 +102,3 @@ def _bars(
     ax.bar(range(len(rows)), heights, color=colours)
     labels = [row.label.replace(": ", ":\n").replace(", ", ",\n") for row in rows]
     ax.set_xticks(range(len(rows)), labels, rotation=35, ha="right", fontsize=7)
-
-
-def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure and its axes, row by row."""
-    # Not pyplot: nothing global, and no display is asked for.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, making its folder."""
-    with aside(path) as place:
-        figure.savefig(place, dpi=_DPI, format="png")

@@ -23,6 +23,7 @@ from edge_marl.experiments.machine import provenance
 from edge_marl.experiments.oracle_sets import schedule_folder, solve_set
 from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.experiments.tandem import figures
 from edge_marl.experiments.tandem.config import BASE_SPLIT, StudyConfig, Training
 from edge_marl.experiments.tandem.methods import (
@@ -36,11 +37,9 @@ from edge_marl.experiments.tandem.methods import (
 )
 from edge_marl.experiments.tandem.tables import (
     Results,
-    as_markdown,
     full_table,
     split_table,
     summarise,
-    write_csv,
 )
 from edge_marl.experiments.tandem.units import Unit, UnitResult, play, read_unit, write_unit
 from edge_marl.files import aside, write_aside
@@ -94,7 +93,7 @@ def reproduce(config: StudyConfig, out: Path) -> Results:
     results = summarise(units, table_of_methods, oracle)
     _print_tables(console, config, table_of_methods, results, out / "tables.md")
     _draw(config, table_of_methods, results, tests[BASE_SPLIT], schedules[BASE_SPLIT], out)
-    write_csv(results.rows, out / "results.csv")
+    write_csv([row.record() for row in results.rows], out / "results.csv")
     _write_episodes(units, oracle, out / "episodes.parquet")
     seconds = time.perf_counter() - begin
     _write_summary(config, results, schedules, seconds, out / "summary.json")

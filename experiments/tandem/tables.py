@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,6 @@ from edge_marl.experiments.statistics import Comparison, Estimate
 from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.methods import ORACLE, PURE_HEURISTICS, YARDSTICK, Method
 from edge_marl.experiments.tandem.units import UnitResult
-from edge_marl.files import aside
 from edge_marl.tandem.evaluation import degradation
 from edge_marl.tandem.splits import SPLITS
 
@@ -202,20 +199,3 @@ def split_table(title: str, results: Results, names: Sequence[str], training: Tr
     table.add_section()
     table.add_row("best heuristic is", *best)
     return table
-
-
-def as_markdown(table: Table) -> str:
-    """The same table for a page."""
-    rows = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
-    rows += [list(map(str, cells)) for cells in zip(*(c.cells for c in table.columns), strict=True)]
-    lines = [f"| {' | '.join(' '.join(cell.split()) for cell in row)} |" for row in rows]
-    return "\n".join([f"**{table.title}**", "", *lines, ""])
-
-
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line per row, written aside and then renamed."""
-    records = [row.record() for row in rows]
-    with aside(path) as place, place.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)

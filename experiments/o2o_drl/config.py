@@ -1,0 +1,118 @@
+"""Size of the O2O-DRL study, and the settings that its figures vary (paper, section V)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_marl.experiments.parallel import all_cores
+from edge_marl.peer_offloading.scenario import OffloadingScenario
+from edge_marl.peer_offloading.simulator import Reward
+
+Sweep = Literal["size", "arrival", "failure", "nodes", "testbed"]
+
+_NODES = 20
+"""Of the default scenario: budgets are given for it, and scaled to the same number of decisions."""
+
+
+class Point(NamedTuple):
+    """One value on the x axis of a figure."""
+
+    sweep: Sweep
+    value: float
+    changes: tuple[tuple[str, Any], ...]
+    """Fields of :class:`OffloadingScenario` that differ from the default."""
+
+    def scenario(self, setting: int) -> OffloadingScenario:
+        """Network setting number ``setting`` of this point, the same network in every episode."""
+        return OffloadingScenario.model_validate({**dict(self.changes), "network_seed": setting})
+
+
+class SweepAxis(NamedTuple):
+    """One panel of the paper's figures."""
+
+    figure: str
+    label: str
+    points: tuple[Point, ...]
+
+
+def _points(sweep: Sweep, field: str, low: float, highs: tuple[float, ...]) -> tuple[Point, ...]:
+    return tuple(Point(sweep, high, ((field, (low, high)),)) for high in highs)
+
+
+SWEEPS: dict[Sweep, SweepAxis] = {
+    "size": SweepAxis(
+        "5a", "largest task, KB", _points("size", "size_kb", 1000.0, (6000.0, 7000.0, 8000.0,
+                                                                   9000.0, 10000.0)),
+    ),
+    "arrival": SweepAxis(
+        "5b", "largest arrival probability",
+        _points("arrival", "arrival_probability", 0.0, (0.6, 0.7, 0.8, 0.9, 1.0)),
+    ),
+    "failure": SweepAxis(
+        "5c", "largest failure rate of nodes, 1/s",
+        _points("failure", "failure_rate", 0.0, (0.1, 0.15, 0.2, 0.25, 0.3)),
+    ),
+    "nodes": SweepAxis(
+        "6", "nodes", tuple(Point("nodes", n, (("nodes", n),)) for n in (10, 20, 30, 40, 50))
+    ),
+    # Figure 8, of the authors' testbed. The paper does not give its sizes.
+    "testbed": SweepAxis(
+        "8", "largest task, KB (testbed)",
+        tuple(
+            Point("testbed", high, (("preset", "testbed"), ("size_kb", (500.0, high))))
+            for high in (1500.0, 2000.0, 2500.0, 3000.0)
+        ),
+    ),
+}  # fmt: skip
+"""Panels by name. The ends of the axes are the paper's where it names them; it does not say which
+values lie between them."""
+
+BASE = Point("size", 8000.0, (("size_kb", (1000.0, 8000.0)),))
+"""The default scenario: Figures 3 and 4, and where the sweeps meet."""
+
+
+class StudyConfig(BaseModel):
+    """Options of ``edge-marl reproduce o2o-drl``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sweeps: tuple[Sweep, ...] = Field(tuple(SWEEPS), description="panels to redo")
+    ends_only: bool = Field(False, description="only the ends and the middle of every sweep")
+    settings: int = Field(5, ge=1, description="networks per point, each with training of its own")
+    episodes: int = Field(20, ge=2, description="test episodes per network")
+    validation_episodes: int = Field(10, ge=2, description="episodes behind learning curves")
+    bound_episodes: int = Field(
+        2, ge=0, description="test episodes per network whose clairvoyant bound is computed"
+    )
+    log_episodes: int = Field(300, ge=2, description="episodes of heuristic control in a log")
+    offline_updates: int = Field(10_000, ge=1, description="gradient steps of offline training")
+    iterations: int = Field(
+        60, ge=1, description="refits of online training, each from 32 episodes of 20 nodes"
+    )
+    ablations: bool = Field(True, description="other offline methods, and the other reward")
+    reward: Reward = Field(
+        "own", description="feedback that learners are rewarded with; the paper's is team"
+    )
+    workers: int = Field(
+        default_factory=all_cores, ge=0, description="tasks at a time; 0: all in this process"
+    )
+
+    @classmethod
+    def quick(cls) -> StudyConfig:
+        """At most 10 minutes on 2 cores."""
+        return cls(
+            sweeps=("arrival",), ends_only=True, settings=2, episodes=10, validation_episodes=5,
+            log_episodes=50, offline_updates=2_000, iterations=25, bound_episodes=1,
+            ablations=False,
+        )  # fmt: skip
+
+    def points(self, sweep: Sweep) -> tuple[Point, ...]:
+        """Points of a panel."""
+        points = SWEEPS[sweep].points
+        return (points[0], points[len(points) // 2], points[-1]) if self.ends_only else points
+
+    def episodes_at_a_time(self, nodes: int) -> int:
+        """Episodes of one online refit: about as many decisions whatever the number of nodes."""
+        return max(4, round(32 * _NODES / nodes))

@@ -1,0 +1,106 @@
+"""Figures of the O2O-DRL study, named as in the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_marl.experiments import statistics
+from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Sweep
+from edge_marl.experiments.o2o_drl.methods import FROM_OTHER_LOGS, O2O_DRL, OFFLINE, ONLINE
+from edge_marl.experiments.o2o_drl.results import Results, label, value_on
+from edge_marl.experiments.o2o_drl.units import BOUND
+from edge_marl.experiments.publish import new_figure, save_figure
+from edge_marl.experiments.statistics import Estimate
+
+_STYLES = {
+    "random": ("#bbbbbb", "v"), "rda": ("#d98b5f", "^"), "ratc": ("#b5482f", "s"),
+    OFFLINE: ("#8cb369", "D"), ONLINE: ("#7a6fb0", "P"), O2O_DRL: ("#20639b", "o"),
+    BOUND: ("#222222", "_"),
+}  # fmt: skip
+
+
+def learning_curve(results: Results, path: Path) -> None:
+    """Figure 3: from offline to online at the default point, beside Online only and RATC."""
+    figure, axes = new_figure(1, 2, (9.5, 3.6))
+    offline, online = axes
+    curves = results.curves(O2O_DRL)
+    _band(offline, *curves["offline"], O2O_DRL)
+    _band(online, *curves["online"], O2O_DRL)
+    alone = results.curves(ONLINE)
+    if alone:
+        _band(online, *alone["online"], ONLINE)
+    handed_over = curves["offline"][1][:, -1].mean()
+    ratc = results.rate(BASE, "ratc")
+    for ax in axes:
+        ax.axhline(handed_over, color=_STYLES[O2O_DRL][0], linestyle="--", linewidth=1)
+        if ratc is not None:
+            ax.axhline(ratc.value, color=_STYLES["ratc"][0], linestyle=":", label="RATC")
+    offline.set(xlabel="offline gradient steps", ylabel="success rate", title="offline training")
+    online.set(xlabel="online episodes", title="online fine-tuning")
+    low = min(ax.get_ylim()[0] for ax in axes)
+    high = max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(low, high)
+    online.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def heuristics_behind(results: Results, path: Path) -> None:
+    """Figure 4: each heuristic, and O2O-DRL from its log."""
+    figure, (ax,) = new_figure(1, 1, (5.5, 3.6))
+    pairs = list(zip(("random", "rda", "ratc"), (*FROM_OTHER_LOGS, O2O_DRL), strict=True))
+    for k, pair in enumerate(pairs):
+        for offset, method, colour in ((-0.2, pair[0], "#d98b5f"), (0.2, pair[1], "#20639b")):
+            rate = results.rate(BASE, method)
+            if rate is not None:
+                ax.bar(k + offset, rate.value, 0.38, color=colour)
+                _whisker(ax, k + offset, rate)
+    ax.set_xticks(range(len(pairs)), [label(heuristic) for heuristic, _ in pairs])
+    rates = [results.rate(BASE, method) for pair in pairs for method in pair]
+    ax.set_ylim(min(r.low for r in rates if r is not None) - 0.05, None)
+    ax.set(ylabel="success rate", title="heuristic (left) and O2O-DRL from its log (right)")
+    save_figure(figure, path)
+
+
+def sweep(results: Results, name: Sweep, path: Path) -> None:
+    """Figures 5, 6 and 8: success rate over what is varied."""
+    figure, (ax,) = new_figure(1, 1, (5.5, 3.8))
+    points = results.points(name)
+    x = [value_on(name, point) for point in points]
+    for method, (colour, marker) in _STYLES.items():
+        rates = [results.rate(point, method) for point in points]
+        known = [(at, rate) for at, rate in zip(x, rates, strict=True) if rate is not None]
+        if not known:
+            continue
+        ax.errorbar(
+            [at for at, _ in known],
+            [rate.value for _, rate in known],
+            yerr=_errors([rate for _, rate in known]),
+            color=colour, marker=marker, markersize=5, capsize=2, linewidth=1.2,
+            linestyle=":" if method == BOUND else "-", label=label(method),
+        )  # fmt: skip
+    ax.set(xlabel=SWEEPS[name].label, ylabel="success rate")
+    ax.set_xticks(x)
+    ax.legend(fontsize=7)
+    save_figure(figure, path)
+
+
+def _band(ax, steps, rates, method: str) -> None:  # type: ignore[no-untyped-def]
+    """Mean over networks ``[S, P]`` with its interval."""
+    colour = _STYLES[method][0]
+    found = [statistics.mean(rates[:, [k]].T) for k in range(rates.shape[1])]
+    ax.plot(steps, [f.value for f in found], color=colour, label=method)
+    ax.fill_between(
+        steps, [f.low for f in found], [f.high for f in found], color=colour, alpha=0.2, linewidth=0
+    )
+
+
+def _whisker(ax, x: float, rate: Estimate) -> None:  # type: ignore[no-untyped-def]
+    ax.errorbar(x, rate.value, yerr=_errors([rate]), color="black", capsize=3, linewidth=1)
+
+
+def _errors(rates: Sequence[Estimate]) -> np.ndarray:  # type: ignore[type-arg]
+    return np.array([[r.value - r.low for r in rates], [r.high - r.value for r in rates]])

@@ -1,0 +1,220 @@
+"""The methods that are compared, and how each comes to its policy (paper, section V-B)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
+from edge_marl.experiments.o2o_drl.config import StudyConfig
+from edge_marl.peer_offloading.evaluation import run
+from edge_marl.peer_offloading.heuristics import heuristic
+from edge_marl.peer_offloading.scenario import OffloadingScenario
+from edge_marl.peer_offloading.simulator import METRICS, Reward
+
+if TYPE_CHECKING:
+    from edge_marl.algorithms.o2o.algorithm import O2O
+
+Metrics = Mapping[str, NDArray[np.float64]]
+
+HEURISTICS = ("random", "local", "rda", "ratc", "greedy", "reliable")
+
+OFFLINE, ONLINE = "Offline only", "Online only"
+O2O_DRL = "O2O-DRL"
+
+_LOG_SEEDS = 2**29
+"""First seed of logged episodes: below those of validation, test and training."""
+
+_CHECKS = 12
+"""Points of the online part of a learning curve, those at its start not counted."""
+
+_ALGORITHM: Mapping[str, Any] = {
+    # Where the paper's values (the defaults of O2OConfig) were changed, and why.
+    "gamma": 0.9,  # a task is decided within 8 slots; beyond them there is only noise
+    "tau": 0.005,  # ten times the paper's, for a tenth of the gradient steps
+    "offline_batch_size": 512,
+    "minibatch_size": 800,
+}
+_FIRST_RATE, _LAST_RATE = 3e-3, 3e-4
+_OFFLINE_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A learned method."""
+
+    log: str | None = "ratc"
+    """Heuristic that wrote the log; None: no offline phase."""
+    reward: Reward | None = None
+    """Instead of the study's."""
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Of O2OConfig, where they differ."""
+
+
+LEARNERS: Mapping[str, Learner] = {
+    O2O_DRL: Learner(),
+    ONLINE: Learner(log=None),
+    f"{O2O_DRL} from Random": Learner(log="random"),
+    f"{O2O_DRL} from RDA": Learner(log="rda"),
+    f"{O2O_DRL}, SAC without CQL": Learner(options={"lambda_c": 0.0}),
+    f"{O2O_DRL}, behaviour cloning": Learner(options={"offline_method": "bc"}),
+    f"{O2O_DRL}, IQL": Learner(options={"offline_method": "iql"}),
+    f"{O2O_DRL}, team reward": Learner(reward="team"),
+    f"{ONLINE}, team reward": Learner(log=None, reward="team"),
+}
+
+EVERYWHERE = (O2O_DRL, ONLINE)
+"""Learned at every point; Offline only is what the first of them is before it goes online."""
+FROM_OTHER_LOGS = (f"{O2O_DRL} from Random", f"{O2O_DRL} from RDA")
+ABLATIONS = tuple(name for name in LEARNERS if name not in (*EVERYWHERE, *FROM_OTHER_LOGS))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What playing and learning in one network gave."""
+
+    test: Mapping[str, Metrics]
+    """Method, then metric ``[K]`` of the test episodes."""
+    curve: tuple[tuple[str, int, float], ...] = ()
+    """Phase, gradient steps (offline) or episodes (online), mean success rate on validation."""
+    hand_over: tuple[tuple[float, ...], ...] = ()
+    """Success rates on validation episodes: at the end of the offline phase, then after each of
+    the first refits."""
+
+
+def play_heuristics(config: StudyConfig, scenario: OffloadingScenario) -> Outcome:
+    """All heuristics on the test episodes."""
+    seeds = evaluation_seeds(config.episodes)
+    test = {}
+    for name in HEURISTICS:
+        results = run(heuristic(name), scenario, seeds)
+        test[name] = {metric: getattr(results, metric).astype(float) for metric in METRICS}
+    return Outcome(test)
+
+
+def learn(
+    config: StudyConfig, scenario: OffloadingScenario, name: str, setting: int, scratch: Path
+) -> Outcome:
+    """Train one method in one network, and play the test episodes after each phase.
+
+    Args:
+        config: sizes.
+        scenario: the network.
+        name: in :data:`LEARNERS`.
+        setting: seed of training.
+        scratch: folder for the log, which is removed afterwards.
+    """
+    learner = LEARNERS[name]
+    log = None
+    if learner.log is not None:
+        log = scratch / f"{learner.log}-{os.getpid()}.sqlite"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        write_log(config, scenario, learner.log, log)
+    algorithm = build(config, scenario, learner, log, setting)
+    try:
+        return _train(algorithm, config, scenario, name)
+    finally:
+        algorithm.stop()
+        shutil.rmtree(algorithm.logdir, ignore_errors=True)
+        for left in () if log is None else scratch.glob(f"{log.name}*"):
+            left.unlink()
+
+
+def write_log(config: StudyConfig, scenario: OffloadingScenario, name: str, log: Path) -> None:
+    """Phase 1: what a heuristic does in the network, as a task log."""
+    from edge_marl.peer_offloading.collect import collect
+
+    seeds = range(_LOG_SEEDS, _LOG_SEEDS + config.log_episodes)
+    collect(heuristic(name), scenario, list(seeds), log)
+
+
+def build(
+    config: StudyConfig,
+    scenario: OffloadingScenario,
+    learner: Learner,
+    log: Path | None,
+    setting: int,
+) -> O2O:
+    """The algorithm, before its first iteration."""
+    from edge_marl.algorithms import O2OConfig
+
+    episodes = config.episodes_at_a_time(scenario.nodes)
+    steps = episodes * (scenario.slots + 1)
+    reward = learner.reward or config.reward
+    algorithm = (
+        O2OConfig()
+        .environment(
+            "peer_offloading_v0",
+            env_config={"scenario": scenario.model_dump(), "reward": reward},
+        )
+        .env_runners(
+            num_envs_per_env_runner=episodes,
+            # The last of a fragment's steps shows the end of its episode.
+            rollout_fragment_length=scenario.slots + 1,
+        )
+        .training(
+            log=None if log is None else str(log),
+            offline_updates=config.offline_updates,
+            offline_updates_per_iteration=max(1, config.offline_updates // 5),
+            train_batch_size_per_learner=steps,
+            lr=[
+                [0, _OFFLINE_RATE if log is not None else _FIRST_RATE],
+                [1, _FIRST_RATE],
+                [config.iterations * steps, _LAST_RATE],
+            ],
+            **{**_ALGORITHM, **learner.options},
+        )
+        .debugging(seed=setting, log_level="ERROR")
+    )
+    return algorithm.build_algo()
+
+
+def _train(algorithm: O2O, config: StudyConfig, scenario: OffloadingScenario, name: str) -> Outcome:
+    from edge_marl.envs.peer_offloading_v0 import batched_env
+
+    test_env = batched_env(config.episodes, scenario=scenario)
+    validation_env = batched_env(config.validation_episodes, scenario=scenario)
+
+    def played(env: Any, seeds: NDArray[np.int64]) -> Metrics:
+        actor = algorithm.get_module().actor
+        return play(actor, env, seeds, sampled=True)
+
+    def validation() -> NDArray[np.float64]:
+        found = played(validation_env, validation_seeds(config.validation_episodes))
+        return found["success_rate"]
+
+    test: dict[str, Metrics] = {}
+    curve: list[tuple[str, int, float]] = []
+    hand_over: list[tuple[float, ...]] = []
+    while algorithm.phase == "offline":
+        algorithm.train()
+        rates = validation()
+        curve.append(("offline", algorithm.offline_updates_done, float(rates.mean())))
+    if curve:
+        test[OFFLINE] = played(test_env, evaluation_seeds(config.episodes))
+        hand_over.append(tuple(rates))
+    every = max(1, config.iterations // _CHECKS)
+    episodes = config.episodes_at_a_time(scenario.nodes)
+    for done in range(config.iterations + 1):
+        if done > 0:
+            algorithm.train()
+        first = hand_over and 0 < done <= _FIRST_REFITS
+        if first or done % every == 0 or done == config.iterations:
+            rates = validation()
+            curve.append(("online", done * episodes, float(rates.mean())))
+            if first:
+                hand_over.append(tuple(rates))
+    test[name] = played(test_env, evaluation_seeds(config.episodes))
+    return Outcome(test, tuple(curve), tuple(hand_over))
+
+
+_FIRST_REFITS = 5
+"""Refits in which a hand-over that spoils the policy would show."""

@@ -1,0 +1,160 @@
+"""What the study found: success rates of all methods at all points, and comparisons of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.experiments import statistics
+from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Point, StudyConfig, Sweep
+from edge_marl.experiments.o2o_drl.methods import O2O_DRL, OFFLINE, ONLINE, Outcome
+from edge_marl.experiments.o2o_drl.units import BOUND, Unit
+from edge_marl.experiments.statistics import Estimate
+
+FloatArray = NDArray[np.float64]
+
+BASELINES = ("ratc", "rda", OFFLINE, ONLINE)
+"""What O2O-DRL has to beat at every point."""
+
+LABELS = {
+    "random": "Random", "local": "local only", "rda": "RDA", "ratc": "RATC",
+    "greedy": "greedy, global knowledge", "reliable": "reliable, global knowledge",
+}  # fmt: skip
+
+
+def label(method: str) -> str:
+    """A method as tables and figures name it."""
+    return LABELS.get(method, method)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Outcomes of all units."""
+
+    config: StudyConfig
+    outcomes: Mapping[Unit, Outcome]
+
+    def points(self, sweep: Sweep) -> list[Point]:
+        """Points of a panel, where the default scenario stands for what is equal to it."""
+        return [canonical(point) for point in self.config.points(sweep)]
+
+    def values(self, point: Point, method: str, metric: str = "success_rate") -> FloatArray | None:
+        """``[S, K]``: networks and test episodes; None where the method was not played."""
+        found = [
+            outcome.test[method][metric]
+            for unit, outcome in sorted(self.outcomes.items(), key=lambda item: item[0].setting)
+            if unit.point == point
+            and method in outcome.test
+            and metric in outcome.test[method]
+            # Offline only is taken from the method that goes on from it, not from its variants.
+            and (method != OFFLINE or unit.method == O2O_DRL)
+        ]
+        return np.stack(found) if found else None
+
+    def rate(self, point: Point, method: str) -> Estimate | None:
+        """Mean success rate over networks and episodes, those that have one."""
+        values = self.values(point, method)
+        return None if values is None else statistics.mean(values[:, ~np.isnan(values).any(axis=0)])
+
+    def gain(self, point: Point, method: str, baseline: str) -> Estimate | None:
+        """Mean difference of success rates on the same episodes of the same networks."""
+        values, other = self.values(point, method), self.values(point, baseline)
+        if values is None or other is None:
+            return None
+        return statistics.mean(values - other)
+
+    def share_of_possible(self, point: Point, method: str) -> Estimate | None:
+        """Success rate over the clairvoyant bound, on the episodes with a bound."""
+        values, bound = self.values(point, method), self.values(point, BOUND)
+        if values is None or bound is None:
+            return None
+        known = ~np.isnan(bound).any(axis=0)
+        return statistics.mean(values[:, known] / bound[:, known])
+
+    def curves(self, method: str) -> dict[str, tuple[NDArray[np.int64], FloatArray]]:
+        """Phase: steps ``[P]``, and success rates ``[S, P]`` on validation at the default point."""
+        found = [
+            outcome.curve
+            for unit, outcome in self.outcomes.items()
+            if unit.point == BASE and unit.method == method and outcome.curve
+        ]
+        curves = {}
+        for phase in dict.fromkeys(phase for phase, _, _ in (found[0] if found else ())):
+            parts = [[(x, y) for p, x, y in curve if p == phase] for curve in found]
+            steps = np.array([x for x, _ in parts[0]])
+            curves[phase] = (steps, np.array([[y for _, y in part] for part in parts]))
+        return curves
+
+    def hand_overs(self, point: Point) -> list[Estimate]:
+        """After each of the first refits: success rate minus that of the offline policy."""
+        found = [
+            np.array(outcome.hand_over)
+            for unit, outcome in self.outcomes.items()
+            if unit.point == point and unit.method == O2O_DRL and outcome.hand_over
+        ]
+        if not found:
+            return []
+        rates = np.stack(found)  # [S, 1 + refits, K]
+        return [statistics.mean(rates[:, i] - rates[:, 0]) for i in range(1, rates.shape[1])]
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat row per point and method."""
+        rows = []
+        for point in self.all_points():
+            for method in self.methods(point):
+                rate = self.rate(point, method)
+                if rate is None or method == BOUND:
+                    continue
+                row: dict[str, Any] = {
+                    "sweep": point.sweep, "value": point.value, "method": label(method),
+                    "success_rate": rate.value, "low": rate.low, "high": rate.high,
+                }  # fmt: skip
+                for metric in ("dropped", "execution_failed", "transmission_failed", "delay_p50_s",
+                               "delay_p95_s", "utilisation", "offloaded"):  # fmt: skip
+                    values = self.values(point, method, metric)
+                    row[metric] = None if values is None else float(np.nanmean(values))
+                share = self.share_of_possible(point, method)
+                row["share_of_possible"] = None if share is None else share.value
+                rows.append(row)
+        return rows
+
+    def all_points(self) -> list[Point]:
+        """Every point once, the default scenario first."""
+        swept = [point for sweep in self.config.sweeps for point in self.points(sweep)]
+        return list(dict.fromkeys([BASE, *swept]))
+
+    def methods(self, point: Point) -> list[str]:
+        """Everything played at a point."""
+        return list(
+            dict.fromkeys(
+                method
+                for unit, outcome in self.outcomes.items()
+                if unit.point == point
+                for method in outcome.test
+            )
+        )
+
+
+def canonical(point: Point) -> Point:
+    """The default scenario once, though it lies on several axes."""
+    same = point.sweep != "testbed" and point.scenario(0) == BASE.scenario(0)
+    return BASE if same else point
+
+
+def value_on(sweep: Sweep, point: Point) -> float:
+    """Where a point lies on the axis of a panel."""
+    return next(p.value for p in SWEEPS[sweep].points if canonical(p) == point)
+
+
+def holds(gains: Sequence[Estimate | None]) -> str:
+    """In words: is a gain above zero, and how surely?"""
+    known = [gain for gain in gains if gain is not None]
+    if all(gain.low > 0 for gain in known):
+        return "yes"
+    if all(gain.value > 0 for gain in known):
+        return "yes, not surely"
+    return "no"

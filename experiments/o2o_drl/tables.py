@@ -1,0 +1,120 @@
+"""Tables of the O2O-DRL study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Sweep
+from edge_marl.experiments.o2o_drl.methods import (
+    ABLATIONS,
+    FROM_OTHER_LOGS,
+    HEURISTICS,
+    O2O_DRL,
+    OFFLINE,
+    ONLINE,
+)
+from edge_marl.experiments.o2o_drl.results import BASELINES, Results, holds, label, value_on
+from edge_marl.experiments.o2o_drl.units import BOUND
+from edge_marl.experiments.statistics import Estimate
+
+_ROWS = (*HEURISTICS, OFFLINE, ONLINE, O2O_DRL, BOUND)
+
+
+def sweep_table(results: Results, sweep: Sweep) -> Table:
+    """Success rates at every point of a panel, and how far O2O-DRL is above each baseline."""
+    axis, points = SWEEPS[sweep], results.points(sweep)
+    table = Table(title=f"Figure {axis.figure}: success rate", title_justify="left")
+    table.add_column(axis.label)
+    for point in points:
+        table.add_column(f"{value_on(sweep, point):g}")
+    for method in _ROWS:
+        cells = [results.rate(point, method) for point in points]
+        if any(cell is not None for cell in cells):
+            table.add_row(label(method), *map(_text, cells))
+    table.add_section()
+    gains = {b: [results.gain(point, O2O_DRL, b) for point in points] for b in BASELINES}
+    for baseline, found in gains.items():
+        table.add_row(f"{O2O_DRL} minus {label(baseline)}", *map(_signed, found))
+    table.add_row(
+        "above all four?", *(holds([gains[b][k] for b in BASELINES]) for k in range(len(points)))
+    )
+    table.add_row(
+        "share of the bound", *(_text(results.share_of_possible(p, O2O_DRL)) for p in points)
+    )
+    return table
+
+
+def methods_table(results: Results) -> Table:
+    """Everything at the default point, with what happened to the tasks."""
+    table = Table(title="Default scenario (Figures 3 and 4)", title_justify="left")
+    for name in ("method", "success rate", "minus RATC", "dropped", "failed", "delay p50 s",
+                 "p95 s", "offloaded", "share of the bound"):  # fmt: skip
+        table.add_column(name)
+    rows = (*HEURISTICS, OFFLINE, ONLINE, O2O_DRL, *FROM_OTHER_LOGS, *ABLATIONS)
+    by_name = {
+        record["method"]: record
+        for record in results.records()
+        if (record["sweep"], record["value"]) == (BASE.sweep, BASE.value)
+    }
+    for method in rows:
+        record = by_name.get(label(method))
+        if record is None:
+            continue
+        arrived = results.values(BASE, method, "arrived")
+        assert arrived is not None
+        failed = record["execution_failed"] + record["transmission_failed"]
+        table.add_row(
+            label(method),
+            _text(results.rate(BASE, method)),
+            _signed(results.gain(BASE, method, "ratc")),
+            f"{record['dropped'] / arrived.mean():.1%}",
+            f"{failed / arrived.mean():.1%}",
+            f"{record['delay_p50_s']:.2f}",
+            f"{record['delay_p95_s']:.2f}",
+            f"{record['offloaded']:.0%}",
+            _text(results.share_of_possible(BASE, method)),
+        )
+    return table
+
+
+def hand_over_table(results: Results) -> Table:
+    """Is there a dip when fine-tuning begins?"""
+    table = Table(
+        title="Hand-over: success rate after a refit minus that of the offline policy",
+        title_justify="left",
+    )
+    table.add_column("point")
+    points = [point for point in results.all_points() if results.hand_overs(point)]
+    found = {point: results.hand_overs(point) for point in points}
+    for k in range(max(map(len, found.values()), default=0)):
+        table.add_column(f"refit {k + 1}")
+    table.add_column("dip")
+    for point, differences in found.items():
+        surely = any(difference.high < 0 for difference in differences)
+        table.add_row(
+            f"{SWEEPS[point.sweep].label} {point.value:g}",
+            *map(_signed, differences),
+            "yes" if surely else "no",
+        )
+    return table
+
+
+def _text(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else estimate.text()
+
+
+def _signed(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+
+
+def all_tables(results: Results) -> Sequence[Table]:
+    """Every table of the study."""
+    return [
+        methods_table(results),
+        *(sweep_table(results, sweep) for sweep in results.config.sweeps),
+        hand_over_table(results),
+    ]

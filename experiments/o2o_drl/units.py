@@ -1,0 +1,129 @@
+"""The unit of the study: one method in one network of one point.
+
+Each finished unit is a JSON file, written aside and then renamed. A study that is run again with
+the same configuration reads it instead of doing it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import edge_marl
+from edge_marl.errors import InputError
+from edge_marl.experiments.evaluate.episodes import evaluation_seeds
+from edge_marl.experiments.o2o_drl.config import Point, StudyConfig
+from edge_marl.experiments.o2o_drl.methods import (
+    LEARNERS,
+    O2O_DRL,
+    Outcome,
+    learn,
+    play_heuristics,
+)
+from edge_marl.files import write_aside
+from edge_marl.peer_offloading.simulator import METRICS
+
+HEURISTICS_UNIT = "heuristics"
+BOUND_UNIT = "bound"
+BOUND = "clairvoyant bound"
+
+_BEHIND_ALL = ("episodes",)
+_BEHIND_LEARNERS = (
+    "episodes", "validation_episodes", "log_episodes", "offline_updates", "iterations", "reward",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One method, or all heuristics, or the bound, in one network."""
+
+    point: Point
+    setting: int
+    method: str
+
+    def path(self, config: StudyConfig) -> str:
+        """Name of its file: readable, and different for another configuration."""
+        learned = self.method in LEARNERS
+        fields = _BEHIND_LEARNERS if learned else (*_BEHIND_ALL, "bound_episodes")
+        behind: dict[str, Any] = {name: getattr(config, name) for name in fields}
+        behind |= {"scenario": self.point.scenario(self.setting).model_dump(mode="json")}
+        if learned:
+            behind["options"] = repr(LEARNERS[self.method])
+        whole = f"{edge_marl.__version__}|{json.dumps(behind, sort_keys=True)}"
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
+        name = self.method.lower().replace(",", "").replace(" ", "-")
+        return f"{self.point.sweep}-{self.point.value:g}-{self.setting}-{name}-{digest}.json"
+
+
+def do_unit(config: StudyConfig, unit: Unit, out: str) -> None:
+    """Do one unit and keep its outcome; a Ray task, so it is given only what is small."""
+    scenario = unit.point.scenario(unit.setting)
+    begin = time.perf_counter()
+    if unit.method == HEURISTICS_UNIT:
+        outcome = play_heuristics(config, scenario)
+    elif unit.method == BOUND_UNIT:
+        outcome = _bound(config, unit)
+    else:
+        import torch
+
+        torch.set_num_threads(1)  # small networks, one task per core: threads only contend
+        outcome = learn(config, scenario, unit.method, unit.setting, Path(out) / "logs")
+    write_unit(outcome, Path(out) / "units" / unit.path(config), time.perf_counter() - begin)
+
+
+def _bound(config: StudyConfig, unit: Unit) -> Outcome:
+    """The bound of the first test episodes; NaN for the others."""
+    from edge_marl.oracle.offloading_bound import success_bound
+
+    rates = np.full(config.episodes, np.nan)
+    seeds = evaluation_seeds(config.episodes)[: config.bound_episodes]
+    for k, seed in enumerate(seeds.tolist()):
+        rates[k] = success_bound(unit.point.scenario(unit.setting), seed).success_rate
+    return Outcome({BOUND: {"success_rate": rates}})
+
+
+def write_unit(outcome: Outcome, path: Path, seconds: float) -> None:
+    """Write an outcome as JSON."""
+    record = {
+        "seconds": round(seconds, 1),
+        "test": {
+            method: {name: values.tolist() for name, values in metrics.items()
+                     if name in METRICS}
+            for method, metrics in outcome.test.items()
+        },
+        "curve": outcome.curve,
+        "hand_over": outcome.hand_over,
+    }  # fmt: skip
+    write_aside(path, json.dumps(record) + "\n")
+
+
+def read_unit(path: Path) -> Outcome:
+    """Read what :func:`write_unit` wrote.
+
+    Raises:
+        InputError: if the file is none of a study's.
+    """
+    try:
+        record = json.loads(path.read_text())
+        test = {
+            method: {name: np.array(values, dtype=float) for name, values in metrics.items()}
+            for method, metrics in record["test"].items()
+        }
+        curve = tuple((str(p), int(x), float(y)) for p, x, y in record["curve"])
+        return Outcome(test, curve, tuple(tuple(rates) for rates in record["hand_over"]))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: expected the outcome of a unit, found {error}") from error
+
+
+def effort(unit: Unit) -> float:
+    """How long a unit takes beside others, roughly: the longest are begun first."""
+    nodes = unit.point.scenario(unit.setting).nodes
+    if unit.method == HEURISTICS_UNIT:
+        return 0.0
+    return nodes * (1.0 if unit.method == BOUND_UNIT else 4.0 + (unit.method == O2O_DRL))

@@ -1,0 +1,58 @@
+"""How studies and evaluations write tables and figures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from edge_marl.files import aside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "oracle": "#222222",
+    "online oracle": "#888888",
+    "heuristic": "#d98b5f",
+    "learned": "#3b76af",
+}
+_DPI = 120
+
+
+def as_markdown(table: Table) -> str:
+    """The same table for a page."""
+    rows = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
+    rows += [list(map(str, cells)) for cells in zip(*(c.cells for c in table.columns), strict=True)]
+    lines = [f"| {' | '.join(' '.join(cell.split()) for cell in row)} |" for row in rows]
+    return "\n".join([f"**{table.title}**", "", *lines, ""])
+
+
+def write_csv(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """One line per record, all with the same names, written aside and then renamed."""
+    with aside(path) as place, place.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A figure and its axes, row by row."""
+    # Not pyplot: nothing global, and no display is asked for.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(np.atleast_1d(figure.subplots(rows, columns)).flat)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, making its folder."""
+    with aside(path) as place:
+        figure.savefig(place, dpi=_DPI, format="png")
