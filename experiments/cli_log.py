@@ -1,0 +1,130 @@
+"""The commands of task logs: collect, import, export, stats.
+
+They import what they need when they run, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from edge_marl.peer_offloading import OffloadingScenario
+
+app = typer.Typer(
+    name="log", help="Task logs: what a deployed policy leaves, and offline learning starts from."
+)
+
+Log = Annotated[
+    str,
+    typer.Argument(metavar="LOG", help="SQLite file, or URL such as postgresql://user@host/name."),
+]
+Readable = Annotated[
+    str, typer.Argument(metavar="LOG", help="SQLite file, database URL or folder of Parquet files.")
+]
+
+
+@app.callback()
+def log() -> None:
+    """Task logs: what a deployed policy leaves, and offline learning starts from."""
+
+
+@app.command()
+def collect(
+    place: Log,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings of the scenario to change, such as nodes=10 or preset=testbed.",
+        ),
+    ] = None,
+    policy: Annotated[str, typer.Option(help="The heuristic that decides.")] = "ratc",
+    variant: Annotated[
+        Literal["paper", "testbed"], typer.Option(help="The heuristic as of its text or its code.")
+    ] = "paper",
+    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first episode.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Episodes to play at once.")] = 64,
+) -> None:
+    """Log a heuristic at work, such as: edge-marl log collect log.sqlite nodes=10 --policy rda
+
+    Episodes that the log holds already are not played again: a run that was stopped goes on.
+    """  # fmt: skip
+    from edge_marl.peer_offloading.collect import collect as play_and_log
+    from edge_marl.peer_offloading.heuristics import heuristic
+
+    chosen, scenario = heuristic(policy, variant), _scenario(overrides or [])
+    with _progress(policy, episodes) as advance:
+        played = play_and_log(
+            chosen,
+            scenario,
+            range(seed, seed + episodes),
+            place,
+            batch_size=batch_size,
+            advance=advance,
+        )
+    typer.echo(f"{place}: {played} episodes added, {episodes - played} were there")
+
+
+@app.command("import")
+def import_(source: Readable, place: Log) -> None:
+    """Add the episodes of a log to another: all of them or, if there is a bad row, none."""
+    from edge_marl.task_log import import_log, open_log
+
+    with open_log(source) as opened, _progress("import", len(opened.episodes)) as advance:
+        added = import_log(opened, place, advance)
+        typer.echo(f"{place}: {added} episodes added, {len(opened.episodes) - added} were there")
+
+
+@app.command()
+def export(
+    place: Readable,
+    folder: Annotated[Path, typer.Argument(help="Folder of Parquet files to write.")],
+) -> None:
+    """Write a log as Parquet files, to hand over or to train from."""
+    from edge_marl.task_log import open_log, write_parquet
+
+    with open_log(place) as opened, _progress("export", len(opened.episodes)) as advance:
+        write_parquet(opened, folder, advance)
+        typer.echo(f"{folder}: {len(opened.episodes)} episodes")
+
+
+@app.command()
+def stats(place: Readable) -> None:
+    """Check every row of a log, and sum it up by run."""
+    from edge_marl.experiments.log_stats import print_stats
+    from edge_marl.task_log import open_log
+
+    with open_log(place) as opened, _progress("read", len(opened.episodes)) as advance:
+        print_stats(opened, advance)
+
+
+@contextmanager
+def _progress(description: str, episodes: int) -> Iterator[Callable[[int], None]]:
+    from edge_marl.experiments.progress import progress_bar
+
+    with progress_bar() as bar:
+        task = bar.add_task(description, total=episodes)
+        yield lambda done: bar.advance(task, done)
+
+
+def _scenario(overrides: list[str]) -> OffloadingScenario:
+    """The scenario of a preset, the default one or that of ``preset=``, with changes."""
+    from pydantic import ValidationError
+
+    from edge_marl.experiments.overrides import apply_changes, parse_override
+    from edge_marl.peer_offloading import OffloadingScenario
+    from edge_marl.validation import invalid
+
+    changes = dict(map(parse_override, overrides))
+    preset = changes.pop("preset", "simulation")
+    try:
+        scenario = OffloadingScenario(preset=preset)
+    except ValidationError as error:
+        raise invalid(error) from error
+    return apply_changes(scenario, changes)
