@@ -60,7 +60,7 @@ class JointLearner(TorchLearner):
         }
         history = self.learn(columns, **how)
         means = {
-            name: torch.stack([terms[name].mean() for terms in history]).mean().item()
+            name: torch.cat([terms[name].flatten() for terms in history]).mean().item()
             for name in history[0]
         }
         self.metrics.log_dict(means, key=DEFAULT_MODULE_ID, window=1)

@@ -26,8 +26,8 @@ class Policy(NamedTuple):
 
 def masked_policy(logits: Tensor, action_mask: Tensor) -> Policy:
     """The softmax over legal actions: ``logits [K, A]``, ``action_mask [K, A]`` bool."""
-    logarithms = torch.log_softmax(torch.where(action_mask, logits, MASKED), dim=-1)
-    return Policy(logarithms.exp(), logarithms)
+    legal = torch.where(action_mask, logits, MASKED)
+    return Policy(torch.softmax(legal, dim=-1), torch.log_softmax(legal, dim=-1))
 
 
 def chosen(values: Tensor, actions: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def cql_gaps(q_values: Tensor, action_mask: Tensor, actions: Tensor) -> Tensor:
         ``[K, 2]``, at least 0; exactly 0 with a single legal action.
     """
     legal = torch.where(action_mask[:, None], q_values, MASKED)
-    return legal.logsumexp(-1) - chosen(q_values, actions)
+    return -chosen(torch.log_softmax(legal, dim=-1), actions)
 
 
 def q_loss(
