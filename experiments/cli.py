@@ -217,6 +217,21 @@ def benchmark_tandem(
     run_benchmark(out, traces=traces)
 
 
+@benchmark_app.command("offloading")
+def benchmark_offloading(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path(
+        "results/benchmark-offloading.json"
+    ),
+) -> None:
+    """Peer offloading and O2O-DRL: simulator, heuristics, bound, task log, learning."""
+    from edge_marl.experiments.benchmarks.peer_offloading import OffloadingSizes
+    from edge_marl.experiments.benchmarks.peer_offloading import benchmark as run_benchmark
+    from edge_marl.experiments.overrides import apply_overrides
+
+    run_benchmark(out, apply_overrides(OffloadingSizes(), overrides or ()))
+
+
 @benchmark_app.command("learning")
 def benchmark_learning(
     overrides: Overrides = None,

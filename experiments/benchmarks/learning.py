@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -42,6 +43,12 @@ class Comparison:
         theirs = [[turn[speed] for turn in found[case]] for case in self.others]
         return float(np.median(mine / np.max(theirs, axis=0)))
 
+    def ratios(self, found: Found) -> Iterator[Measurement]:
+        """By the clock, with the target, and by CPU time."""
+        title = f"{_place(self.ours)}: {_subject(self.ours)} over {_subject(self.others[0])}"
+        yield Measurement(title, self.ratio(found, "per_s"), "times", self.target)
+        yield Measurement(f"{title}, by CPU time", self.ratio(found, "per_cpu_s"), "times")
+
 
 def benchmark(
     out: Path, sizes: LearningSizes | None = None, *, benchmarl_venv: Path | None = None
@@ -60,38 +67,52 @@ def benchmark(
     sizes = sizes or LearningSizes()
     python = benchmarl.prepare_venv(benchmarl_venv) if benchmarl_venv else None
     comparisons = [*_against_rllib(sizes), *(_against_benchmarl(sizes) if python else ())]
-    found: dict[Case, list[dict[str, float]]] = {
-        case: [] for pair in comparisons for case in (*pair.others, pair.ours)
-    }
+    found = measure_in_turns(
+        [case for pair in comparisons for case in (*pair.others, pair.ours)], sizes, python
+    )
+    ratios = [line for pair in comparisons for line in pair.ratios(found)]
+    stdout().print(table("edge-marl benchmark learning", found))
+    report("ours over the better of the others", ratios, out,
+           sizes=sizes.model_dump(), speeds=speeds(found))  # fmt: skip
+    return ratios
+
+
+def measure_in_turns(
+    cases: Iterable[Case], sizes: LearningSizes, python: Path | None = None
+) -> Found:
+    """Measure every case ``sizes.repeats`` times, one after the other each time.
+
+    Args:
+        cases: what to measure; doubles count once.
+        sizes: how much of it.
+        python: of BenchMARL's virtual environment, for its cases.
+    """
+    found: dict[Case, list[dict[str, float]]] = {case: [] for case in cases}
     with progress_bar() as bar:
         for case in bar.track([*found] * sizes.repeats, description="benchmark"):
             found[case].append(_measure(case, sizes, python))
-    ratios = [line for pair in comparisons for line in _ratios(pair, found)]
-    speeds = [{**case.model_dump(), **_medians(turns)} for case, turns in found.items()]
-    stdout().print(_table(found))
-    report("ours over the better of the others", ratios, out,
-           sizes=sizes.model_dump(), speeds=speeds)  # fmt: skip
-    return ratios
+    return found
 
 
 def _against_rllib(sizes: LearningSizes) -> Iterator[Comparison]:
     stock: tuple[Case, ...]
     for env, target in (("peer_offloading_v0", 50), ("tandem_v0", 10)):
-        stock = tuple(_case("sampling", env, "stock", n) for n in (1, STOCK_ENVS))
-        yield Comparison(_case("sampling", env, "mappo", sizes.envs), stock, target)
+        stock = tuple(make_case("sampling", env, "stock", n) for n in (1, STOCK_ENVS))
+        yield Comparison(make_case("sampling", env, "mappo", sizes.envs), stock, target)
     for env in ("peer_offloading_v0", "tandem_v0"):
-        stock = (_case("iteration", env, "stock", STOCK_ENVS),)
+        stock = (make_case("iteration", env, "stock", STOCK_ENVS),)
         for algorithm in ("ippo", "mappo"):
-            yield Comparison(_case("iteration", env, algorithm, sizes.envs), stock, 15)
+            yield Comparison(make_case("iteration", env, algorithm, sizes.envs), stock, 15)
 
 
 def _against_benchmarl(sizes: LearningSizes) -> Iterator[Comparison]:
     for algorithm in ("mappo", "qmix"):
-        theirs = _case("iteration", "tandem_v0", f"benchmarl {algorithm}", benchmarl.ENVS)
-        yield Comparison(_case("iteration", "tandem_v0", algorithm, sizes.envs), (theirs,), 10)
+        theirs = make_case("iteration", "tandem_v0", f"benchmarl {algorithm}", benchmarl.ENVS)
+        yield Comparison(make_case("iteration", "tandem_v0", algorithm, sizes.envs), (theirs,), 10)
 
 
-def _case(measure: str, env: str, subject: str, envs: int) -> Case:
+def make_case(measure: str, env: str, subject: str, envs: int) -> Case:
+    """A case from plain text, validated."""
     return Case.model_validate({"measure": measure, "env": env, "subject": subject, "envs": envs})
 
 
@@ -113,33 +134,33 @@ def _measure(case: Case, sizes: LearningSizes, python: Path | None) -> dict[str,
     return json.loads(benchmarl.last_line(done.stdout))
 
 
-def _medians(turns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def speeds(found: Found) -> list[dict[str, Any]]:
+    """Every case with the medians over its turns, for the JSON file."""
+    return [{**case.model_dump(), **medians(turns)} for case, turns in found.items()]
+
+
+def medians(turns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """By name."""
     return {key: float(np.median([turn[key] for turn in turns])) for key in turns[0]}
 
 
-def _table(found: Found) -> Table:
+def table(title: str, found: Found) -> Table:
     """Every case, B episodes at a time: speed, where an iteration's time goes, memory."""
-    table = Table(title="edge-marl benchmark learning", title_justify="left")
-    table.add_column("measured", min_width=40)
+    made = Table(title=title, title_justify="left")
+    made.add_column("measured", min_width=40)
     for name in ("env-steps/s", "per CPU-s", "sampling, s", "learning, s", "peak, MiB"):
-        table.add_column(name, justify="right")
+        made.add_column(name, justify="right")
     for case, turns in found.items():
-        medians = _medians(turns)
-        parts = (medians.get(key) for key in ("sampling_s", "learning_s"))
-        table.add_row(
+        middle = medians(turns)
+        parts = (middle.get(key) for key in ("sampling_s", "learning_s"))
+        made.add_row(
             f"{_place(case)}: {_subject(case)}, B = {case.envs}",
-            f"{medians['per_s']:,.0f}",
-            f"{medians['per_cpu_s']:,.0f}",
+            f"{middle['per_s']:,.0f}",
+            f"{middle['per_cpu_s']:,.0f}",
             *("" if part is None else f"{part:.3f}" for part in parts),
-            f"{medians['peak_mib']:,.0f}",
+            f"{middle['peak_mib']:,.0f}",
         )
-    return table
-
-
-def _ratios(pair: Comparison, found: Found) -> Iterator[Measurement]:
-    title = f"{_place(pair.ours)}: {_subject(pair.ours)} over {_subject(pair.others[0])}"
-    yield Measurement(title, pair.ratio(found, "per_s"), "times", pair.target)
-    yield Measurement(f"{title}, by CPU time", pair.ratio(found, "per_cpu_s"), "times")
+    return made
 
 
 def _place(case: Case) -> str:

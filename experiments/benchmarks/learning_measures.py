@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -30,9 +32,9 @@ class Case(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    measure: Literal["sampling", "iteration"]
+    measure: Literal["sampling", "iteration", "offline"]
     env: str
-    subject: Literal["stock", "mappo", "ippo", "qmix", "benchmarl mappo", "benchmarl qmix"]
+    subject: Literal["stock", "mappo", "ippo", "qmix", "o2o", "benchmarl mappo", "benchmarl qmix"]
     envs: int
     """Episodes at a time."""
 
@@ -55,9 +57,10 @@ class Stopwatch:
 
 
 def measure(case: Case, sizes: LearningSizes) -> dict[str, float]:
-    """Env steps per second and peak memory of one case."""
+    """Env steps per second (offline: gradient steps) and peak memory of one case."""
     register()
-    found = _sampling(case, sizes) if case.measure == "sampling" else _iteration(case, sizes)
+    measures = {"sampling": _sampling, "iteration": _iteration, "offline": _offline}
+    found = measures[case.measure](case, sizes)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {**found, "peak_mib": peak_kib / 1024}
 
@@ -96,6 +99,32 @@ def _iteration(case: Case, sizes: LearningSizes) -> dict[str, float]:
     }
 
 
+def _offline(case: Case, sizes: LearningSizes) -> dict[str, float]:
+    """Gradient steps of O2O-DRL on what a heuristic logged; its log is in memory by then."""
+    from edge_marl.experiments.parallel import local_ray
+    from edge_marl.peer_offloading.collect import collect
+    from edge_marl.peer_offloading.heuristics import heuristic
+    from edge_marl.peer_offloading.scenario import OffloadingScenario
+
+    with tempfile.TemporaryDirectory() as folder, local_ray(1):
+        log = str(Path(folder) / "log.sqlite")
+        collect(heuristic("random"), OffloadingScenario(), range(sizes.offline_episodes), log)
+        config = _config(case, sizes).training(
+            log=log,
+            offline_updates=sizes.offline_updates * (sizes.iterations + 1),
+            offline_updates_per_iteration=sizes.offline_updates,
+            offline_batch_size=sizes.offline_batch,
+        )
+        algorithm = config.build_algo()
+        algorithm.train()
+        watch = Stopwatch()
+        for _ in range(sizes.iterations):
+            algorithm.train()
+        speeds = watch.speeds(sizes.offline_updates * sizes.iterations)
+        algorithm.stop()
+    return speeds
+
+
 def _steps(algorithm: Any) -> int:
     key = ("env_runners", "num_env_steps_sampled_lifetime")
     return int(algorithm.metrics.peek(key, default=0))
@@ -103,7 +132,7 @@ def _steps(algorithm: Any) -> int:
 
 def _config(case: Case, sizes: LearningSizes) -> Any:
     makers: dict[str, Callable[[Case, LearningSizes], Any]] = {
-        "stock": _stock, "mappo": _mappo, "ippo": _mappo, "qmix": _qmix,
+        "stock": _stock, "mappo": _mappo, "ippo": _mappo, "qmix": _qmix, "o2o": _o2o,
     }  # fmt: skip
     # Without a seed, which would put torch into its slower deterministic mode.
     return makers[case.subject](case, sizes)
@@ -150,11 +179,22 @@ def _shared(agent: str, episode: Any, **_: Any) -> str:
 def _mappo(case: Case, sizes: LearningSizes) -> Any:
     from edge_marl.algorithms.mappo import MAPPOConfig
 
+    critic = "central" if case.subject == "mappo" else "local"
+    return _ppo(MAPPOConfig().training(critic=critic), case, sizes)
+
+
+def _o2o(case: Case, sizes: LearningSizes) -> Any:
+    """Without a log: its online phase."""
+    from edge_marl.algorithms.o2o import O2OConfig
+
+    return _ppo(O2OConfig(), case, sizes)
+
+
+def _ppo(config: Any, case: Case, sizes: LearningSizes) -> Any:
     return (
-        _ours(MAPPOConfig(), case, sizes)
+        _ours(config, case, sizes)
         .env_runners(rollout_fragment_length=-(-sizes.frames // case.envs))
         .training(
-            critic="central" if case.subject == "mappo" else "local",
             train_batch_size_per_learner=sizes.frames,
             minibatch_size=sizes.minibatch,
             num_epochs=sizes.epochs,

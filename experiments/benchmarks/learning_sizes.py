@@ -24,11 +24,17 @@ class LearningSizes(BaseModel):
     replay_steps: int = Field(
         default=533, ge=1, description="gradient steps of QMIX an iteration, BenchMARL's 1 in 6"
     )
+    offline_updates: int = Field(
+        default=500, ge=1, description="gradient steps of O2O-DRL's offline phase an iteration"
+    )
+    offline_batch: int = Field(default=128, ge=1, description="rows per gradient step of it")
+    offline_episodes: int = Field(default=100, ge=1, description="in its log")
 
     @classmethod
     def smallest(cls) -> LearningSizes:
         """Enough to see that everything runs; its speeds say nothing."""
         return cls(
             repeats=1, sampling_s=0.05, iterations=1, hidden_sizes=(8,), envs=4, frames=64,
-            epochs=1, minibatch=32, replay_batch=16, replay_steps=2,
+            epochs=1, minibatch=32, replay_batch=16, replay_steps=2, offline_updates=4,
+            offline_batch=16, offline_episodes=2,
         )  # fmt: skip

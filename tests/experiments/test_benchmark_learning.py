@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_marl.envs import tandem_v0
 from edge_marl.errors import InputError
-from edge_marl.experiments.benchmarks import benchmarl, learning, learning_spread
+from edge_marl.experiments.benchmarks import benchmarl, learning, learning_spread, peer_offloading
 from edge_marl.experiments.benchmarks.learning_measures import Case, measure
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+from edge_marl.peer_offloading.heuristics import HEURISTICS
 
 
 def test_smallest_benchmark(
@@ -46,6 +48,27 @@ def test_smallest_benchmark(
     printed = capsys.readouterr().out
     assert "peak, MiB" in printed
     assert "≥ 50" in printed
+
+
+def test_smallest_benchmark_of_peer_offloading(
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "_measure", lambda case, sizes, python: measure(case, sizes))
+    out = tmp_path / "offloading.json"
+    found = peer_offloading.benchmark(out, peer_offloading.OffloadingSizes.smallest())
+    assert {(line.name, line.target) for line in found if line.target} == {
+        ("simulator, 20 nodes, B = 64", 2e5),
+        ("growth, 2 to 3 nodes", 2.0),
+        ("task log into SQLite", 50_000),
+        ("iteration, 20 agents: O2O over stock RLlib", 15),
+        ("offline phase, batch 16", 200),
+    }
+    value = {line.name: line.value for line in found}
+    growth = np.log(value["env step of 3 nodes, B = 64"] / value["env step of 2 nodes, B = 64"])
+    assert value["growth, 2 to 3 nodes"] == pytest.approx(growth / np.log(3 / 2))
+    assert all(f"heuristic {name}" in value for name in HEURISTICS)
+    assert all(line.value > 0 for line in found if not line.name.startswith("growth"))
+    assert len(json.loads(out.read_text())["measurements"]) == len(found)
 
 
 def test_a_measurement_in_a_process_of_its_own() -> None:

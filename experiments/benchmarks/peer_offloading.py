@@ -1,0 +1,214 @@
+"""``edge-marl benchmark offloading``: peer offloading and O2O-DRL, each speed beside its target.
+
+Speeds of one thread are taken by its processor time, which other work on the machine lengthens
+less than the clock; those that wait for the disk are by the clock.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, pairwise
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_marl.experiments.benchmarks.learning import (
+    Comparison,
+    make_case,
+    measure_in_turns,
+    medians,
+    speeds,
+    table,
+)
+from edge_marl.experiments.benchmarks.learning_measures import STOCK_ENVS
+from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+from edge_marl.experiments.benchmarks.report import Measurement, report
+from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.oracle.offloading_bound import success_bound
+from edge_marl.peer_offloading.collect import ENVIRONMENT, play
+from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
+from edge_marl.peer_offloading.scenario import OffloadingScenario
+from edge_marl.peer_offloading.simulator import IntArray, PeerOffloadingSimulator, n_features
+from edge_marl.task_log import TaskLogWriter, run_of
+
+BATCH = 64
+NODES = 20
+
+
+class OffloadingSizes(BaseModel):
+    """How much is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measure_s: float = Field(2.0, gt=0, description="processor time of each measurement")
+    nodes: tuple[int, ...] = Field((10, 20, 50, 100, 200), min_length=2)
+    bounds: int = Field(10, ge=1, description="episodes to bound")
+    logged: int = Field(100, ge=1, description="episodes to log")
+    learning: LearningSizes = Field(default_factory=LearningSizes)
+
+    @classmethod
+    def smallest(cls) -> OffloadingSizes:
+        """Enough to see that everything runs; its speeds say nothing."""
+        return cls(
+            measure_s=0.01, nodes=(2, 3), bounds=1, logged=2, learning=LearningSizes.smallest()
+        )
+
+
+class Replay:
+    """B episodes with legal random actions, drawn beforehand so that only the simulator is timed.
+
+    The same seeds have the same tasks and masks, so what was legal once stays so.
+    """
+
+    def __init__(self, nodes: int, batch_size: int) -> None:
+        self.simulator = PeerOffloadingSimulator(OffloadingScenario(nodes=nodes), batch_size)
+        self.seeds = np.arange(batch_size)
+        self.actions: list[IntArray] = []
+        policy = heuristic("random")
+        self.simulator.reset(self.seeds)
+        while not self.simulator.done.all():
+            self.actions.append(policy.act(self.simulator).copy())
+            self.simulator.step(self.actions[-1])
+
+    def step_s(self, seconds: float) -> float:
+        """Processor time of an env step; observations, masks, rewards and resets are part."""
+
+        def episodes() -> None:
+            self.simulator.reset(self.seeds)
+            for actions in self.actions:
+                self.simulator.step(actions)
+
+        return _seconds_each(episodes, seconds) / (len(self.actions) * len(self.seeds))
+
+
+def benchmark(out: Path, sizes: OffloadingSizes | None = None) -> list[Measurement]:
+    """Measure, print the tables and write them as JSON with the machine and the versions.
+
+    Args:
+        out: JSON file.
+        sizes: how much is measured.
+    """
+    sizes = sizes or OffloadingSizes()
+    parts: Sequence[Callable[[OffloadingSizes], Iterator[Measurement]]] = (
+        _simulator, _growth, _view, _heuristics, _bound, _log,
+    )  # fmt: skip
+    found: list[Measurement] = []
+    with progress_bar() as bar:
+        for part in bar.track(parts, description="simulator"):
+            found += part(sizes)
+    online = make_case("iteration", ENVIRONMENT, "o2o", sizes.learning.envs)
+    stock = make_case("iteration", ENVIRONMENT, "stock", STOCK_ENVS)
+    offline = make_case("offline", ENVIRONMENT, "o2o", 1)
+    learning = measure_in_turns([stock, online, offline], sizes.learning)
+    found += Comparison(online, (stock,), 15).ratios(learning)
+    gradient_steps = medians(learning[offline])
+    name = f"offline phase, batch {sizes.learning.offline_batch}"
+    found += [
+        Measurement(name, gradient_steps["per_s"], "gradient steps/s", 200),
+        Measurement(name, gradient_steps["per_cpu_s"], "gradient steps/CPU-s"),
+    ]
+    of_steps = {case: turns for case, turns in learning.items() if case is not offline}
+    stdout().print(table("iterations of PPO and of O2O-DRL's online phase", of_steps))
+    report("edge-marl benchmark offloading", found, out,
+           sizes=sizes.model_dump(), speeds=speeds(learning))  # fmt: skip
+    return found
+
+
+def _simulator(sizes: OffloadingSizes) -> Iterator[Measurement]:
+    for batch, target in ((BATCH, 2e5), (1, None)):
+        per_s = 1 / Replay(NODES, batch).step_s(sizes.measure_s)
+        name = f"simulator, {NODES} nodes, B = {batch}"
+        yield Measurement(name, per_s, "env-steps/CPU-s", target)
+
+
+def _growth(sizes: OffloadingSizes) -> Iterator[Measurement]:
+    """What a step costs by the number of nodes N, and with which power of N that grows."""
+    cost_s = [Replay(n, BATCH).step_s(sizes.measure_s) for n in sizes.nodes]
+    for n, seconds in zip(sizes.nodes, cost_s, strict=True):
+        yield Measurement(f"env step of {n} nodes, B = {BATCH}", 1e6 * seconds, "CPU-µs")
+    whole = (0, len(sizes.nodes) - 1)
+    for i, j in (*pairwise(range(len(sizes.nodes))), whole):
+        power = math.log(cost_s[j] / cost_s[i]) / math.log(sizes.nodes[j] / sizes.nodes[i])
+        name = f"growth, {sizes.nodes[i]} to {sizes.nodes[j]} nodes"
+        yield Measurement(name, power, "power of N", 2.0, "lower")
+
+
+def _view(sizes: OffloadingSizes) -> Iterator[Measurement]:
+    """The PettingZoo environment with the same actions."""
+    from edge_marl.envs.peer_offloading_v0 import parallel_env
+
+    env = parallel_env()
+    agents = env.possible_agents
+    replay = Replay(NODES, 1)
+    actions = [dict(zip(agents, row[0].tolist(), strict=True)) for row in replay.actions]
+
+    def episode() -> None:
+        env.reset(seed=int(replay.seeds[0]))
+        for chosen in actions:
+            env.step(chosen)
+
+    per_s = len(actions) / _seconds_each(episode, sizes.measure_s)
+    yield Measurement(f"PettingZoo view, {NODES} nodes", per_s, "steps/CPU-s")
+
+
+def _heuristics(sizes: OffloadingSizes) -> Iterator[Measurement]:
+    """Decisions are those on tasks: a node without one has nothing to decide."""
+    simulator = PeerOffloadingSimulator(OffloadingScenario(), BATCH)
+    for name in HEURISTICS:
+        policy = heuristic(name)
+        # The first slot compiles.
+        simulator.reset(np.arange(BATCH))
+        simulator.step(policy.act(simulator))
+        acting_s, decisions = 0.0, 0
+        for first in count(BATCH, BATCH):
+            simulator.reset(np.arange(first, first + BATCH))
+            while not simulator.done.all():
+                begin = time.process_time()
+                actions = policy.act(simulator)
+                acting_s += time.process_time() - begin
+                simulator.step(actions)
+            decisions += int(simulator.results.arrived.sum())
+            if acting_s > sizes.measure_s / 4:
+                break
+        yield Measurement(f"heuristic {name}", decisions / acting_s, "decisions/CPU-s")
+
+
+def _bound(sizes: OffloadingSizes) -> Iterator[Measurement]:
+    seconds = [success_bound(OffloadingScenario(), k).solve_s for k in range(sizes.bounds)]
+    yield Measurement("clairvoyant bound, mean", float(np.mean(seconds)), "CPU-s/episode")
+    yield Measurement("clairvoyant bound, longest", max(seconds), "CPU-s/episode")
+
+
+def _log(sizes: OffloadingSizes) -> Iterator[Measurement]:
+    """Episodes into a new SQLite file, by the clock; a row is a task or a decision."""
+    scenario, policy = OffloadingScenario(), heuristic("random")
+    episodes = play(policy, scenario, range(sizes.logged))
+    rows = sum(len(episode.tasks.id) + episode.actions.size for episode in episodes)
+    run = run_of(
+        ENVIRONMENT, scenario.model_dump(mode="json"), policy.name,
+        nodes=NODES, features=n_features(NODES), slot_s=scenario.slot_s,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        with TaskLogWriter(Path(folder) / "log.sqlite") as writer:
+            id_ = writer.run(run)
+            for episode in episodes:
+                writer.add(id_, episode)
+        seconds = time.perf_counter() - begin
+    yield Measurement("task log into SQLite", rows / seconds, "rows/s", 50_000)
+
+
+def _seconds_each(task: Callable[[], None], seconds: float) -> float:
+    """Processor time of a call, once warm: that of the fastest, for others are disturbed."""
+    task()
+    fastest = math.inf
+    until = time.process_time() + seconds
+    while time.process_time() < until or math.isinf(fastest):
+        begin = time.process_time()
+        task()
+        fastest = min(fastest, time.process_time() - begin)
+    return fastest
