@@ -127,6 +127,7 @@ def reset_kernel(
         tasks.transmission_wait_s[b], tasks.transmission_s[b] = 0.0, 0.0
         tasks.execution_wait_s[b], tasks.execution_s[b] = 0.0, 0.0
         tasks.finished_s[b] = np.nan
+        tasks.transmission_luck[b], tasks.execution_luck[b] = 0.0, 0.0
         queues.node_free_s[b], queues.link_free_s[b] = 0.0, 0.0
         queues.queue_length[b], queues.incoming[b], queues.on_the_way[b] = 0, 0, 0
         queues.incoming_work_s[b], queues.busy_s[b] = 0.0, 0.0
@@ -241,6 +242,8 @@ def _send(
             reliability = math.exp(-duration_s * networks.link_failure_rate[b, i, j])  # equation 5
             if tasks.transmission_luck[b, t, i] >= reliability:
                 status = _TRANSMISSION_FAILED
+            elif end_s == dropped_s:
+                status = _DROPPED  # received too late to start, and known now, not a slot later
         tasks.transmission_s[b, t, i] = end_s - start_s
         queues.link_free_s[b, i, j] = end_s
     if status == _IN_FLIGHT:
