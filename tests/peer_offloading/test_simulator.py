@@ -1,0 +1,581 @@
+"""The physics of peer offloading: by hand, against the plain reference, and as invariants."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from edge_marl.errors import InputError
+from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator, Status
+from tests.peer_offloading.reference import Task, play_plan, play_reference
+
+# In these scenarios 1,000 KB take a second on every link and 8e9 cycles a second on every node.
+SECONDS = {
+    "slot_s": 1.0, "deadline_s": (1, 5), "cores": (1,), "core_hz": 8e9, "rate_mb_per_s": (1, 1),
+    "failure_rate": (0, 0), "link_failure_rate": (0, 0), "queue_limit_per_core": 2,
+}  # fmt: skip
+
+
+def seconds(nodes: int = 3, slots: int = 8) -> OffloadingScenario:
+    return OffloadingScenario(nodes=nodes, slots=slots, **SECONDS)
+
+
+def work(seconds: float) -> float:
+    return seconds * 8e9
+
+
+def fates(simulator: PeerOffloadingSimulator, tasks: list[Task]) -> list[tuple[str, float]]:
+    """Status and moment of the end of each task of a plan."""
+    records = simulator.records()
+    return [
+        (Status(records.status[0, k.slot, k.source]).name, records.finished_s[0, k.slot, k.source])
+        for k in tasks
+    ]
+
+
+def times(simulator: PeerOffloadingSimulator, task: Task) -> list[float]:
+    """Transmission wait and transmission, execution wait and execution."""
+    return [float(column[0, task.slot, task.source]) for column in simulator.records()[5:9]]
+
+
+def test_a_task_waits_for_the_one_before_it() -> None:
+    tasks = [Task(0, 0, 0, cycles=work(2.5)), Task(1, 0, 0, cycles=work(0.25))]
+    simulator, rewards, queue_length = play_plan(seconds(), tasks)
+    assert fates(simulator, tasks) == [("SUCCEEDED", 2.5), ("SUCCEEDED", 2.75)]
+    assert times(simulator, tasks[1]) == [0, 0, 1.5, 0.25]
+    assert rewards[:, 0].tolist() == [0, 0, 2, 0, 0, 0, 0, 0]
+    assert queue_length[:, 0].tolist() == [0, 1, 2, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_task_is_sent_over_slots_and_then_executed() -> None:
+    tasks = [Task(0, 0, 1, size_kb=1500, cycles=work(0.25))]
+    simulator, rewards, queue_length = play_plan(seconds(), tasks)
+    assert fates(simulator, tasks) == [("SUCCEEDED", 1.75)]
+    assert times(simulator, tasks[0]) == [0, 1.5, 0, 0.25]
+    assert rewards.sum(axis=0).tolist() == [1, 0, 0]  # the source has the feedback
+    assert rewards[1, 0] == 1
+    assert queue_length.max() == 0  # it came and went within a slot
+
+
+def test_links_are_first_in_first_out_and_do_not_share() -> None:
+    tasks = [
+        Task(0, 0, 1, size_kb=2500, cycles=work(0.25)),
+        Task(1, 0, 1, size_kb=500, cycles=work(0.25)),
+        Task(2, 0, 2, size_kb=500, cycles=work(0.25)),
+    ]
+    simulator, *_ = play_plan(seconds(), tasks)
+    assert times(simulator, tasks[1]) == [1.5, 0.5, 0, 0.25]
+    assert times(simulator, tasks[2]) == [0, 0.5, 0, 0.25]
+
+
+def test_tasks_from_several_senders_are_executed_in_the_order_in_which_they_arrive() -> None:
+    # Node 2's task reaches node 0 first, then node 1's; both within slot 0.
+    tasks = [Task(0, 1, 0, size_kb=750, cycles=work(1)), Task(0, 2, 0, size_kb=500, cycles=work(1))]
+    simulator, *_ = play_plan(seconds(), tasks)
+    assert fates(simulator, tasks) == [("SUCCEEDED", 2.5), ("SUCCEEDED", 1.5)]
+    assert times(simulator, tasks[0]) == [0, 0.75, 0.75, 1]
+
+
+@pytest.mark.parametrize("own", [0, 1, 2])
+def test_of_those_that_arrive_together_the_lower_source_goes_first(own: int) -> None:
+    # Two tasks are through at 1 s, when the third arrives at node ``own`` itself.
+    others = [i for i in range(3) if i != own]
+    tasks = [Task(0, i, own, size_kb=1000, cycles=work(0.25)) for i in others]
+    tasks.append(Task(1, own, own, cycles=work(0.25)))
+    simulator, *_ = play_plan(seconds(), tasks)
+    ends = {k.source: end for k, (_, end) in zip(tasks, fates(simulator, tasks), strict=True)}
+    assert ends == {0: 1.25, 1: 1.5, 2: 1.75}
+
+
+def test_a_deadline_in_the_sending_queue_drops_without_occupying_the_link() -> None:
+    tasks = [
+        Task(0, 0, 1, size_kb=4000, deadline_s=5, cycles=work(0.25)),
+        Task(1, 0, 1, size_kb=1000, deadline_s=2),
+        Task(2, 0, 1, size_kb=500, deadline_s=5, cycles=work(0.25)),
+    ]
+    simulator, rewards, _ = play_plan(seconds(), tasks)
+    assert fates(simulator, tasks) == [("SUCCEEDED", 4.25), ("DROPPED", 3), ("SUCCEEDED", 4.75)]
+    assert times(simulator, tasks[1]) == [2, 0, 0, 0]
+    assert times(simulator, tasks[2]) == [2, 0.5, 0, 0.25]
+    assert rewards[:, 0].tolist() == [0, 0, -1, 0, 2, 0, 0, 0]  # 3 s is the end of slot 2
+
+
+def test_a_deadline_during_transmission_frees_the_link() -> None:
+    tasks = [
+        Task(0, 0, 1, size_kb=4000, deadline_s=1.5),
+        Task(1, 0, 1, size_kb=500, cycles=work(0.25)),
+    ]
+    simulator, *_ = play_plan(seconds(), tasks)
+    assert fates(simulator, tasks) == [("DROPPED", 1.5), ("SUCCEEDED", 2.25)]
+    assert times(simulator, tasks[0]) == [0, 1.5, 0, 0]
+
+
+def test_a_deadline_in_the_execution_queue_drops_without_occupying_the_node() -> None:
+    tasks = [
+        Task(0, 0, 0, cycles=work(3.5)),
+        Task(1, 0, 0, cycles=work(1), deadline_s=1.5),
+        Task(2, 0, 0, cycles=work(0.25)),
+    ]
+    simulator, _, queue_length = play_plan(seconds(), tasks)
+    assert fates(simulator, tasks) == [("SUCCEEDED", 3.5), ("DROPPED", 2.5), ("SUCCEEDED", 3.75)]
+    assert times(simulator, tasks[1]) == [0, 0, 1.5, 0]
+    assert queue_length[:, 0].tolist() == [0, 1, 2, 2, 0, 0, 0, 0, 0]
+
+
+def test_a_deadline_during_execution_frees_the_node() -> None:
+    tasks = [Task(0, 0, 0, cycles=work(4), deadline_s=1.5), Task(1, 0, 0, cycles=work(0.25))]
+    simulator, *_ = play_plan(seconds(), tasks)
+    assert fates(simulator, tasks) == [("DROPPED", 1.5), ("SUCCEEDED", 1.75)]
+    assert times(simulator, tasks[0]) == [0, 0, 0, 1.5]
+    assert simulator.results.utilisation[0] == pytest.approx(1.75 / 8 / 3)
+
+
+def test_done_at_the_deadline_is_in_time() -> None:
+    tasks = [Task(0, 0, 0, cycles=work(2), deadline_s=2), Task(1, 0, 0, deadline_s=1)]
+    simulator, rewards, _ = play_plan(seconds(), tasks)
+    # The second could start at its deadline of 2 s at the earliest.
+    assert fates(simulator, tasks) == [("SUCCEEDED", 2), ("DROPPED", 2)]
+    assert times(simulator, tasks[1]) == [0, 0, 1, 0]
+    assert rewards[:, 0].tolist() == [0, 0, 0, 0, 0, 0, 0, 0]
+    assert simulator.results.dropped[0] == 1
+
+
+def test_received_at_the_deadline_is_dropped_in_the_slot_that_ends_then() -> None:
+    tasks = [Task(0, 0, 1, size_kb=2000, deadline_s=2)]
+    simulator, rewards, _ = play_plan(seconds(), tasks)
+    assert fates(simulator, tasks) == [("DROPPED", 2)]
+    assert rewards[:, 0].tolist() == [0, -1, 0, 0, 0, 0, 0, 0]
+    ends_then, *_ = play_plan(seconds(slots=2), tasks)
+    assert fates(ends_then, tasks) == [("DROPPED", 2)]
+    assert (ends_then.results.dropped[0], ends_then.results.in_flight[0]) == (1, 0)
+
+
+def test_a_failed_transmission_is_found_out_at_its_end() -> None:
+    tasks = [
+        Task(0, 0, 1, size_kb=1500, transmission_luck=0.9),
+        Task(1, 0, 1, size_kb=500, cycles=work(0.25)),
+    ]
+    rate = np.full((3, 3), 0.5)  # reliability exp(-0.75) = 0.47 of the first
+    simulator, rewards, _ = play_plan(seconds(), tasks, link_failure_rate=rate)
+    assert fates(simulator, tasks) == [("TRANSMISSION_FAILED", 1.5), ("SUCCEEDED", 2.25)]
+    assert times(simulator, tasks[0]) == [0, 1.5, 0, 0]
+    assert rewards[:, 0].tolist() == [0, -1, 1, 0, 0, 0, 0, 0]
+
+
+def test_a_failed_execution_is_found_out_at_its_end_and_delays_like_any_other() -> None:
+    tasks = [Task(0, 0, 0, cycles=work(1.5), execution_luck=0.9), Task(1, 0, 0, cycles=work(1))]
+    simulator, rewards, _ = play_plan(seconds(), tasks, failure_rate=np.full(3, 0.5))
+    assert fates(simulator, tasks) == [("EXECUTION_FAILED", 1.5), ("SUCCEEDED", 2.5)]
+    assert rewards[:, 0].tolist() == [0, -1, 1, 0, 0, 0, 0, 0]
+    results = simulator.results
+    assert (results.success_rate[0], results.execution_failed[0]) == (0.5, 1)
+
+
+@pytest.mark.parametrize(("luck", "fate"), [(0.36, "SUCCEEDED"), (0.37, "EXECUTION_FAILED")])
+def test_reliability_is_that_of_equation_4(luck: float, fate: str) -> None:
+    tasks = [Task(0, 0, 0, cycles=work(2), execution_luck=luck)]
+    simulator, *_ = play_plan(seconds(), tasks, failure_rate=np.full(3, 0.5))  # exp(-1) = 0.368
+    assert fates(simulator, tasks) == [(fate, 2)]
+
+
+def test_what_is_not_decided_by_the_end_is_in_flight_and_in_no_rate() -> None:
+    tasks = [Task(0, 0, 0, cycles=work(1)), Task(1, 0, 0, cycles=work(4)), Task(1, 1, 0)]
+    simulator, *_ = play_plan(seconds(slots=2), tasks)
+    assert fates(simulator, tasks)[0] == ("SUCCEEDED", 1)
+    assert simulator.records().status[0, 1, :2].tolist() == [Status.IN_FLIGHT] * 2
+    assert np.isnan(simulator.records().finished_s[0, 1, :2]).all()
+    results = simulator.results
+    assert (results.success_rate[0], results.in_flight[0], results.arrived[0]) == (1.0, 2, 3)
+    assert results.offloaded[0] == 1 / 3
+    assert results.utilisation[0] == pytest.approx(2 / 2 / 3)
+
+
+def test_delay_percentiles_are_of_successes_from_arrival_on() -> None:
+    tasks = [Task(0, 0, 0, cycles=work(1)), Task(1, 0, 0, cycles=work(3))]
+    simulator, *_ = play_plan(seconds(), tasks)
+    assert simulator.results.delay_p50_s[0] == 2.0
+    assert simulator.results.delay_p99_s[0] == pytest.approx(1 + 0.99 * 2)
+
+
+def test_full_nodes_close_to_others_and_stay_open_to_themselves() -> None:
+    # Every node executes its own tasks; node 0 takes long, and two are its limit.
+    tasks = [Task(t, i, i, cycles=work(5 if i == 0 else 0.25)) for t in range(2) for i in range(3)]
+    simulator, _, queue_length = play_plan(seconds(slots=2), tasks, arrival_probability=np.ones(3))
+    assert simulator.networks.queue_limit[0].tolist() == [2, 2, 2]
+    assert queue_length[-1].tolist() == [2, 0, 0]
+    assert simulator.observation.action_mask[0].tolist() == [
+        [True, True, True, False],
+        [False, True, True, False],
+        [False, True, True, False],
+    ]
+
+
+def test_without_a_task_there_is_one_action() -> None:
+    simulator = PeerOffloadingSimulator(OffloadingScenario(nodes=3, arrival_probability=(0, 0)), 2)
+    mask = simulator.reset([0, 1]).action_mask
+    assert mask[..., 3].all()
+    assert not mask[..., :3].any()
+
+
+def test_only_neighbours_can_be_sent_to() -> None:
+    scenario = OffloadingScenario(nodes=3, links=((0, 1),), arrival_probability=(1, 1))
+    simulator = PeerOffloadingSimulator(scenario, 1)
+    assert simulator.reset([0]).action_mask[0, :, :3].tolist() == [
+        [True, True, False],
+        [True, True, False],
+        [False, False, True],
+    ]
+    with pytest.raises(InputError, match="node 0 in episode 0: expected itself or a neighbour, f"):
+        simulator.step(np.array([[2, 1, 2]]))
+
+
+def test_the_observation_is_that_of_section_iv_b() -> None:
+    # At the end of the slot node 1's task is on its way to node 0, node 2's in execution; what
+    # comes next is the drawn task of node 2 alone, whose size is at least 2,000 KB.
+    tasks = [Task(0, 1, 0, size_kb=4000), Task(0, 2, 2, cycles=work(4))]
+    scenario = OffloadingScenario(**{
+        **SECONDS, "nodes": 3, "slots": 1, "size_kb": (2000, 4000), "cycles_per_bit": (500, 2000),
+        "rate_mb_per_s": (1, 4), "failure_rate": (0, 0.2), "arrival_probability": (0, 1),
+    })  # fmt: skip
+    simulator, *_ = play_plan(scenario, tasks, arrival_probability=np.array([0, 0, 1]))
+    network = simulator.networks
+    drawn = {name: getattr(simulator.tasks, name)[0, 1, 2] for name in ("size_kb", "cycles")}
+    expected = [  # lambda is written when the episode starts
+        network.failure_rate[0, 2] / 0.2, 1,  # alpha, F
+        1 / 2,  # one of the two tasks that the largest queue may hold
+        0, 0,  # on their way from 0 and 1
+        network.rate_mb_per_s[0, 2, 0] / 4, network.rate_mb_per_s[0, 2, 1] / 4,
+        drawn["size_kb"] / 4000, drawn["cycles"] / (4000 * 8000 * 2000),
+        simulator.tasks.deadline_s[0, 1, 2] / 5,
+        0, 0, 1,  # which node
+    ]  # fmt: skip
+    features = simulator.observation.features[0]
+    assert features[2, 1:].tolist() == pytest.approx(expected)
+    assert features[0, 4:6].tolist() == pytest.approx([1 / 5, 0])  # of the five slots to a deadline
+    state = simulator.observation.state[0].reshape(3, 8)
+    assert state[:, 3].tolist() == [0, 0, 0.5]
+    assert state[:, 4].tolist() == [0.5, 0, 0]
+    np.testing.assert_array_equal(state[:, 5:], features[:, 8:11])
+
+
+# Against the plain reference.
+
+QUARTERS = st.integers(1, 12).map(lambda n: n / 4)  # exact in binary, so that moments do coincide
+ANY = st.floats(0.05, 3.0)
+
+
+@st.composite
+def plans(draw):
+    """A network, and tasks for it with their destinations and luck."""
+    N, T = draw(st.integers(2, 4)), draw(st.integers(1, 8))
+    duration = draw(st.sampled_from([QUARTERS, ANY]))
+    slot_s = draw(st.sampled_from([0.5, 1.0]))
+    luck = st.sampled_from([0.0, 0.5, 0.999])
+    tasks = [
+        Task(
+            t, i, draw(st.integers(0, N - 1)), 1000 * draw(duration), 8e9 * draw(duration),
+            draw(duration), draw(luck), draw(luck),
+        )
+        for t in range(T) for i in range(N) if draw(st.integers(0, 3)) > 0
+    ]  # fmt: skip
+    speed = st.sampled_from([0.5, 1.0, 2.0])
+    network = {
+        "rate_mb_per_s": np.array([[draw(speed) for _ in range(N)] for _ in range(N)]),
+        "capacity_hz": 8e9 * np.array([draw(speed) for _ in range(N)]),
+        "failure_rate": np.array([draw(st.sampled_from([0.0, 0.5])) for _ in range(N)]),
+        "link_failure_rate": np.full((N, N), draw(st.sampled_from([0.0, 0.5]))),
+    }
+    np.fill_diagonal(network["rate_mb_per_s"], 0.0)
+    return N, T, slot_s, tasks, network
+
+
+@settings(max_examples=200, deadline=None)
+@given(plan=plans())
+def test_the_simulator_is_the_reference(plan) -> None:
+    N, T, slot_s, tasks, network = plan
+    scenario = OffloadingScenario(**{
+        **SECONDS, "nodes": N, "slots": T, "slot_s": slot_s, "deadline_s": (0.05, 3.0),
+    })  # fmt: skip
+    simulator, rewards, queue_length = play_plan(scenario, tasks, **network)
+    reference = play_reference(tasks, T, slot_s, **network)
+
+    np.testing.assert_array_equal(rewards, reference.rewards)
+    # Whoever joins at the very end of a slot is counted from the next one on.
+    np.testing.assert_array_equal(queue_length, reference.queue_length)
+    utilisation = reference.busy_s.mean() / (T * slot_s)
+    assert simulator.results.utilisation[0] == pytest.approx(utilisation)
+    records = simulator.records()
+    for task in tasks:
+        at = (0, task.slot, task.source)
+        in_flight = task.finished_s > T * slot_s
+        expected = Status.IN_FLIGHT if in_flight else task.status
+        assert records.status[at] == expected
+        if in_flight:
+            continue
+        assert records.finished_s[at] == pytest.approx(task.finished_s)
+        link_wait, sent, wait, executed = (column[at] for column in records[5:9])
+        arrival_s = task.slot * slot_s
+        if task.source == task.destination:
+            assert (link_wait, sent) == (0, 0)
+        elif math.isnan(task.link_start_s):
+            assert link_wait == pytest.approx(task.finished_s - arrival_s)
+        else:
+            assert link_wait == pytest.approx(task.link_start_s - arrival_s)
+        if not math.isnan(task.node_start_s):
+            assert wait == pytest.approx(task.node_start_s - task.joined_node_s)
+            assert executed == pytest.approx(task.finished_s - task.node_start_s)
+        spent = link_wait + sent + wait + executed
+        assert arrival_s + spent == pytest.approx(task.finished_s)  # equation 7
+
+
+# Invariants of drawn episodes.
+
+
+def random_legal(simulator: PeerOffloadingSimulator, rng: np.random.Generator) -> np.ndarray:
+    mask = simulator.observation.action_mask
+    return (rng.random(mask.shape) * mask).argmax(axis=2).astype(np.int32)
+
+
+def play_random(simulator: PeerOffloadingSimulator, seeds, action_seed: int = 0) -> np.ndarray:
+    """Rewards ``[T, B, N]`` of random legal actions, the same for equal seeds."""
+    simulator.reset(seeds)
+    rngs = [np.random.default_rng([action_seed, seed]) for seed in seeds]
+    rewards = []
+    while not simulator.done.all():
+        mask = simulator.observation.action_mask
+        draws = np.stack([rng.random(mask.shape[1:]) for rng in rngs])
+        rewards.append(simulator.step((draws * mask).argmax(axis=2)).reward.copy())
+    return np.array(rewards)
+
+
+@st.composite
+def scenarios(draw) -> OffloadingScenario:
+    nodes = draw(st.integers(2, 6))
+    ring = tuple((i, (i + 1) % nodes) for i in range(nodes)) if nodes > 2 else ((0, 1),)
+    deadline = draw(st.floats(0.2, 4))
+    return OffloadingScenario(
+        nodes=nodes, slots=draw(st.integers(1, 20)), slot_s=draw(st.sampled_from([0.1, 0.5, 1])),
+        deadline_s=(deadline, deadline + draw(st.sampled_from([0, 1.3]))),
+        failure_rate=(0, 0.5), link_failure_rate=(0, 0.5),
+        links=draw(st.sampled_from([None, ring])), network_seed=draw(st.sampled_from([None, 3])),
+    )  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenario=scenarios(), seed=st.integers(0, 2**40))
+def test_every_task_that_arrived_is_in_one_place(scenario: OffloadingScenario, seed: int) -> None:
+    simulator = PeerOffloadingSimulator(scenario, 2)
+    rewards = play_random(simulator, [seed, seed + 1])
+    results, status = simulator.results, simulator.records().status
+    decided = (
+        results.succeeded + results.dropped + results.transmission_failed + results.execution_failed
+    )
+    np.testing.assert_array_equal(results.arrived, decided + results.in_flight)
+    for kind, counted in (
+        (Status.IN_FLIGHT, results.in_flight),
+        (Status.SUCCEEDED, results.succeeded),
+        (Status.DROPPED, results.dropped),
+        (Status.TRANSMISSION_FAILED, results.transmission_failed),
+        (Status.EXECUTION_FAILED, results.execution_failed),
+    ):
+        np.testing.assert_array_equal((status == kind).sum(axis=(1, 2)), counted)
+    np.testing.assert_array_equal((status != Status.NONE).sum(axis=(1, 2)), results.arrived)
+    team = 2 * results.succeeded - decided
+    np.testing.assert_array_equal(rewards.sum(axis=0)[:, 0], team)
+    assert np.all((results.utilisation >= 0) & (results.utilisation <= 1 + 1e-9))
+
+
+@settings(max_examples=30, deadline=None)
+@given(scenario=scenarios(), seed=st.integers(0, 2**40))
+def test_an_episode_alone_is_that_in_any_batch(scenario: OffloadingScenario, seed: int) -> None:
+    alone, batch = PeerOffloadingSimulator(scenario, 1), PeerOffloadingSimulator(scenario, 3)
+    of_alone = play_random(alone, [seed])
+    of_batch = play_random(batch, [seed + 1, seed, seed + 2])
+    np.testing.assert_array_equal(of_batch[:, 1], of_alone[:, 0])
+    for one, other in zip(alone.records(), batch.records(), strict=True):
+        np.testing.assert_array_equal(one[0], other[1])
+    for one, other in zip(alone.observation, batch.observation, strict=True):
+        np.testing.assert_array_equal(one[0], other[1])
+
+
+def test_resetting_some_leaves_the_others_alone() -> None:
+    scenario = OffloadingScenario(nodes=4, slots=10)
+    simulator, alone = (PeerOffloadingSimulator(scenario, B) for B in (2, 1))
+    simulator.reset([1, 2])
+    for t in range(10):
+        if t == 4:
+            simulator.reset([9, 9], where=np.array([True, False]))
+        rng = np.random.default_rng(t)
+        simulator.step(random_legal(simulator, rng))
+    assert simulator.slot.tolist() == [6, 10]
+    assert simulator.done.tolist() == [False, True]
+    assert simulator.seeds.tolist() == [9, 2]
+    alone.reset([9])
+    for t in range(4, 10):
+        rng = np.random.default_rng(t)
+        shape = simulator.observation.action_mask.shape
+        alone.step((rng.random(shape)[:1] * alone.observation.action_mask).argmax(axis=2))
+    for column, same in zip(simulator.records(), alone.records(), strict=True):
+        np.testing.assert_array_equal(column[0], same[0])
+
+
+def test_a_saved_state_goes_on_as_before() -> None:
+    scenario = OffloadingScenario(nodes=5, slots=20)
+    one, other = PeerOffloadingSimulator(scenario, 3), PeerOffloadingSimulator(scenario, 3)
+    one.reset([1, 2, 3])
+    for t in range(8):
+        one.step(random_legal(one, np.random.default_rng(t)))
+    saved = one.get_state()
+    other.reset([7, 8, 9])
+    other.set_state(saved)
+    for t in range(8, 20):
+        for own, same in zip(one.observation, other.observation, strict=True):
+            np.testing.assert_array_equal(own, same)
+        actions = random_legal(one, np.random.default_rng(t))
+        np.testing.assert_array_equal(one.step(actions).reward, other.step(actions).reward)
+    for own, same in zip(one.records(), other.records(), strict=True):
+        np.testing.assert_array_equal(own, same)
+    with pytest.raises(InputError, match="state"):
+        PeerOffloadingSimulator(scenario, 2).set_state(saved)
+
+
+def test_tasks_and_their_luck_do_not_depend_on_decisions() -> None:
+    scenario = OffloadingScenario(nodes=4, slots=20)
+    one, other = PeerOffloadingSimulator(scenario, 1), PeerOffloadingSimulator(scenario, 1)
+    play_random(one, [5], action_seed=0)
+    play_random(other, [5], action_seed=1)
+    a, b = one.records(), other.records()
+    assert (a.destination != b.destination).any()
+    for name in ("size_kb", "cycles", "deadline_s", "transmission_luck", "execution_luck"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    np.testing.assert_array_equal(a.status == Status.NONE, b.status == Status.NONE)
+
+
+def within_chance(count: int, probabilities: np.ndarray) -> bool:
+    """Whether a number of events is within 4.5 standard deviations of what is expected."""
+    spread = math.sqrt(float((probabilities * (1 - probabilities)).sum()))
+    return abs(count - float(probabilities.sum())) < 4.5 * spread
+
+
+def test_failures_are_as_frequent_as_equations_4_and_5_say() -> None:
+    # Deadlines do not interfere.
+    scenario = OffloadingScenario(
+        nodes=8, slots=25, slot_s=4.0, deadline_s=(100, 100), failure_rate=(0.1, 0.6),
+        link_failure_rate=(0.5, 2.0), arrival_probability=(0.5, 0.5),
+    )  # fmt: skip
+    simulator = PeerOffloadingSimulator(scenario, 20)
+    play_random(simulator, np.arange(20))
+    records, networks = simulator.records(), simulator.networks
+    sent = (records.transmission_s > 0) & (records.status > Status.IN_FLIGHT)
+    b, _, i = np.nonzero(sent)
+    of_link = np.exp(
+        -records.transmission_s[sent] * networks.link_failure_rate[b, i, records.destination[sent]]
+    )
+    lost = int((records.status[sent] == Status.TRANSMISSION_FAILED).sum())
+    assert within_chance(lost, 1 - of_link)
+    executed = np.isin(records.status, (Status.SUCCEEDED, Status.EXECUTION_FAILED))
+    b, *_ = np.nonzero(executed)
+    of_node = np.exp(
+        -records.execution_s[executed] * networks.failure_rate[b, records.destination[executed]]
+    )
+    failed = int((records.status[executed] == Status.EXECUTION_FAILED).sum())
+    assert within_chance(failed, 1 - of_node)
+    assert min(lost, failed) > 200
+
+
+def test_draws_are_those_of_section_v_a() -> None:
+    scenario = OffloadingScenario()
+    simulator = PeerOffloadingSimulator(scenario, 40)
+    play_random(simulator, np.arange(40))
+    records, networks = simulator.records(), simulator.networks
+    arrived = records.status != Status.NONE
+    assert within_chance(int(arrived.sum()), np.repeat(networks.arrival_probability, 100))
+    size, cycles = records.size_kb[arrived], records.cycles[arrived]
+    per_bit = cycles / size / 8000
+    for values, low, high in (
+        (size, 1000, 8000),
+        (per_bit, 800, 2400),
+        (networks.failure_rate, 0, 0.1),
+        (networks.arrival_probability, 0, 1),
+        (networks.rate_mb_per_s[networks.rate_mb_per_s > 0], 10, 40),
+    ):
+        assert low <= values.min()
+        assert values.max() <= high
+        spread = (high - low) / math.sqrt(12 * values.size)
+        assert abs(values.mean() - (low + high) / 2) < 5 * spread
+    assert set(np.unique(networks.capacity_hz / 3e9)) == {4, 8, 16, 20, 24, 28, 32}
+    assert (records.deadline_s[arrived] == 4).all()
+
+
+def test_a_network_is_of_the_episode_or_held_fixed() -> None:
+    drawn = OffloadingScenario(nodes=5).networks([1, 2, 1])
+    assert (drawn.failure_rate[0] == drawn.failure_rate[2]).all()
+    assert (drawn.failure_rate[0] != drawn.failure_rate[1]).any()
+    fixed = OffloadingScenario(nodes=5, network_seed=1).networks([7, 8])
+    np.testing.assert_array_equal(fixed.rate_mb_per_s[0], fixed.rate_mb_per_s[1])
+    np.testing.assert_array_equal(fixed.rate_mb_per_s[0], drawn.rate_mb_per_s[0])
+
+
+def test_the_testbed_is_that_of_section_vi_c() -> None:
+    testbed = OffloadingScenario(preset="testbed")
+    assert (testbed.nodes, testbed.slots, testbed.slot_s) == (10, 50, 0.1)
+    assert testbed.deadline_s == (1.0, 1.0)
+    assert OffloadingScenario(preset="testbed", nodes=4).nodes == 4
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        ([[0, 1, 3]], "node 2 in episode 0: expected itself or a neighbour, found 3"),
+        ([[0, 1, -1]], "node 2 in episode 0: expected itself or a neighbour, found -1"),
+        ([[0, 1]], r"actions: expected integers of shape \(1, 3\)"),
+        ([[0.0, 1.0, 2.0]], r"actions: expected integers of shape \(1, 3\)"),
+    ],
+)
+def test_a_bad_action_is_refused_and_changes_nothing(actions: list, message: str) -> None:
+    simulator = PeerOffloadingSimulator(OffloadingScenario(nodes=3, arrival_probability=(1, 1)), 1)
+    simulator.reset([0])
+    before = simulator.get_state()
+    with pytest.raises(InputError, match=message):
+        simulator.step(np.array(actions))
+    np.testing.assert_equal(simulator.get_state(), before)
+
+
+def test_a_node_without_a_task_cannot_send_one() -> None:
+    simulator = PeerOffloadingSimulator(OffloadingScenario(nodes=2, arrival_probability=(0, 0)), 1)
+    simulator.reset([0])
+    with pytest.raises(InputError, match="expected 2, for there is no task, found 0"):
+        simulator.step(np.array([[2, 0]]) * 0)
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, -1], [0.0, 1.0], [[0, 1]]])
+def test_bad_seeds_are_refused(seeds: list) -> None:
+    simulator = PeerOffloadingSimulator(OffloadingScenario(nodes=2), 2)
+    with pytest.raises(InputError, match="seeds: expected 2 integers of at least 0"):
+        simulator.reset(seeds)
+
+
+def test_a_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="batch_size: expected at least 1, found 0"):
+        PeerOffloadingSimulator(OffloadingScenario(), 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nodes": 1}, "nodes"),
+        ({"size_kb": (5, 1)}, "size_kb: expected a lower and an upper bound"),
+        ({"arrival_probability": (0, 1.5)}, "arrival_probability: expected at most 1"),
+        ({"cores": ()}, "cores"),
+        ({"links": ((0, 20),)}, "links: expected pairs of different nodes from 0 to 19"),
+        ({"deadline_s": (0, 4)}, "deadline_s"),
+        ({"preset": "none"}, "preset"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_an_impossible_scenario_is_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        OffloadingScenario(**options)
