@@ -57,6 +57,7 @@ def collect(
     """  # fmt: skip
     from edge_marl.peer_offloading.collect import collect as play_and_log
     from edge_marl.peer_offloading.heuristics import heuristic
+    from edge_marl.task_log import shown
 
     chosen, scenario = heuristic(policy, variant), _scenario(overrides or [])
     with _progress(policy, episodes) as advance:
@@ -68,17 +69,19 @@ def collect(
             batch_size=batch_size,
             advance=advance,
         )
-    typer.echo(f"{place}: {played} episodes added, {episodes - played} were there")
+    typer.echo(f"{shown(place)}: {played} episodes added, {episodes - played} were there")
 
 
 @app.command("import")
 def import_(source: Readable, place: Log) -> None:
     """Add the episodes of a log to another: all of them or, if there is a bad row, none."""
-    from edge_marl.task_log import import_log, open_log
+    from edge_marl.task_log import import_log, open_log, shown
 
     with open_log(source) as opened, _progress("import", len(opened.episodes)) as advance:
         added = import_log(opened, place, advance)
-        typer.echo(f"{place}: {added} episodes added, {len(opened.episodes) - added} were there")
+        typer.echo(
+            f"{shown(place)}: {added} episodes added, {len(opened.episodes) - added} were there"
+        )
 
 
 @app.command()

@@ -3,6 +3,7 @@
 O2O-DRL paper, section VI-A: every task with its fate, and the decision behind it.
 """
 
+from edge_marl.task_log.database import shown
 from edge_marl.task_log.episodes import LoggedEpisode, open_log, read_episodes
 from edge_marl.task_log.parquet import write_parquet
 from edge_marl.task_log.records import EpisodeRecord, Run, TaskColumns, run_of
@@ -18,5 +19,6 @@ __all__ = [
     "open_log",
     "read_episodes",
     "run_of",
+    "shown",
     "write_parquet",
 ]

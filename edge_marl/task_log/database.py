@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, Table, create_engine, event, func, inspect, make_url, select
+from sqlalchemy import URL, Table, create_engine, event, func, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from edge_marl.errors import InputError
@@ -32,6 +31,25 @@ def is_url(place: str | Path) -> bool:
     return "://" in str(place)
 
 
+def shown(place: str | Path) -> str:
+    """A place as messages show it: a URL without its password.
+
+    Raises:
+        InputError: for a URL that is none.
+    """
+    return _url(place).render_as_string() if is_url(place) else str(place)
+
+
+def _url(place: str | Path) -> URL:
+    if not is_url(place):
+        return URL.create("sqlite", database=str(place))
+    try:
+        return make_url(str(place))
+    except (ArgumentError, ValueError) as error:
+        scheme = str(place).partition("://")[0]  # not all of it: it may hold a password
+        raise InputError(f"{scheme}://...: expected the URL of a database") from error
+
+
 class Database:
     """A connection to a database, errors as one line each.
 
@@ -45,17 +63,13 @@ class Database:
     """
 
     def __init__(self, place: str | Path, *, create: bool = False) -> None:
-        try:
-            url = make_url(str(place)) if is_url(place) else make_url(f"sqlite:///{place}")
-        except ArgumentError as error:
-            raise InputError(f"{place}: expected a path or the URL of a database") from error
-        self.name = url.render_as_string()
-        if url.get_backend_name() == "sqlite":
-            self.name = url.database or ""
-            if not Path(self.name).is_file():
-                if not create:
-                    raise InputError(f"{self.name}: expected a task log, found no file")
-                Path(self.name).parent.mkdir(parents=True, exist_ok=True)
+        url = _url(place)
+        self.name = shown(place)
+        file = Path(url.database or "")
+        if url.get_backend_name() == "sqlite" and not file.is_file():
+            if not create:
+                raise InputError(f"{self.name}: expected a task log, found no file")
+            file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.engine = create_engine(url)
         except (ImportError, NoSuchModuleError) as error:
@@ -63,14 +77,22 @@ class Database:
         if self.engine.dialect.name not in ("sqlite", "postgresql"):
             raise InputError(f"{self.name}: expected a database of SQLite or PostgreSQL")
         self._driver_errors = (self.engine.dialect.loaded_dbapi.Error,)
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _set_up_sqlite)
+        if create and self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _write_ahead)
         with self.errors():
             self.connection = self.engine.connect()
-            if create:
-                METADATA.create_all(self.connection)
-                self.connection.commit()
-            self._check_tables(self.engine)
+        try:
+            with self.errors():
+                if create:
+                    METADATA.create_all(self.connection)
+                    self.connection.commit()
+                else:
+                    # No transaction, which a server would keep open while someone learns.
+                    self.connection.execution_options(isolation_level="AUTOCOMMIT")
+                self._check_tables()
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -96,24 +118,13 @@ class Database:
         self.connection.close()
         self.engine.dispose()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _check_tables(self, engine: Engine) -> None:
-        inspector = inspect(engine)
+    def _check_tables(self) -> None:
+        inspector = inspect(self.connection)
         present = set(inspector.get_table_names())
         for table in METADATA.sorted_tables:
             if table.name not in present:
                 raise InputError(f"{self.name}: expected a table {table.name}, found none")
-            columns = {column["name"] for column in inspector.get_columns(table.name)}
+            columns = {found["name"] for found in inspector.get_columns(table.name)}
             for column in table.columns:
                 if column.name not in columns:
                     raise InputError(
@@ -191,7 +202,7 @@ def _bytes(rows: Rows, column: str, size: int) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), size)
 
 
-def _set_up_sqlite(connection: Any, _: object) -> None:
+def _write_ahead(connection: Any, _: object) -> None:
     # Readers see the last whole batch while the next is written; a process that is killed loses
     # no batch that it had committed.
     cursor = connection.cursor()

@@ -162,7 +162,8 @@ class TaskLogWriter:
         if self._connection.dialect.name == "sqlite":
             marks = ", ".join("?" * len(table.columns))
             statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"
-            self._connection.exec_driver_sql(statement, list(rows))
+            if batch := list(rows):
+                self._connection.exec_driver_sql(statement, batch)
             return
         statement = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
         cursor: Any = self._connection.connection.cursor()

@@ -223,7 +223,8 @@ def test_what_is_no_log_is_said(tmp_path: Path) -> None:
         ("postgresql+psycopg://u:secret@127.0.0.1:1/x", r"u:\*\*\*@127.0.0.1:1/x: .*refused"),
         ("mysql://host/x", "mysql://host/x: "),
         ("ftp://host/x", "ftp://host/x: "),
-        ("://", "expected a path or the URL of a database"),
+        ("postgresql://u:secret@host:port/x", "postgresql://...: expected the URL of a database"),
+        ("://", "expected the URL of a database"),
     ):
         with pytest.raises(InputError, match=message) as error:
             open_log(place)

@@ -5,8 +5,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import OffloadingScenario
@@ -42,6 +45,19 @@ def test_parquet_and_back_is_exact(tmp_path: Path) -> None:
         found, records = everything(place)
         assert found == runs
         assert_same(records, episodes)
+
+
+@settings(deadline=None, max_examples=15)
+@given(nodes=st.integers(2, 17), slots=st.integers(1, 6), seed=st.integers(0, 2**62))
+def test_any_episode_is_read_back_exactly(nodes: int, slots: int, seed: int) -> None:
+    scenario = OffloadingScenario(nodes=nodes, slots=slots, deadline_s=(0.5, 3.0))
+    with TemporaryDirectory() as folder:
+        collect(Anywhere(), scenario, [seed], f"{folder}/log.sqlite")
+        with open_log(f"{folder}/log.sqlite") as log:
+            write_parquet(log, f"{folder}/parquet")
+        for place in ("log.sqlite", "parquet"):
+            _, episodes = everything(f"{folder}/{place}")
+            assert_same(episodes, play(Anywhere(), scenario, [seed]))
 
 
 def test_importing_twice_adds_nothing(tmp_path: Path) -> None:
