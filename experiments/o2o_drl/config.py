@@ -87,7 +87,7 @@ class StudyConfig(BaseModel):
         2, ge=0, description="test episodes per network whose clairvoyant bound is computed"
     )
     log_episodes: int = Field(300, ge=2, description="episodes of heuristic control in a log")
-    offline_updates: int = Field(10_000, ge=1, description="gradient steps of offline training")
+    offline_updates: int = Field(6_000, ge=1, description="gradient steps of offline training")
     iterations: int = Field(
         60, ge=1, description="refits of online training, each from 32 episodes of 20 nodes"
     )
