@@ -242,7 +242,7 @@ def _send(
             reliability = math.exp(-duration_s * networks.link_failure_rate[b, i, j])  # equation 5
             if tasks.transmission_luck[b, t, i] >= reliability:
                 status = _TRANSMISSION_FAILED
-            elif end_s == dropped_s:
+            elif dropped_s - end_s <= _EPSILON * law.slot_s:
                 status = _DROPPED  # received too late to start, and known now, not a slot later
         tasks.transmission_s[b, t, i] = end_s - start_s
         queues.link_free_s[b, i, j] = end_s
