@@ -83,7 +83,7 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
             first, hidden = batch[Fragment.FIRST], batch[Fragment.HIDDEN]
             outputs = self.actor.unroll(features, mask, first, hidden)
         else:
-            outputs, _ = self.actor(features, mask)
+            outputs = self.actor.where_chosen(features, mask)
         return {
             Columns.ACTION_DIST_INPUTS: torch.where(mask, outputs, MASKED),
             Columns.EMBEDDINGS: self.compute_values(batch),
@@ -91,9 +91,12 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
 
     def _step(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         seen = batch[Columns.OBS]
+        features, mask = seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK]
         with torch.no_grad():
+            if not self.actor.is_recurrent:
+                return self.actor.where_chosen(features, mask), None
             outputs: tuple[Tensor, Tensor | None] = self.actor(
-                seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK], batch.get(Columns.STATE_IN)
+                features, mask, batch.get(Columns.STATE_IN)
             )
         return outputs
 

@@ -17,6 +17,9 @@ from edge_marl.algorithms.networks.queues import QueueAttention, QueueMLP
 from edge_marl.errors import InputError
 from edge_marl.tandem.simulator import JOB_FEATURES
 
+_MOST = 0.8
+"""Share of rows from which it is quicker to evaluate all than to pick them."""
+
 ParameterSharing = Literal["shared", "independent"] | Mapping[str, str]
 """One network for all agents, one each, or the name of each agent's group."""
 
@@ -99,6 +102,9 @@ class Actor(nn.Module):
             ids[torch.arange(N), torch.arange(N) % spec.n_ids] = 1.0
         self.register_buffer("ids", ids)
         self._one_each = spec.groups == tuple(range(N))
+        self._takes_rows = (
+            n_groups == 1 and network.kind == "mlp" and not network.gru and not spec.normalise
+        )
         self.normaliser = RunningMoments((N, spec.n_features)) if spec.normalise else None
         self.queue: QueueMLP | QueueAttention | None = None
         if network.kind == "queue_mlp":
@@ -183,6 +189,31 @@ class Actor(nn.Module):
             states.append(hidden)
         remembered = torch.stack(states, dim=1).view(B * L, N, -1)
         return self.head(remembered, groups).view(B, L, N, -1)
+
+    def where_chosen(self, features: Tensor, action_mask: Tensor) -> Tensor:
+        """Outputs where an agent has a choice; anything where it has none, as if masked.
+
+        Nodes wait for tasks most of the time: to evaluate and to differentiate what can decide
+        nothing would take as long as all the rest.
+
+        Args:
+            features: ``[..., N, F]``.
+            action_mask: ``[..., N, A]`` bool.
+
+        Returns:
+            ``[..., N, A]``; no gradient where there is no choice, nor would there be one behind a
+            softmax over a single action.
+        """
+        if self._takes_rows:
+            N, A = action_mask.shape[-2:]
+            rows = (action_mask.sum(-1) > 1).flatten().nonzero().squeeze(1)
+            n_rows = action_mask.numel() // A
+            if len(rows) < _MOST * n_rows:
+                seen = features.reshape(n_rows, -1)[rows]
+                outputs = self.of_rows(seen, action_mask.reshape(n_rows, A)[rows], rows % N)
+                none = outputs.new_zeros(n_rows, A)
+                return none.index_copy(0, rows, outputs).view(action_mask.shape)
+        return self(features, action_mask)[0]
 
     def of_rows(self, features: Tensor, action_mask: Tensor, nodes: Tensor) -> Tensor:
         """Outputs for observations of single agents, where all share their parameters.

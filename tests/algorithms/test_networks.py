@@ -197,3 +197,24 @@ def test_absent_samples_do_not_count() -> None:
     moments.update(x, torch.tensor([[True, True], [True, False], [True, False]]))
     assert moments.mean.tolist() == [3.0, 10.0]
     assert moments.count.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("n_idle", [1, 6])
+@pytest.mark.parametrize("network", ["mlp", "queue_mlp", "attention"])
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_agents_without_a_choice_change_neither_policy_nor_gradient(
+    network: str, sharing: str, n_idle: int
+) -> None:
+    actor = make_actor(network, sharing)
+    features, mask = observations(3)
+    mask[:] = True
+    mask.view(9, 5)[:n_idle, 1:] = False
+    found = []
+    for outputs in (actor(features, mask)[0], actor.where_chosen(features, mask)):
+        actor.zero_grad()
+        logits = outputs.masked_fill(~mask, -1e9)
+        probabilities = torch.softmax(logits, -1)
+        (probabilities * torch.arange(5.0)).sum().backward()
+        found.append([probabilities, *(p.grad.clone() for p in actor.parameters())])
+    for expected, same in zip(*found, strict=True):
+        torch.testing.assert_close(same, expected)
