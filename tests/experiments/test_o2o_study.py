@@ -1,0 +1,122 @@
+"""The O2O-DRL study, at sizes that say nothing but show that everything runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_marl.errors import InputError
+from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, StudyConfig
+from edge_marl.experiments.o2o_drl.methods import O2O_DRL, OFFLINE, ONLINE, Outcome
+from edge_marl.experiments.o2o_drl.results import Results, canonical, holds
+from edge_marl.experiments.o2o_drl.study import reproduce, units_of
+from edge_marl.experiments.o2o_drl.units import BOUND, Unit, read_unit, write_unit
+from edge_marl.experiments.statistics import Estimate
+
+SMALLEST = StudyConfig(
+    sweeps=(), settings=1, episodes=2, validation_episodes=2, bound_episodes=1, log_episodes=2,
+    offline_updates=2, iterations=1, ablations=False, workers=0,
+)  # fmt: skip
+
+
+def test_a_study_is_written_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    results = reproduce(SMALLEST, tmp_path)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"tables.md", "results.csv", "summary.json", "figure3.png", "figure4.png"} <= written
+    assert not any((tmp_path / "logs").iterdir())
+    played = {"ratc", "rda", OFFLINE, ONLINE, O2O_DRL, BOUND}
+    assert played <= set(results.methods(BASE))
+    # What is done is read: a unit whose file was changed keeps the change.
+    (path,) = (tmp_path / "units").glob("*heuristics*")
+    path.write_text(path.read_text().replace('"ratc"', '"changed"'))
+    again = reproduce(SMALLEST.model_copy(update={"iterations": 1}), tmp_path)
+    assert "changed" in again.methods(BASE)
+
+
+def test_every_point_of_a_panel_is_done_once() -> None:
+    config = StudyConfig(settings=2)
+    units = units_of(config)
+    assert len(units) == len(set(units))
+    # The default scenario lies on four of the five axes.
+    assert len({unit.point for unit in units}) == 4 * 4 + 1 + 4
+    assert canonical(SWEEPS["arrival"].points[-1]) == BASE
+    assert canonical(SWEEPS["testbed"].points[0]) != BASE
+
+
+def test_each_network_is_the_same_in_every_episode() -> None:
+    scenario = BASE.scenario(3)
+    networks = scenario.networks([5, 9])
+    assert np.array_equal(networks.capacity_hz[0], networks.capacity_hz[1])
+    other = BASE.scenario(4).networks([5])
+    assert not np.array_equal(networks.capacity_hz[0], other.capacity_hz[0])
+
+
+def test_outcomes_survive_their_file(tmp_path: Path) -> None:
+    outcome = Outcome(
+        {"ratc": {"success_rate": np.array([0.5, np.nan])}},
+        (("online", 3, 0.25),),
+        ((0.5, 0.75),),
+    )
+    write_unit(outcome, tmp_path / "unit.json", 1.0)
+    found = read_unit(tmp_path / "unit.json")
+    assert np.array_equal(
+        found.test["ratc"]["success_rate"], outcome.test["ratc"]["success_rate"], equal_nan=True
+    )
+    assert (found.curve, found.hand_over) == (outcome.curve, outcome.hand_over)
+    (tmp_path / "unit.json").write_text("{}")
+    with pytest.raises(InputError, match=r"unit\.json: expected the outcome of a unit"):
+        read_unit(tmp_path / "unit.json")
+
+
+def test_a_file_stands_for_its_configuration() -> None:
+    unit = Unit(BASE, 0, O2O_DRL)
+    paths = {
+        unit.path(SMALLEST),
+        unit.path(SMALLEST.model_copy(update={"iterations": 2})),
+        Unit(BASE, 1, O2O_DRL).path(SMALLEST),
+        Unit(SWEEPS["nodes"].points[0], 0, O2O_DRL).path(SMALLEST),
+    }
+    assert len(paths) == 4
+    # What only others depend on makes no difference.
+    assert unit.path(SMALLEST) == unit.path(SMALLEST.model_copy(update={"settings": 9}))
+
+
+def results_of(**rates: list[list[float]]) -> Results:
+    """Success rates ``[S][K]`` of methods at the default point, under their labels' names."""
+    names = {"o2o": O2O_DRL, "offline": OFFLINE, "bound": BOUND, "ratc": "ratc"}
+    outcomes = {
+        Unit(BASE, setting, O2O_DRL): Outcome(
+            {names[k]: {"success_rate": np.array(v[setting])} for k, v in rates.items()},
+            hand_over=((0.5, 0.5), (0.25, 0.25)),
+        )
+        for setting in range(len(next(iter(rates.values()))))
+    }
+    return Results(SMALLEST, outcomes)
+
+
+def test_gains_are_paired_and_bounds_count_where_they_are_known() -> None:
+    nan = float("nan")
+    results = results_of(
+        o2o=[[0.8, 0.6], [0.9, 0.7]], ratc=[[0.7, 0.5], [0.8, 0.6]], bound=[[1.0, nan], [0.9, nan]]
+    )
+    gain = results.gain(BASE, O2O_DRL, "ratc")
+    assert gain is not None
+    assert gain.value == pytest.approx(0.1)
+    assert gain.low == pytest.approx(0.1)  # the same on every episode
+    share = results.share_of_possible(BASE, O2O_DRL)
+    assert share is not None
+    assert share.value == pytest.approx((0.8 + 1.0) / 2)
+    assert results.gain(BASE, O2O_DRL, ONLINE) is None
+
+
+def test_a_dip_after_the_hand_over_is_seen() -> None:
+    (difference,) = results_of(o2o=[[0.8, 0.6]]).hand_overs(BASE)
+    assert difference.value == pytest.approx(-0.25)
+    assert difference.high < 0
+
+
+def test_a_gain_is_sure_when_its_interval_is() -> None:
+    sure, unsure, loss = Estimate(0.1, 0.05, 0.2), Estimate(0.1, -0.1, 0.2), Estimate(-0.1, -1, 1)
+    assert holds([sure, sure]) == "yes"
+    assert holds([sure, unsure]) == "yes, not surely"
+    assert holds([sure, loss, None]) == "no"
