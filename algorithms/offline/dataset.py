@@ -29,6 +29,7 @@ Batches = Generator[Columns, None, None]
 MEMORY_BYTES = 4 * 2**30
 EPISODES_A_BLOCK = 16
 _BATCH_ROWS = 4096
+_READERS = 2
 
 
 class Drawn:
@@ -83,13 +84,17 @@ def as_dataset(
 
     def read(block: Columns) -> Iterator[Columns]:
         with open_log(place) as opened:
-            for index in block["id"]:
+            for index in block["block"]:
                 for episode in logged_episodes(opened, blocks[index], reward):
                     yield _transitions(episode)
 
-    return ray.data.range(len(blocks), override_num_blocks=len(blocks)).map_batches(
-        read, batch_size=1
+    numbers = [{"block": k} for k in range(len(blocks))]
+    # Reading asks for no core of its own: those of a training run are all with its env runners.
+    dataset = ray.data.from_items(numbers, override_num_blocks=len(blocks)).map_batches(
+        read, batch_size=1, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=_READERS)
     )
+    dataset.context.enable_progress_bars = False
+    return dataset
 
 
 def _transitions(episode: LoggedEpisode) -> Columns:
@@ -270,4 +275,7 @@ class _Stream:
 def _endless(dataset: Callable[[int], Dataset], rng: np.random.Generator) -> Batches:
     while True:
         shuffled = dataset(int(rng.integers(2**32)))
-        yield from shuffled.iter_batches(batch_size=_BATCH_ROWS, batch_format="numpy")
+        try:
+            yield from shuffled.iter_batches(batch_size=_BATCH_ROWS, batch_format="numpy")
+        except InputError as error:  # of a worker, with its traceback: its first line is ours
+            raise InputError(str(getattr(error, "cause", error)).splitlines()[0]) from error

@@ -1,5 +1,7 @@
 """Transitions of a log, drawn from memory or streamed through Ray Data."""
 
+import shutil
+import sqlite3
 import time
 from collections import Counter
 from pathlib import Path
@@ -135,3 +137,15 @@ def test_a_log_larger_than_memory_is_streamed(log: Path) -> None:
         seen |= set(by_content(drawn))
     assert seen <= set(expected)
     assert len(seen) > 0.98 * len(set(expected))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_bad_row_in_the_stream_is_one_line(log: Path, tmp_path: Path) -> None:
+    bad = Path(shutil.copy(log, tmp_path))
+    with sqlite3.connect(bad) as connection:
+        connection.execute("UPDATE tasks SET size_kb = -1 WHERE episode = 20")
+    connection.close()
+    stream = OfflineTransitions(bad, memory_bytes=30_000)
+    with pytest.raises(InputError, match=r"tasks: row episode 20, id \d+: size_kb: ") as error:
+        stream.draw(2 * ROWS, np.random.default_rng(0))
+    assert "\n" not in str(error.value)
