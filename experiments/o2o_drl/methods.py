@@ -41,8 +41,8 @@ _ALGORITHM: Mapping[str, Any] = {
     "gamma": 0.9,  # a task is decided within 8 slots; beyond them there is only noise
     "tau": 0.005,  # ten times the paper's, for fewer and larger gradient steps
     "offline_batch_size": 512,
-    # Four times the paper's: each node improves as if no other did, and if all become sure of the same
-    # fast nodes these are crowded.
+    # Four times the paper's. Each node improves as if no other did: if all become sure of the same
+    # fast nodes, these are crowded.
     "alpha": 0.2,
     "minibatch_size": 400,
 }
