@@ -18,10 +18,12 @@ _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Environment = Annotated[
     str | None,
-    typer.Argument(metavar="ENV", help="tandem_v0, or module:function of a PettingZoo one."),
+    typer.Argument(
+        metavar="ENV", help="tandem_v0, peer_offloading_v0, or module:function of a PettingZoo one."
+    ),
 ]
 Algorithm = Annotated[
-    str | None, typer.Argument(metavar="ALGORITHM", help="vdn, qmix, mappo or ippo.")
+    str | None, typer.Argument(metavar="ALGORITHM", help="vdn, qmix, mappo, ippo or o2o.")
 ]
 LearningOptions = Annotated[
     list[str] | None,

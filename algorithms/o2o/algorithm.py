@@ -168,17 +168,18 @@ class O2O(MAPPO):
 
     def _check(self) -> None:
         """Deploy what has been learned, or return to what is deployed if that is better."""
-        config, candidate = self.config, self._snapshot()
+        config, candidate, deployed = self.config, self._snapshot(), self._deployed
+        assert deployed is not None
         if self._guard_env is None:
             self._guard_env = make_batched(config.env, config.env_config, config.guard_episodes)
         seeds = check_seeds(self._n_online // config.guard_interval, config.guard_episodes)
         returns, before = (
             sampled_returns(self._actor(snapshot), self._guard_env, seeds)
-            for snapshot in (candidate, self._deployed)
+            for snapshot in (candidate, deployed)
         )
         if significantly_worse(returns, before):
             self.guard_rejections += 1
-            self.learner_group.foreach_learner(lambda learner: learner.return_to(self._deployed))
+            self.learner_group.foreach_learner(lambda learner: learner.return_to(deployed))
             self.sync_weights()
         else:
             self._deployed = candidate
