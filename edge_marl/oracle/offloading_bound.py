@@ -129,7 +129,7 @@ def _options(scenario: OffloadingScenario, seed: int) -> tuple[_Options, int, in
         values: NDArray[np.float64] = getattr(tasks, name)[0, slot, source][:, None]
         return values
 
-    arrival_s = slot[:, None] * scenario.slot_s
+    arrival_s = slot[:, None].astype(np.float64) * scenario.slot_s
     deadline_s = arrival_s + column("deadline_s")
     end_s = scenario.slots * scenario.slot_s
     local = source[:, None] == own
