@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.task_log import LoggedEpisode, open_log
 from edge_marl.task_log.database import is_url
-from edge_marl.task_log.episodes import Reward, logged_episodes, select_episodes
+from edge_marl.task_log.episodes import logged_episodes, select_episodes
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edge_marl.errors import InputError
 from edge_marl.peer_offloading.kernels import Status, TaskRecords
+from edge_marl.peer_offloading.policies import Policy
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import PeerOffloadingSimulator, n_features
 from edge_marl.task_log import EpisodeRecord, Run, TaskColumns, TaskLogWriter, run_of
-
-if TYPE_CHECKING:
-    from edge_marl.peer_offloading.policies import Policy
 
 ENVIRONMENT = "peer_offloading_v0"
 
@@ -42,7 +41,7 @@ def collect(
         how many episodes were played.
 
     Raises:
-        InputError: for a database that cannot be written to.
+        InputError: for a database that cannot be written to, or an action that is not legal.
     """
     run = run_of(
         ENVIRONMENT,
@@ -66,7 +65,11 @@ def collect(
 
 
 def play(policy: Policy, scenario: OffloadingScenario, seeds: Sequence[int]) -> list[EpisodeRecord]:
-    """Play one episode per seed, all at once, and keep everything a log holds of them."""
+    """Play one episode per seed, all at once, and keep everything a log holds of them.
+
+    Raises:
+        InputError: for an action that is not legal, naming seed, slot and node.
+    """
     B, T, N = len(seeds), scenario.slots, scenario.nodes
     simulator = PeerOffloadingSimulator(scenario, B)
     observation = simulator.reset(np.asarray(seeds))
@@ -77,11 +80,25 @@ def play(policy: Policy, scenario: OffloadingScenario, seeds: Sequence[int]) -> 
         features[:, t], mask[:, t] = observation.features, observation.action_mask
         actions[:, t] = decided = policy.act(simulator)
         simulator.step(decided)
+    _check_legal(policy.name, seeds, mask, actions)
     records = simulator.records()
     return [
         EpisodeRecord(int(seed), _tasks(records, b), features[b], mask[b], actions[b])
         for b, seed in enumerate(seeds)
     ]
+
+
+def _check_legal(
+    policy: str, seeds: Sequence[int], mask: NDArray[np.bool_], actions: NDArray[np.int16]
+) -> None:
+    """No node may send to one that is overloaded: offline learning relies on the masks."""
+    legal = np.take_along_axis(mask, actions[..., None].astype(np.int64), axis=-1)[..., 0]
+    if not legal.all():
+        b, t, i = (int(index[0]) for index in np.nonzero(~legal))
+        raise InputError(
+            f"{policy}: seed {seeds[b]}, slot {t}, node {i}: expected an action of the mask, "
+            f"found {actions[b, t, i]}"
+        )
 
 
 def _tasks(records: TaskRecords, episode: int) -> TaskColumns:

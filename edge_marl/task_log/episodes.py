@@ -6,21 +6,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading.kernels import Status
+from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.task_log.checks import ROUNDING, EpisodeRow
 from edge_marl.task_log.database import DatabaseLog, is_url
 from edge_marl.task_log.parquet import ParquetLog
 from edge_marl.task_log.records import TIMES, TaskColumns, json_text
 from edge_marl.task_log.source import TaskLog
-
-Reward = Literal["team", "own"]
-"""Feedback on the tasks of all nodes, as in the paper, or on those of the node alone."""
 
 
 class LoggedEpisode(NamedTuple):

@@ -106,17 +106,7 @@ class TaskLogWriter:
             return
         with self._database.errors():
             try:
-                heads = [
-                    {"run": run, "seed": episode.seed, "slots": len(episode.actions)}
-                    for run, episode in batch
-                ]
-                added = insert(EPISODES).returning(EPISODES.c.id, sort_by_parameter_order=True)
-                ids = self._connection.execute(added, heads).scalars().all()
-                for table, rows in ((TASKS, _task_rows), (DECISIONS, _decision_rows)):
-                    numbered = zip(ids, batch, strict=True)
-                    self._write(
-                        table, (row for id_, (_, episode) in numbered for row in rows(id_, episode))
-                    )
+                self._insert(batch)
                 self._commit()
             except IntegrityError as error:
                 self._connection.rollback()
@@ -124,6 +114,22 @@ class TaskLogWriter:
                     f"{self.name}: episodes: expected seeds that run {batch[0][0]} does not hold "
                     f"yet, found one of {[episode.seed for _, episode in batch]}"
                 ) from error
+            except BaseException:  # an interrupt, too: no part of a batch is ever committed
+                self._connection.rollback()
+                raise
+
+    def _insert(self, batch: list[tuple[int, EpisodeRecord]]) -> None:
+        heads = [
+            {"run": run, "seed": episode.seed, "slots": len(episode.actions)}
+            for run, episode in batch
+        ]
+        added = insert(EPISODES).returning(EPISODES.c.id, sort_by_parameter_order=True)
+        ids = self._connection.execute(added, heads).scalars().all()
+        for table, rows in ((TASKS, _task_rows), (DECISIONS, _decision_rows)):
+            numbered = zip(ids, batch, strict=True)
+            self._write(
+                table, (row for id_, (_, episode) in numbered for row in rows(id_, episode))
+            )
 
     def close(self) -> None:
         """Write the last batch and close the database.

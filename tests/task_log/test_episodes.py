@@ -8,8 +8,9 @@ import pytest
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator, Status
 from edge_marl.peer_offloading.collect import play
+from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.task_log import TaskColumns, read_episodes
-from edge_marl.task_log.episodes import Reward, task_rewards
+from edge_marl.task_log.episodes import task_rewards
 from tests.task_log.logs import SMALL, Anywhere, write_log
 
 

@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
-from edge_marl.peer_offloading import OffloadingScenario
+from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator
 from edge_marl.peer_offloading.collect import collect, play
 from edge_marl.task_log import TaskLogWriter, import_log, open_log, run_of, write_parquet
 from edge_marl.task_log.records import EpisodeRecord, Run
@@ -86,6 +88,40 @@ def test_an_episode_is_logged_once(tmp_path: Path) -> None:
         writer.add(run, episode)
     with pytest.raises(InputError, match=r"log.sqlite: episodes: .*found one of \[5, 5\]"):
         writer.close()
+
+
+def test_an_interrupt_leaves_no_part_of_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = play(Anywhere(), SMALL, range(2))
+
+    def interrupt(run: int, episode: EpisodeRecord) -> None:
+        raise KeyboardInterrupt
+
+    writer = TaskLogWriter(tmp_path / "log.sqlite")
+    run = writer.run(RUN)
+    writer.add(run, first)
+    writer.flush()
+    writer.add(run, second)
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_marl.task_log.writer._decision_rows", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            writer.flush()
+    writer.close()
+    assert_same(everything(tmp_path / "log.sqlite")[1], [first])
+
+
+def test_a_policy_that_ignores_the_mask_is_not_logged(tmp_path: Path) -> None:
+    class ToNextNode:
+        name = "next"
+
+        def act(self, simulator: PeerOffloadingSimulator) -> NDArray[np.int32]:
+            idle = simulator.observation.action_mask[:, :, 3]
+            return np.where(idle, 3, [1, 2, 0]).astype(np.int32)
+
+    scenario = SMALL.model_copy(update={"queue_limit_per_core": 1e-3, "slot_s": 0.1})
+    with pytest.raises(InputError, match=r"next: seed \d, slot \d+, node \d: expected an action"):
+        collect(ToNextNode(), scenario, range(4), tmp_path / "log.sqlite")
 
 
 def test_sqlite_takes_50_000_rows_a_second(tmp_path: Path) -> None:
