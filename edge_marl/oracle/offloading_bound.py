@@ -21,8 +21,8 @@ bring less than a ten-thousandth; large programmes are allowed fewer of those, t
 set of windows gives a bound. Small episodes need them; on the default scenario the first window
 alone is within 0.8 % of a far larger programme (columns by task, node and start, rows by node and
 slot: 15 to 130 s an episode), 1,080 fixed windows of several lengths took 2 s for a hundredth of a
-percent, and 30 rounds up to 30 s. As it is, an episode of 100 slots takes under 1 s at 20 nodes
-and 2 to 13 s at 50.
+percent, and 30 rounds up to 30 s. As it is, an episode of 100 slots takes 0.2 to 0.9 s at 20
+nodes and 2 to 6 s at 50.
 
 *Ratio.* Tasks whose deadline is after the end of the episode count only if they are decided
 before it. With M tasks due by the end, ``S_e`` successes of those and ``S_l`` of the others, the
@@ -50,7 +50,7 @@ from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulato
 _STALE_EFFORT = 30_000  # columns times rounds without gain
 _STALE = 1e-4  # of the value: what a round has to gain
 _CLOSE = 1e-4  # steps of the rate below this end the search for its maximum
-_SLACK = 1e-9  # seconds and shares that rounding may cost; always given to the bound
+_SLACK = 1e-9  # seconds and probability that rounding may cost; always given to the bound
 
 
 class Bound(NamedTuple):
@@ -256,7 +256,7 @@ class _Relaxation:
         columns, share = columns[some].astype(np.int32), inside[some] / (b - a)
         self._window_of.append(columns)
         self._share_of.append(share)
-        self._solver.addRow(-self._infinity, 1.0 + _SLACK, len(columns), columns, share)
+        self._solver.addRow(-self._infinity, 1.0, len(columns), columns, share)
 
 
 def _least_inside(release: Any, execution: Any, latest: Any, a: float, b: float) -> Any:
