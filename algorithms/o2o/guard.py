@@ -17,15 +17,15 @@ from edge_marl.envs.batched import BatchedEnv
 from edge_marl.random_stream import uniforms
 
 SIGNIFICANCE = 0.05
-_SEEDS = 2**30
-"""Seeds of checks begin here, away from those of training and of evaluation."""
+_FIRST_SEED, _SEEDS = 3 * 2**29, 2**29
+"""Seeds of checks: away from those of training (above) and of evaluation (below)."""
 _DRAWS = 2**53
 """Counters of an episode's stream from here on are the actors' (environments: below)."""
 
 
 def check_seeds(n_checks: int, n_episodes: int) -> NDArray[np.int64]:
     """Episodes of the next check, after ``n_checks``: ever new ones, or one would fit to them."""
-    first = _SEEDS + n_checks * n_episodes % _SEEDS
+    first = _FIRST_SEED + n_checks * n_episodes % _SEEDS
     return first + np.arange(n_episodes, dtype=np.int64)
 
 

@@ -24,8 +24,8 @@ BATCH = 32
 RETURN, LENGTH = "return", "length"
 
 _FIRST_SEED = 2**30
-_FIRST_VALIDATION_SEED = 2**29
-"""Training episodes have seeds from 2^31 on: they never meet these."""
+_FIRST_VALIDATION_SEED = 2**28
+"""Training episodes have seeds from 2^31 on, what guards a training from 1.5 times 2^30 on."""
 
 _ACTION_DRAWS = 2**53
 """Counters of an episode's stream from here on are the actors' (environments: below)."""
@@ -93,33 +93,13 @@ def check_fit(actor: Actor, env: BatchedEnv) -> None:
             raise InputError(f"checkpoint: {what}: the environment has {expected}, found {found}")
 
 
-def drawn_actions(
-    logits: NDArray[np.float32], action_mask: NDArray[np.bool_], draws: FloatArray
-) -> NDArray[np.int64]:
-    """Actions drawn from the softmax of the legal logits.
-
-    Args:
-        logits: ``[..., A]``.
-        action_mask: ``[..., A]``.
-        draws: ``[...]`` uniform in [0, 1); the same draws choose the same actions.
-
-    Returns:
-        ``[...]``, legal where any action is.
-    """
-    legal = np.where(action_mask, logits, -np.inf).astype(np.float64)
-    highest = legal.max(axis=-1, keepdims=True)
-    weights = np.exp(legal - np.where(np.isfinite(highest), highest, 0.0))
-    cumulated = weights.cumsum(axis=-1)
-    # The first action at which the sum passes the draw: one of weight 0 never passes it.
-    return (cumulated > draws[..., None] * cumulated[..., -1:]).argmax(axis=-1)
-
-
 def _play_batch(
     actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64], sampled: bool
 ) -> Mapping[str, FloatArray]:
     import torch
 
-    from edge_marl.algorithms.actors import greedy
+    from edge_marl.algorithms.actors import drawn, greedy
+    from edge_marl.algorithms.networks import MASKED
 
     B, N = env.batch_size, len(env.agents)
     observation = env.reset(seeds)
@@ -132,12 +112,13 @@ def _play_batch(
             mask = torch.from_numpy(observation.action_mask)
             outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
             if sampled:
-                draws = uniforms(seeds, _ACTION_DRAWS + step * N, N)
-                actions = drawn_actions(outputs.numpy(), observation.action_mask, draws)
+                draws = torch.from_numpy(uniforms(seeds, _ACTION_DRAWS + step * N, N))
+                probabilities = torch.softmax(outputs.masked_fill(~mask, MASKED), dim=-1)
+                actions = drawn(probabilities, draws[..., None]).squeeze(-1)
             else:
-                actions = greedy(outputs, mask).numpy()
+                actions = greedy(outputs, mask)
             playing = ~env.done
-            transition = env.step(actions)
+            transition = env.step(actions.numpy())
             returns += transition.reward.sum(axis=1)
             length += playing
             observation = transition.observation

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from edge_marl.algorithms.actors import ActorPolicy
+from edge_marl.algorithms.actors import ActorPolicy, drawn
 from edge_marl.envs.batched import make_batched
 from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.experiments.evaluate.command import evaluate
-from edge_marl.experiments.evaluate.episodes import drawn_actions, evaluation_seeds, play
+from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play
 from edge_marl.oracle import solve
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
@@ -52,13 +53,11 @@ def test_sampled_actions_are_of_the_episode_not_of_its_batch() -> None:
     assert not np.array_equal(played["objective"], greedy["objective"])
 
 
-def test_sampled_actions_have_the_probabilities_of_their_logits() -> None:
-    # Weights 1, 2, 5 and, of the first agent, a forbidden 100.
-    logits = np.log(np.array([[1, 2, 100, 5], [1, 2, 1e-9, 5]], dtype=np.float32))
-    mask = np.array([[True, True, False, True], [True, True, True, True]])
-    draws = np.array([0.0, 0.124, 0.126, 0.374, 0.376, 1 - 2**-53])[:, None].repeat(2, axis=1)
-    actions = drawn_actions(logits[None].repeat(6, 0), mask[None].repeat(6, 0), draws)
-    assert actions.tolist() == [[0, 0], [0, 0], [1, 1], [1, 1], [3, 3], [3, 3]]
+def test_drawn_actions_have_the_probabilities_given() -> None:
+    probabilities = torch.tensor([[0.125, 0.25, 0.0, 0.625], [0.125, 0.25, 0.625, 0.0]])
+    draws = torch.tensor([0.0, 0.124, 0.126, 0.374, 0.376, 1 - 2**-53], dtype=torch.float64)
+    actions = drawn(probabilities.expand(6, 2, 4), draws[:, None, None].expand(6, 2, 1))
+    assert actions[..., 0].tolist() == [[0, 0], [0, 0], [1, 1], [1, 1], [3, 2], [3, 2]]
 
 
 def test_policies_heuristics_and_oracle_play_the_same_traces(
