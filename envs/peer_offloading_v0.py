@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from operator import index
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
-from pettingzoo import ParallelEnv
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge_marl.envs.legal_discrete import LegalDiscrete
-from edge_marl.envs.peer_offloading_batch import PeerOffloadingBatch, node_names
-from edge_marl.errors import InputError
+from edge_marl.envs.views import SimulatorBatch, SimulatorEnv
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import (
     METRICS,
@@ -22,9 +17,6 @@ from edge_marl.peer_offloading.simulator import (
     n_features,
 )
 from edge_marl.validation import invalid
-
-ObsDict = dict[str, NDArray[Any]]
-_SEED_LIMIT = 2**31
 
 
 class PeerOffloadingConfig(BaseModel):
@@ -40,7 +32,7 @@ class PeerOffloadingConfig(BaseModel):
     seed: int = Field(default=0, ge=0, description="seed of the first reset without one")
 
 
-class PeerOffloadingEnv(ParallelEnv[str, ObsDict, int]):
+class PeerOffloadingEnv(SimulatorEnv):
     """N edge nodes that execute their tasks or send them to each other, one decision per slot.
 
     The view on one episode of
@@ -92,115 +84,21 @@ class PeerOffloadingEnv(ParallelEnv[str, ObsDict, int]):
     def __init__(self, config: PeerOffloadingConfig | None = None) -> None:
         self.config = config or PeerOffloadingConfig()
         N = self.config.scenario.nodes
-        self.possible_agents = list(node_names(N))
-        self.agents: list[str] = []
-        self._simulator = _simulator(self.config, batch_size=1)
-        # Buffers that the simulator writes in place, so the views stay valid for good.
-        self._features = self._simulator.observation.features[0]
-        self._mask = self._simulator.observation.action_mask[0]
-        self._actions = np.zeros((1, N), dtype=np.int32)
-        self._seed: int | None = self.config.seed
-        self._seeds = np.random.default_rng(self.config.seed)
-        observation_space = spaces.Dict(
-            {
-                "observation": spaces.Box(0.0, 1.0, (n_features(N),), np.float32),
-                "action_mask": spaces.Box(0, 1, (N + 1,), np.int8),
-            }
-        )
-        self.observation_spaces = dict.fromkeys(self.possible_agents, observation_space)
-        self.action_spaces = {
-            agent: LegalDiscrete(self._mask[i]) for i, agent in enumerate(self.possible_agents)
-        }
-        self.state_space = spaces.Box(0.0, 1.0, (8 * N,), np.float32)
-
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """Space of an agent's observations, the same object at every call."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        """Space of an agent's actions, the same object at every call."""
-        return self.action_spaces[agent]
-
-    def state(self) -> NDArray[np.float32]:
-        """Global state ``[8N]`` for centralised training, a copy."""
-        return self._simulator.observation.state[0].copy()
-
-    def reset(
-        self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, ObsDict], dict[str, dict[str, Any]]]:
-        """Start an episode; see the class on seeds."""
-        if seed is not None:
-            if seed < 0:
-                raise InputError(f"peer_offloading_v0: seed: expected at least 0, found {seed}")
-            self._seeds = np.random.default_rng(seed)
-        elif self._seed is not None:
-            seed = self._seed
-        else:
-            seed = int(self._seeds.integers(_SEED_LIMIT))
-        self._seed = None
-        self._simulator.reset(np.array([seed], dtype=np.int64))
-        self.agents = list(self.possible_agents)
-        return self._observe(), {agent: {} for agent in self.agents}
-
-    def step(
-        self, actions: dict[str, int]
-    ) -> tuple[
-        dict[str, ObsDict],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, dict[str, Any]],
-    ]:
-        """Play one slot with the actions of all nodes."""
-        if not self.agents:
-            raise InputError("peer_offloading_v0: no episode under way, call reset() first")
-        for i, agent in enumerate(self.possible_agents):
-            self._actions[0, i] = self._legal(i, agent, actions)
-        transition = self._simulator.step(self._actions)
-        over = bool(transition.truncated[0])
-        agents = self.possible_agents
-        metrics: dict[str, Any] = {}
-        if over:
-            self.agents = []
-            results = self._simulator.results
-            metrics = {name: getattr(results, name)[0].item() for name in METRICS}
-        return (
-            self._observe(),
-            dict(zip(agents, transition.reward[0].tolist(), strict=True)),
-            dict.fromkeys(agents, False),
-            dict.fromkeys(agents, over),
-            {agent: metrics.copy() for agent in agents},
+        super().__init__(
+            _simulator(self.config, batch_size=1),
+            agents=_agents(self.config),
+            observations=spaces.Box(0.0, 1.0, (n_features(N),), np.float32),
+            state=spaces.Box(0.0, 1.0, (8 * N,), np.float32),
+            metrics=METRICS,
+            seed=self.config.seed,
         )
 
     def render(self) -> None:
         """There is nothing to see."""
 
-    def close(self) -> None:
-        """Nothing is held open."""
 
-    def _observe(self) -> dict[str, ObsDict]:
-        features, mask = self._features.copy(), self._mask.astype(np.int8)
-        return {
-            agent: {"observation": features[i], "action_mask": mask[i]}
-            for i, agent in enumerate(self.possible_agents)
-        }
-
-    def _legal(self, i: int, agent: str, actions: dict[str, int]) -> int:
-        """The action of an agent, checked against its mask."""
-        try:
-            action = index(actions[agent])
-        except (KeyError, TypeError):
-            found = actions.get(agent, "none")
-            raise InputError(
-                f"peer_offloading_v0: action of {agent}: expected an integer, found {found!r}"
-            ) from None
-        mask = self._mask[i]
-        if not (0 <= action < len(mask) and mask[action]):
-            raise InputError(
-                f"peer_offloading_v0: action of {agent}: expected one of the legal actions "
-                f"{np.flatnonzero(mask).tolist()}, found {action}"
-            )
-        return action
+def _agents(config: PeerOffloadingConfig) -> tuple[str, ...]:
+    return tuple(f"node_{i}" for i in range(config.scenario.nodes))
 
 
 def _simulator(config: PeerOffloadingConfig, batch_size: int) -> PeerOffloadingSimulator:
@@ -221,7 +119,7 @@ def parallel_env(**config: Any) -> PeerOffloadingEnv:
     return PeerOffloadingEnv(_validated(config))
 
 
-def batched_env(batch_size: int, **config: Any) -> PeerOffloadingBatch:
+def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
     """Make ``batch_size`` episodes of the same environment, for batched sampling.
 
     Args:
@@ -231,7 +129,10 @@ def batched_env(batch_size: int, **config: Any) -> PeerOffloadingBatch:
     Raises:
         InputError: as :func:`parallel_env`.
     """
-    return PeerOffloadingBatch(_simulator(_validated(config), batch_size))
+    validated = _validated(config)
+    return SimulatorBatch(
+        _simulator(validated, batch_size), agents=_agents(validated), metrics=METRICS
+    )
 
 
 def _validated(config: dict[str, Any]) -> PeerOffloadingConfig:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from operator import index
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pettingzoo import ParallelEnv
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
 
-from edge_marl.envs.legal_discrete import LegalDiscrete
-from edge_marl.envs.tandem_batch import TandemBatch
 from edge_marl.envs.tandem_timeline import draw_timeline
-from edge_marl.errors import InputError
+from edge_marl.envs.views import ObsDict, SimulatorBatch, SimulatorEnv
 from edge_marl.tandem.simulator import (
     AGENTS,
     DROP_PENALTY,
@@ -26,12 +22,9 @@ from edge_marl.tandem.simulator import (
     RewardConfig,
     TandemSimulator,
 )
-from edge_marl.tandem.traces import TraceSet
+from edge_marl.tandem.traces import IntArray, TraceSet
 from edge_marl.tandem.workload import TandemWorkload
 from edge_marl.validation import invalid
-
-ObsDict = dict[str, NDArray[Any]]
-_SEED_LIMIT = 2**31
 
 
 class TandemConfig(BaseModel):
@@ -62,7 +55,7 @@ class TandemConfig(BaseModel):
         return self
 
 
-class TandemEnv(ParallelEnv[str, ObsDict, int]):
+class TandemEnv(SimulatorEnv):
     """Two schedulers, ``comm`` (uplink) and ``comp`` (compute server), one decision per slot each.
 
     The view on one episode of :class:`edge_marl.tandem.simulator.TandemSimulator`, which holds
@@ -120,89 +113,33 @@ class TandemEnv(ParallelEnv[str, ObsDict, int]):
     def __init__(self, config: TandemConfig | None = None) -> None:
         self.config = config or TandemConfig()
         self.render_mode = self.config.render_mode
-        self.possible_agents = list(AGENTS)
-        self.agents: list[str] = []
         self._simulator = _simulator(self.config, batch_size=1)
-        # Buffers that the simulator writes in place, so the views stay valid for good.
-        self._features = self._simulator.observation.features[0]
-        self._mask = self._simulator.observation.action_mask[0]
-        self._actions = np.zeros((1, 2), dtype=np.int32)
-        self._seed: int | None = self.config.seed
-        self._seeds = np.random.default_rng(self.config.seed)
         self._served: list[tuple[int, int]] = []
         Q = self.config.max_queue
-        observation_space = spaces.Dict(
-            {
-                "observation": spaces.Box(0.0, np.inf, (Q, JOB_FEATURES), np.float32),
-                "action_mask": spaces.Box(0, 1, (Q + 1,), np.int8),
-            }
+        super().__init__(
+            self._simulator,
+            agents=AGENTS,
+            observations=spaces.Box(0.0, np.inf, (Q, JOB_FEATURES), np.float32),
+            state=spaces.Box(0.0, np.inf, (2 * Q * JOB_FEATURES,), np.float32),
+            metrics=METRICS,
+            seed=self.config.seed,
         )
-        self.observation_spaces = dict.fromkeys(AGENTS, observation_space)
-        self.action_spaces = {agent: LegalDiscrete(self._mask[i]) for i, agent in enumerate(AGENTS)}
-        self.state_space = spaces.Box(0.0, np.inf, (2 * Q * JOB_FEATURES,), np.float32)
-
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """Space of an agent's observations, the same object at every call."""
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        """Space of an agent's actions, the same object at every call."""
-        return self.action_spaces[agent]
-
-    def state(self) -> NDArray[np.float32]:
-        """Global state ``[2 * Q * 5]`` for centralised training, a copy."""
-        return self._features.ravel().copy()
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, ObsDict], dict[str, dict[str, Any]]]:
         """Start an episode; see the class on seeds."""
-        if seed is not None:
-            if seed < 0:
-                raise InputError(f"tandem_v0: seed: expected at least 0, found {seed}")
-            self._seeds = np.random.default_rng(seed)
-        elif self._seed is not None:
-            seed = self._seed
-        else:
-            seed = int(self._seeds.integers(_SEED_LIMIT))
-        self._seed = None
-        self._simulator.reset(np.array([seed], dtype=np.int64))
         self._served = []
-        self.agents = list(AGENTS)
-        return self._observe(), {"comm": {}, "comp": {}}
+        return super().reset(seed, options)
 
-    def step(
-        self, actions: dict[str, int]
-    ) -> tuple[
-        dict[str, ObsDict],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, dict[str, Any]],
-    ]:
+    def step(self, actions: dict[str, int]) -> Any:
         """Play one slot with the actions of both agents."""
-        if not self.agents:
-            raise InputError("tandem_v0: no episode under way, call reset() first")
-        self._actions[0, 0] = self._legal(0, actions)
-        self._actions[0, 1] = self._legal(1, actions)
-        if self.render_mode is not None:
-            self._record()
-        transition = self._simulator.step(self._actions)
-        comm_reward, comp_reward = transition.reward[0].tolist()
-        truncated = bool(transition.truncated[0])
-        terminated = bool(self._simulator.done[0]) and not truncated
-        infos: dict[str, dict[str, Any]] = {"comm": {}, "comp": {}}
-        if terminated or truncated:
-            self.agents = []
-            metrics = self._metrics()
-            infos = {"comm": metrics, "comp": metrics.copy()}
-        return (
-            self._observe(),
-            {"comm": comm_reward, "comp": comp_reward},
-            {"comm": terminated, "comp": terminated},
-            {"comm": truncated, "comp": truncated},
-            infos,
-        )
+        if self.render_mode is None:
+            return super().step(actions)
+        queued = self._simulator.observation.jobs[0].copy()
+        outcome = super().step(actions)
+        self._served.append(self._jobs_served(queued))
+        return outcome
 
     def render(self) -> NDArray[np.uint8] | None:
         """The timeline so far as an rgb array, None without a render mode."""
@@ -221,44 +158,14 @@ class TandemEnv(ParallelEnv[str, ObsDict, int]):
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def _observe(self) -> dict[str, ObsDict]:
-        features, mask = self._features.copy(), self._mask.astype(np.int8)
-        return {
-            "comm": {"observation": features[0], "action_mask": mask[0]},
-            "comp": {"observation": features[1], "action_mask": mask[1]},
-        }
-
-    def _legal(self, i: int, actions: dict[str, int]) -> int:
-        """The action of agent i, checked against its mask."""
-        try:
-            action = index(actions[AGENTS[i]])
-        except (KeyError, TypeError):
-            found = actions.get(AGENTS[i], "none")
-            raise InputError(
-                f"tandem_v0: action of {AGENTS[i]}: expected an integer, found {found!r}"
-            ) from None
-        mask = self._mask[i]
-        if not (0 <= action < len(mask) and mask[action]):
-            raise InputError(
-                f"tandem_v0: action of {AGENTS[i]}: expected one of the legal actions "
-                f"{np.flatnonzero(mask).tolist()}, found {action}"
-            )
-        return action
-
-    def _record(self) -> None:
-        """Keep which jobs are served in this slot, for the timeline."""
-        jobs, Q = self._simulator.observation.jobs[0], self.config.max_queue
+    def _jobs_served(self, queued: IntArray) -> tuple[int, int]:
+        """The jobs that the last actions picked from ``queued [2, Q]``, for the timeline."""
+        Q = self.config.max_queue
         comm, comp = (
-            int(jobs[i, action]) if action < Q else -1 for i, action in enumerate(self._actions[0])
+            int(queued[i, action]) if action < Q else -1
+            for i, action in enumerate(self._actions[0])
         )
-        self._served.append((comm, comp))
-
-    def _metrics(self) -> dict[str, Any]:
-        results = self._simulator.results
-        return {name: getattr(results, name)[0].item() for name in METRICS}
+        return comm, comp
 
 
 def _simulator(config: TandemConfig, batch_size: int) -> TandemSimulator:
@@ -293,7 +200,7 @@ def parallel_env(**config: Any) -> TandemEnv:
     return TandemEnv(_validated(config))
 
 
-def batched_env(batch_size: int, **config: Any) -> TandemBatch:
+def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
     """Make ``batch_size`` episodes of the same environment, for batched sampling.
 
     Args:
@@ -303,7 +210,9 @@ def batched_env(batch_size: int, **config: Any) -> TandemBatch:
     Raises:
         InputError: as :func:`parallel_env`.
     """
-    return TandemBatch(_simulator(_validated(config), batch_size))
+    return SimulatorBatch(
+        _simulator(_validated(config), batch_size), agents=AGENTS, metrics=METRICS
+    )
 
 
 def _validated(config: dict[str, Any]) -> TandemConfig:
