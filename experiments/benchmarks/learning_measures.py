@@ -179,7 +179,7 @@ def _shared(agent: str, episode: Any, **_: Any) -> str:
 def _mappo(case: Case, sizes: LearningSizes) -> Any:
     from edge_marl.algorithms.mappo import MAPPOConfig
 
-    critic = "central" if case.subject == "mappo" else "local"
+    critic: Literal["central", "local"] = "central" if case.subject == "mappo" else "local"
     return _ppo(MAPPOConfig().training(critic=critic), case, sizes)
 
 

@@ -37,7 +37,7 @@ Metrics = Mapping[str, NDArray[Any]]
 
 def play_heuristics(scenario: OffloadingScenario, seeds: NDArray[np.int64]) -> dict[str, Metrics]:
     """Every heuristic on the same episodes, ``[K]`` by name of the metric."""
-    found = {}
+    found: dict[str, Metrics] = {}
     for name in HEURISTICS:
         results = run(heuristic(name), scenario, seeds)
         found[name] = {metric: getattr(results, metric) for metric in METRICS}
