@@ -44,9 +44,9 @@ _NOBODY = -1
 _DRAWS = 8  # random numbers set apart for every node and slot
 _EPSILON = 1e-9  # of a slot: times that differ by rounding only are the same
 
-# Without Numba's counting of references to arrays, atomic at every access through a tuple: a third
-# of the time. Nothing here makes or keeps an array.
-_kernel = njit(cache=True, _nrt=False)
+# Without Numba's counting of references to arrays, which is atomic at every access through a tuple
+# and makes a step take three times as long. Nothing here makes or keeps an array.
+_kernel: Any = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
 
 
 class TaskRecords(NamedTuple):
@@ -111,7 +111,7 @@ class Queues(NamedTuple):
     """``[B, 6]``: tasks by status so far; NONE is unused, IN_FLIGHT counts arrivals."""
 
 
-@_kernel
+@_kernel  # type: ignore[untyped-decorator]
 def reset_kernel(
     where: Any, seeds: Any, slot: Any, done: Any, law: Any, networks: Any, tasks: Any,
     queues: Any, features: Any, mask: Any, state: Any,
@@ -139,8 +139,8 @@ def reset_kernel(
         _observe(b, 0, law, networks, tasks, queues, features, mask, state)
 
 
-@_kernel
-def first_illegal(actions: Any, slot: Any, done: Any, networks: Any, tasks: Any) -> int:
+@_kernel  # type: ignore[untyped-decorator]
+def first_illegal(actions: Any, slot: Any, done: Any, networks: Any, tasks: Any) -> Any:
     """``b * N + i`` of the first action that is physically impossible, or -1."""
     B, N = actions.shape
     for b in range(B):
@@ -157,7 +157,7 @@ def first_illegal(actions: Any, slot: Any, done: Any, networks: Any, tasks: Any)
     return -1
 
 
-@_kernel
+@_kernel  # type: ignore[untyped-decorator]
 def step_kernel(
     actions: Any, seeds: Any, slot: Any, done: Any, law: Any, team: Any, networks: Any,
     tasks: Any, queues: Any, features: Any, mask: Any, state: Any, reward: Any, truncated: Any,
@@ -341,7 +341,7 @@ def _execute(
 def _decide(
     b: Any, t: Any, arrived: Any, i: Any, status: Any, end_s: Any, law: Any, tasks: Any,
     queues: Any,
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     """Note the fate of a task; returns the slot in which it becomes known."""
     known = max(t, math.ceil(end_s / law.slot_s - _EPSILON) - 1)
     place = known % queues.head.shape[1]
@@ -352,7 +352,7 @@ def _decide(
     return known
 
 
-@_kernel
+@_kernel  # type: ignore[untyped-decorator]
 def _describe_network(b: Any, law: Any, networks: Any, features: Any, state: Any) -> None:
     """Write the parts of the observations that stay the same for the episode."""
     N = features.shape[1]

@@ -152,9 +152,12 @@ class OffloadingScenario(BaseModel):
         B, N = len(seeds), self.nodes
         drawn_from = seeds if self.network_seed is None else np.full(B, self.network_seed, np.int64)
         networks = EdgeNetworks(
-            *(np.zeros((B, N)) for _ in range(3)),
-            np.zeros((B, N), dtype=np.int32),
-            *(np.zeros((B, N, N)) for _ in range(2)),
+            arrival_probability=np.zeros((B, N)),
+            failure_rate=np.zeros((B, N)),
+            capacity_hz=np.zeros((B, N)),
+            queue_limit=np.zeros((B, N), dtype=np.int32),
+            rate_mb_per_s=np.zeros((B, N, N)),
+            link_failure_rate=np.zeros((B, N, N)),
         )
         _draw_networks(
             drawn_from, self.adjacency, self.arrival_probability, self.failure_rate,

@@ -224,10 +224,9 @@ class PeerOffloadingSimulator:
         if where is None:
             where = np.ones(self.batch_size, dtype=np.bool_)
         self.seeds[where] = seeds[where]
-        for own, drawn in zip(
-            self.networks, self.scenario.networks(self.seeds[where]), strict=True
-        ):
-            own[where] = drawn
+        drawn = self.scenario.networks(self.seeds[where])
+        for name in EdgeNetworks._fields:
+            getattr(self.networks, name)[where] = getattr(drawn, name)
         kernels.reset_kernel(
             where, self.seeds, self.slot, self.done, self._law, self.networks, self.tasks,
             self._queues, *self.observation[:3],
@@ -291,7 +290,9 @@ class PeerOffloadingSimulator:
         are NaN.
         """
         T = self.scenario.slots
-        records = TaskRecords(*(column[:, :T].copy() for column in self.tasks))
+        records = TaskRecords(
+            **{name: getattr(self.tasks, name)[:, :T].copy() for name in TaskRecords._fields}
+        )
         to_come = np.arange(T) >= self.slot[:, None]
         records.status[to_come] = Status.NONE
         now_s = (self.slot * self.scenario.slot_s)[:, None, None]

@@ -23,7 +23,8 @@ from benchmarl.models.mlp import MlpConfig
 from gymnasium import spaces
 from torchrl.envs import MarlGroupMapType, PettingZooWrapper
 
-from edge_marl.envs.tandem_v0 import ObsDict, TandemConfig, TandemEnv
+from edge_marl.envs.tandem_v0 import TandemConfig, TandemEnv
+from edge_marl.envs.views import ObsDict
 
 ALGORITHMS = {"mappo": MappoConfig, "qmix": QmixConfig}
 

@@ -102,5 +102,5 @@ def _whisker(ax, x: float, rate: Estimate) -> None:  # type: ignore[no-untyped-d
     ax.errorbar(x, rate.value, yerr=_errors([rate]), color="black", capsize=3, linewidth=1)
 
 
-def _errors(rates: Sequence[Estimate]) -> np.ndarray:  # type: ignore[type-arg]
+def _errors(rates: Sequence[Estimate]) -> np.ndarray:
     return np.array([[r.value - r.low for r in rates], [r.high - r.value for r in rates]])
