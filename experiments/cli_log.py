@@ -21,7 +21,9 @@ app = typer.Typer(
 
 Log = Annotated[
     str,
-    typer.Argument(metavar="LOG", help="SQLite file, or URL such as postgresql://user@host/name."),
+    typer.Argument(
+        metavar="LOG", help="SQLite file, or URL such as postgresql+psycopg://user@host/name."
+    ),
 ]
 Readable = Annotated[
     str, typer.Argument(metavar="LOG", help="SQLite file, database URL or folder of Parquet files.")
