@@ -12,9 +12,6 @@ from edge_marl.peer_offloading.simulator import Reward
 
 Sweep = Literal["size", "arrival", "failure", "nodes", "testbed"]
 
-_NODES = 20
-"""Of the default scenario: budgets are given for it, and scaled to the same number of decisions."""
-
 
 class Point(NamedTuple):
     """One value on the x axis of a figure."""
@@ -88,9 +85,7 @@ class StudyConfig(BaseModel):
     )
     log_episodes: int = Field(300, ge=2, description="episodes of heuristic control in a log")
     offline_updates: int = Field(6_000, ge=1, description="gradient steps of offline training")
-    iterations: int = Field(
-        60, ge=1, description="refits of online training, each from 32 episodes of 20 nodes"
-    )
+    iterations: int = Field(40, ge=1, description="refits of online training")
     ablations: bool = Field(True, description="other offline methods, and the other reward")
     reward: Reward = Field(
         "own", description="feedback that learners are rewarded with; the paper's is team"
@@ -104,7 +99,7 @@ class StudyConfig(BaseModel):
         """At most 10 minutes on 2 cores."""
         return cls(
             sweeps=("arrival",), ends_only=True, settings=2, episodes=10, validation_episodes=5,
-            log_episodes=50, offline_updates=2_000, iterations=25, bound_episodes=1,
+            log_episodes=50, offline_updates=2_000, iterations=15, bound_episodes=1,
             ablations=False,
         )  # fmt: skip
 
@@ -113,6 +108,8 @@ class StudyConfig(BaseModel):
         points = SWEEPS[sweep].points
         return (points[0], points[len(points) // 2], points[-1]) if self.ends_only else points
 
-    def episodes_at_a_time(self, nodes: int) -> int:
-        """Episodes of one online refit: about as many decisions whatever the number of nodes."""
-        return max(4, round(32 * _NODES / nodes))
+    def episodes_at_a_time(self, scenario: OffloadingScenario) -> int:
+        """Episodes of a refit: 32, or more where they are shorter or of fewer nodes."""
+        usual = OffloadingScenario()
+        share = usual.nodes * usual.slots / (scenario.nodes * scenario.slots)
+        return round(32 * max(1.0, share))

@@ -149,7 +149,7 @@ def build(
     """The algorithm, before its first iteration."""
     from edge_marl.algorithms import O2OConfig
 
-    episodes = config.episodes_at_a_time(scenario.nodes)
+    episodes = config.episodes_at_a_time(scenario)
     steps = episodes * (scenario.slots + 1)
     reward = learner.reward or config.reward
     algorithm = (
@@ -205,7 +205,7 @@ def _train(algorithm: O2O, config: StudyConfig, scenario: OffloadingScenario, na
         test[OFFLINE] = played(test_env, evaluation_seeds(config.episodes))
         hand_over.append(tuple(rates))
     every = max(1, config.iterations // _CHECKS)
-    episodes = config.episodes_at_a_time(scenario.nodes)
+    episodes = config.episodes_at_a_time(scenario)
     for done in range(config.iterations + 1):
         if done > 0:
             algorithm.train()
