@@ -47,7 +47,9 @@ class O2OConfig(MAPPOConfig):
     with an optimiser that starts anew. Without a log, or with ``offline_updates=0``, there is only
     that phase.
 
-    Defaults are those of section V-A where it has one.
+    Deployed, nodes sample their actions, as the paper's do; evaluate with
+    ``.evaluation(evaluation_interval=..., evaluation_config={"explore": True})``. Defaults are
+    those of section V-A where it has one.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
