@@ -84,8 +84,8 @@ class StudyConfig(BaseModel):
         2, ge=0, description="test episodes per network whose clairvoyant bound is computed"
     )
     log_episodes: int = Field(300, ge=2, description="episodes of heuristic control in a log")
-    offline_updates: int = Field(6_000, ge=1, description="gradient steps of offline training")
-    iterations: int = Field(40, ge=1, description="refits of online training")
+    offline_updates: int = Field(4_000, ge=1, description="gradient steps of offline training")
+    iterations: int = Field(30, ge=1, description="refits of online training")
     ablations: bool = Field(True, description="other offline methods, and the other reward")
     reward: Reward = Field(
         "own", description="feedback that learners are rewarded with; the paper's is team"

@@ -51,7 +51,8 @@ def learning_curve(results: Results, path: Path) -> None:
 def heuristics_behind(results: Results, path: Path) -> None:
     """Figure 4: each heuristic, and O2O-DRL from its log."""
     figure, (ax,) = new_figure(1, 1, (5.5, 3.6))
-    pairs = list(zip(("random", "rda", "ratc"), (*FROM_OTHER_LOGS, O2O_DRL), strict=True))
+    from_random, from_ratc = FROM_OTHER_LOGS
+    pairs = [("random", from_random), ("rda", O2O_DRL), ("ratc", from_ratc)]
     for k, pair in enumerate(pairs):
         for offset, method, colour in ((-0.2, pair[0], "#d98b5f"), (0.2, pair[1], "#20639b")):
             rate = results.rate(BASE, method)

@@ -44,7 +44,7 @@ _ALGORITHM: Mapping[str, Any] = {
     # Four times the paper's. Each node improves as if no other did: if all become sure of the same
     # fast nodes, these are crowded.
     "alpha": 0.2,
-    "minibatch_size": 400,
+    "minibatch_size": 200,
 }
 _FIRST_RATE, _LAST_RATE = 3e-3, 3e-4
 _OFFLINE_RATE = 1e-3
@@ -54,7 +54,7 @@ _OFFLINE_RATE = 1e-3
 class Learner:
     """A learned method."""
 
-    log: str | None = "ratc"
+    log: str | None = "rda"
     """Heuristic that wrote the log; None: no offline phase."""
     reward: Reward | None = None
     """Instead of the study's."""
@@ -66,7 +66,7 @@ LEARNERS: Mapping[str, Learner] = {
     O2O_DRL: Learner(),
     ONLINE: Learner(log=None),
     f"{O2O_DRL} from Random": Learner(log="random"),
-    f"{O2O_DRL} from RDA": Learner(log="rda"),
+    f"{O2O_DRL} from RATC": Learner(log="ratc"),
     f"{O2O_DRL}, SAC without CQL": Learner(options={"lambda_c": 0.0}),
     f"{O2O_DRL}, behaviour cloning": Learner(options={"offline_method": "bc"}),
     f"{O2O_DRL}, IQL": Learner(options={"offline_method": "iql"}),
@@ -76,7 +76,7 @@ LEARNERS: Mapping[str, Learner] = {
 
 EVERYWHERE = (O2O_DRL, ONLINE)
 """Learned at every point; Offline only is what the first of them is before it goes online."""
-FROM_OTHER_LOGS = (f"{O2O_DRL} from Random", f"{O2O_DRL} from RDA")
+FROM_OTHER_LOGS = (f"{O2O_DRL} from Random", f"{O2O_DRL} from RATC")
 ABLATIONS = tuple(name for name in LEARNERS if name not in (*EVERYWHERE, *FROM_OTHER_LOGS))
 
 

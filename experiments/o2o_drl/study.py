@@ -33,7 +33,8 @@ from edge_marl.files import write_aside
 NOTES = """\
 success rate: equation 9, mean over networks and test episodes, with 95% bootstrap intervals that \
 resample both. Differences are paired by episode.
-Offline only: O2O-DRL before it goes online. Every learned policy draws its actions, as deployed, \
+O2O-DRL learns from the log of RDA where no other is named; Offline only is O2O-DRL before it \
+goes online. Every learned policy draws its actions, as deployed, \
 and is the last of its training.
 greedy and reliable see queues of all nodes and decide for all in turn: no node could. \
 share of the bound: success rate over the clairvoyant upper bound of the same episodes.
