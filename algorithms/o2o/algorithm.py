@@ -21,9 +21,10 @@ from ray.rllib.utils.metrics import (
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.o2o.config import Transitions
-from edge_marl.algorithms.o2o.guard import check_seeds, sampled_returns, significantly_worse
+from edge_marl.algorithms.o2o.guard import check_seeds, significantly_worse
 from edge_marl.algorithms.o2o.rewards import RewardNormaliser
 from edge_marl.algorithms.offline.dataset import Drawn, OfflineTransitions
+from edge_marl.algorithms.playing import play_batch
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.envs.batched import BatchedEnv, make_batched
@@ -174,7 +175,7 @@ class O2O(MAPPO):
             self._guard_env = make_batched(config.env, config.env_config, config.guard_episodes)
         seeds = check_seeds(self._n_online // config.guard_interval, config.guard_episodes)
         returns, before = (
-            sampled_returns(self._actor(snapshot), self._guard_env, seeds)
+            play_batch(self._actor(snapshot), self._guard_env, seeds, sampled=True).returns
             for snapshot in (candidate, deployed)
         )
         if significantly_worse(returns, before):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
-from edge_marl.random_stream import uniforms
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.actors import Actor
@@ -27,9 +24,6 @@ _FIRST_SEED = 2**30
 _FIRST_VALIDATION_SEED = 2**28
 """Training episodes have seeds from 2^31 on, what guards a training from 1.5 times 2^30 on."""
 
-_ACTION_DRAWS = 2**53
-"""Counters of an episode's stream from here on are the actors' (environments: below)."""
-
 
 def play(
     actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64], *, sampled: bool = False
@@ -40,9 +34,7 @@ def play(
         actor: the agents.
         env: B episodes at a time.
         seeds: ``[K]``.
-        sampled: draw actions from the softmax of the outputs, which have to be logits, instead of
-            taking the largest. Draws depend on the episode's seed alone: the same episode goes
-            the same way in any batch.
+        sampled: see :func:`edge_marl.algorithms.playing.play_batch`.
 
     Returns:
         ``[K]`` by name: ``return`` (all agents together), ``length`` (steps) and the domain
@@ -51,13 +43,18 @@ def play(
     Raises:
         InputError: if the actor is not of this environment.
     """
+    # RLlib comes with it: who only reads a report needs none of that.
+    from edge_marl.algorithms.playing import play_batch
+
     check_fit(actor, env)
     batches = []
     for start in range(0, len(seeds), env.batch_size):
         own = seeds[start : start + env.batch_size]
         # The last batch is filled up; what fills it is played and forgotten.
         filled = np.concatenate([own, np.repeat(own[:1], env.batch_size - len(own))])
-        batch = _play_batch(actor, env, filled, sampled)
+        played = play_batch(actor, env, filled, sampled=sampled)
+        everywhere = np.ones(env.batch_size, dtype=np.bool_)
+        batch = {RETURN: played.returns, LENGTH: played.lengths, **env.metrics(everywhere)}
         batches.append({name: values[: len(own)] for name, values in batch.items()})
     names = dict.fromkeys(name for batch in batches for name in batch)
     missing = np.full(env.batch_size, np.nan)
@@ -91,36 +88,3 @@ def check_fit(actor: Actor, env: BatchedEnv) -> None:
     ):
         if expected != found:
             raise InputError(f"checkpoint: {what}: the environment has {expected}, found {found}")
-
-
-def _play_batch(
-    actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64], sampled: bool
-) -> Mapping[str, FloatArray]:
-    import torch
-
-    from edge_marl.algorithms.actors import drawn, greedy
-    from edge_marl.algorithms.networks import MASKED
-
-    B, N = env.batch_size, len(env.agents)
-    observation = env.reset(seeds)
-    hidden: Any = actor.initial_hidden(B) if actor.is_recurrent else None
-    returns, length = np.zeros(B), np.zeros(B)
-    with torch.inference_mode():
-        for step in itertools.count():
-            if env.done.all():
-                break
-            mask = torch.from_numpy(observation.action_mask)
-            outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
-            if sampled:
-                draws = torch.from_numpy(uniforms(seeds, _ACTION_DRAWS + step * N, N))
-                probabilities = torch.softmax(outputs.masked_fill(~mask, MASKED), dim=-1)
-                actions = drawn(probabilities, draws[..., None]).squeeze(-1)
-            else:
-                actions = greedy(outputs, mask)
-            playing = ~env.done
-            transition = env.step(actions.numpy())
-            returns += transition.reward.sum(axis=1)
-            length += playing
-            observation = transition.observation
-    everywhere = np.ones(B, dtype=np.bool_)
-    return {RETURN: returns, LENGTH: length, **env.metrics(everywhere)}

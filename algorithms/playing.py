@@ -1,0 +1,65 @@
+"""Whole episodes of actors in a batched environment."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_marl.algorithms.actors import drawn, greedy
+from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.envs.batched import BatchedEnv
+from edge_marl.random_stream import uniforms
+
+_ACTION_DRAWS = 2**53
+"""Counters of an episode's stream from here on are the actors' (environments: below)."""
+
+
+class Episodes(NamedTuple):
+    """What B episodes gave."""
+
+    returns: NDArray[np.float64]
+    """``[B]``: rewards of all agents together."""
+    lengths: NDArray[np.float64]
+    """``[B]``: steps."""
+
+
+@torch.inference_mode()
+def play_batch(
+    actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64], *, sampled: bool
+) -> Episodes:
+    """Play one episode per slot of ``env`` to its end, every agent by its own observation alone.
+
+    Args:
+        actor: the agents, with or without a memory.
+        env: B episodes; its metrics are then those of these.
+        seeds: ``[B]`` of the episodes, and of the draws of actions.
+        sampled: draw actions from the softmax of the outputs, which have to be logits, instead of
+            taking the largest. Draws depend on the episode's seed alone: the same episode goes
+            the same way in any batch.
+    """
+    B, N = env.batch_size, len(env.agents)
+    observation = env.reset(seeds)
+    hidden = actor.initial_hidden(B) if actor.is_recurrent else None
+    returns, lengths = np.zeros(B), np.zeros(B)
+    for step in itertools.count():
+        if env.done.all():
+            break
+        mask = torch.from_numpy(observation.action_mask)
+        outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
+        if sampled:
+            random = torch.from_numpy(uniforms(seeds, _ACTION_DRAWS + step * N, N))[..., None]
+            probabilities = torch.softmax(outputs.masked_fill(~mask, MASKED), dim=-1)
+            actions = drawn(probabilities, random).squeeze(-1)
+        else:
+            actions = greedy(outputs, mask)
+        playing = ~env.done
+        transition = env.step(actions.numpy())
+        returns += transition.reward.sum(axis=1)
+        lengths += playing
+        observation = transition.observation
+    return Episodes(returns, lengths)
