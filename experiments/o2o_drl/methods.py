@@ -36,6 +36,9 @@ _LOG_SEEDS = 2**29
 _CHECKS = 12
 """Points of the online part of a learning curve, those at its start not counted."""
 
+_FIRST_REFITS = 5
+"""Refits in which a hand-over that spoils the policy would show."""
+
 _ALGORITHM: Mapping[str, Any] = {
     # Where the paper's values (the defaults of O2OConfig) were changed, and why.
     "gamma": 0.9,  # a task is decided within 8 slots; beyond them there is only noise
@@ -217,7 +220,3 @@ def _train(algorithm: O2O, config: StudyConfig, scenario: OffloadingScenario, na
                 hand_over.append(tuple(rates))
     test[name] = played(test_env, evaluation_seeds(config.episodes))
     return Outcome(test, tuple(curve), tuple(hand_over))
-
-
-_FIRST_REFITS = 5
-"""Refits in which a hand-over that spoils the policy would show."""
