@@ -101,8 +101,7 @@ def make_batched(
             discrete actions.
     """
     if isinstance(env, str) and env in ENVIRONMENTS:
-        options = {name: value for name, value in env_config.items() if name != "flatten"}
-        return import_module(ENVIRONMENTS[env]).batched_env(batch_size, **options)
+        return import_module(ENVIRONMENTS[env]).batched_env(batch_size, **_own_options(env_config))
     from ray.rllib.env.env_context import EnvContext
     from ray.tune.registry import ENV_CREATOR, _global_registry
 
@@ -120,6 +119,19 @@ def make_batched(
         for b in range(batch_size)
     ]
     return ParallelEnvBatch(made)
+
+
+def logged_configuration(env: Any, env_config: Mapping[str, Any]) -> dict[str, Any]:
+    """What task logs of an environment record of its configuration; nothing of others' ones."""
+    if not (isinstance(env, str) and env in ENVIRONMENTS):
+        return {}
+    config = import_module(ENVIRONMENTS[env]).parallel_env(**_own_options(env_config)).config
+    return config.scenario.model_dump(mode="json") if hasattr(config, "scenario") else {}
+
+
+def _own_options(env_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Options without that of the adapter for RLlib."""
+    return {name: value for name, value in env_config.items() if name != "flatten"}
 
 
 def _unwrapped(env: Any) -> ParallelEnv[str, Any, Any]:

@@ -27,7 +27,7 @@ from edge_marl.algorithms.offline.dataset import Drawn, OfflineTransitions
 from edge_marl.algorithms.playing import play_batch
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.envs import ENVIRONMENTS
-from edge_marl.envs.batched import BatchedEnv, make_batched
+from edge_marl.envs.batched import BatchedEnv, logged_configuration, make_batched
 from edge_marl.errors import InputError
 
 _STATE = "o2o"
@@ -120,7 +120,12 @@ class O2O(MAPPO):
         if isinstance(log, str):
             known = config.env if config.env in ENVIRONMENTS else None
             reward = config.env_config.get("reward", "team")
-            log = OfflineTransitions(log, environment=known, reward=reward)
+            log = OfflineTransitions(
+                log,
+                environment=known,
+                configuration=logged_configuration(config.env, config.env_config),
+                reward=reward,
+            )
         spec = self.get_module().actor.spec
         found = log.draw(1, np.random.default_rng(0))
         for column, expected in (

@@ -7,7 +7,7 @@ and what it observed in t + 1. The last slot of an episode has no transition.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ def as_dataset(
     *,
     reward: Reward = "team",
     environment: str | None = None,
+    configuration: Mapping[str, Any] | None = None,
     policy: str | None = None,
     seed: int | None = None,
 ) -> Dataset:
@@ -60,8 +61,8 @@ def as_dataset(
         place: path of a SQLite file, URL of a database, or folder of Parquet files, that the
             workers of Ray can read.
         reward: whose feedback a node is rewarded with.
-        environment: the name that every run must have.
-        policy: leave out the runs of others.
+        environment, configuration, policy: as of
+            :func:`edge_marl.task_log.episodes.select_episodes`.
         seed: of an order of the blocks at random; as logged when None.
 
     Returns:
@@ -73,7 +74,9 @@ def as_dataset(
     import ray
 
     with open_log(place) as log:
-        episodes = select_episodes(log, environment=environment, policy=policy)
+        episodes = select_episodes(
+            log, environment=environment, configuration=configuration, policy=policy
+        )
     blocks = [
         episodes[first : first + EPISODES_A_BLOCK]
         for first in range(0, len(episodes), EPISODES_A_BLOCK)
@@ -128,8 +131,8 @@ class OfflineTransitions:
     Args:
         place: path of a SQLite file, URL of a database, or folder of Parquet files.
         reward: whose feedback a node is rewarded with.
-        environment: the name that every run must have.
-        policy: leave out the runs of others.
+        environment, configuration, policy: as of
+            :func:`edge_marl.task_log.episodes.select_episodes`.
         memory_bytes: what it may take in memory.
 
     Raises:
@@ -143,12 +146,15 @@ class OfflineTransitions:
         *,
         reward: Reward = "team",
         environment: str | None = None,
+        configuration: Mapping[str, Any] | None = None,
         policy: str | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         with open_log(place) as log:
             log.count()
-            episodes = select_episodes(log, environment=environment, policy=policy)
+            episodes = select_episodes(
+                log, environment=environment, configuration=configuration, policy=policy
+            )
             run = log.runs[episodes[0].run]
             steps = sum(row.slots for row in episodes)
             self.n_rows = (steps - len(episodes)) * run.nodes
@@ -163,7 +169,12 @@ class OfflineTransitions:
         pool_rows = min(memory_bytes // (2 * row_bytes + _OTHER_BYTES), self.n_rows)
         self._source = _Stream(
             lambda seed: as_dataset(
-                place, reward=reward, environment=environment, policy=policy, seed=seed
+                place,
+                reward=reward,
+                environment=environment,
+                configuration=configuration,
+                policy=policy,
+                seed=seed,
             ),
             pool_rows,
         )

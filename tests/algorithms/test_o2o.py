@@ -19,6 +19,9 @@ from edge_marl.algorithms.o2o.rewards import RewardNormaliser
 from edge_marl.algorithms.offline.dataset import Drawn
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.errors import InputError
+from edge_marl.peer_offloading import OffloadingScenario
+from edge_marl.peer_offloading.collect import collect
+from edge_marl.peer_offloading.heuristics import heuristic
 from tests.algorithms import conformance
 from tests.algorithms.conformance import Leavers
 from tests.algorithms.logged import Rows, random_log
@@ -244,4 +247,23 @@ def test_rows_of_a_log_are_those_of_the_agents(games: None) -> None:
             found = module.logits((features, mask, nodes)), module.values((features, mask, nodes))
         torch.testing.assert_close(found[0], outputs[torch.arange(6), nodes])
         torch.testing.assert_close(found[1], values[torch.arange(6), nodes])
+        algorithm.stop()
+
+
+def test_a_log_of_another_network_is_refused(tmp_path: Path) -> None:
+    scenario = {"nodes": 3, "slots": 6}
+    log = str(tmp_path / "log.sqlite")
+    logged = OffloadingScenario.model_validate({**scenario, "network_seed": 1})
+    collect(heuristic("random"), logged, range(3), log)
+    for network, refused in ((1, False), (2, True)):
+        algorithm = (
+            config("peer_offloading_v0", log=log, offline_updates=2)
+            .environment(env_config={"scenario": {**scenario, "network_seed": network}})
+            .build_algo()
+        )
+        if refused:
+            with pytest.raises(InputError, match="expected network_seed = 2, found 1"):
+                algorithm.train()
+        else:
+            assert algorithm.train()["phase"] == "offline"
         algorithm.stop()
