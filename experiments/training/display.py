@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ class Status:
     """Where a run is."""
 
     iteration: int = 0
+    phase: str = ""
+    """Of algorithms that have several."""
     env_steps: int = 0
     steps_per_s: float = 0.0
     episode_return: float = float("nan")
-    """Of training episodes, exploration included."""
+    """Of training episodes, exploration included; NaN while none has ended."""
     evaluation: Mapping[str, float] | None = None
     """Means over the evaluation episodes, greedy."""
     share_done: float | None = None
@@ -74,12 +77,14 @@ class Display:
 
 def describe(status: Status, validation: Validation) -> str:
     """One line: how far, how fast, how good, and how good the best heuristics are."""
+    phase = f" ({status.phase})" if status.phase else ""
     parts = [
-        f"iteration {status.iteration}",
+        f"iteration {status.iteration}{phase}",
         f"{_count(status.env_steps)} steps",
         f"{_count(status.steps_per_s)} steps/s",
-        f"return {status.episode_return:.3g}",
     ]
+    if not math.isnan(status.episode_return):
+        parts.append(f"return {status.episode_return:.3g}")
     goal = validation.goal
     if status.evaluation is not None:
         ranked = sorted(

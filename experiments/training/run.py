@@ -153,6 +153,7 @@ class _Run:
     card: CheckpointCard = field(init=False)
     best: float = field(default=float("-inf"), init=False)
     evaluation: Mapping[str, float] | None = field(default=None, init=False)
+    phase: str = field(default="", init=False)
 
     def train(self, address: str | None) -> int:
         """Train until a limit or a signal; what ran is kept whatever happens."""
@@ -215,6 +216,7 @@ class _Run:
         """One training iteration; the numbers of it."""
         begin, steps = time.perf_counter(), self.card.env_steps
         result = algorithm.train()
+        self.phase = result.get("phase", "")
         seconds = time.perf_counter() - begin
         env_steps = algorithm.env_steps_sampled
         self.card = self.card.model_copy(
@@ -273,6 +275,7 @@ class _Run:
     def _status(self, row: Mapping[str, float]) -> Status:
         return Status(
             iteration=self.card.iteration,
+            phase=self.phase,
             env_steps=self.card.env_steps,
             steps_per_s=row["steps_per_s"],
             episode_return=row.get("env_runners/episode_return_mean", float("nan")),
