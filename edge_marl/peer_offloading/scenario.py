@@ -166,6 +166,16 @@ class OffloadingScenario(BaseModel):
         )  # fmt: skip
         return networks
 
+    def offered_load(self, seeds: ArrayLike) -> FloatArray:
+        """Mean work that arrives over the work that the nodes can do, ``[B]``.
+
+        From about 1 on the network cannot execute all of its tasks, wherever they go.
+        """
+        networks = self.networks(seeds)
+        cycles = sum(self.size_kb) / 2 * CYCLES_PER_KB * sum(self.cycles_per_bit) / 2
+        arriving_hz = networks.arrival_probability.sum(axis=1) * cycles / self.slot_s
+        return np.asarray(arriving_hz / networks.capacity_hz.sum(axis=1))
+
 
 @njit(cache=True)
 def _draw_networks(

@@ -79,6 +79,21 @@ def methods_table(results: Results) -> Table:
     return table
 
 
+def networks_table(results: Results) -> Table:
+    """Success rates at the default point by network, with how loaded each is."""
+    table = Table(title="Default scenario by network", title_justify="left")
+    table.add_column("network")
+    networks = range(results.config.settings)
+    loads = [float(BASE.scenario(k).offered_load([0])[0]) for k in networks]
+    for k, load in zip(networks, loads, strict=True):
+        table.add_column(f"{k} (offered load {load:.2f})")
+    for method in (*HEURISTICS, OFFLINE, ONLINE, O2O_DRL, *FROM_OTHER_LOGS, *ABLATIONS):
+        values = results.values(BASE, method)
+        if values is not None:
+            table.add_row(label(method), *(f"{rate:.3f}" for rate in values.mean(axis=1)))
+    return table
+
+
 def hand_over_table(results: Results) -> Table:
     """Is there a dip when fine-tuning begins?"""
     table = Table(
@@ -115,6 +130,7 @@ def all_tables(results: Results) -> Sequence[Table]:
     """Every table of the study."""
     return [
         methods_table(results),
+        networks_table(results),
         *(sweep_table(results, sweep) for sweep in results.config.sweeps),
         hand_over_table(results),
     ]

@@ -197,6 +197,15 @@ def test_a_network_is_of_the_episode_or_held_fixed() -> None:
     np.testing.assert_array_equal(fixed.rate_mb_per_s[0], drawn.rate_mb_per_s[0])
 
 
+def test_offered_load_is_the_work_that_arrives_over_the_work_that_can_be_done() -> None:
+    scenario = OffloadingScenario(
+        nodes=2, slot_s=1, arrival_probability=(0.5, 0.5), size_kb=(1000, 3000),
+        cycles_per_bit=(100, 100), cores=(1,), core_hz=3.2e9,
+    )  # fmt: skip
+    # A task of 2,000 KB is 1.6e9 cycles; one a second arrives at nodes of 6.4e9 together.
+    assert scenario.offered_load([0, 1]) == pytest.approx([0.25, 0.25])
+
+
 def test_the_testbed_is_that_of_section_vi_c() -> None:
     testbed = OffloadingScenario(preset="testbed")
     assert (testbed.nodes, testbed.slots, testbed.slot_s) == (10, 50, 0.1)
