@@ -9,7 +9,13 @@ import numpy as np
 
 from edge_marl.experiments import statistics
 from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Sweep
-from edge_marl.experiments.o2o_drl.methods import FROM_OTHER_LOGS, O2O_DRL, OFFLINE, ONLINE
+from edge_marl.experiments.o2o_drl.methods import (
+    FROM_RANDOM,
+    FROM_RATC,
+    O2O_DRL,
+    OFFLINE,
+    ONLINE,
+)
 from edge_marl.experiments.o2o_drl.results import Results, label, value_on
 from edge_marl.experiments.o2o_drl.units import BOUND
 from edge_marl.experiments.publish import new_figure, save_figure
@@ -18,6 +24,7 @@ from edge_marl.experiments.statistics import Estimate
 _STYLES = {
     "random": ("#bbbbbb", "v"), "rda": ("#d98b5f", "^"), "ratc": ("#b5482f", "s"),
     OFFLINE: ("#8cb369", "D"), ONLINE: ("#7a6fb0", "P"), O2O_DRL: ("#20639b", "o"),
+    FROM_RATC: ("#6fb1e0", "X"),
     BOUND: ("#222222", "_"),
 }  # fmt: skip
 
@@ -51,8 +58,7 @@ def learning_curve(results: Results, path: Path) -> None:
 def heuristics_behind(results: Results, path: Path) -> None:
     """Figure 4: each heuristic, and O2O-DRL from its log."""
     figure, (ax,) = new_figure(1, 1, (5.5, 3.6))
-    from_random, from_ratc = FROM_OTHER_LOGS
-    pairs = [("random", from_random), ("rda", O2O_DRL), ("ratc", from_ratc)]
+    pairs = [("random", FROM_RANDOM), ("rda", O2O_DRL), ("ratc", FROM_RATC)]
     for k, pair in enumerate(pairs):
         for offset, method, colour in ((-0.2, pair[0], "#d98b5f"), (0.2, pair[1], "#20639b")):
             rate = results.rate(BASE, method)
@@ -74,7 +80,7 @@ def sweep(results: Results, name: Sweep, path: Path) -> None:
     for method, (colour, marker) in _STYLES.items():
         rates = [results.rate(point, method) for point in points]
         known = [(at, rate) for at, rate in zip(x, rates, strict=True) if rate is not None]
-        if not known:
+        if len(known) < len(points):
             continue
         ax.errorbar(
             [at for at, _ in known],

@@ -79,7 +79,8 @@ LEARNERS: Mapping[str, Learner] = {
 
 EVERYWHERE = (O2O_DRL, ONLINE)
 """Learned at every point; Offline only is what the first of them is before it goes online."""
-FROM_OTHER_LOGS = (f"{O2O_DRL} from Random", f"{O2O_DRL} from RATC")
+FROM_RANDOM, FROM_RATC = f"{O2O_DRL} from Random", f"{O2O_DRL} from RATC"
+FROM_OTHER_LOGS = (FROM_RANDOM, FROM_RATC)
 ABLATIONS = tuple(name for name in LEARNERS if name not in (*EVERYWHERE, *FROM_OTHER_LOGS))
 
 

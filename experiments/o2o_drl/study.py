@@ -14,7 +14,12 @@ from pathlib import Path
 from edge_marl.experiments.machine import provenance
 from edge_marl.experiments.o2o_drl import figures
 from edge_marl.experiments.o2o_drl.config import BASE, Point, StudyConfig
-from edge_marl.experiments.o2o_drl.methods import ABLATIONS, EVERYWHERE, FROM_OTHER_LOGS
+from edge_marl.experiments.o2o_drl.methods import (
+    ABLATIONS,
+    EVERYWHERE,
+    FROM_OTHER_LOGS,
+    FROM_RATC,
+)
 from edge_marl.experiments.o2o_drl.results import Results, canonical
 from edge_marl.experiments.o2o_drl.tables import all_tables
 from edge_marl.experiments.o2o_drl.units import (
@@ -88,6 +93,8 @@ def _methods(config: StudyConfig, point: Point) -> Sequence[str]:
     methods = [HEURISTICS_UNIT, *EVERYWHERE]
     if config.bound_episodes > 0:
         methods.append(BOUND_UNIT)
+    if point.sweep == "testbed":
+        methods.append(FROM_RATC)  # RATC is far better than RDA there
     if point == BASE:
         methods += FROM_OTHER_LOGS
         if config.ablations:
