@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
 from edge_marl.experiments.o2o_drl.config import StudyConfig
+from edge_marl.experiments.parallel import local_ray
 from edge_marl.peer_offloading.evaluation import run
 from edge_marl.peer_offloading.heuristics import heuristic
 from edge_marl.peer_offloading.scenario import OffloadingScenario
@@ -125,12 +126,15 @@ def learn(
         log = scratch / f"{learner.log}-{os.getpid()}.sqlite"
         log.parent.mkdir(parents=True, exist_ok=True)
         write_log(config, scenario, learner.log, log)
-    algorithm = build(config, scenario, learner, log, setting)
     try:
-        return _train(algorithm, config, scenario, name)
+        with local_ray(1):  # RLlib would start one of its own, open to the network
+            algorithm = build(config, scenario, learner, log, setting)
+            try:
+                return _train(algorithm, config, scenario, name)
+            finally:
+                algorithm.stop()
+                shutil.rmtree(algorithm.logdir, ignore_errors=True)
     finally:
-        algorithm.stop()
-        shutil.rmtree(algorithm.logdir, ignore_errors=True)
         for left in () if log is None else scratch.glob(f"{log.name}*"):
             left.unlink()
 
