@@ -15,6 +15,7 @@ from edge_marl.experiments.o2o_drl.methods import (
     O2O_DRL,
     OFFLINE,
     ONLINE,
+    WITH_IQL,
 )
 from edge_marl.experiments.o2o_drl.results import Results, label, value_on
 from edge_marl.experiments.o2o_drl.units import BOUND
@@ -24,7 +25,7 @@ from edge_marl.experiments.statistics import Estimate
 _STYLES = {
     "random": ("#bbbbbb", "v"), "rda": ("#d98b5f", "^"), "ratc": ("#b5482f", "s"),
     OFFLINE: ("#8cb369", "D"), ONLINE: ("#7a6fb0", "P"), O2O_DRL: ("#20639b", "o"),
-    FROM_RATC: ("#6fb1e0", "X"),
+    WITH_IQL: ("#0b2a4a", "*"), FROM_RATC: ("#6fb1e0", "X"),
     BOUND: ("#222222", "_"),
 }  # fmt: skip
 

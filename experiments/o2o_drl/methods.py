@@ -30,6 +30,7 @@ HEURISTICS = ("random", "local", "rda", "ratc", "greedy", "reliable")
 
 OFFLINE, ONLINE = "Offline only", "Online only"
 O2O_DRL = "O2O-DRL"
+WITH_IQL = f"{O2O_DRL}, IQL"
 
 _LOG_SEEDS = 2**29
 """First seed of logged episodes: below those of validation, test and training."""
@@ -73,12 +74,12 @@ LEARNERS: Mapping[str, Learner] = {
     f"{O2O_DRL} from RATC": Learner(log="ratc"),
     f"{O2O_DRL}, SAC without CQL": Learner(options={"lambda_c": 0.0}),
     f"{O2O_DRL}, behaviour cloning": Learner(options={"offline_method": "bc"}),
-    f"{O2O_DRL}, IQL": Learner(options={"offline_method": "iql"}),
+    WITH_IQL: Learner(options={"offline_method": "iql"}),
     f"{O2O_DRL}, team reward": Learner(reward="team"),
     f"{ONLINE}, team reward": Learner(log=None, reward="team"),
 }
 
-EVERYWHERE = (O2O_DRL, ONLINE)
+EVERYWHERE = (O2O_DRL, WITH_IQL, ONLINE)
 """Learned at every point; Offline only is what the first of them is before it goes online."""
 FROM_RANDOM, FROM_RATC = f"{O2O_DRL} from Random", f"{O2O_DRL} from RATC"
 FROM_OTHER_LOGS = (FROM_RANDOM, FROM_RATC)

@@ -9,18 +9,20 @@ from rich.table import Table
 from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Sweep
 from edge_marl.experiments.o2o_drl.methods import (
     ABLATIONS,
+    EVERYWHERE,
     FROM_OTHER_LOGS,
     FROM_RATC,
     HEURISTICS,
     O2O_DRL,
     OFFLINE,
     ONLINE,
+    WITH_IQL,
 )
 from edge_marl.experiments.o2o_drl.results import BASELINES, Results, holds, label, value_on
 from edge_marl.experiments.o2o_drl.units import BOUND
 from edge_marl.experiments.statistics import Estimate
 
-_ROWS = (*HEURISTICS, OFFLINE, ONLINE, O2O_DRL, FROM_RATC, BOUND)
+_ROWS = (*HEURISTICS, OFFLINE, ONLINE, O2O_DRL, WITH_IQL, FROM_RATC, BOUND)
 
 
 def sweep_table(results: Results, sweep: Sweep) -> Table:
@@ -38,15 +40,17 @@ def sweep_table(results: Results, sweep: Sweep) -> Table:
         # The default point has more methods than the others of its panels.
         if all(cell is not None for cell in cells):
             table.add_row(label(method), *map(_text, cells))
+    for method in (O2O_DRL, WITH_IQL):
+        table.add_section()
+        gains = {b: [results.gain(point, method, b) for point in points] for b in BASELINES}
+        for baseline, found in gains.items():
+            table.add_row(f"{method} minus {label(baseline)}", *map(_signed, found))
+        above = (holds([gains[b][k] for b in BASELINES]) for k in range(len(points)))
+        table.add_row("above all four?", *above)
     table.add_section()
-    gains = {b: [results.gain(point, O2O_DRL, b) for point in points] for b in BASELINES}
-    for baseline, found in gains.items():
-        table.add_row(f"{O2O_DRL} minus {label(baseline)}", *map(_signed, found))
     table.add_row(
-        "above all four?", *(holds([gains[b][k] for b in BASELINES]) for k in range(len(points)))
-    )
-    table.add_row(
-        "share of the bound", *(_text(results.share_of_possible(p, O2O_DRL)) for p in points)
+        f"{O2O_DRL}, share of the bound",
+        *(_text(results.share_of_possible(p, O2O_DRL)) for p in points),
     )
     return table
 
@@ -57,7 +61,7 @@ def methods_table(results: Results) -> Table:
     for name in ("method", "success rate", "minus RATC", "dropped", "failed", "delay p50 s",
                  "p95 s", "offloaded", "share of the bound"):  # fmt: skip
         table.add_column(name)
-    rows = (*HEURISTICS, OFFLINE, ONLINE, O2O_DRL, *FROM_OTHER_LOGS, *ABLATIONS)
+    rows = (*HEURISTICS, OFFLINE, *EVERYWHERE, *FROM_OTHER_LOGS, *ABLATIONS)
     by_name = {
         record["method"]: record
         for record in results.records()
@@ -92,7 +96,7 @@ def networks_table(results: Results) -> Table:
     loads = [float(BASE.scenario(k).offered_load([0])[0]) for k in networks]
     for k, load in zip(networks, loads, strict=True):
         table.add_column(f"{k} (offered load {load:.2f})")
-    for method in (*HEURISTICS, OFFLINE, ONLINE, O2O_DRL, *FROM_OTHER_LOGS, *ABLATIONS):
+    for method in (*HEURISTICS, OFFLINE, *EVERYWHERE, *FROM_OTHER_LOGS, *ABLATIONS):
         values = results.values(BASE, method)
         if values is not None:
             table.add_row(label(method), *(f"{rate:.3f}" for rate in values.mean(axis=1)))
