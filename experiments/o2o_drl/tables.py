@@ -48,10 +48,8 @@ def sweep_table(results: Results, sweep: Sweep) -> Table:
         above = (holds([gains[b][k] for b in BASELINES]) for k in range(len(points)))
         table.add_row("above all four?", *above)
     table.add_section()
-    table.add_row(
-        f"{O2O_DRL}, share of the bound",
-        *(_text(results.share_of_possible(p, O2O_DRL)) for p in points),
-    )
+    shares = (results.share_of_possible(point, O2O_DRL) for point in points)
+    table.add_row(f"{O2O_DRL}, share of the bound", *map(_text, shares))
     return table
 
 
