@@ -1,10 +1,12 @@
-"""What goes into the one line about an option that is not as it should be."""
+"""Checks that several parts share, and the one line about what is not as it should be."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from edge_marl.errors import InputError
@@ -20,6 +22,18 @@ def check_name(name: str, valid: Collection[str]) -> None:
         return
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
     raise InputError(f"{name}: unknown option" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def checked_seeds(seeds: ArrayLike, batch_size: int) -> NDArray[np.int64]:
+    """The seeds ``[B]`` of a simulator's episodes.
+
+    Raises:
+        InputError: when there is not one non-negative integer per episode.
+    """
+    seeds = np.asarray(seeds)
+    if seeds.shape != (batch_size,) or seeds.dtype.kind not in "iu" or seeds.min() < 0:
+        raise InputError(f"seeds: expected {batch_size} integers of at least 0")
+    return seeds.astype(np.int64)
 
 
 def invalid(error: ValidationError, prefix: str = "") -> InputError:

@@ -25,6 +25,7 @@ from edge_marl.peer_offloading.scenario import (
     OffloadingScenario,
     Range,
 )
+from edge_marl.validation import checked_seeds
 
 Reward = Literal["team", "own"]
 """Feedback on the tasks of all nodes, as in the paper, or on those of the node alone."""
@@ -218,9 +219,7 @@ class PeerOffloadingSimulator:
         Raises:
             InputError: when there is not one non-negative integer per episode.
         """
-        seeds = np.asarray(seeds)
-        if seeds.shape != (self.batch_size,) or seeds.dtype.kind not in "iu" or seeds.min() < 0:
-            raise InputError(f"seeds: expected {self.batch_size} integers of at least 0")
+        seeds = checked_seeds(seeds, self.batch_size)
         if where is None:
             where = np.ones(self.batch_size, dtype=np.bool_)
         self.seeds[where] = seeds[where]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge_marl.errors import InputError
 from edge_marl.tandem import kernels
 from edge_marl.tandem.traces import IntArray, TraceSet
+from edge_marl.validation import checked_seeds
 
 AGENTS = ("comm", "comp")
 JOB_FEATURES = 5
@@ -219,12 +220,9 @@ class TandemSimulator:
         Raises:
             InputError: when there is not one non-negative integer per episode.
         """
-        seeds = np.asarray(seeds)
-        if seeds.shape != (self.batch_size,) or seeds.dtype.kind not in "iu" or seeds.min() < 0:
-            raise InputError(f"seeds: expected {self.batch_size} integers of at least 0")
+        seeds = checked_seeds(seeds, self.batch_size)
         if where is None:
             where = np.ones(self.batch_size, dtype=np.bool_)
-        seeds = seeds.astype(np.int64)
         if isinstance(self._source, TraceSet):
             self.row[where] = seeds[where] % len(self._source)
         elif where.any():

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_marl.experiments.evaluate import offloading
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
 from edge_marl.experiments.o2o_drl.config import StudyConfig
 from edge_marl.experiments.parallel import local_ray
-from edge_marl.peer_offloading.evaluation import run
 from edge_marl.peer_offloading.heuristics import heuristic
 from edge_marl.peer_offloading.scenario import OffloadingScenario
-from edge_marl.peer_offloading.simulator import METRICS, Reward
+from edge_marl.peer_offloading.simulator import Reward
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.o2o.algorithm import O2O
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, NDArray[np.float64]]
 
 HEURISTICS = ("random", "local", "rda", "ratc", "greedy", "reliable")
+"""In the order of the tables."""
 
 OFFLINE, ONLINE = "Offline only", "Online only"
 O2O_DRL = "O2O-DRL"
@@ -101,12 +102,7 @@ class Outcome:
 
 def play_heuristics(config: StudyConfig, scenario: OffloadingScenario) -> Outcome:
     """All heuristics on the test episodes."""
-    seeds = evaluation_seeds(config.episodes)
-    test = {}
-    for name in HEURISTICS:
-        results = run(heuristic(name), scenario, seeds)
-        test[name] = {metric: getattr(results, metric).astype(float) for metric in METRICS}
-    return Outcome(test)
+    return Outcome(offloading.play_heuristics(scenario, evaluation_seeds(config.episodes)))
 
 
 def learn(
