@@ -1,0 +1,1 @@
+"""Placement of workflows on heterogeneous servers (the SCALE paper)."""
