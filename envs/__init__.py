@@ -11,6 +11,7 @@ if __name__ != "edge_marl.envs":
 ENVIRONMENTS = {
     "tandem_v0": "edge_marl.envs.tandem_v0",
     "peer_offloading_v0": "edge_marl.envs.peer_offloading_v0",
+    "dag_placement_v0": "edge_marl.envs.dag_placement_v0",
 }
 """Name of each environment and the module whose ``parallel_env`` makes it."""
 

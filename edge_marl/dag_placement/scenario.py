@@ -131,6 +131,7 @@ class DagScenario(BaseModel):
     # From here on not given in the paper.
     step_s: float = Field(0.1, gt=0, description="time of an invalid action, time=paper")
     decisions: int = Field(200, ge=1, description="of an episode, time=paper")
+    time_limit_s: float = Field(600.0, gt=0, description="an episode is cut off then")
     mean_up_s: float | None = Field(
         None, gt=0, description="mean time until a server goes; none: servers stay"
     )

@@ -1,0 +1,144 @@
+"""DAG placement as a PettingZoo parallel environment: the B = 1 view of the simulator."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_marl.dag_placement.scenario import DagScenario
+from edge_marl.dag_placement.simulator import (
+    AGENTS,
+    METRICS,
+    N_FEATURES,
+    DagPlacementSimulator,
+    Features,
+    Reward,
+    RewardTerms,
+    Selector,
+)
+from edge_marl.envs.views import SimulatorBatch, SimulatorEnv
+from edge_marl.validation import invalid
+
+
+class DagPlacementConfig(BaseModel):
+    """Options of ``dag_placement_v0``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scenario: DagScenario = Field(
+        default_factory=DagScenario, description="what episodes are drawn from"
+    )
+    reward: Reward = Field("response", description="minus response times, or equation 2")
+    terms: RewardTerms = Field(default_factory=RewardTerms, description="of equation 2")
+    features: Features = Field("extended", description="the paper's, or more of them")
+    selector: Selector = Field(
+        "longest_path", description="who selects the primitive: the paper's rule, or an agent"
+    )
+    seed: int = Field(default=0, ge=0, description="seed of the first reset without one")
+
+
+class DagPlacementEnv(SimulatorEnv):
+    """A cluster of N servers at which workflows arrive; one ready primitive is placed per step.
+
+    The view on one episode of
+    :class:`edge_marl.dag_placement.simulator.DagPlacementSimulator`, which holds all of the
+    physics; sections 3 and 4.1 of the SCALE paper.
+
+    **Agents**: ``placer``, which chooses the server; with ``selector="learned"`` also ``selector``,
+    which chooses the primitive first whenever there are several. Both are there until the end and
+    take turns: who is not to decide has one legal action, N.
+
+    **Observation** of an agent, a dictionary:
+
+    - ``observation``: float32 ``[1 + N, F]``, see
+      :class:`edge_marl.dag_placement.simulator.Observation`: a row for the primitive and one for
+      each server; F is 10, or 5 with ``features="paper"``.
+    - ``action_mask``: int8 ``[N + 1]``, 1 for legal actions.
+
+    **Action** ``Discrete(N + 1)``. Of the placer: the server; N, wait: the primitive is set aside
+    until the next event. With ``time="paper"`` busy servers and ones too small are legal too, but
+    invalid: the clock advances; N is not. Of the selector: row 1 + k of what it sees.
+
+    **State** (``state()``): float32, the observations of all agents, flat.
+
+    **Reward**: see :data:`edge_marl.dag_placement.simulator.Reward`; the same for both agents.
+
+    **End**: terminated when all workflows that arrive are done; truncated at the time limit, and
+    with ``time="paper"`` after a number of decisions.
+
+    **Infos** are empty until the end, then hold the numbers of
+    :data:`edge_marl.dag_placement.simulator.METRICS` for every agent.
+
+    **Seeds**: ``reset(seed=s)`` starts the episode of seed s. Resets without a seed continue with
+    seeds drawn from the last one; a new environment starts with ``seed`` of the configuration.
+    ``options`` of ``reset`` are ignored.
+
+    Raises:
+        InputError: from the constructor for bad options and files, from ``step`` for an illegal or
+            missing action or without an episode under way, from ``reset`` for a negative seed.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "name": "dag_placement_v0",
+        "render_modes": [],
+        "is_parallelizable": True,
+    }
+    render_mode = None
+
+    def __init__(self, config: DagPlacementConfig | None = None) -> None:
+        self.config = config or DagPlacementConfig()
+        agents = _agents(self.config)
+        rows = (1 + self.config.scenario.servers, N_FEATURES[self.config.features])
+        super().__init__(
+            _simulator(self.config, batch_size=1),
+            agents=agents,
+            observations=spaces.Box(0.0, np.inf, rows, np.float32),
+            state=spaces.Box(0.0, np.inf, (len(agents) * rows[0] * rows[1],), np.float32),
+            metrics=METRICS,
+            seed=self.config.seed,
+        )
+
+    def render(self) -> None:
+        """There is nothing to see."""
+
+
+def _agents(config: DagPlacementConfig) -> tuple[str, ...]:
+    return AGENTS if config.selector == "learned" else AGENTS[:1]
+
+
+def _simulator(config: DagPlacementConfig, batch_size: int) -> DagPlacementSimulator:
+    """The physics of ``batch_size`` episodes."""
+    return DagPlacementSimulator(
+        config.scenario, batch_size, reward=config.reward, terms=config.terms,
+        features=config.features, selector=config.selector,
+    )  # fmt: skip
+
+
+def parallel_env(**config: Any) -> DagPlacementEnv:
+    """Make a DAG placement environment.
+
+    Args:
+        config: fields of :class:`DagPlacementConfig`; ``scenario`` may be a dictionary.
+
+    Raises:
+        InputError: naming the option that is unknown or out of range.
+    """
+    return DagPlacementEnv(_config(config))
+
+
+def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
+    """Make ``batch_size`` episodes for the batched env runner; takes the same ``config``."""
+    settings = _config(config)
+    return SimulatorBatch(
+        _simulator(settings, batch_size), agents=_agents(settings), metrics=METRICS
+    )
+
+
+def _config(config: dict[str, Any]) -> DagPlacementConfig:
+    try:
+        return DagPlacementConfig.model_validate(config)
+    except ValidationError as error:
+        raise invalid(error, "dag_placement_v0: ") from None
