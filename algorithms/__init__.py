@@ -1,7 +1,7 @@
 """Learned policies and their training; importing this registers the environments with Ray.
 
-``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig`` and ``O2OConfig`` are configurations of RLlib
-algorithms, imported when they are first asked for.
+``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig`` and ``SCALEConfig`` are
+configurations of RLlib algorithms, imported when they are first asked for.
 """
 
 if __name__ != "edge_marl.algorithms":
@@ -16,14 +16,16 @@ from edge_marl.envs import register
 if TYPE_CHECKING:
     from edge_marl.algorithms.mappo import MAPPOConfig
     from edge_marl.algorithms.o2o import O2OConfig
+    from edge_marl.algorithms.scale import SCALEConfig
     from edge_marl.algorithms.value_decomposition import QMIXConfig, VDNConfig
 
-__all__ = ["MAPPOConfig", "O2OConfig", "QMIXConfig", "VDNConfig"]
+__all__ = ["MAPPOConfig", "O2OConfig", "QMIXConfig", "SCALEConfig", "VDNConfig"]
 
 _HOMES = {
     "MAPPOConfig": "edge_marl.algorithms.mappo",
     "O2OConfig": "edge_marl.algorithms.o2o",
     "QMIXConfig": "edge_marl.algorithms.value_decomposition",
+    "SCALEConfig": "edge_marl.algorithms.scale",
     "VDNConfig": "edge_marl.algorithms.value_decomposition",
 }
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
-from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
+from edge_marl.validation import invalid
 
 
 class JointModule(TorchRLModule):
@@ -22,23 +24,30 @@ class JointModule(TorchRLModule):
     observation_space: JointObservation
 
     def setup(self) -> None:
-        """Build the actor; subclasses add critics, mixers, targets."""
+        """Build the actor; subclasses add critics, mixers, targets.
+
+        Raises:
+            InputError: for a network that does not fit the observations.
+        """
         space = self.observation_space
         network = NetworkConfig.model_validate(self.model_config["network"])
         groups = agent_groups(self.model_config["parameter_sharing"], space.agents)
         shared = len(set(groups)) < len(groups)
-        self.actor = Actor(
-            ActorSpec(
+        try:
+            spec = ActorSpec(
                 agents=space.agents,
                 observation_shape=space.observation_shape,
                 n_actions=space.n_actions,
                 groups=groups,
                 network=network,
-                # Networks over queues scale job features themselves.
-                normalise=self.model_config["observation_normalisation"] and network.kind == "mlp",
+                # Networks over sets take every element alike; those over queues scale jobs too.
+                normalise=self.model_config["observation_normalisation"]
+                and network.kind in LAYERED,
                 n_ids=space.n_agents if network.agent_id and shared else 0,
             )
-        )
+        except ValidationError as error:
+            raise invalid(error) from None
+        self.actor = Actor(spec)
 
     def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """RLlib's, without putting every submodule into evaluation mode and back at each step.

@@ -14,6 +14,7 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_TRAINED_LIFETIME,
     TIMERS,
 )
+from ray.tune.result import TRAINING_ITERATION
 
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -43,6 +44,7 @@ class MAPPO(JointAlgorithm, PPO):
                 timesteps={
                     NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled,
                     NUM_MODULE_STEPS_TRAINED_LIFETIME: self.metrics.peek(steps, default=0),
+                    TRAINING_ITERATION: self.training_iteration + 1,
                 },
                 num_epochs=self.config.num_epochs,
                 minibatch_size=self.config.minibatch_size,

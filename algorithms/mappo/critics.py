@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedMLP
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -56,9 +56,12 @@ class LocalCritic(nn.Module):
 
     def __init__(self, actor: Actor) -> None:
         super().__init__()
-        # The networks over queues put their view of the whole queue last; others need one output.
-        own = {"n_actions": 1} if actor.spec.network.kind == "mlp" else {}
-        self.values = Actor(actor.spec.model_copy(update=own))
+        spec = actor.spec
+        if spec.network.kind in LAYERED:
+            network = spec.network.model_copy(update={"dueling": False})
+            spec = spec.model_copy(update={"n_actions": 1, "network": network})
+        # Networks over sets put last what depends on the whole set alone.
+        self.values = Actor(spec)
         self.values.normaliser = actor.normaliser
 
     def forward(self, columns: Mapping[str, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_marl.algorithms.actors import drawn, greedy
 from edge_marl.algorithms.core.module import JointModule
@@ -25,19 +25,23 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
         """Build actor and critic."""
         super().setup()
         self.action_dist_cls = MaskedCategorical
+        self.critic = self.make_critic()
+        normalised = self.model_config["value_normalisation"]
+        self.value_moments = RunningMoments() if normalised else None
+
+    def make_critic(self) -> nn.Module:
+        """The critic that the options ask for."""
         options, space = self.model_config, self.observation_space
-        if options["critic"] == "central":
-            # Agents that share their reward have one value between them.
-            n_values = 1 if options["team_reward"] == "sum" else space.n_agents
-            self.critic = CentralCritic(
-                space.state_size,
-                n_values,
-                self.actor.spec.network,
-                normalise=options["observation_normalisation"],
-            )
-        else:
-            self.critic = LocalCritic(self.actor)
-        self.value_moments = RunningMoments() if options["value_normalisation"] else None
+        if options["critic"] == "local":
+            return LocalCritic(self.actor)
+        # Agents that share their reward have one value between them.
+        n_values = 1 if options["team_reward"] == "sum" else space.n_agents
+        return CentralCritic(
+            space.state_size,
+            n_values,
+            self.actor.spec.network,
+            normalise=options["observation_normalisation"],
+        )
 
     def get_non_inference_attributes(self) -> list[str]:
         """Parts that only learners have."""

@@ -10,10 +10,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
-from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear, GroupedMLP
 from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.networks.pointer import HEADS, PointerNetwork
 from edge_marl.algorithms.networks.queues import QueueAttention, QueueMLP
+from edge_marl.algorithms.networks.structured import StructuredMLP
 from edge_marl.errors import InputError
 from edge_marl.tandem.simulator import JOB_FEATURES
 
@@ -60,20 +62,39 @@ class ActorSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> ActorSpec:
-        network = self.network
+        network, shape = self.network, self.observation_shape
         if network.kind == "mlp":
             return self
-        if network.gru:
-            raise ValueError(f"network.gru: expected 0 with kind {network.kind}")
-        if network.kind == "attention" and len(set(network.hidden_sizes)) > 1:
-            raise ValueError("network.hidden_sizes: expected blocks of one width for attention")
-        shape = self.observation_shape
-        if len(shape) != 2 or shape[1] != JOB_FEATURES or self.n_actions != shape[0] + 1:
-            raise ValueError(
+        if network.kind not in LAYERED:
+            self._check_widths()
+        if network.kind in ("structured_mlp", "pointer"):
+            if len(shape) != 2 or shape[0] < 2 or self.n_actions != shape[0]:
+                raise InputError(
+                    f"network.kind: {network.kind} expects a task and N servers, observations "
+                    f"[1 + N, F] and N + 1 actions; found {list(shape)} and {self.n_actions}"
+                )
+        elif len(shape) != 2 or shape[1] != JOB_FEATURES or self.n_actions != shape[0] + 1:
+            raise InputError(
                 f"network.kind: {network.kind} expects a queue of jobs, observations "
                 f"[Q, {JOB_FEATURES}] and Q + 1 actions; found {list(shape)} and {self.n_actions}"
             )
         return self
+
+    def _check_widths(self) -> None:
+        """What networks over sets ask of the other options."""
+        network = self.network
+        for name, found in (("gru", network.gru), ("dueling", network.dueling)):
+            if found:
+                raise InputError(
+                    f"network.{name}: expected none with kind {network.kind}, found {found}"
+                )
+        if network.kind == "queue_mlp":
+            return
+        if len(set(network.hidden_sizes)) > 1 or network.hidden_sizes[0] % HEADS:
+            raise InputError(
+                f"network.hidden_sizes: expected blocks of one width, a multiple of {HEADS}, for "
+                f"{network.kind}, found {list(network.hidden_sizes)}"
+            )
 
     @property
     def n_features(self) -> int:
@@ -103,10 +124,13 @@ class Actor(nn.Module):
         self.register_buffer("ids", ids)
         self._one_each = spec.groups == tuple(range(N))
         self._takes_rows = (
-            n_groups == 1 and network.kind == "mlp" and not network.gru and not spec.normalise
+            network.kind in (*LAYERED, "pointer") and not network.gru and not spec.normalise
         )
         self.normaliser = RunningMoments((N, spec.n_features)) if spec.normalise else None
         self.queue: QueueMLP | QueueAttention | None = None
+        self.pointer: PointerNetwork | None = None
+        self.memory: GroupedGRUCell | None = None
+        self.value: GroupedLinear | None = None
         if network.kind == "queue_mlp":
             self.queue = QueueMLP(
                 n_groups, network.hidden_sizes, spec.observation_shape[0], spec.n_ids,
@@ -114,11 +138,29 @@ class Actor(nn.Module):
             )  # fmt: skip
         elif network.kind == "attention":
             self.queue = QueueAttention(n_groups, network.hidden_sizes, spec.n_ids)
+        elif network.kind == "pointer":
+            self.pointer = PointerNetwork(
+                n_groups, spec.observation_shape[1], network.hidden_sizes, spec.n_ids,
+                network.activation,
+            )  # fmt: skip
         else:
-            sizes = (spec.n_features + spec.n_ids, *network.hidden_sizes)
-            self.body = GroupedMLP(n_groups, sizes, network.activation, activate_last=True)
-            self.memory = GroupedGRUCell(n_groups, sizes[-1], network.gru) if network.gru else None
-            self.head = GroupedLinear(n_groups, network.gru or sizes[-1], spec.n_actions)
+            self.body = _body(spec, n_groups)
+            last = network.hidden_sizes[-1]
+            if network.gru:
+                self.memory = GroupedGRUCell(n_groups, last, network.gru)
+            self.head = GroupedLinear(n_groups, network.gru or last, spec.n_actions)
+            if network.dueling:
+                self.value = GroupedLinear(n_groups, network.gru or last, 1)
+
+    @property
+    def parameter_sets(self) -> Tensor | None:
+        """``[N]`` the group of each agent, as grouped layers take it."""
+        return None if self._one_each else self.groups
+
+    @property
+    def representation_size(self) -> int:
+        """d, see :meth:`with_representation`."""
+        return self.spec.network.hidden_sizes[-1]
 
     @property
     def hidden_size(self) -> int:
@@ -149,18 +191,40 @@ class Actor(nn.Module):
         """
         leading = features.shape[:-2]
         N = features.shape[-2]
-        groups = None if self._one_each else self.groups
+        groups = self.parameter_sets
         x = self._normalised(features).reshape(-1, N, features.shape[-1])
         if self.queue is not None:
-            jobs = x.view(x.shape[0], N, *self.spec.observation_shape)
+            jobs = x.view(x.shape[0], N, -1, self.spec.observation_shape[1])
             queued = action_mask.reshape(x.shape[0], N, -1)[..., :-1]
             return self.queue(jobs, queued, self.ids, groups).view(*leading, N, -1), None
-        x = self.body(self._identified(x), groups)
         if self.memory is not None:
             assert hidden is not None
-            x = self.memory(x, hidden.reshape(x.shape[0], N, -1), groups)
-            hidden = x.view(*leading, N, -1)
-        return self.head(x, groups).view(*leading, N, -1), hidden
+            seen = self.body(self._identified(x, self.ids), groups)
+            hidden = self.memory(seen, hidden.reshape(x.shape[0], N, -1), groups)
+            outputs = self._outputs(hidden, action_mask.reshape(x.shape[0], N, -1), groups)
+            return outputs.view(*leading, N, -1), hidden.view(*leading, N, -1)
+        return self.with_representation(features, action_mask)[0], None
+
+    def with_representation(self, features: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs, and what the last layer makes them from.
+
+        Of networks without a memory and not over queues: the last hidden layer of those of
+        layers, the attention feature of a pointer network.
+
+        Args:
+            features: ``[..., N, F]``.
+            action_mask: ``[..., N, A]`` bool.
+
+        Returns:
+            ``[..., N, A]`` and ``[..., N, d]``.
+        """
+        shape = features.shape[:-1]
+        N = shape[-1]
+        groups = self.parameter_sets
+        x = self._normalised(features).reshape(-1, N, features.shape[-1])
+        mask = action_mask.reshape(x.shape[0], N, -1)
+        outputs, seen = self._evaluate(x, mask, self.ids, groups)
+        return outputs.view(*shape, -1), seen.view(*shape, -1)
 
     def unroll(
         self, features: Tensor, action_mask: Tensor, first: Tensor, hidden: Tensor
@@ -178,9 +242,9 @@ class Actor(nn.Module):
         """
         assert self.memory is not None
         B, L, N, _ = features.shape
-        groups = None if self._one_each else self.groups
+        groups = self.parameter_sets
         x = self._normalised(features).reshape(B * L, N, -1)
-        x = self.body(self._identified(x), groups)
+        x = self.body(self._identified(x, self.ids), groups)
         x = x.view(B, L, N, -1)
         kept = (~first).to(x.dtype)[..., None, None]
         states = []
@@ -188,7 +252,8 @@ class Actor(nn.Module):
             hidden = self.memory(x[:, step], hidden * kept[:, step], groups)
             states.append(hidden)
         remembered = torch.stack(states, dim=1).view(B * L, N, -1)
-        return self.head(remembered, groups).view(B, L, N, -1)
+        mask = action_mask.reshape(B * L, N, -1)
+        return self._outputs(remembered, mask, groups).view(B, L, N, -1)
 
     def where_chosen(self, features: Tensor, action_mask: Tensor) -> Tensor:
         """Outputs where an agent has a choice; anything where it has none, as if masked.
@@ -204,19 +269,26 @@ class Actor(nn.Module):
             ``[..., N, A]``; no gradient where there is no choice, nor would there be one behind a
             softmax over a single action.
         """
-        if self._takes_rows:
-            N, A = action_mask.shape[-2:]
-            rows = (action_mask.sum(-1) > 1).flatten().nonzero().squeeze(1)
-            n_rows = action_mask.numel() // A
-            if len(rows) < _MOST * n_rows:
-                seen = features.reshape(n_rows, -1)[rows]
-                outputs = self.of_rows(seen, action_mask.reshape(n_rows, A)[rows], rows % N)
-                none = outputs.new_zeros(n_rows, A)
-                return none.index_copy(0, rows, outputs).view(action_mask.shape)
-        return self(features, action_mask)[0]
+        if not self._takes_rows:
+            return self(features, action_mask)[0]
+        N, A = action_mask.shape[-2:]
+        rows = (action_mask.sum(-1) > 1).flatten().nonzero().squeeze(1)
+        n_rows = action_mask.numel() // A
+        if len(rows) >= _MOST * n_rows:
+            return self(features, action_mask)[0]
+        flat, masks = features.reshape(n_rows, -1), action_mask.reshape(n_rows, A)
+        outputs, n_groups = flat.new_zeros(n_rows, A), max(self.spec.groups) + 1
+        for group in range(n_groups):
+            own = rows if n_groups == 1 else rows[self.groups[rows % N] == group]
+            if len(own) > 0:
+                found = self.of_rows(flat[own], masks[own], own % N, group)
+                outputs = outputs.index_copy(0, own, found)
+        return outputs.view(action_mask.shape)
 
-    def of_rows(self, features: Tensor, action_mask: Tensor, nodes: Tensor) -> Tensor:
-        """Outputs for observations of single agents, where all share their parameters.
+    def of_rows(
+        self, features: Tensor, action_mask: Tensor, nodes: Tensor, group: int = 0
+    ) -> Tensor:
+        """Outputs for observations of single agents of one group.
 
         Not with a memory, a normaliser, or identities in networks over queues.
 
@@ -224,18 +296,40 @@ class Actor(nn.Module):
             features: ``[K, F]``.
             action_mask: ``[K, A]`` bool.
             nodes: ``[K]`` the position of each row's agent.
+            group: that all these agents are of.
 
         Returns:
             ``[K, A]``.
         """
+        groups = self.groups.new_tensor([group])
         if self.queue is not None:
             jobs = features.view(-1, 1, *self.spec.observation_shape)
-            outputs: Tensor = self.queue(jobs, action_mask[:, None, :-1], self.ids[:1], None)
+            outputs: Tensor = self.queue(jobs, action_mask[:, None, :-1], self.ids[:1], groups)
             return outputs[:, 0]
-        if self.spec.n_ids:
-            features = torch.cat([features, self.ids[nodes]], dim=-1)
-        # The layers of a single group take rows as they come.
-        return self.head(self.body(features, None), None)
+        ids = self.ids[nodes][:, None] if self.spec.n_ids else self.ids[:1]
+        return self._evaluate(features[:, None], action_mask[:, None], ids, groups)[0][:, 0]
+
+    def resized(self, n: int) -> Actor:
+        """The same weights for another number of servers, or for longer queues.
+
+        Args:
+            n: how many servers, or jobs, there are to choose from.
+
+        Raises:
+            InputError: for a network that has weights for each of them.
+        """
+        spec = self.spec
+        if n + 1 == spec.n_actions:
+            return self
+        if spec.network.kind not in ("pointer", "attention"):
+            raise InputError(
+                f"network.kind: expected pointer or attention to choose from {n} instead of "
+                f"{spec.n_actions - 1}, found {spec.network.kind}"
+            )
+        shape = (spec.observation_shape[0] + n + 1 - spec.n_actions, spec.observation_shape[1])
+        actor = Actor(spec.model_copy(update={"observation_shape": shape, "n_actions": n + 1}))
+        actor.load_state_dict(self.state_dict())
+        return actor
 
     def single(self, agent: int) -> Actor:
         """A copy that holds the parameters of one agent only, as its node would run it."""
@@ -251,11 +345,44 @@ class Actor(nn.Module):
                     buffer.copy_(getattr(self.normaliser, name)[agent : agent + 1])
         return part
 
-    def _identified(self, x: Tensor) -> Tensor:
+    def _evaluate(
+        self, x: Tensor, action_mask: Tensor, ids: Tensor, groups: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """``x [R, N, F]``, ``action_mask [R, N, A]``, ``ids [..., N, n_ids]``: without a memory."""
+        if self.pointer is not None:
+            rows = x.view(*x.shape[:2], -1, self.spec.observation_shape[1])
+            found: tuple[Tensor, Tensor] = self.pointer(rows, ids, groups)
+            return found
+        seen = self.body(self._identified(x, ids), groups)
+        return self._outputs(seen, action_mask, groups), seen
+
+    def _outputs(self, seen: Tensor, action_mask: Tensor, groups: Tensor | None) -> Tensor:
+        """What the last layer makes of ``seen [R, N, d]``: ``[R, N, A]``."""
+        outputs: Tensor = self.head(seen, groups)
+        if self.value is None:
+            return outputs
+        legal = action_mask.to(outputs.dtype)
+        mean = (outputs * legal).sum(-1, keepdim=True) / legal.sum(-1, keepdim=True)
+        return self.value(seen, groups) + outputs - mean
+
+    def _identified(self, x: Tensor, ids: Tensor) -> Tensor:
         """``x [R, N, F]`` with the identities behind it, if there are any."""
         if not self.spec.n_ids:
             return x
-        return torch.cat([x, self.ids.expand(x.shape[0], *self.ids.shape)], dim=-1)
+        return torch.cat([x, ids.expand(*x.shape[:2], -1)], dim=-1)
 
     def _normalised(self, features: Tensor) -> Tensor:
         return features if self.normaliser is None else self.normaliser.normalise(features)
+
+
+def _body(spec: ActorSpec, n_groups: int) -> GroupedMLP | StructuredMLP:
+    """The layers below the last one, or below the memory."""
+    network = spec.network
+    if network.kind == "structured_mlp":
+        n_rows, n_task = spec.observation_shape
+        return StructuredMLP(
+            n_groups, n_task, (n_rows - 1) * n_task, spec.n_ids, network.hidden_sizes,
+            network.activation,
+        )  # fmt: skip
+    sizes = (spec.n_features + spec.n_ids, *network.hidden_sizes)
+    return GroupedMLP(n_groups, sizes, network.activation, activate_last=True)

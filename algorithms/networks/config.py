@@ -6,22 +6,34 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LAYERED = ("mlp", "structured_mlp")
+"""Kinds of a fixed number of inputs and outputs, which scale nothing of their own."""
+
 
 class NetworkConfig(BaseModel):
     """The network of every agent; agents of one group share its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["mlp", "queue_mlp", "attention"] = Field(
+    kind: Literal["mlp", "structured_mlp", "queue_mlp", "attention", "pointer"] = Field(
         default="mlp",
-        description="mlp: any observation; queue_mlp: a queue of jobs sorted by deadline; "
-        "attention: over the jobs of a queue of any length",
+        description="mlp: any observation; structured_mlp: a task and a fixed number of servers; "
+        "queue_mlp: a queue of jobs sorted by deadline; attention: over the jobs of a queue of any "
+        "length; pointer: a task and any number of servers",
     )
     hidden_sizes: tuple[int, ...] = Field(
-        default=(64, 64), min_length=1, description="layers of mlp; attention: its width, per block"
+        default=(64, 64),
+        min_length=1,
+        description="layers of mlp, and of structured_mlp from the two of its first step on; "
+        "attention, pointer: the width, per block",
     )
     activation: Literal["relu", "tanh", "silu"] = "relu"
     gru: int = Field(default=0, ge=0, description="size of the memory of mlp; 0: none")
+    dueling: bool = Field(
+        default=False,
+        description="mlp, structured_mlp: outputs are a value plus advantages of mean 0 over the "
+        "legal actions (Wang et al., 2016, equation 9)",
+    )
     agent_id: bool = Field(
         default=True, description="tell agents that share parameters which of them they are"
     )

@@ -18,25 +18,61 @@ from torch.nn import functional as F
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 
 
+def grouped_product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, groups: Tensor | None
+) -> Tensor:
+    """``y = W_g x + b_g`` for an agent of group g.
+
+    Args:
+        x: ``[R, N, ..., n_in]``.
+        weight: ``[G, n_out, n_in]``.
+        bias: ``[G, n_out]`` or None.
+        groups: ``[N]`` or None.
+
+    Returns:
+        ``[R, N, ..., n_out]``.
+    """
+    if len(weight) == 1:
+        return F.linear(x, weight[0], None if bias is None else bias[0])
+    if groups is not None:
+        weight, bias = weight[groups], None if bias is None else bias[groups]
+    by_agent = x.transpose(0, 1)  # [N, R, ..., n_in]
+    rows, turned = by_agent.reshape(len(weight), -1, x.shape[-1]), weight.transpose(1, 2)
+    y = rows @ turned if bias is None else torch.baddbmm(bias[:, None], rows, turned)
+    return y.view(*by_agent.shape[:-1], -1).transpose(0, 1)
+
+
 class GroupedLinear(nn.Module):
     """``y = W_g x + b_g`` for an agent of group g; initialised as ``torch.nn.Linear``."""
 
-    def __init__(self, n_groups: int, n_in: int, n_out: int) -> None:
+    def __init__(self, n_groups: int, n_in: int, n_out: int, *, bias: bool = True) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(n_in)
         self.weight = nn.Parameter(torch.empty(n_groups, n_out, n_in).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(n_groups, n_out).uniform_(-bound, bound))
+        self.bias = (
+            nn.Parameter(torch.empty(n_groups, n_out).uniform_(-bound, bound)) if bias else None
+        )
 
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
         """``x [R, N, ..., n_in]``, ``groups [N]`` -> ``[R, N, ..., n_out]``."""
+        return grouped_product(x, self.weight, self.bias, groups)
+
+
+class GroupedLayerNorm(nn.Module):
+    """Layer normalisation (Ba et al., 2016) with a scale and a shift per group."""
+
+    def __init__(self, n_groups: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_groups, width))
+        self.bias = nn.Parameter(torch.zeros(n_groups, width))
+
+    def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
+        """``x [R, N, width]``, ``groups [N]`` -> the same shape."""
         if len(self.weight) == 1:
-            return F.linear(x, self.weight[0], self.bias[0])
+            return F.layer_norm(x, x.shape[-1:], self.weight[0], self.bias[0])
         weight = self.weight if groups is None else self.weight[groups]
         bias = self.bias if groups is None else self.bias[groups]
-        by_agent = x.transpose(0, 1)  # [N, R, ..., n_in]
-        rows = by_agent.reshape(len(weight), -1, x.shape[-1])
-        y = torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
-        return y.view(*by_agent.shape[:-1], -1).transpose(0, 1)
+        return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:]), weight)
 
 
 class GroupedMLP(nn.Module):

@@ -1,0 +1,154 @@
+"""The cross-attention pointer network of SCALE: one task asks, any number of servers answer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.grouped import (
+    GroupedLayerNorm,
+    GroupedLinear,
+    GroupedMLP,
+    grouped_product,
+)
+
+HEADS = 4
+
+
+class PointerNetwork(nn.Module):
+    """One score per server and one for waiting, from any number of servers in any order.
+
+    Section 4.2 of the SCALE paper. The task (row 0) and the servers (rows 1 to n) are embedded
+    apart, ``q = g_p(phi)`` and ``z_j = g_s(psi_j)``, each by two linear layers with an activation
+    between them. In every block the task looks at the servers (equation 3, ``HEADS`` heads) and
+    passes a feed-forward layer of four times the width with GELU, both with a residual connection
+    and followed by layer normalisation. What leaves the last block is the attention feature ``f``,
+    and the score of server j is ``(W_q f)^T (W_k z_j)`` (equation 4). Waiting, which the paper
+    does without, has the score ``(W_q f)^T k`` with a learned key ``k``.
+
+    Weights do not depend on n. A server whose first feature is 0 does not exist: nobody looks at
+    it, and its score means nothing. If none exists the task looks at the embedding of zeros.
+
+    There is one query per row. ``(W_Q q)^T (W_K z_j) = (W_K^T W_Q q)^T z_j`` and
+    ``W_O sum_j a_j W_V z_j = W_O W_V sum_j a_j z_j``: with the products of the weights formed
+    first, the same attention needs no projection of any server, and takes time in n for two dot
+    products of the width per head. As in the paper's equations the projections have no biases.
+
+    Not given in the paper: all weights begin as those of ``torch.nn.Linear`` (scores then differ
+    by about 0.3 between servers: the first policy is close to uniform), normalisation begins as
+    the identity.
+
+    Args:
+        n_groups: parameter sets.
+        n_features: F, of a row.
+        widths: d of each block, all the same, a multiple of ``HEADS``.
+        n_ids: length of what tells agents apart, seen with the task.
+        activation: of the embeddings, by name.
+    """
+
+    def __init__(
+        self,
+        n_groups: int,
+        n_features: int,
+        widths: tuple[int, ...],
+        n_ids: int = 0,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        d = widths[0]
+        self.embed_task = GroupedMLP(n_groups, (n_features + n_ids, d, d), activation)
+        self.embed_server = GroupedMLP(n_groups, (n_features, d, d), activation)
+        self.blocks = nn.ModuleList(_CrossAttentionBlock(n_groups, d) for _ in widths)
+        self.query = GroupedLinear(n_groups, d, d, bias=False)
+        self.key = GroupedLinear(n_groups, d, d, bias=False)
+        bound = 1.0 / math.sqrt(d)
+        self.wait_key = nn.Parameter(torch.empty(n_groups, d).uniform_(-bound, bound))
+
+    def forward(self, rows: Tensor, ids: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Scores, and what they come from.
+
+        Args:
+            rows: ``[R, N, 1 + n, F]``.
+            ids: ``[R, N, n_ids]``, or what broadcasts to it.
+            groups: ``[N]`` or None, see :mod:`edge_marl.algorithms.networks.grouped`.
+
+        Returns:
+            ``[R, N, n + 1]`` scores of the servers and of waiting, and ``f [R, N, d]``.
+        """
+        R, N = rows.shape[:2]
+        task = torch.cat([rows[:, :, 0], ids.expand(R, N, -1)], dim=-1)
+        feature = self.embed_task(task, groups)
+        servers = rows[:, :, 1:].contiguous()
+        exists = servers[..., 0] != 0
+        embedded = self.embed_server(servers, groups)
+        for block in self.blocks:
+            feature = block(feature, embedded, exists, groups)
+        return self.scores(feature, embedded, groups), feature
+
+    def scores(self, feature: Tensor, embedded: Tensor, groups: Tensor | None) -> Tensor:
+        """Equation 4.
+
+        Args:
+            feature: f ``[R, N, d]``.
+            embedded: z ``[R, N, n, d]``.
+            groups: ``[N]`` or None.
+
+        Returns:
+            ``[R, N, n + 1]``.
+        """
+        query = self.query(feature, groups)
+        folded = grouped_product(query, self.key.weight.transpose(1, 2), None, groups)
+        of_servers = (embedded @ folded[..., None]).squeeze(-1)
+        of_waiting = grouped_product(query, self.wait_key[:, None], None, groups)
+        return torch.cat([of_servers, of_waiting], dim=-1)
+
+
+class _CrossAttentionBlock(nn.Module):
+    """The task looks at the servers, then thinks about it; normalised after each."""
+
+    def __init__(self, n_groups: int, d: int) -> None:
+        super().__init__()
+        self.query = GroupedLinear(n_groups, d, d, bias=False)
+        self.key = GroupedLinear(n_groups, d, d, bias=False)
+        self.value = GroupedLinear(n_groups, d, d, bias=False)
+        self.project = GroupedLinear(n_groups, d, d, bias=False)
+        self.attention_norm = GroupedLayerNorm(n_groups, d)
+        self.widen = GroupedLinear(n_groups, d, 4 * d)
+        self.narrow = GroupedLinear(n_groups, 4 * d, d)
+        self.norm = GroupedLayerNorm(n_groups, d)
+
+    def forward(
+        self, task: Tensor, servers: Tensor, exists: Tensor, groups: Tensor | None
+    ) -> Tensor:
+        """``task [R, N, d]``, ``servers [R, N, n, d]``, ``exists [R, N, n]`` -> ``[R, N, d]``."""
+        task = self.attention_norm(task + self.attend(task, servers, exists, groups), groups)
+        thought = self.narrow(F.gelu(self.widen(task, groups)), groups)
+        return self.norm(task + thought, groups)
+
+    def attend(
+        self, task: Tensor, servers: Tensor, exists: Tensor, groups: Tensor | None
+    ) -> Tensor:
+        """Multi-head attention of the task to the servers; shapes as above."""
+        R, N, n, d = servers.shape
+        G, d_head = len(self.query.weight), d // HEADS
+        to_query, to_key, to_value = (
+            layer.weight.view(G, HEADS, d_head, d) for layer in (self.query, self.key, self.value)
+        )
+        # [G, HEADS * d, d]: W_K^T W_Q of every head, one below the other.
+        folded = (to_key.transpose(2, 3) @ to_query).flatten(1, 2)
+        queries = grouped_product(task, folded, None, groups).view(R * N, 1, HEADS, d)
+        values = servers.view(R * N, 1, n, d)
+        # The heads are rows of one attention: folded, all of them look at the same vectors. A
+        # number instead of minus infinity, since a softmax over nothing is NaN.
+        bias = torch.where(exists.view(R * N, 1, 1, n), 0.0, MASKED)
+        seen = F.scaled_dot_product_attention(
+            queries, values, values, attn_mask=bias, scale=1.0 / math.sqrt(d_head)
+        )
+        # [G, d, HEADS * d]: W_O W_V of every head, one beside the other.
+        outward = self.project.weight.view(G, d, HEADS, d_head).transpose(1, 2)
+        folded = (outward @ to_value).transpose(1, 2).flatten(2)
+        return grouped_product(seen.reshape(R, N, HEADS * d), folded, None, groups)

@@ -1,0 +1,61 @@
+"""The learner of SCALE: MAPPO's, with the regularisation of the attention feature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.tune.result import TRAINING_ITERATION
+from torch import Tensor
+
+from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
+from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.scale.module import ATTENTION_FEATURE
+from edge_marl.algorithms.scale.srr import batch_statistics, warm_up
+
+
+class SCALELearner(MAPPOTorchLearner):
+    """Adds SRR (equation 5) to PPO's loss."""
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Adam, with the learning rate annealed if asked for."""
+        annealed = config.copy(copy_frozen=False)
+        annealed.lr = config.annealed_lr
+        super().configure_optimizers_for_module(module_id, annealed)
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Note how far the training is."""
+        super().before_gradient_based_update(timesteps=timesteps)
+        config, iteration = self.config, timesteps.get(TRAINING_ITERATION, 0)
+        weight = warm_up(iteration, config.srr_start_iteration, config.srr_warmup_iterations)
+        self._srr_weight = weight if config.srr else 0.0
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
+    ) -> Tensor:
+        """PPO's loss, and SRR's over the rows of every network in which it has a choice."""
+        loss = super().compute_loss_for_module(
+            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
+        )
+        decides = batch[Fragment.ACTION_MASK].sum(-1) > 1
+        if Columns.LOSS_MASK in batch:
+            decides &= batch[Columns.LOSS_MASK]
+        features, groups = fwd_out[ATTENTION_FEATURE], self._own_module.actor.groups
+        correlated = kl = features.new_zeros(())
+        with torch.set_grad_enabled(self._srr_weight > 0):
+            for group in range(int(groups.max()) + 1):
+                own = decides & (groups == group)
+                of_correlation, of_kl = batch_statistics(features[own])
+                correlated, kl = correlated + of_correlation, kl + of_kl
+        d = features.shape[-1]
+        self.log_terms(
+            srr_decorrelation=correlated,
+            srr_kl=kl,
+            off_diagonal_covariance=correlated / (d * (d - 1)),
+        )
+        if self._srr_weight == 0.0:
+            return loss
+        return loss + self._srr_weight * (
+            config.srr_decorrelation_coeff * correlated + config.srr_kl_coeff * kl
+        )

@@ -1,0 +1,86 @@
+"""The RLModule of SCALE: actor and critic behind one attention feature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from torch import Tensor, nn
+
+from edge_marl.algorithms.mappo.module import MAPPOModule
+from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.grouped import GroupedMLP
+from edge_marl.algorithms.sampling.columns import Fragment
+
+ATTENTION_FEATURE = "attention_feature"
+"""``[..., N, d]`` what actor and critic decide by, from ``forward_train``."""
+
+_HIDDEN = (64, 64)
+
+
+class FeatureCritic(nn.Module):
+    """The value of each agent from its attention feature alone, so that no size leaks into it.
+
+    Args:
+        actor: whose features these are.
+    """
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__()
+        sizes = (actor.representation_size, *_HIDDEN, 1)
+        self.layers = GroupedMLP(max(actor.spec.groups) + 1, sizes, "relu")
+
+    def forward(self, features: Tensor, groups: Tensor | None) -> Tensor:
+        """``f [..., N, d]`` -> ``[..., N]``."""
+        rows = features.reshape(-1, *features.shape[-2:])
+        values: Tensor = self.layers(rows, groups)
+        return values.view(features.shape[:-1])
+
+    def observe(self, fragments: Mapping[str, Tensor]) -> None:
+        """Nothing: there are no moments."""
+
+
+class SCALEModule(MAPPOModule):
+    """One pass through the network gives policy, value and feature; all train the same trunk."""
+
+    critic: FeatureCritic
+
+    def make_critic(self) -> nn.Module:
+        """A head on the actor's feature."""
+        return FeatureCritic(self.actor)
+
+    def attention_features(self, features: Tensor, action_mask: Tensor) -> Tensor:
+        """What decisions are made from (Table 5).
+
+        Args:
+            features: ``[..., N, F]``; with a pointer network, of any number of servers.
+            action_mask: ``[..., N, A]`` bool.
+
+        Returns:
+            ``[..., N, d]``.
+        """
+        return self.actor.with_representation(features, action_mask)[1]
+
+    def compute_values(self, batch: dict[str, Tensor], embeddings: Tensor | None = None) -> Tensor:
+        """As :meth:`MAPPOModule.compute_values`."""
+        if embeddings is not None:
+            return embeddings
+        seen = self.attention_features(batch[Fragment.FEATURES], batch[Fragment.ACTION_MASK])
+        values: Tensor = self.critic(seen, self.actor.parameter_sets)
+        return values
+
+    def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+        """Masked logits, values and attention features of joint steps.
+
+        Where there is no choice too: advantages ask for the values there.
+        """
+        mask = batch[Fragment.ACTION_MASK]
+        outputs, seen = self.actor.with_representation(batch[Fragment.FEATURES], mask)
+        return {
+            Columns.ACTION_DIST_INPUTS: torch.where(mask, outputs, MASKED),
+            Columns.EMBEDDINGS: self.critic(seen, self.actor.parameter_sets),
+            ATTENTION_FEATURE: seen,
+        }

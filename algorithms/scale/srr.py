@@ -1,0 +1,55 @@
+"""Structured representation regularisation (SRR), as pure functions of tensors.
+
+Shapes: B rows of a batch, features of width d. Section 4.3 of the SCALE paper.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+_LEAST_VARIANCE = 1e-8  # of a feature that never changes: its logarithm has to exist
+
+
+def covariance(features: Tensor) -> Tensor:
+    """``C [d, d]`` of ``features [B, d]``, B at least 2."""
+    centred = features - features.mean(0)
+    return centred.T @ centred / (len(features) - 1)
+
+
+def decorrelation(features: Tensor) -> Tensor:
+    """``L_c``, the sum of ``|C_ij|`` over i other than j.
+
+    Layer normalisation keeps the sum of a row's features (divided by the scales of the norm) the
+    same, so features behind one cannot all be uncorrelated: with variances of 1 and equal scales,
+    ``L_c`` is at least d.
+    """
+    absolute = covariance(features).abs()
+    return absolute.sum() - absolute.diagonal().sum()
+
+
+def kl_to_standard_normal(features: Tensor) -> Tensor:
+    """``L_d``, ``1 / (2 d) sum_k (mu_k^2 + var_k - ln var_k - 1)``, variances with ``B - 1``.
+
+    The divergence of normal distributions with these moments from N(0, 1), a mean over features.
+    """
+    variance = features.var(0, correction=1).clamp(min=_LEAST_VARIANCE)
+    return 0.5 * (features.mean(0).square() + variance - variance.log() - 1.0).mean()
+
+
+def mean_off_diagonal(features: Tensor) -> Tensor:
+    """Mean ``|C_ij|`` over i other than j: the off-diagonal covariance of Table 5."""
+    d = features.shape[1]
+    return decorrelation(features) / (d * (d - 1))
+
+
+def batch_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`decorrelation` and :func:`kl_to_standard_normal`; 0 of fewer than two rows."""
+    if len(features) < 2:
+        nothing = features.sum() * 0.0
+        return nothing, nothing
+    return decorrelation(features), kl_to_standard_normal(features)
+
+
+def warm_up(iteration: int, start: int, length: int) -> float:
+    """``w = min(1, max(0, (e - E_s) / E_w))`` of iteration e (Algorithm 1, line 19)."""
+    return min(1.0, max(0.0, (iteration - start) / length))
