@@ -72,7 +72,7 @@ class _Document:
             self._root = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: expected a JSON file in UTF-8, found {error}") from error
 
     def get(self, place: str) -> Any:
@@ -114,7 +114,7 @@ def _by_id(path: Path, place: str, items: list[dict[str, Any]]) -> dict[str, int
 
 
 def _number(path: Path, place: str, item: dict[str, Any], name: str) -> float:
-    value = item.get(name)
+    value: Any = item.get(name)
     if type(value) not in (int, float) or not 0 <= value <= _MOST:
         raise InputError(
             f"{path}: {place}.{name}: expected a number from 0 to {_MOST:g}, found {_shown(value)}"
