@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from edge_marl.errors import InputError
-from edge_marl.experiments import cli_learning, cli_log
+from edge_marl.experiments import cli_learning, cli_log, cli_workflows
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -32,6 +32,7 @@ app.command()(cli_learning.train)
 app.command()(cli_learning.tune)
 app.command()(cli_learning.evaluate)
 app.command()(cli_learning.export)
+app.command()(cli_workflows.workflows)
 app.add_typer(workload_app, name="workload", no_args_is_help=True)
 app.add_typer(oracle_app, name="oracle", no_args_is_help=True)
 app.add_typer(cli_log.app, name="log", no_args_is_help=True)

@@ -230,9 +230,12 @@ def test_missing_files_are_refused(format_: str, tmp_path: Path) -> None:
 def test_arrivals_that_are_not_recorded_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "g.stg"
     path.write_text(GRAPH)
-    assert refusal("stg", path, arrivals="recorded") == (
-        "arrivals: expected poisson, as format stg records none, found recorded"
-    )
+    expected = "arrivals: expected poisson, as none are recorded at different times, found recorded"
+    assert refusal("stg", path, arrivals="recorded") == expected
+    path = spar(tmp_path, "9 a M1 1", "9 b M1 1")
+    assert refusal("alibaba", path, arrivals="recorded") == expected
+    workflows, _ = read("alibaba", spar(tmp_path, "9 a M1 1", "8 b M1 1"), arrivals="recorded")
+    assert len(workflows) == 2
 
 
 @st.composite

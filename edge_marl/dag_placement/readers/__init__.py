@@ -32,13 +32,9 @@ def read_workflows(recorded: RecordedWorkflows) -> tuple[Workflows, ReadReport]:
 
     Raises:
         InputError: naming file, line or place in it, and field of what is not of the format; if
-            nothing is left; for ``arrivals="recorded"`` where none are.
+            nothing is left; for ``arrivals="recorded"`` unless two are recorded at different times.
     """
     path, format_ = Path(recorded.path), recorded.format
-    if recorded.arrivals == "recorded" and format_ != "alibaba":
-        raise InputError(
-            f"{path}: arrivals: expected poisson, as format {format_} records none, found recorded"
-        )
     files = sorted(path.rglob(f"*{_SUFFIX[format_]}")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: expected files *{_SUFFIX[format_]} in the folder, found none")
@@ -46,4 +42,11 @@ def read_workflows(recorded: RecordedWorkflows) -> tuple[Workflows, ReadReport]:
     collector = Collector(recorded, reader.LEAST_S)
     for file in files:
         reader.collect(file, collector)
-    return collector.finish()
+    workflows, report = collector.finish()
+    arrival_s = workflows.arrival_s
+    if recorded.arrivals == "recorded" and (arrival_s is None or arrival_s[-1] == 0):
+        raise InputError(
+            f"{path}: arrivals: expected poisson, as none are recorded at different times, "
+            "found recorded"
+        )
+    return workflows, report
