@@ -1,0 +1,448 @@
+"""Heuristics for DAG placement: each decides where the offered primitive goes, or that it waits.
+
+Those that place at once, on one of the servers that are idle and have the memory:
+
+- ``random``: any of them.
+- ``round_robin``: the next one after the server that was used last.
+- ``least_loaded``: the one that has been occupied least so far. A server has one primitive at a
+  time and no queue, so its load can only be its past.
+- ``fastest_idle``: the one with the largest ``C_j``.
+- ``locality``: of those that hold the output of a predecessor the one that would finish first;
+  where none does, of all of them.
+
+Those that may wait for a busy server:
+
+- ``earliest_finish``: the idle server that would finish first, unless a busy one would in less
+  than half that time, after what it executes and what was set aside for it since the last event
+  (without that everything would wait for the same fast server). Half, because longer paths
+  overtake what waits: if it waits for any gain, response times are worse by a quarter.
+- ``heft``, ``cpop``: every workflow is planned when it arrives, into the gaps of what is planned
+  already (:mod:`edge_marl.dag_placement.list_scheduling`); a primitive waits for its server and
+  for those planned before it there. When a server comes or goes, all that is not placed is planned
+  anew, in the order of arrival. With ``time="paper"`` primitives are offered in one order only, so
+  that there they wait for their server alone.
+
+Waiting is the action N with ``time="event"``, a server that is busy or too small with
+``time="paper"``; there those that place at once wait if they cannot place. Ties go to the lower
+server. As ``selector`` all take the first primitive, that of the longest path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from edge_marl.dag_placement.list_scheduling import (
+    RULES,
+    Dependencies,
+    Plan,
+    Rule,
+    Scratch,
+    add_kernel,
+)
+from edge_marl.dag_placement.observing import inputs_s, takes
+from edge_marl.dag_placement.policies import Policy
+from edge_marl.dag_placement.records import HERE, NOBODY, Law, Lists, Progress, Servers, Tasks
+from edge_marl.dag_placement.simulator import BoolArray, DagPlacementSimulator, IntArray
+from edge_marl.dag_placement.workload import Status, Workload
+from edge_marl.errors import InputError
+from edge_marl.random_stream import uniform
+
+FloatArray = NDArray[np.float64]
+
+_PATIENCE = 2.0  # how many times faster a busy server has to be done
+_DRAWS = 2**53  # counters of a stream below are the simulator's
+_PLACED = int(Status.PLACED)
+_AT_ONCE = ("random", "round_robin", "least_loaded", "fastest_idle", "locality", "earliest_finish")
+_RANDOM, _ROUND_ROBIN, _LEAST_LOADED, _FASTEST_IDLE, _LOCALITY, _EARLIEST_FINISH = range(6)
+
+# Without Numba's counting of references to arrays, as in peer_offloading.kernels.
+_kernel: Any = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
+
+
+class _View(NamedTuple):
+    """What a policy sees of a batch: everything but what is to come."""
+
+    seeds: NDArray[np.int64]
+    done: BoolArray
+    mask: BoolArray
+    law: Law
+    load: Workload
+    tasks: Tasks
+    servers: Servers
+    at: Progress
+    lists: Lists
+
+
+class _Memory(NamedTuple):
+    """What the policies that place at once, and ``earliest_finish``, keep in mind."""
+
+    last: IntArray
+    """``[B]``: server used last, -1 before."""
+    round_s: FloatArray
+    """``[B]``: moment that ``reserved_s`` is of."""
+    reserved_s: FloatArray
+    """``[B, N]``: for what was set aside for a server then."""
+
+
+class _Plans(NamedTuple):
+    """What ``heft`` and ``cpop`` keep in mind."""
+
+    of: Plan
+    """``[B, P]`` each."""
+    order: IntArray
+    """``[B, P]``: primitives that are planned and not placed, by start."""
+    n_planned: IntArray
+    """``[B]``"""
+    n_known: IntArray
+    """``[B]``: workflows that are planned."""
+    here: BoolArray
+    """``[B, N]``: servers that were there."""
+    # Room for one workflow.
+    execution_s: FloatArray
+    transfer_s: FloatArray
+    free_s: FloatArray
+    scratch: Scratch
+
+
+def _view(simulator: DagPlacementSimulator) -> _View:
+    return _View(
+        seeds=simulator.seeds,
+        done=simulator.done,
+        mask=simulator.observation.action_mask,
+        law=simulator.law,
+        load=simulator.workload,
+        tasks=simulator.tasks,
+        servers=simulator.servers,
+        at=simulator.progress,
+        lists=simulator.lists,
+    )
+
+
+class PlacingHeuristic:
+    """Decides on one primitive after the other."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._rule = _AT_ONCE.index(name)
+        self._simulator: DagPlacementSimulator | None = None
+
+    def act(self, simulator: DagPlacementSimulator) -> IntArray:
+        """``[B, agents]`` actions."""
+        if simulator is not self._simulator:
+            B, N = simulator.servers.state.shape
+            self._simulator = simulator
+            self._memory = _Memory(np.zeros(B, dtype=np.int32), np.zeros(B), np.zeros((B, N)))
+        actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
+        _place_one(self._rule, _view(simulator), self._memory, actions)
+        return actions
+
+
+class PlanningHeuristic:
+    """Plans workflows as a whole."""
+
+    def __init__(self, name: Rule) -> None:
+        self.name: str = name
+        self._rule = RULES.index(name)
+        self._simulator: DagPlacementSimulator | None = None
+
+    def act(self, simulator: DagPlacementSimulator) -> IntArray:
+        """``[B, agents]`` actions."""
+        if simulator is not self._simulator:
+            self._simulator = simulator
+            self._plans = _empty_plans(simulator)
+        actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
+        _follow_plans(self._rule, _view(simulator), self._plans, actions)
+        return actions
+
+
+def _empty_plans(simulator: DagPlacementSimulator) -> _Plans:
+    B, N = simulator.servers.state.shape
+    tasks = simulator.workload.hops.shape
+    n = tasks[1] // simulator.workload.arrival_s.shape[1]  # primitives of the largest workflow
+    return _Plans(
+        of=Plan(np.zeros(tasks, dtype=np.int32), np.zeros(tasks), np.zeros(tasks)),
+        order=np.zeros(tasks, dtype=np.int32),
+        n_planned=np.zeros(B, dtype=np.int32),
+        n_known=np.zeros(B, dtype=np.int32),
+        here=np.zeros((B, N), dtype=np.bool_),
+        execution_s=np.zeros((n, N)),
+        transfer_s=np.zeros(simulator.workload.predecessor.shape[1]),
+        free_s=np.zeros(N),
+        scratch=Scratch.of(n, N),
+    )
+
+
+HEURISTICS: dict[str, Callable[[], Policy]] = {
+    **{name: lambda name=name: PlacingHeuristic(name) for name in _AT_ONCE},
+    **{rule: lambda rule=rule: PlanningHeuristic(rule) for rule in RULES},
+}
+
+
+def heuristic(name: str) -> Policy:
+    """A heuristic by name.
+
+    Raises:
+        InputError: for a name that is not in :data:`HEURISTICS`.
+    """
+    if name not in HEURISTICS:
+        raise InputError(f"heuristic: expected one of {', '.join(HEURISTICS)}, found {name!r}")
+    return HEURISTICS[name]()
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
+    N = memory.reserved_s.shape[1]
+    for b in range(len(actions)):
+        for i in range(actions.shape[1]):
+            actions[b, i] = N
+        task = view.at.task[b]
+        if view.done[b]:
+            continue
+        if task == NOBODY:
+            actions[b, 1] = 0
+            continue
+        if view.at.n_decisions[b] == 0:
+            memory.last[b] = NOBODY
+        if view.at.n_decisions[b] == 0 or memory.round_s[b] != view.at.now_s[b]:
+            memory.round_s[b] = view.at.now_s[b]
+            for j in range(N):
+                memory.reserved_s[b, j] = 0.0
+        if rule == _EARLIEST_FINISH:
+            j = _earliest_finish(b, task, view, memory)
+        else:
+            j = _at_once(rule, b, task, view, memory)
+            memory.last[b] = j
+        actions[b, 0] = j
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _takes(b: Any, j: Any, task: Any, view: Any) -> Any:
+    return takes(b, j, task, view.law, view.load, view.servers)
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _occupied_s(b: Any, task: Any, j: Any, view: Any) -> Any:
+    """How long a primitive would occupy a server."""
+    sent_s = inputs_s(b, task, j, view.law, view.load, view.tasks)
+    return sent_s + view.load.compute_gflop[b, task] / view.law.capacity_gflops[j]
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
+    """The server that the rule prefers of those that take the primitive, or one that does not."""
+    N = memory.reserved_s.shape[1]
+    n_open = 0
+    for j in range(N):
+        n_open += _takes(b, j, task, view)
+    if n_open == 0:
+        return _refusing(b, view)
+    place = 0
+    if rule == _RANDOM:
+        place = int(uniform(view.seeds[b], _DRAWS + view.at.n_decisions[b]) * n_open)
+    best, least = NOBODY, np.inf
+    seen = 0
+    for j in range(N):
+        if not _takes(b, j, task, view):
+            continue
+        if rule == _RANDOM:
+            cost = 0.0 if seen == place else 1.0
+        elif rule == _ROUND_ROBIN:
+            cost = float((j - memory.last[b] - 1) % N)
+        elif rule == _LEAST_LOADED:
+            cost = view.servers.busy_s[b, j]
+        elif rule == _FASTEST_IDLE:
+            cost = -view.law.capacity_gflops[j]
+        else:
+            cost = _occupied_s(b, task, j, view)
+            if not _holds_input(b, task, j, view):
+                cost += 1e18  # after all that do
+        seen += 1
+        if cost < least:
+            best, least = j, cost
+    return best
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _holds_input(b: Any, task: Any, j: Any, view: Any) -> Any:
+    """Whether a predecessor was executed on server j."""
+    edge = view.load.first_predecessor[b, task]
+    for e in range(edge, edge + view.load.n_predecessors[b, task]):
+        if view.tasks.server[b, view.load.predecessor[b, e]] == j:
+            return True
+    return False
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _refusing(b: Any, view: Any) -> Any:
+    """A server that may be named but does not take what is offered: waiting in time=paper."""
+    N = view.mask.shape[2] - 1
+    for j in range(N):
+        if view.mask[b, 0, j]:
+            return j
+    return N
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _earliest_finish(b: Any, task: Any, view: Any, memory: Any) -> Any:
+    N = memory.reserved_s.shape[1]
+    now_s = view.at.now_s[b]
+    idle, idle_s = NOBODY, np.inf
+    busy, busy_s, busy_occupied_s = NOBODY, np.inf, 0.0
+    for j in range(N):
+        fits = view.load.memory_gb[b, task] <= view.law.memory_gb[j]
+        if view.servers.state[b, j] != HERE or not fits:
+            continue
+        occupied_s = _occupied_s(b, task, j, view)
+        if view.servers.running[b, j] == NOBODY:
+            if occupied_s < idle_s:
+                idle, idle_s = j, occupied_s
+            continue
+        rest_s = view.servers.free_s[b, j] - now_s
+        finish_s = rest_s + memory.reserved_s[b, j] + occupied_s
+        if finish_s < busy_s:
+            busy, busy_s, busy_occupied_s = j, finish_s, occupied_s
+    if busy == NOBODY and idle == NOBODY:
+        return _refusing(b, view)
+    if busy == NOBODY or idle_s <= _PATIENCE * busy_s:
+        return idle
+    if not view.law.event:
+        return busy
+    memory.reserved_s[b, busy] += busy_occupied_s
+    return N
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _follow_plans(rule: Any, view: Any, plans: Any, actions: Any) -> None:
+    N = plans.here.shape[1]
+    for b in range(len(actions)):
+        for i in range(actions.shape[1]):
+            actions[b, i] = N
+        task = view.at.task[b]
+        if view.done[b]:
+            continue
+        if task == NOBODY:
+            actions[b, 1] = 0
+            continue
+        if view.at.n_decisions[b] == 0:
+            plans.n_planned[b] = plans.n_known[b] = 0
+        anew = view.at.n_decisions[b] == 0 or not _drop_placed(b, task, view, plans)
+        for j in range(N):
+            here = view.servers.state[b, j] == HERE
+            anew = anew or here != plans.here[b, j]
+            plans.here[b, j] = here
+        if anew:
+            plans.n_planned[b] = plans.n_known[b] = 0
+        if plans.n_known[b] < view.at.n_arrived[b]:
+            _plan_workflows(rule, b, view, plans)
+        actions[b, 0] = _as_planned(b, task, view, plans)
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _drop_placed(b: Any, offered: Any, view: Any, plans: Any) -> Any:
+    """Note what has been placed. Returns whether the offered primitive is planned.
+
+    It is not if its execution was lost.
+    """
+    planned, n = False, 0
+    for k in range(plans.n_planned[b]):
+        task = plans.order[b, k]
+        if view.tasks.status[b, task] >= _PLACED:
+            plans.of.server[b, task] = view.tasks.server[b, task]
+            plans.of.finish_s[b, task] = view.tasks.finish_s[b, task]
+        else:
+            planned = planned or task == offered
+            plans.order[b, n] = task
+            n += 1
+    plans.n_planned[b] = n
+    # A primitive of a workflow that has just arrived is planned next.
+    return planned or view.load.workflow[b, offered] >= plans.n_known[b]
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _plan_workflows(rule: Any, b: Any, view: Any, plans: Any) -> None:
+    """Plan the workflows that are not known yet behind and between what is planned."""
+    load, law, servers, own = view.load, view.law, view.servers, plans.of
+    N = plans.here.shape[1]
+    for j in range(N):
+        plans.free_s[j] = view.at.now_s[b]
+        if not plans.here[b, j]:
+            plans.free_s[j] = np.inf
+        elif servers.running[b, j] != NOBODY:
+            plans.free_s[j] = servers.free_s[b, j]
+    _retime(b, view, plans)
+    dependencies = Dependencies(
+        load.first_predecessor[b], load.n_predecessors[b], load.predecessor[b], plans.transfer_s
+    )
+    of = Plan(own.server[b], own.start_s[b], own.finish_s[b])
+    for w in range(plans.n_known[b], view.at.n_arrived[b]):
+        if view.lists.left[b, w] == 0:
+            continue
+        first, last = load.first[b, w], load.first[b, w + 1]
+        for task in range(first, last):
+            of.server[task] = NOBODY
+            if view.tasks.status[b, task] >= _PLACED:
+                of.server[task] = view.tasks.server[b, task]
+                of.finish_s[task] = view.tasks.finish_s[b, task]
+            for j in range(N):
+                fits = plans.here[b, j] and load.memory_gb[b, task] <= law.memory_gb[j]
+                needed_s = load.compute_gflop[b, task] / law.capacity_gflops[j]
+                plans.execution_s[task - first, j] = needed_s if fits else np.inf
+            edge = load.first_predecessor[b, task]
+            for e in range(edge, edge + load.n_predecessors[b, task]):
+                before = load.predecessor[b, e]
+                sent_s = load.output_gb[b, before] / law.bandwidth_gb_per_s + law.latency_s
+                plans.transfer_s[e] = sent_s if law.physical else 0.0
+        plans.n_planned[b] = add_kernel(
+            rule, first, last, dependencies, plans.execution_s[: last - first], True, plans.free_s,
+            of, plans.order[b], plans.n_planned[b], plans.scratch,
+        )  # fmt: skip
+    plans.n_known[b] = view.at.n_arrived[b]
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _retime(b: Any, view: Any, plans: Any) -> None:
+    """Move what is planned to when it can be, in the same order on every server."""
+    load, own, order = view.load, plans.of, plans.order[b]
+    gap_s = plans.scratch.gap_s
+    for j in range(len(gap_s)):
+        gap_s[j] = plans.free_s[j]
+    for k in range(plans.n_planned[b]):
+        task = order[k]
+        j = own.server[b, task]
+        start_s = gap_s[j]
+        edge = load.first_predecessor[b, task]
+        for e in range(edge, edge + load.n_predecessors[b, task]):
+            start_s = max(start_s, own.finish_s[b, load.predecessor[b, e]])
+        own.finish_s[b, task] += start_s - own.start_s[b, task]
+        own.start_s[b, task] = start_s
+        gap_s[j] = own.finish_s[b, task]
+        place = k
+        while place > 0 and own.start_s[b, order[place - 1]] > start_s:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = task
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _as_planned(b: Any, task: Any, view: Any, plans: Any) -> Any:
+    """Place the primitive if its server is idle and its turn has come, or wait."""
+    N = plans.here.shape[1]
+    server = plans.of.server[b, task]
+    if server == NOBODY:
+        return _refusing(b, view)
+    if not view.law.event:
+        return server
+    if _takes(b, server, task, view):
+        for k in range(plans.n_planned[b]):
+            other = plans.order[b, k]
+            # Where nothing is to happen, waiting for one another would never end.
+            if other == task or not view.mask[b, 0, N]:
+                return server
+            if plans.of.server[b, other] == server:
+                break
+    return N
