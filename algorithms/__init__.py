@@ -1,7 +1,8 @@
 """Learned policies and their training; importing this registers the environments with Ray.
 
-``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig`` and ``SCALEConfig`` are
-configurations of RLlib algorithms, imported when they are first asked for.
+``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig``, ``SCALEConfig`` and
+``DiscreteSACConfig`` are configurations of RLlib algorithms, imported when they are first asked
+for.
 """
 
 if __name__ != "edge_marl.algorithms":
@@ -16,12 +17,21 @@ from edge_marl.envs import register
 if TYPE_CHECKING:
     from edge_marl.algorithms.mappo import MAPPOConfig
     from edge_marl.algorithms.o2o import O2OConfig
+    from edge_marl.algorithms.sac import DiscreteSACConfig
     from edge_marl.algorithms.scale import SCALEConfig
     from edge_marl.algorithms.value_decomposition import QMIXConfig, VDNConfig
 
-__all__ = ["MAPPOConfig", "O2OConfig", "QMIXConfig", "SCALEConfig", "VDNConfig"]
+__all__ = [
+    "DiscreteSACConfig",
+    "MAPPOConfig",
+    "O2OConfig",
+    "QMIXConfig",
+    "SCALEConfig",
+    "VDNConfig",
+]
 
 _HOMES = {
+    "DiscreteSACConfig": "edge_marl.algorithms.sac",
     "MAPPOConfig": "edge_marl.algorithms.mappo",
     "O2OConfig": "edge_marl.algorithms.o2o",
     "QMIXConfig": "edge_marl.algorithms.value_decomposition",

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from pydantic import ValidationError
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from torch import Tensor
 
+from edge_marl.algorithms.actors import drawn, greedy
 from edge_marl.algorithms.core.spaces import JointObservation
+from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
 from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
+from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.validation import invalid
 
 
@@ -59,3 +66,43 @@ class JointModule(TorchRLModule):
     def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """As :meth:`forward_inference`."""
         return self._forward_exploration(batch, **kwargs)
+
+
+class PolicyModule(JointModule, InferenceOnlyAPI):
+    """The outputs of the actor are logits: actions are drawn, or are the most probable ones."""
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        """The most probable legal actions."""
+        outputs, hidden = self._step(batch)
+        actions = greedy(outputs, batch[Columns.OBS][Fragment.ACTION_MASK])
+        return _with_state({Columns.ACTIONS: actions}, hidden)
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        """Actions drawn from the policy, and with what probability."""
+        outputs, hidden = self._step(batch)
+        logits = outputs.masked_fill(~batch[Columns.OBS][Fragment.ACTION_MASK], MASKED)
+        probabilities = torch.softmax(logits, dim=-1)
+        actions = drawn(probabilities)
+        return _with_state(
+            {
+                Columns.ACTIONS: actions.squeeze(-1),
+                Columns.ACTION_LOGP: probabilities.gather(-1, actions).squeeze(-1).log(),
+                Columns.ACTION_DIST_INPUTS: logits,
+            },
+            hidden,
+        )
+
+    def _step(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        seen = batch[Columns.OBS]
+        features, mask = seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK]
+        with torch.no_grad():
+            if not self.actor.is_recurrent:
+                return self.actor.where_chosen(features, mask), None
+            outputs: tuple[Tensor, Tensor | None] = self.actor(
+                features, mask, batch.get(Columns.STATE_IN)
+            )
+        return outputs
+
+
+def _with_state(outputs: dict[str, Tensor], hidden: Tensor | None) -> dict[str, Tensor]:
+    return outputs if hidden is None else {**outputs, Columns.STATE_OUT: hidden}

@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
+from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from torch import Tensor, nn
 
-from edge_marl.algorithms.actors import drawn, greedy
-from edge_marl.algorithms.core.module import JointModule
+from edge_marl.algorithms.core.module import PolicyModule
 from edge_marl.algorithms.mappo.critics import CentralCritic, LocalCritic
 from edge_marl.algorithms.mappo.distribution import MaskedCategorical
 from edge_marl.algorithms.networks import MASKED
@@ -18,7 +17,7 @@ from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
 
 
-class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
+class MAPPOModule(PolicyModule, ValueFunctionAPI):
     """Actors that sample from masked logits; a critic that env runners do not need."""
 
     def setup(self) -> None:
@@ -59,27 +58,6 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
         values = self.compute_values(fragments)
         return values if self.value_moments is None else self.value_moments.denormalise(values)
 
-    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        """The most probable legal actions."""
-        outputs, hidden = self._step(batch)
-        actions = greedy(outputs, batch[Columns.OBS][Fragment.ACTION_MASK])
-        return _with_state({Columns.ACTIONS: actions}, hidden)
-
-    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        """Actions drawn from the policy, and with what probability."""
-        outputs, hidden = self._step(batch)
-        logits = outputs.masked_fill(~batch[Columns.OBS][Fragment.ACTION_MASK], MASKED)
-        probabilities = torch.softmax(logits, dim=-1)
-        actions = drawn(probabilities)
-        return _with_state(
-            {
-                Columns.ACTIONS: actions.squeeze(-1),
-                Columns.ACTION_LOGP: probabilities.gather(-1, actions).squeeze(-1).log(),
-                Columns.ACTION_DIST_INPUTS: logits,
-            },
-            hidden,
-        )
-
     def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         """Masked logits and values of rows: joint steps, or whole fragments with a memory."""
         features, mask = batch[Fragment.FEATURES], batch[Fragment.ACTION_MASK]
@@ -92,18 +70,3 @@ class MAPPOModule(JointModule, ValueFunctionAPI, InferenceOnlyAPI):
             Columns.ACTION_DIST_INPUTS: torch.where(mask, outputs, MASKED),
             Columns.EMBEDDINGS: self.compute_values(batch),
         }
-
-    def _step(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        seen = batch[Columns.OBS]
-        features, mask = seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK]
-        with torch.no_grad():
-            if not self.actor.is_recurrent:
-                return self.actor.where_chosen(features, mask), None
-            outputs: tuple[Tensor, Tensor | None] = self.actor(
-                features, mask, batch.get(Columns.STATE_IN)
-            )
-        return outputs
-
-
-def _with_state(outputs: dict[str, Tensor], hidden: Tensor | None) -> dict[str, Tensor]:
-    return outputs if hidden is None else {**outputs, Columns.STATE_OUT: hidden}

@@ -140,8 +140,8 @@ class _CrossAttentionBlock(nn.Module):
         )
         # [G, HEADS * d, d]: W_K^T W_Q of every head, one below the other.
         folded = (to_key.transpose(2, 3) @ to_query).flatten(1, 2)
-        queries = grouped_product(task, folded, None, groups).view(R * N, 1, HEADS, d)
-        values = servers.view(R * N, 1, n, d)
+        queries = grouped_product(task, folded, None, groups).reshape(R * N, 1, HEADS, d)
+        values = servers.reshape(R * N, 1, n, d)
         # The heads are rows of one attention: folded, all of them look at the same vectors. A
         # number instead of minus infinity, since a softmax over nothing is NaN.
         bias = torch.where(exists.view(R * N, 1, 1, n), 0.0, MASKED)

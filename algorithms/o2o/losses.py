@@ -36,7 +36,7 @@ def chosen(values: Tensor, actions: Tensor) -> Tensor:
     return values.gather(-1, index).squeeze(-1)
 
 
-def soft_values(policy: Policy, q_values: Tensor, alpha: float) -> Tensor:
+def soft_values(policy: Policy, q_values: Tensor, alpha: float | Tensor) -> Tensor:
     """``V(o) = pi(o)^T (min_i Q_i(o) - alpha log pi(o))``.
 
     Args:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from edge_marl.algorithms.core.twins import Seen, TwinCritics
 from edge_marl.algorithms.o2o.losses import (
+    Policy,
     chosen,
     cloning_loss,
     critic_loss,
@@ -20,34 +22,57 @@ from edge_marl.algorithms.o2o.losses import (
     td_targets,
     weighted_cloning_loss,
 )
-from edge_marl.algorithms.o2o.module import O2OModule, Seen, both_ends
+from edge_marl.algorithms.o2o.module import O2OModule, both_ends
 from edge_marl.algorithms.offline.dataset import Drawn
 
 Method = Callable[[O2OModule, dict[str, Tensor], Any], tuple[Tensor, dict[str, Tensor]]]
 """Module, columns of :class:`Drawn`, configuration -> the loss, and terms to report."""
 
 
-def conservative_soft_actor_critic(
-    module: O2OModule, batch: dict[str, Tensor], config: Any
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Discrete soft actor-critic with CQL's regulariser (equations 10 to 12)."""
+class SoftActorCritic(NamedTuple):
+    """What one step of discrete soft actor-critic minimises, and what it found on the way."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    """To report."""
+    targets: Tensor
+    """``[K]`` of the twins."""
+    policy: Policy
+    """At both ends of the transitions, ``[2 K, A]``."""
+
+
+def soft_actor_critic(
+    module: TwinCritics,
+    batch: dict[str, Tensor],
+    *,
+    alpha: float | Tensor,
+    gamma: float,
+    lambda_c: float = 0.0,
+) -> SoftActorCritic:
+    """Equations 10 and 11 for the columns of :class:`Drawn`."""
     seen, here, K = both_ends(batch), _here(batch), len(batch[Drawn.ACTIONS])
     policy = masked_policy(module.logits(seen), seen.action_mask)
     with torch.no_grad():
         target_values = module.q_values(seen, target=True)
-    values = soft_values(policy, target_values, config.alpha)
-    targets = _targets(batch, values[K:], config)
+    values = soft_values(policy, target_values, alpha)
+    targets = _targets(batch, values[K:], gamma)
     of_twins, terms = q_loss(
-        module.q_values(here),
-        here.action_mask,
-        batch[Drawn.ACTIONS],
-        targets,
-        config.lambda_c,
+        module.q_values(here), here.action_mask, batch[Drawn.ACTIONS], targets, lambda_c
     )
     of_actor = -values.mean()
-    of_critic = critic_loss(module.values(here), targets)
-    terms |= {"actor_loss": of_actor, "critic_loss": of_critic, "entropy": entropies(policy)[:K]}
-    return of_twins + of_actor + of_critic, terms
+    terms |= {"actor_loss": of_actor, "entropy": entropies(policy)[:K]}
+    return SoftActorCritic(of_twins + of_actor, terms, targets, policy)
+
+
+def conservative_soft_actor_critic(
+    module: O2OModule, batch: dict[str, Tensor], config: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Discrete soft actor-critic with CQL's regulariser (equations 10 to 12)."""
+    found = soft_actor_critic(
+        module, batch, alpha=config.alpha, gamma=config.gamma, lambda_c=config.lambda_c
+    )
+    of_critic = critic_loss(module.values(_here(batch)), found.targets)
+    return found.loss + of_critic, {**found.terms, "critic_loss": of_critic}
 
 
 def behaviour_cloning(
@@ -58,7 +83,7 @@ def behaviour_cloning(
     policy = masked_policy(module.logits(here), here.action_mask)
     of_actor = cloning_loss(policy, batch[Drawn.ACTIONS])
     values = module.values(both_ends(batch))
-    of_critic = critic_loss(values[:K], _targets(batch, values[K:], config))
+    of_critic = critic_loss(values[:K], _targets(batch, values[K:], config.gamma))
     terms = {"actor_loss": of_actor, "critic_loss": of_critic, "entropy": entropies(policy)}
     return of_actor + of_critic, terms
 
@@ -79,7 +104,7 @@ def implicit_q_learning(
         module.q_values(here),
         here.action_mask,
         actions,
-        _targets(batch, values[K:], config),
+        _targets(batch, values[K:], config.gamma),
         lambda_c=0.0,
     )
     of_actor = weighted_cloning_loss(policy, actions, advantages.detach(), config.iql_beta)
@@ -99,6 +124,6 @@ def _here(batch: dict[str, Tensor]) -> Seen:
     return Seen(*(batch[name] for name in columns))
 
 
-def _targets(batch: dict[str, Tensor], following: Tensor, config: Any) -> Tensor:
+def _targets(batch: dict[str, Tensor], following: Tensor, gamma: float) -> Tensor:
     rewards, terminated = batch[Drawn.REWARDS], batch[Drawn.TERMINATED]
-    return td_targets(rewards, terminated, following.detach(), config.gamma)
+    return td_targets(rewards, terminated, following.detach(), gamma)

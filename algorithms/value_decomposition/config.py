@@ -1,4 +1,4 @@
-"""Options of value decomposition."""
+"""Options of value decomposition, and of learning from a replay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,91 @@ from edge_marl.errors import InputError
 Schedule = float | Sequence[tuple[float, float]]
 
 
-class ValueDecompositionConfig(JointConfig):
+class ReplayConfig(JointConfig):
+    """Options of algorithms that learn from a replay of what was sampled.
+
+    An iteration samples a fragment of every episode under way, keeps it, and makes as many
+    updates as ``training_intensity`` allows.
+    """
+
+    def __init__(self, algo_class: type) -> None:
+        super().__init__(algo_class=algo_class)
+        self.team_reward: TeamReward = "sum"
+        self.tau = 1.0
+        self.replay_capacity = 100_000
+        self.num_steps_sampled_before_learning_starts = 2_000
+        self.training_intensity = 4.0
+        self.store_buffer_in_checkpoints = True
+        # How steps are drawn; options of some algorithms only.
+        self.n_step = 1
+        self.replay_alpha = 0.0
+        self.replay_beta = 0.4
+
+    def training(
+        self,
+        *,
+        team_reward: TeamReward = NotProvided,
+        tau: float = NotProvided,
+        replay_capacity: int = NotProvided,
+        num_steps_sampled_before_learning_starts: int = NotProvided,
+        training_intensity: float = NotProvided,
+        store_buffer_in_checkpoints: bool = NotProvided,
+        **kwargs: Any,
+    ) -> ReplayConfig:
+        """Set training options; those not given stay as they are.
+
+        Args:
+            team_reward: ``"sum"`` of the agents' rewards, or ``"shared"`` where the environment
+                gives every agent the team's.
+            tau: how far target networks move towards the learning ones at an update of them; 1
+                copies them.
+            replay_capacity: environment steps that are kept.
+            num_steps_sampled_before_learning_starts: environment steps, once.
+            training_intensity: steps replayed per environment step sampled. With the train batch
+                size this gives the number of updates of an iteration.
+            store_buffer_in_checkpoints: keep the replay in checkpoints. Training continues
+                exactly only with it.
+            kwargs: options of :class:`JointConfig` and RLlib's, such as ``lr``, ``gamma``,
+                ``grad_clip`` and ``train_batch_size_per_learner``, the steps of one update (with
+                a GRU, as many fragments as make up so many steps).
+        """
+        given = {
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "kwargs", "__class__") and value is not NotProvided
+        }
+        super().training(**kwargs)
+        for name, value in given.items():
+            setattr(self, name, value)
+        return self
+
+    def validate(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: naming the option, what was expected and what was found.
+        """
+        super().validate()
+        self.check(
+            ("team_reward", self.team_reward in ("sum", "shared"), "'sum' or 'shared'"),
+            ("tau", 0 < self.tau <= 1, "above 0, at most 1"),
+            ("replay_capacity", self.replay_capacity >= 1, "at least 1"),
+            ("training_intensity", self.training_intensity > 0, "above 0"),
+            ("gamma", 0 <= self.gamma <= 1, "between 0 and 1"),
+        )
+
+    def check(self, *checks: tuple[str, bool, str]) -> None:
+        """Refuse the first option that is not as it should be.
+
+        Args:
+            checks: option, whether it is fine, what is expected.
+        """
+        for name, fine, expected in checks:
+            if not fine:
+                raise InputError(f"{name}: expected {expected}, found {getattr(self, name)!r}")
+
+
+class ValueDecompositionConfig(ReplayConfig):
     """Decentralised action values ``Q_i``, mixed into the value ``Q_tot`` of the team.
 
     Minimises over replayed steps (Rashid et al., 2018, equations 5 and 6)
@@ -41,18 +125,9 @@ class ValueDecompositionConfig(JointConfig):
         self.mixer_embedding = 32
         self.mixer_hypernet = 64
         self.double_q = True
-        self.n_step = 1
         self.loss: Literal["huber", "mse"] = "huber"
-        self.team_reward: TeamReward = "sum"
         self.epsilon: Schedule = [(0, 1.0), (50_000, 0.05)]
         self.target_update_interval = 200
-        self.tau = 1.0
-        self.replay_capacity = 100_000
-        self.replay_alpha = 0.0
-        self.replay_beta = 0.4
-        self.num_steps_sampled_before_learning_starts = 2_000
-        self.training_intensity = 4.0
-        self.store_buffer_in_checkpoints = True
         self.observation_normalisation = True
         self.lr = 5e-4
         self.grad_clip = 10.0
@@ -67,16 +142,10 @@ class ValueDecompositionConfig(JointConfig):
         double_q: bool = NotProvided,
         n_step: int = NotProvided,
         loss: Literal["huber", "mse"] = NotProvided,
-        team_reward: TeamReward = NotProvided,
         epsilon: Schedule = NotProvided,
         target_update_interval: int = NotProvided,
-        tau: float = NotProvided,
-        replay_capacity: int = NotProvided,
         replay_alpha: float = NotProvided,
         replay_beta: float = NotProvided,
-        num_steps_sampled_before_learning_starts: int = NotProvided,
-        training_intensity: float = NotProvided,
-        store_buffer_in_checkpoints: bool = NotProvided,
         **kwargs: Any,
     ) -> ValueDecompositionConfig:
         """Set training options; those not given stay as they are.
@@ -88,25 +157,14 @@ class ValueDecompositionConfig(JointConfig):
             double_q: choose the actions to bootstrap from by the networks that learn.
             n_step: n, the most rewards that are summed before bootstrapping.
             loss: of the error; ``"huber"`` grows linearly beyond 1.
-            team_reward: ``"sum"`` of the agents' rewards, or ``"shared"`` where the environment
-                gives every agent the team's.
             epsilon: share of random actions: a number, or ``[(environment steps, share), ...]``
                 with linear interpolation, as all schedules of RLlib.
             target_update_interval: updates between two updates of the target networks. Updates
                 that share targets are faster, because these are evaluated for all in one pass.
-            tau: how far these move towards the learning networks: 1 copies them (hard updates),
-                less with a short interval follows them slowly (soft updates).
-            replay_capacity: environment steps that are kept.
+                With ``tau`` 1 they are hard updates; less with a short interval are soft ones.
             replay_alpha: 0 replays uniformly; above, prioritised by the error to that power.
             replay_beta: how far prioritised replay is corrected by importance weights, up to 1.
-            num_steps_sampled_before_learning_starts: environment steps, once.
-            training_intensity: steps replayed per environment step sampled. With the train batch
-                size this gives the number of updates of an iteration.
-            store_buffer_in_checkpoints: keep the replay in checkpoints. Training continues
-                exactly only with it.
-            kwargs: options of :class:`JointConfig` and RLlib's, such as ``lr``, ``gamma``,
-                ``grad_clip`` and ``train_batch_size_per_learner``, the steps of one update (with
-                a GRU, as many fragments as make up so many steps).
+            kwargs: options of :class:`ReplayConfig`.
         """
         given = {
             name: value
@@ -125,23 +183,16 @@ class ValueDecompositionConfig(JointConfig):
             InputError: naming the option, what was expected and what was found.
         """
         super().validate()
-        for name, fine, expected in (
+        self.check(
             ("mixer", self.mixer in ("sum", "qmix"), "'sum' or 'qmix'"),
             ("mixer_embedding", self.mixer_embedding >= 1, "at least 1"),
             ("mixer_hypernet", self.mixer_hypernet >= 1, "at least 1"),
             ("n_step", self.n_step >= 1, "at least 1"),
             ("loss", self.loss in ("huber", "mse"), "'huber' or 'mse'"),
-            ("team_reward", self.team_reward in ("sum", "shared"), "'sum' or 'shared'"),
             ("target_update_interval", self.target_update_interval >= 1, "at least 1"),
-            ("tau", 0 < self.tau <= 1, "above 0, at most 1"),
-            ("replay_capacity", self.replay_capacity >= 1, "at least 1"),
             ("replay_alpha", self.replay_alpha >= 0, "at least 0"),
             ("replay_beta", 0 <= self.replay_beta <= 1, "between 0 and 1"),
-            ("training_intensity", self.training_intensity > 0, "above 0"),
-            ("gamma", 0 <= self.gamma <= 1, "between 0 and 1"),
-        ):
-            if not fine:
-                raise InputError(f"{name}: expected {expected}, found {getattr(self, name)!r}")
+        )
         try:
             Scheduler.validate(
                 fixed_value_or_schedule=self.epsilon, setting_name="epsilon", description="epsilon"

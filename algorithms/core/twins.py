@@ -1,0 +1,68 @@
+"""Twin action values of single nodes, for soft actor-critics."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from ray.rllib.core.learner.utils import make_target_network
+from torch import Tensor
+
+from edge_marl.algorithms.core.module import JointModule
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.errors import InputError
+
+TWINS = ("twins", "target_twins")
+"""Attributes that only learners need."""
+
+
+class Seen(NamedTuple):
+    """Observations of single nodes, one a row."""
+
+    features: Tensor
+    """``[K, F]``"""
+    action_mask: Tensor
+    """``[K, A]`` bool"""
+    nodes: Tensor
+    """``[K]``"""
+
+
+class TwinCritics(JointModule):
+    """A mixin: two networks like the actor's whose outputs are action values, and their targets.
+
+    For actors that share their parameters.
+    """
+
+    target_twins: Actor
+
+    def make_twins(self) -> None:
+        """Build the twins and their targets; the actor has to be there.
+
+        Raises:
+            InputError: where identities cannot be part of what the twins see.
+        """
+        spec = self.actor.spec
+        if spec.n_ids and spec.network.kind != "mlp":
+            raise InputError(
+                f"network.agent_id: expected False with kind {spec.network.kind} for twin Q "
+                "networks of several agents, found True"
+            )
+        # Identities are those of nodes: for the twins, part of what is observed.
+        seen = (spec.n_features + spec.n_ids,) if spec.n_ids else spec.observation_shape
+        twins = {"agents": ("first", "second"), "groups": (0, 1), "n_ids": 0, "normalise": False}
+        self.twins = Actor(spec.model_copy(update={**twins, "observation_shape": seen}))
+        self.target_twins = make_target_network(self.twins)
+
+    def logits(self, seen: Seen) -> Tensor:
+        """``[K, A]``, not masked."""
+        return self.actor.of_rows(*seen)
+
+    def q_values(self, seen: Seen, *, target: bool = False) -> Tensor:
+        """``[K, 2, A]``, not masked."""
+        features, mask, nodes = seen
+        if self.actor.spec.n_ids:
+            features = torch.cat([features, self.actor.ids[nodes]], dim=-1)
+        network: Actor = self.target_twins if target else self.twins
+        K = len(features)
+        q_values, _ = network(features[:, None].expand(K, 2, -1), mask[:, None].expand(K, 2, -1))
+        return q_values

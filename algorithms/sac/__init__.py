@@ -1,0 +1,5 @@
+"""Discrete soft actor-critic."""
+
+from edge_marl.algorithms.sac.config import DiscreteSACConfig
+
+__all__ = ["DiscreteSACConfig"]

@@ -1,0 +1,18 @@
+"""The algorithm soft actor-critic: its iterations are those of value decomposition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_marl.algorithms.value_decomposition.algorithm import ValueDecomposition
+
+
+class DiscreteSAC(ValueDecomposition):
+    """Built by :class:`edge_marl.algorithms.sac.config.DiscreteSACConfig`, which describes it."""
+
+    @classmethod
+    def get_default_config(cls) -> Any:
+        """The configuration with all its defaults."""
+        from edge_marl.algorithms.sac.config import DiscreteSACConfig
+
+        return DiscreteSACConfig()

@@ -1,0 +1,120 @@
+"""The learner of soft actor-critic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from torch import Tensor
+
+from edge_marl.algorithms.core.learner import JointLearner, Terms
+from edge_marl.algorithms.core.optimiser import flattened
+from edge_marl.algorithms.o2o.losses import entropies
+from edge_marl.algorithms.o2o.module import both_ends
+from edge_marl.algorithms.o2o.offline import soft_actor_critic
+from edge_marl.algorithms.offline.dataset import Drawn
+from edge_marl.algorithms.sac.module import DiscreteSACModule
+from edge_marl.algorithms.value_decomposition import replay
+
+
+class DiscreteSACLearner(JointLearner):
+    """Learns from the columns of the replay, the steps of every agent on their own.
+
+    All weights lie in one tensor, those of the twins last.
+    """
+
+    def build(self) -> None:
+        """Build module, optimiser and target networks."""
+        super().build()
+        self._targets = flattened(list(self._own_module.target_twins.parameters()))
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Adam, on one tensor that holds all parameters that learn."""
+        module = self._own_module
+        policy = [*module.actor.parameters(), module.log_alpha]
+        weights = flattened([*policy, *module.twins.parameters()])
+        self._twins = weights.detach()[sum(part.numel() for part in policy) :]
+        self._optimiser = torch.optim.Adam([weights], fused=True)
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=self._optimiser,
+            params=[weights],
+            lr_or_lr_schedule=config.lr,
+        )
+
+    def learn(
+        self, columns: dict[str, Tensor], *, minibatch_size: int | None = None, **_: Any
+    ) -> list[Terms]:
+        """One gradient step for each ``minibatch_size`` rows of the batch, in order."""
+        size = minibatch_size or len(columns[replay.Drawn.ACTIONS])
+        pieces = {name: column.split(size) for name, column in columns.items()}
+        history = []
+        for k in range(len(pieces[replay.Drawn.ACTIONS])):
+            rows = transitions({name: parts[k] for name, parts in pieces.items()})
+            history.append(self.gradient_step(rows, self._optimiser, clip=self.config.grad_clip))
+            self._targets.detach().lerp_(self._twins, self.config.tau)
+        return history
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
+    ) -> Tensor:
+        """Of actor and twins, and of the temperature if it is tuned."""
+        module = self._own_module
+        alpha = module.log_alpha.detach().exp()
+        found = soft_actor_critic(module, batch, alpha=alpha, gamma=config.gamma)
+        self.log_terms(**found.terms, alpha=alpha)
+        if config.target_entropy is None:
+            return found.loss
+        mask = both_ends(batch).action_mask
+        return found.loss + temperature_loss(
+            module.log_alpha, entropies(found.policy).detach(), mask, config.target_entropy
+        )
+
+    @property
+    def _own_module(self) -> DiscreteSACModule:
+        module: DiscreteSACModule = self.module[DEFAULT_MODULE_ID].unwrapped()
+        return module
+
+
+def temperature_loss(
+    log_alpha: Tensor, entropy: Tensor, action_mask: Tensor, target: float
+) -> Tensor:
+    """``log alpha (H - target log n)``, a mean over rows with n > 1 legal actions.
+
+    Falls with the temperature where the policy is more random than it should be.
+
+    Args:
+        log_alpha: a number.
+        entropy: H ``[K]``.
+        action_mask: ``[K, A]`` bool.
+        target: share of the largest entropy there is.
+    """
+    n_legal = action_mask.sum(-1)
+    decides = n_legal > 1
+    surplus = (entropy - target * n_legal.to(entropy.dtype).log()) * decides
+    return log_alpha * surplus.sum() / decides.sum().clamp(min=1)
+
+
+def transitions(drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One row for each step of each agent that played it.
+
+    Args:
+        drawn: M single transitions in the columns of the replay.
+
+    Returns:
+        The columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`; rewards are the
+        team's.
+    """
+    present = drawn[replay.Drawn.PRESENT][:, 0]
+    features, mask = drawn[replay.Drawn.FEATURES], drawn[replay.Drawn.ACTION_MASK]
+    return {
+        Drawn.FEATURES: features[:, 0][present],
+        Drawn.ACTION_MASK: mask[:, 0][present],
+        Drawn.NODE: present.nonzero()[:, 1],
+        Drawn.ACTIONS: drawn[replay.Drawn.ACTIONS][:, 0][present],
+        Drawn.REWARDS: drawn[replay.Drawn.RETURNS].expand_as(present)[present],
+        Drawn.TERMINATED: ~drawn[replay.Drawn.REMAINING][:, 0][present],
+        Drawn.NEXT_FEATURES: features[:, 1][present],
+        Drawn.NEXT_ACTION_MASK: mask[:, 1][present],
+    }
