@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 FloatArray = NDArray[np.float64]
 Normal = tuple[float, float, float, float]
@@ -88,7 +89,7 @@ class RecordedWorkflows(BaseModel):
 
     kind: Literal["recorded"] = "recorded"
     format: Literal["alibaba", "wfcommons", "stg"]
-    path: str = Field(description="file, or folder of files, of this format")
+    path: Path = Field(description="file, or folder of files, of this format")
     arrivals: Literal["poisson", "recorded"] = Field(
         "poisson",
         description="poisson: each one drawn from all; recorded: one after the other at the times "
@@ -122,7 +123,9 @@ class DagScenario(BaseModel):
     arrival_rate_per_server_s: float = Field(
         1 / 16, gt=0, description="workflows, so that load is the same at any N"
     )
-    horizon_s: float = Field(60.0, gt=0, description="workflows arrive until then")
+    horizon_s: float = Field(
+        60.0, gt=0, description="workflows arrive until then, the first at once"
+    )
     time: Literal["event", "paper"] = Field(
         "event",
         description="event: an episode lasts until all that arrived is done, waiting is an action; "
@@ -139,6 +142,13 @@ class DagScenario(BaseModel):
     failure_share: float = Field(
         0.5, ge=0, le=1, description="departures that are failures: what is executed is lost"
     )
+
+    @field_validator("workflows", mode="before")
+    @classmethod
+    def _of_a_kind(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "kind" not in given:
+            return {"kind": "recorded" if "path" in given else "random", **given}
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> DagScenario:
@@ -172,5 +182,6 @@ class DagScenario(BaseModel):
         return np.array([getattr(tier, name) for tier in self.tiers], dtype=float)[self.tier_of]
 
     def at(self, servers: int) -> DagScenario:
-        """The same cluster at another size, at the same load per server."""
-        return self.model_copy(update={"servers": servers})
+        """The same cluster at another size, at the same load per server, for about as long."""
+        decisions = max(1, round(self.decisions * servers / self.servers))
+        return self.model_copy(update={"servers": servers, "decisions": decisions})

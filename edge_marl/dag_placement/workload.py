@@ -240,7 +240,8 @@ def _draw_kernel(
                 now_s = recorded_s / recorded.speed
             else:
                 counter = _ARRIVAL_DRAWS + 2 * w
-                now_s -= math.log(1.0 - uniform(seed, counter + 1)) / rate
+                if w > 0:
+                    now_s -= math.log(1.0 - uniform(seed, counter + 1)) / rate
                 k = int(uniform(seed, counter + 2) * n_recorded)
             if now_s >= horizon_s:
                 break
