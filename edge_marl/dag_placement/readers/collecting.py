@@ -134,7 +134,7 @@ class Collector:
         recorded = self._recorded
         kept = len(self._sizes)
         report = ReadReport(
-            recorded.path,
+            str(recorded.path),
             kept + self._left_out.total(),
             dict(self._left_out.most_common()),
             dict(self._changed.most_common()),
