@@ -20,6 +20,9 @@ NETWORKS = {
     "gru": {"kind": "mlp", "hidden_sizes": (8,), "gru": 6},
     "queue_mlp": {"kind": "queue_mlp", "hidden_sizes": (8,)},
     "attention": {"kind": "attention", "hidden_sizes": (8, 8)},
+    "dueling": {"kind": "mlp", "hidden_sizes": (8, 8), "dueling": True},
+    "structured_mlp": {"kind": "structured_mlp", "hidden_sizes": (8, 8)},
+    "pointer": {"kind": "pointer", "hidden_sizes": (8, 8)},
 }
 SHARINGS = {
     "shared": "shared",
@@ -34,7 +37,8 @@ def make_actor(network: str, sharing: str, *, normalise: bool = False) -> Actor:
     return Actor(
         ActorSpec(
             agents=AGENTS,
-            observation_shape=(4, 5),
+            # Four jobs of five features, or a task and four servers of four.
+            observation_shape=(5, 4) if network in ("structured_mlp", "pointer") else (4, 5),
             n_actions=5,
             groups=groups,
             network=NetworkConfig(**NETWORKS[network]),
@@ -178,6 +182,31 @@ def test_a_group_for_every_agent_or_none() -> None:
         agent_groups({"a": "x", "b": "x"}, AGENTS)
 
 
+def test_dueling_outputs_are_a_value_and_advantages_of_mean_zero_over_legal_actions() -> None:
+    actor = make_actor("dueling", "shared")
+    features, mask = observations(6)
+    outputs, _ = actor(features, mask)
+    legal_mean = (outputs * mask).sum(-1) / mask.sum(-1)
+    seen = actor.with_representation(features, mask)[1]
+    assert actor.value is not None
+    torch.testing.assert_close(legal_mean, actor.value(seen, None).squeeze(-1))
+    advantages = actor.head(seen, None)
+    torch.testing.assert_close(
+        outputs - outputs[..., :1], advantages - advantages[..., :1], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_structured_layers_keep_task_and_servers_apart_in_the_first_step() -> None:
+    actor = make_actor("structured_mlp", "shared")
+    features, _ = observations(6)
+    body = actor.body
+    rows = torch.cat([features, actor.ids.expand(6, 3, 3)], dim=-1)
+    task, servers = torch.cat([rows[..., :4], rows[..., 20:]], -1), rows[..., 4:20]
+    expected = body.joint(torch.cat([body.of_task(task, None), body.of_servers(servers, None)], -1),
+                          None)  # fmt: skip
+    torch.testing.assert_close(body(rows, None), expected)
+
+
 def test_moments_are_those_of_everything_seen() -> None:
     rng = np.random.default_rng(0)
     moments = RunningMoments((2,))
@@ -200,7 +229,7 @@ def test_absent_samples_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("n_idle", [1, 6])
-@pytest.mark.parametrize("network", ["mlp", "queue_mlp", "attention"])
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "gru"])
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_agents_without_a_choice_change_neither_policy_nor_gradient(
     network: str, sharing: str, n_idle: int
