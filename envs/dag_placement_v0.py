@@ -59,8 +59,9 @@ class DagPlacementEnv(SimulatorEnv):
     - ``action_mask``: int8 ``[N + 1]``, 1 for legal actions.
 
     **Action** ``Discrete(N + 1)``. Of the placer: the server; N, wait: the primitive is set aside
-    until the next event. With ``time="paper"`` busy servers and ones too small are legal too, but
-    invalid: the clock advances; N is not. Of the selector: row 1 + k of what it sees.
+    until a server gets idle, goes or comes back; legal if one will. With ``time="paper"`` busy
+    servers and ones too small are legal too, but invalid: the clock advances; N is not. Of the
+    selector: k for row 1 + k of what it sees.
 
     **State** (``state()``): float32, the observations of all agents, flat.
 

@@ -234,16 +234,19 @@ def _happen(
     """Go to the moment of the next event, let all happen that is due; returns the reward."""
     gain = _let_pass(b, now_s, law, at)
     N = servers.state.shape[1]
+    gets_idle = False
     for j in range(N):
         if servers.running[b, j] != NOBODY and servers.free_s[b, j] <= now_s:
             _complete(b, j, load, tasks, servers, at, lists)
+            gets_idle = True
     while at.n_arrived[b] < load.n_workflows[b] and (load.arrival_s[b, at.n_arrived[b]] <= now_s):
         _arrive(b, load, tasks, at, lists)
     if law.mean_up_s < np.inf:
         for j in range(N):
             if servers.change_s[b, j] <= now_s:
                 gain += _change(b, j, seed, law, load, tasks, servers, at, lists)
-    if at.n_waits[b] > 0:
+                gets_idle = True
+    if gets_idle and at.n_waits[b] > 0:
         for k in range(at.n_ready[b]):
             tasks.status[b, lists.ready[b, k]] = _READY
     return gain

@@ -81,7 +81,7 @@ def observe(
     else:
         _describe(b, task, ready, idle, law, load, at, lists, features[b, 0, 0])
         _see_servers(b, task, law, load, tasks, servers, at, features, mask)
-        mask[b, 0, N] = law.event and next_event_s(b, law, load, servers, at) < np.inf
+        mask[b, 0, N] = law.event and (at.n_running[b] > 0 or n_here < N)
     if law.selects:
         n = at.n_selected[b]
         features[b, 1] = 0.0

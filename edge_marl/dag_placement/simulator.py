@@ -132,8 +132,8 @@ class DagPlacementSimulator:
     One step is one decision on one ready primitive. A placed primitive occupies its server at once;
     its inputs are sent side by side from the servers of its predecessors, then it is executed. In
     ``time="event"`` decisions are offered only where there is something to decide: primitives that
-    fit an idle server, longest path first, each once between two events. Outputs outlive the
-    servers that made them.
+    fit an idle server, longest path first. One that is to wait is offered again as soon as a server
+    gets idle, goes or comes back. Outputs outlive the servers that made them.
 
     What arrives, and when servers come and go, does not depend on decisions: the same seed has the
     same workflows and failures under every policy.

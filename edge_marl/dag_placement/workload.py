@@ -37,7 +37,7 @@ class Status(IntEnum):
     """It waits for predecessors."""
     READY = 2
     SET_ASIDE = 3
-    """Ready, but not offered again before the next event."""
+    """Ready, but not offered again before a server gets idle, goes or comes back."""
     PLACED = 4
     """On its server, its inputs on their way to it, or in execution."""
     DONE = 5
