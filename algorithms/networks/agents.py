@@ -351,7 +351,7 @@ class Actor(nn.Module):
         """``x [R, N, F]``, ``action_mask [R, N, A]``, ``ids [..., N, n_ids]``: without a memory."""
         if self.pointer is not None:
             rows = x.view(*x.shape[:2], -1, self.spec.observation_shape[1])
-            found: tuple[Tensor, Tensor] = self.pointer(rows, ids, groups)
+            found: tuple[Tensor, Tensor] = self.pointer(rows, action_mask[..., :-1], ids, groups)
             return found
         seen = self.body(self._identified(x, ids), groups)
         return self._outputs(seen, action_mask, groups), seen

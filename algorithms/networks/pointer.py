@@ -27,8 +27,11 @@ class PointerNetwork(nn.Module):
     between them. In every block the task looks at the servers (equation 3, ``HEADS`` heads) and
     passes a feed-forward layer of four times the width with GELU, both with a residual connection
     and followed by layer normalisation. What leaves the last block is the attention feature ``f``,
-    and the score of server j is ``(W_q f)^T (W_k z_j)`` (equation 4). Waiting, which the paper
-    does without, has the score ``(W_q f)^T k`` with a learned key ``k``.
+    and the score of server j is ``(W_q f)^T (W_k z_j)`` (equation 4).
+
+    Waiting, which the paper does without, has the score of the best legal server and
+    ``(W_q f)^T k`` with a learned key ``k``: by how much it is better to wait. Beside scores as
+    they are, waiting would win against many servers of equal score that share what is placed.
 
     Weights do not depend on n. A server whose first feature is 0 does not exist: nobody looks at
     it, and its score means nothing. If none exists the task looks at the embedding of zeros.
@@ -68,11 +71,14 @@ class PointerNetwork(nn.Module):
         bound = 1.0 / math.sqrt(d)
         self.wait_key = nn.Parameter(torch.empty(n_groups, d).uniform_(-bound, bound))
 
-    def forward(self, rows: Tensor, ids: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, rows: Tensor, legal: Tensor, ids: Tensor, groups: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Scores, and what they come from.
 
         Args:
             rows: ``[R, N, 1 + n, F]``.
+            legal: ``[R, N, n]`` bool: servers that may be chosen.
             ids: ``[R, N, n_ids]``, or what broadcasts to it.
             groups: ``[N]`` or None, see :mod:`edge_marl.algorithms.networks.grouped`.
 
@@ -87,14 +93,17 @@ class PointerNetwork(nn.Module):
         embedded = self.embed_server(servers, groups)
         for block in self.blocks:
             feature = block(feature, embedded, exists, groups)
-        return self.scores(feature, embedded, groups), feature
+        return self.scores(feature, embedded, legal, groups), feature
 
-    def scores(self, feature: Tensor, embedded: Tensor, groups: Tensor | None) -> Tensor:
+    def scores(
+        self, feature: Tensor, embedded: Tensor, legal: Tensor, groups: Tensor | None
+    ) -> Tensor:
         """Equation 4.
 
         Args:
             feature: f ``[R, N, d]``.
             embedded: z ``[R, N, n, d]``.
+            legal: ``[R, N, n]`` bool.
             groups: ``[N]`` or None.
 
         Returns:
@@ -103,8 +112,10 @@ class PointerNetwork(nn.Module):
         query = self.query(feature, groups)
         folded = grouped_product(query, self.key.weight.transpose(1, 2), None, groups)
         of_servers = (embedded @ folded[..., None]).squeeze(-1)
-        of_waiting = grouped_product(query, self.wait_key[:, None], None, groups)
-        return torch.cat([of_servers, of_waiting], dim=-1)
+        best = of_servers.masked_fill(~legal, MASKED).amax(-1, keepdim=True)
+        best = torch.where(legal.any(-1, keepdim=True), best, 0.0)
+        gain = grouped_product(query, self.wait_key[:, None], None, groups)
+        return torch.cat([of_servers, best + gain], dim=-1)
 
 
 class _CrossAttentionBlock(nn.Module):
