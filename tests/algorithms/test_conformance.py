@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from edge_marl.algorithms import MAPPOConfig, O2OConfig, QMIXConfig, VDNConfig
+from edge_marl.algorithms import (
+    DiscreteSACConfig,
+    MAPPOConfig,
+    O2OConfig,
+    QMIXConfig,
+    SCALEConfig,
+    VDNConfig,
+)
 from tests.algorithms import conformance
 from tests.algorithms.conformance import OUTSIDE_ENV, Recipe
 
@@ -16,7 +23,7 @@ SMALL = {"num_envs_per_env_runner": 4}
 NETWORK = {"hidden_sizes": (16,)}
 
 
-def value_decomposition(config_class: type) -> AlgorithmConfig:
+def replayed(config_class: type, **options: Any) -> AlgorithmConfig:
     return (
         config_class()
         .env_runners(rollout_fragment_length=32, **SMALL)
@@ -24,8 +31,7 @@ def value_decomposition(config_class: type) -> AlgorithmConfig:
             num_steps_sampled_before_learning_starts=64,
             train_batch_size_per_learner=16,
             training_intensity=1.0,
-            target_update_interval=2,
-            network=NETWORK,
+            **{"network": NETWORK, **options},
         )
     )
 
@@ -38,18 +44,27 @@ def mappo(config_class: type = MAPPOConfig, **options: Any) -> AlgorithmConfig:
             train_batch_size_per_learner=128,
             minibatch_size=64,
             num_epochs=2,
-            network=NETWORK,
-            **options,
+            **{"network": NETWORK, **options},
         )
     )
 
 
 RECIPES: dict[str, Recipe] = {
-    "vdn": lambda: value_decomposition(VDNConfig),
-    "qmix": lambda: value_decomposition(QMIXConfig),
+    "vdn": lambda: replayed(VDNConfig, target_update_interval=2),
+    "qmix": lambda: replayed(QMIXConfig, target_update_interval=2),
+    "dueling": lambda: replayed(VDNConfig, network={**NETWORK, "dueling": True}),
+    "sac": lambda: replayed(DiscreteSACConfig, target_entropy=0.5),
     "mappo": lambda: mappo(observation_normalisation=True, reward_scaling=True),
     "ippo": lambda: mappo(critic="local", team_reward="own"),
     "o2o": lambda: mappo(O2OConfig, guard_interval=1, guard_episodes=4),
+    # Of tandem's queues and of agents unlike each other no network for servers can be made.
+    "scale": lambda: mappo(
+        SCALEConfig,
+        network={**NETWORK, "kind": "mlp"},
+        srr_start_iteration=0,
+        srr_warmup_iterations=3,
+        cosine_steps=2048,
+    ),
 }
 pytestmark = pytest.mark.usefixtures("local_ray")
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
