@@ -19,11 +19,14 @@ _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 Environment = Annotated[
     str | None,
     typer.Argument(
-        metavar="ENV", help="tandem_v0, peer_offloading_v0, or module:function of a PettingZoo one."
+        metavar="ENV",
+        help="tandem_v0, peer_offloading_v0, dag_placement_v0, or module:function of a PettingZoo "
+        "one.",
     ),
 ]
 Algorithm = Annotated[
-    str | None, typer.Argument(metavar="ALGORITHM", help="vdn, qmix, mappo, ippo or o2o.")
+    str | None,
+    typer.Argument(metavar="ALGORITHM", help="vdn, qmix, mappo, ippo, o2o, scale or sac."),
 ]
 LearningOptions = Annotated[
     list[str] | None,
@@ -143,7 +146,13 @@ def export(
 
 def evaluate(
     checkpoints: Annotated[
-        list[Path], typer.Argument(help="Folders of checkpoints, or of runs: their best ones.")
+        list[str],
+        typer.Argument(
+            metavar="CHECKPOINT... [env.KEY=VALUE]...",
+            help="Folders of checkpoints, or of runs: their best ones. And options of the "
+            "environment to play them in, such as env.scenario.servers=48, where they are not to "
+            "be those of the training.",
+        ),
     ],
     on: Annotated[
         str | None,
@@ -174,10 +183,15 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Compare checkpoints, heuristics and the exact oracle on the same episodes."""
+    """Compare checkpoints, heuristics and, where there is one, the oracle on the same episodes."""
     from edge_marl.experiments.evaluate.command import evaluate as compare
+    from edge_marl.experiments.training.recipe import ENV
 
-    compare(checkpoints, on=on, env=env, episodes=episodes, out=out)
+    overrides = [one for one in checkpoints if one.startswith(ENV) and "=" in one]
+    folders = [Path(one) for one in checkpoints if one not in overrides]
+    if not folders:
+        raise InputError("evaluate: expected the folder of a checkpoint or of a run")
+    compare(folders, overrides, on=on, env=env, episodes=episodes, out=out)
 
 
 def tune(

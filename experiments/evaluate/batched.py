@@ -47,8 +47,6 @@ class BatchedEvaluation:
     def __init__(
         self, checkpoints: Sequence[Checkpoint], on: str | None, episodes: int | None
     ) -> None:
-        from edge_marl.envs.batched import make_batched
-
         recipe = checkpoints[0].card.recipe
         if on is not None:
             raise InputError(f"--on: expected a checkpoint of tandem_v0, found one of {recipe.env}")
@@ -58,15 +56,17 @@ class BatchedEvaluation:
         self.title = f"{len(self.seeds)} episodes of {recipe.env}"
         self.headline = Headline(RETURN, True, reference=checkpoints[0].name)
         register_environment(recipe.env)
-        self._env = make_batched(recipe.env, recipe.env_config, min(BATCH, len(self.seeds)))
 
     def play(self, out: Path) -> list[Played]:
         """Play the checkpoints, each as its algorithm is deployed."""
+        from edge_marl.envs.batched import make_batched
+
         played = []
         with progress_bar() as bar:
             for checkpoint in bar.track(self.checkpoints, description="evaluate"):
-                sampled = checkpoint.card.recipe.acts_by_sampling
-                metrics = play(checkpoint.actor, self._env, self.seeds, sampled=sampled)
+                recipe = checkpoint.card.recipe
+                env = make_batched(recipe.env, checkpoint.env_config, min(BATCH, len(self.seeds)))
+                metrics = play(checkpoint.actor, env, self.seeds, sampled=recipe.acts_by_sampling)
                 played.append(Played(checkpoint.name, "learned", metrics, checkpoint))
         return played
 
@@ -87,4 +87,4 @@ class BatchedEvaluation:
 
     def _episodes_of(self, checkpoint: Checkpoint) -> object:
         """What decides which episodes a checkpoint is played on, the seeds aside."""
-        return checkpoint.card.recipe.env_config
+        return checkpoint.env_config

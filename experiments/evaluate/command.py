@@ -15,6 +15,7 @@ from edge_marl.experiments.training.checkpoints import Checkpoint, read_checkpoi
 
 def evaluate(
     sources: Sequence[Path],
+    overrides: Sequence[str] = (),
     *,
     on: str | None = None,
     env: str | None = None,
@@ -25,6 +26,8 @@ def evaluate(
 
     Args:
         sources: folders of checkpoints or of runs.
+        overrides: ``env.key=value``, options of the environment to play them in instead of those
+            that they were trained with.
         on: tandem only: a split or a trace file, see
             :class:`edge_marl.experiments.evaluate.tandem.TandemEvaluation`.
         env: the environment that the checkpoints are of; has to be said for one that is not of
@@ -42,6 +45,7 @@ def evaluate(
     checkpoints = [read_checkpoint(source) for source in sources]
     name = _environment(checkpoints, env)
     _refuse_twice(checkpoints)
+    checkpoints = [checkpoint.elsewhere(overrides) for checkpoint in checkpoints]
     folder = out or Path("results/evaluate") / "-".join(name.replace(":", ".").split("/"))
     folder.mkdir(parents=True, exist_ok=True)
     evaluation = _evaluation(name)(checkpoints, on, episodes)
@@ -72,6 +76,10 @@ def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | N
         from edge_marl.experiments.evaluate.offloading import OffloadingEvaluation
 
         return OffloadingEvaluation
+    if env == "dag_placement_v0":
+        from edge_marl.experiments.evaluate.placement import PlacementEvaluation
+
+        return PlacementEvaluation
     return BatchedEvaluation
 
 

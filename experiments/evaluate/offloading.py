@@ -85,4 +85,4 @@ class OffloadingEvaluation(BatchedEvaluation):
 def _scenario(checkpoint: Checkpoint) -> OffloadingScenario:
     from edge_marl.envs.peer_offloading_v0 import parallel_env
 
-    return parallel_env(**checkpoint.card.recipe.env_config).config.scenario
+    return parallel_env(**checkpoint.env_config).config.scenario

@@ -177,6 +177,7 @@ def write_summary(
         "checkpoints": {
             one.name: {
                 "folder": str(one.checkpoint.folder),
+                "played_in": one.checkpoint.env_config,
                 **one.checkpoint.card.model_dump(mode="json"),
             }
             for one in played

@@ -58,7 +58,7 @@ class TandemEvaluation:
 
         for checkpoint in checkpoints:
             _check_actor(checkpoint)
-        configs = [parallel_env(**c.card.recipe.env_config).config for c in checkpoints]
+        configs = [parallel_env(**c.env_config).config for c in checkpoints]
         self.checkpoints = checkpoints
         self.drop_penalty: float = configs[0].drop_penalty
         for checkpoint, config in zip(checkpoints, configs, strict=True):

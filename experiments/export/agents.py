@@ -33,6 +33,8 @@ _CHECKED_ROWS = 512
 _TOLERANCE = 1e-4
 """Largest difference of scores, of their size: both compute in float32, in another order."""
 
+_OTHER_SERVERS = 100
+
 _TIMED_CALLS = 300
 
 
@@ -76,6 +78,10 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
         write_onnx(local, place / ONNX)
         session = open_session(place / ONNX)
         difference = check(local, session)
+        if local.takes_any_number:
+            # At sizes that it was not traced with, too.
+            more = LocalActor(local.actor.resized(_OTHER_SERVERS))
+            difference = max(difference, check(more, session))
         one = local.random_inputs(1, seed=1)
         exported = ExportedAgent(
             agent=agent,
@@ -121,10 +127,14 @@ def check(local: LocalActor, session: Session) -> float:
 def _card(checkpoint: Checkpoint, local: LocalActor) -> dict[str, Any]:
     """What a node has to know, beside the actor's own entries."""
     actor, spec, card = local.actor, local.actor.spec, checkpoint.card
+    observed: tuple[int | str, ...] = spec.observation_shape
+    n_actions: int | str = spec.n_actions
+    if local.takes_any_number:
+        observed, n_actions = ("1 + servers", observed[1]), "servers + 1"
     inputs: dict[str, Any] = {
-        OBSERVATION: {"shape": ["batch", *spec.observation_shape], "type": "float32",
+        OBSERVATION: {"shape": ["batch", *observed], "type": "float32",
                       "meaning": "as the environment gives it, not normalised"},
-        MASK: {"shape": ["batch", spec.n_actions], "type": "bool", "meaning": "legal actions"},
+        MASK: {"shape": ["batch", n_actions], "type": "bool", "meaning": "legal actions"},
     }  # fmt: skip
     if actor.is_recurrent:
         inputs[HIDDEN] = {"shape": ["batch", actor.hidden_size], "type": "float32",

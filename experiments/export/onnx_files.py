@@ -21,6 +21,7 @@ SCORES, ACTION, NEXT_HIDDEN = "scores", "action", "next_hidden"
 Arrays = dict[str, NDArray[Any]]
 
 _TRACED_ROWS = 3  # any number but 0 and 1, which tracing takes for constants
+_ABSENT = 0.2  # share of servers in random inputs that are not there
 
 
 class LocalActor(nn.Module):
@@ -62,12 +63,19 @@ class LocalActor(nn.Module):
         """Names of what :meth:`forward` returns."""
         return (SCORES, ACTION, NEXT_HIDDEN) if self.actor.is_recurrent else (SCORES, ACTION)
 
+    @property
+    def takes_any_number(self) -> bool:
+        """Whether the graph is for any number of servers: axis 1 of both inputs is 1 + N long."""
+        return self.actor.spec.network.kind == "pointer"
+
     def random_inputs(self, rows: int, seed: int) -> Arrays:
         """Inputs of :meth:`forward` by name, at least one action legal in every row."""
         spec, generator = self.actor.spec, np.random.default_rng(seed)
         observation = generator.normal(0, 20, (rows, *spec.observation_shape)).astype(np.float32)
         mask = generator.random((rows, spec.n_actions)) < 0.5
         mask[np.arange(rows), generator.integers(spec.n_actions, size=rows)] = True
+        if self.takes_any_number:
+            observation[:, 1:][generator.random(mask[:, 1:].shape) < _ABSENT] = 0.0
         inputs = {OBSERVATION: observation, MASK: mask}
         if self.actor.is_recurrent:
             size = (rows, self.actor.hidden_size)
@@ -90,9 +98,11 @@ class Session(Protocol):
 
 
 def write_onnx(actor: LocalActor, path: Path) -> None:
-    """Write the graph; the first axis of all inputs is free."""
+    """Write the graph; the first axis of all inputs is free, so is the number of servers."""
     inputs = actor.random_inputs(_TRACED_ROWS, seed=0)
-    rows = torch.export.Dim("batch")
+    free = {0: torch.export.Dim("batch")}
+    if actor.takes_any_number:
+        free[1] = torch.export.Dim("servers_and_task", min=2)
     loud = logging.getLogger("torch.onnx")
     level = loud.level
     loud.setLevel(logging.ERROR)  # it warns of torchvision, which nobody needs here
@@ -107,7 +117,7 @@ def write_onnx(actor: LocalActor, path: Path) -> None:
                 external_data=False,
                 input_names=list(inputs),
                 output_names=list(actor.outputs),
-                dynamic_shapes=tuple({0: rows} for _ in inputs),
+                dynamic_shapes=tuple(free for _ in inputs),
                 verbose=False,
             )
     finally:

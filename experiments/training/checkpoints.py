@@ -17,16 +17,18 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edge_marl
+from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
-from edge_marl.experiments.training.recipe import Recipe
+from edge_marl.experiments.training.recipe import Recipe, changed_environment
 from edge_marl.files import aside
 from edge_marl.validation import invalid
 
@@ -70,6 +72,8 @@ class Checkpoint:
     folder: Path
     card: CheckpointCard
     actor: Actor
+    env_config: Mapping[str, Any]
+    """Options of the environment to play it in: those it was trained with, unless changed."""
 
     @property
     def name(self) -> str:
@@ -77,6 +81,30 @@ class Checkpoint:
         folder = self.folder.resolve()
         parent = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
         return f"{parent.name}/{folder.name}"
+
+    def elsewhere(self, overrides: Sequence[str]) -> Checkpoint:
+        """The same weights in an environment with other options.
+
+        Args:
+            overrides: ``env.key=value``. Networks over sets, such as the servers of a cluster,
+                follow where they change how many there are.
+
+        Raises:
+            InputError: for a bad option, and for a network that does not fit then.
+        """
+        if not overrides:
+            return self
+        env = self.card.recipe.env
+        env_config = changed_environment(env, self.env_config, overrides)
+        actor = self.actor
+        if env in ENVIRONMENTS:
+            one = import_module(ENVIRONMENTS[env]).parallel_env(**env_config)
+            n_actions = int(one.action_space(one.possible_agents[0]).n)
+            try:
+                actor = actor.resized(n_actions - 1)
+            except InputError as error:
+                raise InputError(f"{self.folder}: {error}") from error
+        return replace(self, env_config=env_config, actor=actor)
 
 
 def write_checkpoint(algorithm: Algorithm, folder: Path, card: CheckpointCard) -> None:
@@ -163,7 +191,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             raise InputError(f"{path}: damaged checkpoint: {error.strerror}") from error
         if found != digest:
             raise InputError(f"{path}: damaged checkpoint: its SHA-256 is not the recorded one")
-    return Checkpoint(folder, card, load_actor(folder / POLICY))
+    return Checkpoint(folder, card, load_actor(folder / POLICY), card.recipe.env_config)
 
 
 def numbered_checkpoints(folder: Path) -> list[Path]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType, UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,6 +38,8 @@ ALGORITHMS: Mapping[str, _Known] = {
     "mappo": _Known("edge_marl.algorithms.mappo:MAPPOConfig"),
     "ippo": _Known("edge_marl.algorithms.mappo:MAPPOConfig", MappingProxyType({"critic": "local"})),
     "o2o": _Known("edge_marl.algorithms.o2o:O2OConfig", acts_by_sampling=True),
+    "scale": _Known("edge_marl.algorithms.scale:SCALEConfig"),
+    "sac": _Known("edge_marl.algorithms.sac:DiscreteSACConfig"),
 }
 
 SAMPLING_OPTIONS = ("num_envs_per_env_runner", "rollout_fragment_length")
@@ -44,6 +47,9 @@ SAMPLING_OPTIONS = ("num_envs_per_env_runner", "rollout_fragment_length")
 
 PLACES = ("log",)
 """Options that name a file, or a database by its URL."""
+
+ENV = "env."
+"""What options of the environment begin with."""
 
 _NETWORK = "network."
 
@@ -107,7 +113,7 @@ class Recipe(BaseModel):
         return self.model_copy(update={"options": {**self.options, **options}})
 
 
-def parse_recipe(env: str, algorithm: str, overrides: Iterable[str] = (), seed: int = 0) -> Recipe:
+def parse_recipe(env: str, algorithm: str, overrides: Sequence[str] = (), seed: int = 0) -> Recipe:
     """A recipe as given on the command line.
 
     Args:
@@ -124,25 +130,45 @@ def parse_recipe(env: str, algorithm: str, overrides: Iterable[str] = (), seed: 
     """
     register_environment(env)
     valid = algorithm_options(algorithm)
-    env_options = _environment_options(env)
+    of_env = [override for override in overrides if override.startswith(ENV)]
     options: dict[str, Any] = {}
-    env_config: dict[str, Any] = {}
     for override in overrides:
-        name, value = parse_override(override)
-        if name.startswith("env."):
-            if env_options is not None:
-                check_name(name, [f"env.{option}" for option in env_options])
-            _set_nested(env_config, name.removeprefix("env.").split("."), value)
-        else:
-            check_name(name, [*valid, *(f"env.{option}" for option in env_options or ())])
+        if override not in of_env:
+            name, value = parse_override(override)
+            check_name(name, [*valid, *(f"{ENV}{one}" for one in _environment_options(env) or ())])
             options[name] = value
-    if env in ENVIRONMENTS:
-        _resolve_paths(env_config, _validated_environment(env, env_config))
+    env_config = changed_environment(env, {}, of_env)
     for name in PLACES:
         place = options.get(name)
         if isinstance(place, str) and "://" not in place:
             options[name] = str(Path(place).resolve())
     return Recipe(env=env, algorithm=algorithm, options=options, env_config=env_config, seed=seed)
+
+
+def changed_environment(
+    env: str, env_config: Mapping[str, Any], overrides: Iterable[str]
+) -> dict[str, Any]:
+    """Options of an environment with some of them changed.
+
+    Args:
+        env: as for :func:`parse_recipe`.
+        env_config: the options before.
+        overrides: ``env.key=value``.
+
+    Raises:
+        InputError: for an unknown option of an environment of this project, with the nearest
+            valid name, and for a value that it refuses.
+    """
+    valid = _environment_options(env)
+    changed = copy.deepcopy(dict(env_config))
+    for override in overrides:
+        name, value = parse_override(override)
+        if valid is not None:
+            check_name(name, [f"{ENV}{option}" for option in valid])
+        _set_nested(changed, name.removeprefix(ENV).split("."), value)
+    if env in ENVIRONMENTS:
+        _resolve_paths(changed, _validated_environment(env, changed))
+    return changed
 
 
 def default_config(algorithm: str) -> Any:
@@ -212,7 +238,19 @@ def _environment_options(env: str) -> list[str] | None:
     """Names of an environment's options, None where only the environment knows them."""
     if env not in ENVIRONMENTS:
         return None
-    return list(option_names(_validated_environment(env, {})))
+    return list(_names_of(type(_validated_environment(env, {}))))
+
+
+def _names_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Names of all fields; those of every model that a field may hold too, joined by dots."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        several = get_origin(kind) in (Union, UnionType)
+        kinds = get_args(kind) if several else (kind,)
+        models = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
+        yield prefix + name
+        for inner in models:
+            yield from _names_of(inner, f"{prefix}{name}.")
 
 
 def _validated_environment(env: str, env_config: Mapping[str, Any]) -> BaseModel:

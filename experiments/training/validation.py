@@ -58,6 +58,7 @@ def make_validation(recipe: Recipe, episodes: int) -> Validation:
     kinds: Mapping[str, Callable[[Recipe, int], Validation]] = {
         "tandem_v0": TandemValidation,
         "peer_offloading_v0": OffloadingValidation,
+        "dag_placement_v0": PlacementValidation,
     }
     return kinds.get(recipe.env, BatchedValidation)(recipe, episodes)
 
@@ -137,6 +138,33 @@ class OffloadingValidation(BatchedValidation):
 
     def _reported(self, means: Mapping[str, float]) -> dict[str, float]:
         from edge_marl.experiments.evaluate.offloading import REPORTED
+
+        return {name: means[name] for name in REPORTED}
+
+
+class PlacementValidation(BatchedValidation):
+    """Episodes of the scenario that is trained on."""
+
+    goal = Goal("response_s", higher_is_better=False)
+
+    def __init__(self, recipe: Recipe, episodes: int) -> None:
+        from edge_marl.dag_placement.heuristics import HEURISTICS as PLACING
+        from edge_marl.envs.dag_placement_v0 import parallel_env
+        from edge_marl.experiments.evaluate.placement import play_heuristic
+
+        super().__init__(recipe, episodes)
+        scenario = parallel_env(**recipe.env_config).config.scenario
+        self.baselines = {
+            name: self._reported(_means(play_heuristic(name, scenario, self._seeds)))
+            for name in PLACING
+        }
+
+    def __call__(self, actor: Actor) -> dict[str, float]:
+        """Means over the episodes."""
+        return self._reported(super().__call__(actor))
+
+    def _reported(self, means: Mapping[str, float]) -> dict[str, float]:
+        from edge_marl.experiments.evaluate.placement import REPORTED
 
         return {name: means[name] for name in REPORTED}
 
