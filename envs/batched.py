@@ -43,6 +43,9 @@ class BatchedTransition(NamedTuple):
     """``[B, N]``: the agent's part ended in this step."""
     truncated: BoolArray
     """``[B, N]``: the agent was cut off in this step."""
+    elapsed: FloatArray | None = None
+    """``[B]``: how often the discount applies, where decisions are not equally far apart in time:
+    a step that takes no time is not discounted. None: once in every step."""
 
 
 class BatchedEnv(Protocol):

@@ -243,6 +243,7 @@ class SimulatorBatch:
         return BatchedTransition(
             self._seen(transition.observation),
             transition.reward, self._terminated, self._truncated,
+            getattr(transition, "elapsed_s", None),
         )  # fmt: skip
 
     def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:

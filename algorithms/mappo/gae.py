@@ -12,7 +12,7 @@ def generalised_advantages(
     terminated: Tensor,
     over: Tensor,
     *,
-    gamma: float,
+    gamma: float | Tensor,
     lambda_: float,
 ) -> Tensor:
     """Advantages of every step of every agent (equations 11 and 16).
@@ -27,6 +27,8 @@ def generalised_advantages(
             observation after step t, also where the episode ended there.
         terminated: bool ``[B, T, N]``.
         over: bool ``[B, T, N]``, true where the agent's episode ends with the step, however.
+        gamma: discount, or that of every step, ``[B, T, 1]``.
+        lambda_: decay of the sum.
 
     Returns:
         ``[B, T, N]``; ``values[:, :-1]`` added to it are the lambda returns.

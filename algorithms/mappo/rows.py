@@ -35,7 +35,7 @@ def learning_targets(
     Args:
         fragments: columns named and shaped as in :class:`Fragment`.
         values: ``[B, T+1, N]`` of every observation, in units of the return.
-        gamma: discount.
+        gamma: discount, once per step or as often as the fragments say.
         lambda_: decay of the advantages' sum.
         shared_reward: every agent earns the sum of the rewards of all.
         shared_end: the episode of every agent lasts as long as the team's, so that one that
@@ -55,8 +55,11 @@ def learning_targets(
         terminated, over = team_ends(terminated, truncated, active)
     else:
         over = episode_ends(terminated, truncated, active)
+    discount: float | Tensor = gamma
+    if Fragment.ELAPSED in fragments:
+        discount = gamma ** fragments[Fragment.ELAPSED][..., None]
     advantages = generalised_advantages(
-        rewards, values, terminated, over, gamma=gamma, lambda_=lambda_
+        rewards, values, terminated, over, gamma=discount, lambda_=lambda_
     )
     return {
         Postprocessing.ADVANTAGES: standardised(advantages, counts),

@@ -130,6 +130,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             transition = self.env.step(actions)
             self._observation = transition.observation
             self._log.add(transition.reward, valid, self.env)
+            if transition.elapsed is not None:
+                self._record(columns, t, T, {Fragment.ELAPSED: transition.elapsed})
             self._record(
                 columns, t, T,
                 {

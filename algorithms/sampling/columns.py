@@ -30,6 +30,8 @@ class Fragment:
     """``[B, T, N]`` bool: the agent's part ended in this step."""
     TRUNCATED = "truncated"
     """``[B, T, N]`` bool: the agent was cut off in this step."""
+    ELAPSED = "elapsed"
+    """``[B, T]``: how often the discount applies; from environments that tell."""
     VALID = "valid"
     """``[B, T]`` bool: the step was played."""
     HIDDEN = "hidden"

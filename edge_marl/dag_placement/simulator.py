@@ -87,6 +87,9 @@ class Transition(NamedTuple):
     """``[B]``: all that arrives in the episode is done."""
     truncated: BoolArray
     """``[B]``: it was cut off, after its decisions (time=paper) or at the time limit."""
+    elapsed_s: FloatArray | None
+    """``[B]``: time that passed. Most decisions take none: discounted by their number, it would
+    pay to make many by waiting. None with time=paper, where discounting is the paper's."""
 
 
 @dataclass
@@ -202,6 +205,7 @@ class DagPlacementSimulator:
             np.zeros((B, self.n_agents), dtype=np.float32),
             np.zeros(B, dtype=np.bool_),
             np.zeros(B, dtype=np.bool_),
+            np.zeros(B, dtype=np.float32) if self.law.event else None,
         )
 
     def reset(self, seeds: ArrayLike, where: BoolArray | None = None) -> Observation:
@@ -247,10 +251,13 @@ class DagPlacementSimulator:
                 f"action of {AGENTS[i]} in episode {b}: expected one of the legal actions "
                 f"{np.flatnonzero(mask[b, i]).tolist()}, found {actions[b, i]}"
             )
+        before_s = self.progress.now_s.copy()
         step_kernel(
             actions, self.seeds, self.done, self.law, self.workload, self.tasks, self.servers,
-            self.progress, self.lists, *self.observation[:2], *self._transition[1:],
+            self.progress, self.lists, *self.observation[:2], *self._transition[1:4],
         )  # fmt: skip
+        if self._transition.elapsed_s is not None:
+            self._transition.elapsed_s[:] = self.progress.now_s - before_s
         return self._transition
 
     @property
