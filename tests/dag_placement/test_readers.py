@@ -205,7 +205,7 @@ def test_the_first_row_may_be_a_task(tmp_path: Path) -> None:
         ("0,j,M1,nan,50,0.3,1\n", "row 1: duration: expected a number, found 'nan'"),
         ("0,j,M1,3,50,much,1\n", "row 1: plan_mem: expected a number, found 'much'"),
         (
-            "0,a,M1,1,1,1,1\n0,b,M1,1,1,1,1\n0,a,M2,1,1,1,1\n",
+            "0,a,M1,1,1,1,1\n0,b,M1,1,1,1,1\n0,a,M2,1,1,1,1\n0,b,M2,1,1,1,1\n",
             "row 3: job: expected the rows of a job one behind the other, found a job again",
         ),
         (b"M1,\xff\xfe\n", "expected a CSV file in UTF-8, found"),
