@@ -15,7 +15,6 @@ from edge_marl.algorithms.networks.pointer import HEADS, PointerNetwork
 from edge_marl.errors import InputError
 
 D, N_FEATURES = 8, 5
-NO_IDS = torch.zeros(1, 1, 0)
 
 
 def network(blocks: int = 2, seed: int = 0) -> PointerNetwork:
@@ -30,6 +29,14 @@ def network(blocks: int = 2, seed: int = 0) -> PointerNetwork:
 def cluster(n: int, rows: int = 3, seed: int = 1) -> Tensor:
     """``[rows, 1, 1 + n, F]``; every server exists."""
     return torch.rand(rows, 1, 1 + n, N_FEATURES, generator=torch.Generator().manual_seed(seed))
+
+
+def decide(net: PointerNetwork, rows: Tensor, legal: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Scores and feature of one agent; every server is legal when None."""
+    if legal is None:
+        legal = torch.ones(*rows.shape[:2], rows.shape[2] - 1, dtype=torch.bool)
+    found: tuple[Tensor, Tensor] = net(rows, legal, torch.zeros(1, 1, 0), None)
+    return found
 
 
 def actor(n: int = 4, *, blocks: int = 2, agents: int = 1, **network: object) -> Actor:
@@ -82,12 +89,13 @@ def naive(net: PointerNetwork, task: Tensor, servers: Tensor) -> tuple[Tensor, T
         q = F.layer_norm(q + thought, (D,), block.norm.weight[0], block.norm.bias[0])
     query = net.query.weight[0] @ q
     scores = [query @ (net.key.weight[0] @ z_j) for z_j in z]
-    return torch.stack([*scores, query @ net.wait_key[0]]), q
+    # Waiting, relative to the best server: the project's own.
+    return torch.stack([*scores, max(scores) + query @ net.wait_key[0]]), q
 
 
 def test_it_is_the_network_of_the_paper() -> None:
     net, rows = network(), cluster(6)
-    scores, features = net(rows, NO_IDS, None)
+    scores, features = decide(net, rows)
     assert scores.shape == (3, 1, 7)
     for r in range(3):
         expected, feature = naive(net, rows[r, 0, 0], rows[r, 0, 1:])
@@ -110,8 +118,8 @@ def test_its_attention_is_torchs() -> None:
 def test_permuting_servers_permutes_scores_and_leaves_the_feature() -> None:
     net, rows, order = network(), cluster(6), torch.tensor([3, 0, 5, 1, 4, 2])
     moved = torch.cat([rows[:, :, :1], rows[:, :, 1:][:, :, order]], dim=2)
-    scores, features = net(rows, NO_IDS, None)
-    moved_scores, moved_features = net(moved, NO_IDS, None)
+    scores, features = decide(net, rows)
+    moved_scores, moved_features = decide(net, moved)
     torch.testing.assert_close(moved_features, features)
     torch.testing.assert_close(moved_scores[..., :-1], scores[..., order])
     torch.testing.assert_close(moved_scores[..., -1], scores[..., -1])
@@ -119,25 +127,38 @@ def test_permuting_servers_permutes_scores_and_leaves_the_feature() -> None:
 
 def test_servers_that_do_not_exist_change_nothing() -> None:
     net, rows = network(), cluster(4)
-    scores, features = net(rows, NO_IDS, None)
+    scores, features = decide(net, rows)
     absent = torch.zeros(3, 1, 5, N_FEATURES)
     absent[:, :, 0, 1:] = 7.0  # whatever it has, a server of no capacity is none
     padded = torch.cat([rows[:, :, :3], absent, rows[:, :, 3:]], dim=2)
-    padded_scores, padded_features = net(padded, NO_IDS, None)
+    padded_legal = padded[..., 1:, 0] != 0
+    padded_scores, padded_features = decide(net, padded, padded_legal)
     torch.testing.assert_close(padded_features, features)
     torch.testing.assert_close(padded_scores[..., [0, 1, 7, 8, 9]], scores)
+
+
+def test_waiting_is_measured_by_the_best_server_that_is_legal() -> None:
+    net, rows = network(), cluster(4)
+    scores, _ = decide(net, rows)
+    gain = scores[..., -1] - scores[..., :-1].amax(-1)
+    legal = torch.tensor([False, True, True, False]).expand(3, 1, 4)
+    among, _ = decide(net, rows, legal)
+    torch.testing.assert_close(among[..., -1] - scores[..., 1:3].amax(-1), gain)
+    alone, _ = decide(net, rows, torch.zeros_like(legal))
+    torch.testing.assert_close(alone[..., -1], gain)
+    torch.testing.assert_close(alone[..., :-1], scores[..., :-1])
 
 
 def test_without_any_server_there_are_numbers_and_gradients() -> None:
     net = network()
     rows = torch.zeros(2, 1, 4, N_FEATURES)
     rows[:, :, 0] = 0.5
-    scores, features = net(rows, NO_IDS, None)
+    scores, features = decide(net, rows)
     (scores.sum() + features.sum()).backward()
     assert torch.isfinite(scores).all()
     assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters())
     more = torch.cat([rows, torch.zeros(2, 1, 9, N_FEATURES)], dim=2)
-    torch.testing.assert_close(net(more, NO_IDS, None)[1], features)
+    torch.testing.assert_close(decide(net, more)[1], features)
 
 
 def test_agents_of_their_own_parameters_are_networks_of_their_own() -> None:
@@ -157,7 +178,8 @@ def test_an_actor_runs_at_another_size() -> None:
     assert (large.spec.observation_shape, large.spec.n_actions) == ((10, N_FEATURES), 10)
     rows = cluster(4, rows=6).flatten(2)
     padded = torch.cat([rows, torch.zeros(6, 1, 5 * N_FEATURES)], dim=2)
-    mask, padded_mask = torch.ones(6, 1, 5, dtype=torch.bool), torch.ones(6, 1, 10).bool()
+    mask = torch.ones(6, 1, 5, dtype=torch.bool)
+    padded_mask = torch.cat([mask[..., :4], ~mask, mask[..., 4:]], dim=-1)
     expected, found = small(rows, mask)[0], large(padded, padded_mask)[0]
     torch.testing.assert_close(found[..., [0, 1, 2, 3, 9]], expected)
     assert small.resized(4) is small
