@@ -233,6 +233,21 @@ def benchmark_offloading(
     run_benchmark(out, apply_overrides(OffloadingSizes(), overrides or ()))
 
 
+@benchmark_app.command("dag")
+def benchmark_dag(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path(
+        "results/benchmark-dag.json"
+    ),
+) -> None:
+    """DAG placement and SCALE: simulator, heuristics, one decision by cluster size, learning."""
+    from edge_marl.experiments.benchmarks.dag_placement import PlacementSizes
+    from edge_marl.experiments.benchmarks.dag_placement import benchmark as run_benchmark
+    from edge_marl.experiments.overrides import apply_overrides
+
+    run_benchmark(out, apply_overrides(PlacementSizes(), overrides or ()))
+
+
 @benchmark_app.command("learning")
 def benchmark_learning(
     overrides: Overrides = None,

@@ -164,11 +164,12 @@ def table(title: str, found: Found) -> Table:
 
 
 def _place(case: Case) -> str:
-    return f"{case.measure}, {AGENTS[case.env]} agents"
+    agents = AGENTS[case.env]
+    return f"{case.measure}, {agents} agent{'' if agents == 1 else 's'}"
 
 
 def _subject(case: Case) -> str:
+    if case.subject.startswith("stock"):
+        return case.subject.replace("stock", "stock RLlib")
     side, _, algorithm = case.subject.rpartition(" ")
-    if algorithm == "stock":
-        return "stock RLlib"
     return f"BenchMARL {algorithm.upper()}" if side else algorithm.upper()

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from edge_marl.envs import register
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 
-AGENTS = {"tandem_v0": 2, "peer_offloading_v0": 20}
+AGENTS = {"tandem_v0": 2, "peer_offloading_v0": 20, "dag_placement_v0": 1}
 """Environments, all with their defaults, and how many agents they have."""
 
 STOCK_ENVS = 16
@@ -34,7 +34,10 @@ class Case(BaseModel):
 
     measure: Literal["sampling", "iteration", "offline"]
     env: str
-    subject: Literal["stock", "mappo", "ippo", "qmix", "o2o", "benchmarl mappo", "benchmarl qmix"]
+    subject: Literal[
+        "stock", "stock single", "mappo", "ippo", "qmix", "o2o", "scale",
+        "benchmarl mappo", "benchmarl qmix",
+    ]  # fmt: skip
     envs: int
     """Episodes at a time."""
 
@@ -132,7 +135,8 @@ def _steps(algorithm: Any) -> int:
 
 def _config(case: Case, sizes: LearningSizes) -> Any:
     makers: dict[str, Callable[[Case, LearningSizes], Any]] = {
-        "stock": _stock, "mappo": _mappo, "ippo": _mappo, "qmix": _qmix, "o2o": _o2o,
+        "stock": _stock, "stock single": _stock_single, "mappo": _mappo, "ippo": _mappo,
+        "qmix": _qmix, "o2o": _o2o, "scale": _scale,
     }  # fmt: skip
     # Without a seed, which would put torch into its slower deterministic mode.
     return makers[case.subject](case, sizes)
@@ -140,16 +144,24 @@ def _config(case: Case, sizes: LearningSizes) -> Any:
 
 def _stock(case: Case, sizes: LearningSizes) -> Any:
     """RLlib's PPO with one policy for all agents; its minibatches are counted in agents' steps."""
+    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+
+    return (
+        _stock_single(case, sizes)
+        .multi_agent(policies={"shared"}, policy_mapping_fn=_shared)
+        .env_runners(env_runner_cls=MultiAgentEnvRunner)
+    )
+
+
+def _stock_single(case: Case, sizes: LearningSizes) -> Any:
+    """RLlib's PPO in its runner for single agents: one controller for all that are there."""
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-    from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 
     return (
         PPOConfig()
         .environment(case.env)
-        .multi_agent(policies={"shared"}, policy_mapping_fn=_shared)
         .env_runners(
-            env_runner_cls=MultiAgentEnvRunner,
             num_env_runners=0,
             num_envs_per_env_runner=case.envs,
             rollout_fragment_length=-(-sizes.frames // (4 * case.envs)),
@@ -188,6 +200,15 @@ def _o2o(case: Case, sizes: LearningSizes) -> Any:
     from edge_marl.algorithms.o2o import O2OConfig
 
     return _ppo(O2OConfig(), case, sizes)
+
+
+def _scale(case: Case, sizes: LearningSizes) -> Any:
+    """With the network that makes it what it is, from the first iteration on regularised."""
+    from edge_marl.algorithms.scale import SCALEConfig
+
+    config = _ppo(SCALEConfig(), case, sizes)
+    widths = SCALEConfig().network.hidden_sizes
+    return config.training(network={"hidden_sizes": widths}, srr_start_iteration=0)
 
 
 def _ppo(config: Any, case: Case, sizes: LearningSizes) -> Any:

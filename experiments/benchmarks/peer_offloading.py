@@ -27,6 +27,7 @@ from edge_marl.experiments.benchmarks.learning import (
 from edge_marl.experiments.benchmarks.learning_measures import STOCK_ENVS
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
+from edge_marl.experiments.benchmarks.timing import seconds_each
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.oracle.offloading_bound import success_bound
 from edge_marl.peer_offloading.collect import ENVIRONMENT, play
@@ -82,7 +83,7 @@ class Replay:
             for actions in self.actions:
                 self.simulator.step(actions)
 
-        return _seconds_each(episodes, seconds) / (len(self.actions) * len(self.seeds))
+        return seconds_each(episodes, seconds) / (len(self.actions) * len(self.seeds))
 
 
 def benchmark(out: Path, sizes: OffloadingSizes | None = None) -> list[Measurement]:
@@ -151,7 +152,7 @@ def _view(sizes: OffloadingSizes) -> Iterator[Measurement]:
         for chosen in actions:
             env.step(chosen)
 
-    per_s = len(actions) / _seconds_each(episode, sizes.measure_s)
+    per_s = len(actions) / seconds_each(episode, sizes.measure_s)
     yield Measurement(f"PettingZoo view, {NODES} nodes", per_s, "steps/CPU-s")
 
 
@@ -200,15 +201,3 @@ def _log(sizes: OffloadingSizes) -> Iterator[Measurement]:
                 writer.add(id_, episode)
         seconds = time.perf_counter() - begin
     yield Measurement("task log into SQLite", rows / seconds, "rows/s", 50_000)
-
-
-def _seconds_each(task: Callable[[], None], seconds: float) -> float:
-    """Processor time of a call, once warm: that of the fastest, for others are disturbed."""
-    task()
-    fastest = math.inf
-    until = time.process_time() + seconds
-    while time.process_time() < until or math.isinf(fastest):
-        begin = time.process_time()
-        task()
-        fastest = min(fastest, time.process_time() - begin)
-    return fastest

@@ -5,10 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from edge_marl.dag_placement.heuristics import HEURISTICS as PLACING
 from edge_marl.envs import tandem_v0
 from edge_marl.errors import InputError
-from edge_marl.experiments.benchmarks import benchmarl, learning, learning_spread, peer_offloading
+from edge_marl.experiments.benchmarks import (
+    benchmarl,
+    dag_placement,
+    learning,
+    learning_spread,
+    peer_offloading,
+)
 from edge_marl.experiments.benchmarks.learning_measures import Case, measure
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.peer_offloading.heuristics import HEURISTICS
@@ -69,6 +77,44 @@ def test_smallest_benchmark_of_peer_offloading(
     assert all(f"heuristic {name}" in value for name in HEURISTICS)
     assert all(line.value > 0 for line in found if not line.name.startswith("growth"))
     assert len(json.loads(out.read_text())["measurements"]) == len(found)
+
+
+def test_smallest_benchmark_of_dag_placement(
+    tmp_path: Path,
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(learning, "_measure", lambda case, sizes, python: measure(case, sizes))
+    monkeypatch.setattr(dag_placement, "LARGE", 6)
+    out = tmp_path / "dag.json"
+    found = dag_placement.benchmark(out, dag_placement.PlacementSizes.smallest())
+    assert {(line.name, line.target) for line in found if line.target} == {
+        ("simulator, 16 servers, B = 64", 2e5),
+        ("decision among 6 servers, onnxruntime, p50", 1000),
+        ("decision among 6 servers, torch, p50", 1000),
+        ("growth of a decision, onnxruntime, 5 to 6 servers", 1.0),
+        ("iteration, 1 agent: IPPO over stock RLlib", 15),
+        ("iteration, 1 agent: SCALE over stock RLlib", 15),
+    }
+    value = {line.name: line.value for line in found}
+    growth = np.log(value["placement, 6 servers, B = 64"] / value["placement, 5 servers, B = 64"])
+    assert value["growth of a placement, 5 to 6 servers"] == pytest.approx(growth / np.log(6 / 5))
+    assert all(f"heuristic {name}, 16 servers" in value for name in PLACING)
+    assert all(line.value > 0 for line in found if not line.name.startswith("growth"))
+    written = json.loads(out.read_text())
+    assert len(written["measurements"]) == len(found)
+    speed = {case["subject"]: case["per_s"] for case in written["speeds"]}
+    best = max(speed["stock"], speed["stock single"])
+    assert value["iteration, 1 agent: SCALE over stock RLlib"] == pytest.approx(
+        speed["scale"] / best
+    )
+    if not torch.cuda.is_available():
+        assert "on a GPU: not measured, there is none" in capsys.readouterr().out
+
+
+def test_gradients_of_many_observations_are_measured_on_any_device() -> None:
+    assert dag_placement.rows_per_s(5, 4, torch.device("cpu"), passes=1) > 0
 
 
 def test_a_measurement_in_a_process_of_its_own() -> None:

@@ -1,0 +1,268 @@
+"""``edge-marl benchmark dag``: DAG placement and SCALE, each speed beside its target.
+
+Everything that runs in one thread is taken by its processor time, which other work on the machine
+lengthens less than the clock.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from edge_marl.algorithms.actors import Actor, ActorSpec
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
+from edge_marl.dag_placement.policies import Policy
+from edge_marl.dag_placement.scenario import DagScenario
+from edge_marl.dag_placement.simulator import N_FEATURES, DagPlacementSimulator, IntArray
+from edge_marl.experiments.benchmarks.learning import (
+    Comparison,
+    make_case,
+    measure_in_turns,
+    speeds,
+    table,
+)
+from edge_marl.experiments.benchmarks.learning_measures import STOCK_ENVS
+from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+from edge_marl.experiments.benchmarks.report import Measurement, report
+from edge_marl.experiments.benchmarks.timing import percentiles_s, seconds_each
+from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
+from edge_marl.experiments.progress import progress_bar, stdout
+
+BATCH = 64
+SERVERS = 16
+LARGE = 1024
+GROWTH_HORIZON_S = 10.0
+"""Of the episodes by which growth with N is measured: at N = 1,024 they have 3,500 primitives."""
+
+
+class PlacementSizes(BaseModel):
+    """How much is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measure_s: float = Field(2.0, gt=0, description="processor time of each measurement")
+    servers: tuple[int, ...] = Field((16, 48, 128, 256, 1024), min_length=2)
+    decided: tuple[int, ...] = Field((16, 64, 256, 1024, 4096), min_length=2)
+    decisions: int = Field(1000, ge=10, description="timed of the exported policy at each size")
+    gpu_batches: tuple[int, ...] = Field((256, 1024, 4096), min_length=1)
+    gpu_passes: int = Field(20, ge=1, description="forward and backward at each batch")
+    learning: LearningSizes = Field(default_factory=LearningSizes)
+
+    @classmethod
+    def smallest(cls) -> PlacementSizes:
+        """Enough to see that everything runs; its speeds say nothing."""
+        return cls(
+            measure_s=0.01, servers=(5, 6), decided=(5, 6), decisions=10, gpu_batches=(4,),
+            gpu_passes=1, learning=LearningSizes.smallest(),
+        )  # fmt: skip
+
+
+class Replay:
+    """B episodes with legal random placements, drawn beforehand: only the simulator is timed.
+
+    The same seeds have the same masks, so what was legal once stays so.
+    """
+
+    def __init__(self, scenario: DagScenario, batch_size: int) -> None:
+        self.simulator = DagPlacementSimulator(scenario, batch_size)
+        self.seeds = np.arange(batch_size)
+        self.actions: list[IntArray] = []
+        policy = heuristic("random")
+        self.simulator.reset(self.seeds)
+        while not self.simulator.done.all():
+            self.actions.append(policy.act(self.simulator).copy())
+            self.simulator.step(self.actions[-1])
+        # It places at once: none of its decisions is to wait.
+        self.placements = int(self.simulator.results.decisions.sum())
+
+    def placement_s(self, seconds: float) -> float:
+        """Processor time of a placement; observations, masks, rewards and resets are part."""
+
+        def episodes() -> None:
+            self.simulator.reset(self.seeds)
+            for actions in self.actions:
+                self.simulator.step(actions)
+
+        return seconds_each(episodes, seconds) / self.placements
+
+
+def benchmark(out: Path, sizes: PlacementSizes | None = None) -> list[Measurement]:
+    """Measure, print the tables and write them as JSON with the machine and the versions.
+
+    Args:
+        out: JSON file.
+        sizes: how much is measured.
+    """
+    sizes = sizes or PlacementSizes()
+    parts: Sequence[Callable[[PlacementSizes], Iterator[Measurement]]] = (
+        _simulator, _growth, _heuristics, _decision, _gpu,
+    )  # fmt: skip
+    found: list[Measurement] = []
+    with progress_bar() as bar:
+        for part in bar.track(parts, description="simulator"):
+            found += part(sizes)
+    stock = tuple(
+        make_case("iteration", "dag_placement_v0", subject, STOCK_ENVS)
+        for subject in ("stock", "stock single")
+    )
+    ours = [
+        make_case("iteration", "dag_placement_v0", name, sizes.learning.envs)
+        for name in ("ippo", "scale")
+    ]
+    learning = measure_in_turns([*stock, *ours], sizes.learning)
+    for case in ours:
+        found += Comparison(case, stock, 15).ratios(learning)
+    stdout().print(table("iterations of PPO", learning))
+    report("edge-marl benchmark dag", found, out,
+           sizes=sizes.model_dump(), speeds=speeds(learning))  # fmt: skip
+    if not torch.cuda.is_available():
+        stdout().print("on a GPU: not measured, there is none")
+    return found
+
+
+def _simulator(sizes: PlacementSizes) -> Iterator[Measurement]:
+    for batch, target in ((BATCH, 2e5), (1, None)):
+        per_s = 1 / Replay(DagScenario(), batch).placement_s(sizes.measure_s)
+        name = f"simulator, {SERVERS} servers, B = {batch}"
+        yield Measurement(name, per_s, "placements/CPU-s", target)
+
+
+def _growth(sizes: PlacementSizes) -> Iterator[Measurement]:
+    """What a placement costs by the number of servers N, and with which power of N that grows."""
+    scenario = DagScenario(horizon_s=GROWTH_HORIZON_S)
+    cost_s = [Replay(scenario.at(n), BATCH).placement_s(sizes.measure_s) for n in sizes.servers]
+    for n, seconds in zip(sizes.servers, cost_s, strict=True):
+        yield Measurement(f"placement, {n} servers, B = {BATCH}", 1e6 * seconds, "CPU-µs")
+    yield from _powers("a placement", sizes.servers, cost_s)
+
+
+def _heuristics(sizes: PlacementSizes) -> Iterator[Measurement]:
+    """Deciding alone."""
+    for name in HEURISTICS:
+        per_s = 1 / _decision_s(heuristic(name), sizes.measure_s / 4)
+        yield Measurement(f"heuristic {name}, {SERVERS} servers", per_s, "decisions/CPU-s")
+
+
+def _decision_s(policy: Policy, seconds: float) -> float:
+    """Processor time of a decision."""
+    simulator = DagPlacementSimulator(DagScenario(), BATCH)
+    # The first step compiles.
+    simulator.reset(np.arange(BATCH))
+    simulator.step(policy.act(simulator))
+    acting_s, decisions, first = 0.0, 0, 0
+    while acting_s <= seconds:
+        first += BATCH
+        simulator.reset(np.arange(first, first + BATCH))
+        while not simulator.done.all():
+            begin = time.process_time()
+            actions = policy.act(simulator)
+            acting_s += time.process_time() - begin
+            simulator.step(actions)
+        decisions += int(simulator.results.decisions.sum())
+    return acting_s / decisions
+
+
+def _decision(sizes: PlacementSizes) -> Iterator[Measurement]:
+    """One decision of SCALE's exported actor for one observation, one graph for all sizes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        local = LocalActor(_placer(sizes.decided[0]))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "actor.onnx"
+            write_onnx(local, path)
+            session = open_session(path)
+        of_graph: list[float] = []
+        for n in sizes.decided:
+            here = LocalActor(_placer(n))
+            one = here.random_inputs(1, seed=1)
+            for runtime, decide in (
+                ("onnxruntime", partial(session.run, None, one)),
+                ("torch", partial(here.decide, one)),
+            ):
+                middle, slow = percentiles_s(decide, sizes.decisions)
+                target = 1e3 if n == LARGE else None
+                name = f"decision among {n} servers, {runtime}"
+                yield Measurement(f"{name}, p50", 1e6 * middle, "CPU-µs", target, "lower")
+                yield Measurement(f"{name}, p99", 1e6 * slow, "CPU-µs")
+                if runtime == "onnxruntime":
+                    of_graph.append(middle)
+        yield from _powers("a decision, onnxruntime", sizes.decided, of_graph, target=1.0)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _gpu(sizes: PlacementSizes) -> Iterator[Measurement]:
+    """Gradients of SCALE's actor on the GPU; nothing without one."""
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        for batch in sizes.gpu_batches:
+            per_s = rows_per_s(LARGE, batch, torch.device("cuda"), sizes.gpu_passes)
+            what = f"forward and backward, {LARGE} servers, {batch} rows, {name}"
+            yield Measurement(what, per_s, "rows/s")
+
+
+def rows_per_s(servers: int, batch: int, device: torch.device, passes: int) -> float:
+    """Observations per second, by the clock, of forward and backward passes.
+
+    Args:
+        servers: N of each observation.
+        batch: observations of a pass.
+        device: where.
+        passes: timed, after two to warm up.
+    """
+    actor = _placer(servers).train().to(device)
+    features = torch.rand(batch, 1, actor.spec.n_features, device=device)
+    mask = torch.ones(batch, 1, actor.spec.n_actions, dtype=torch.bool, device=device)
+
+    def once() -> Tensor:
+        actor.zero_grad(set_to_none=True)
+        loss: Tensor = actor(features, mask)[0].log_softmax(-1)[..., 0].mean()
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        loss = once()
+    loss.item()  # waits for all that the device was given so far
+    begin = time.perf_counter()
+    for _ in range(passes):
+        loss = once()
+    loss.item()
+    return batch * passes / (time.perf_counter() - begin)
+
+
+def _placer(servers: int) -> Actor:
+    """SCALE's actor with its default widths; its weights make no difference to its speed."""
+    torch.manual_seed(0)
+    network = NetworkConfig(kind="pointer", hidden_sizes=(16, 16))
+    return Actor(
+        ActorSpec(
+            agents=("placer",),
+            observation_shape=(1 + servers, N_FEATURES["extended"]),
+            n_actions=servers + 1,
+            groups=(0,),
+            network=network,
+        )
+    ).eval()
+
+
+def _powers(
+    what: str, sizes: Sequence[int], cost_s: Sequence[float], target: float | None = None
+) -> Iterator[Measurement]:
+    """With which power of N a cost grows from each size to the next, and from first to last."""
+    last = len(sizes) - 1
+    for i, j in (*pairwise(range(len(sizes))), (0, last)):
+        power = math.log(cost_s[j] / cost_s[i]) / math.log(sizes[j] / sizes[i])
+        name = f"growth of {what}, {sizes[i]} to {sizes[j]} servers"
+        yield Measurement(name, power, "power of N", target, "lower")
