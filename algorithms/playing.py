@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_marl.algorithms.actors import drawn, greedy
+from edge_marl.algorithms.actors import drawn
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.envs.batched import BatchedEnv
@@ -56,7 +56,7 @@ def play_batch(
             probabilities = torch.softmax(outputs.masked_fill(~mask, MASKED), dim=-1)
             actions = drawn(probabilities, random).squeeze(-1)
         else:
-            actions = greedy(outputs, mask)
+            actions = actor.greedy(outputs, mask)
         playing = ~env.done
         transition = env.step(actions.numpy())
         returns += transition.reward.sum(axis=1)

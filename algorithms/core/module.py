@@ -11,7 +11,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor
 
-from edge_marl.algorithms.actors import drawn, greedy
+from edge_marl.algorithms.actors import drawn
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
@@ -74,7 +74,7 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         """The most probable legal actions."""
         outputs, hidden = self._step(batch)
-        actions = greedy(outputs, batch[Columns.OBS][Fragment.ACTION_MASK])
+        actions = self.actor.greedy(outputs, batch[Columns.OBS][Fragment.ACTION_MASK])
         return _with_state({Columns.ACTIONS: actions}, hidden)
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:

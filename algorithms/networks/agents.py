@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
+from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear, GroupedMLP
 from edge_marl.algorithms.networks.normalisation import RunningMoments
@@ -225,6 +226,28 @@ class Actor(nn.Module):
         mask = action_mask.reshape(x.shape[0], N, -1)
         outputs, seen = self._evaluate(x, mask, self.ids, groups)
         return outputs.view(*shape, -1), seen.view(*shape, -1)
+
+    def greedy(self, outputs: Tensor, action_mask: Tensor) -> Tensor:
+        """The legal actions with the largest outputs.
+
+        A pointer network first decides whether to point at all: its last action, waiting, is taken
+        if it is more likely than all others together. Many equally good servers share what is
+        placed, each of them less likely than to wait.
+
+        Args:
+            outputs: ``[..., A]``.
+            action_mask: ``[..., A]`` bool.
+
+        Returns:
+            ``[...]``.
+        """
+        masked = outputs.masked_fill(~action_mask, MASKED)
+        best = masked.argmax(-1)
+        if self.pointer is None:
+            return best
+        others, last = masked[..., :-1], masked[..., -1]
+        points = others.logsumexp(-1) > last
+        return torch.where(points, others.argmax(-1), best)
 
     def unroll(
         self, features: Tensor, action_mask: Tensor, first: Tensor, hidden: Tensor

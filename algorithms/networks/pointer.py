@@ -29,9 +29,9 @@ class PointerNetwork(nn.Module):
     and followed by layer normalisation. What leaves the last block is the attention feature ``f``,
     and the score of server j is ``(W_q f)^T (W_k z_j)`` (equation 4).
 
-    Waiting, which the paper does without, has the score of the best legal server and
-    ``(W_q f)^T k`` with a learned key ``k``: by how much it is better to wait. Beside scores as
-    they are, waiting would win against many servers of equal score that share what is placed.
+    Waiting, which the paper does without, has ``(W_q f)^T k``, with a learned key ``k``, above the
+    ``log sum exp`` of the legal servers' scores: these are the log odds of waiting, however many
+    servers there are. A score beside theirs would stand against each of them alone.
 
     Weights do not depend on n. A server whose first feature is 0 does not exist: nobody looks at
     it, and its score means nothing. If none exists the task looks at the embedding of zeros.
@@ -112,10 +112,10 @@ class PointerNetwork(nn.Module):
         query = self.query(feature, groups)
         folded = grouped_product(query, self.key.weight.transpose(1, 2), None, groups)
         of_servers = (embedded @ folded[..., None]).squeeze(-1)
-        best = of_servers.masked_fill(~legal, MASKED).amax(-1, keepdim=True)
-        best = torch.where(legal.any(-1, keepdim=True), best, 0.0)
-        gain = grouped_product(query, self.wait_key[:, None], None, groups)
-        return torch.cat([of_servers, best + gain], dim=-1)
+        placing = of_servers.masked_fill(~legal, MASKED).logsumexp(-1, keepdim=True)
+        placing = torch.where(legal.any(-1, keepdim=True), placing, 0.0)
+        log_odds = grouped_product(query, self.wait_key[:, None], None, groups)
+        return torch.cat([of_servers, placing + log_odds], dim=-1)
 
 
 class _CrossAttentionBlock(nn.Module):

@@ -84,6 +84,8 @@ class ReplayConfig(JointConfig):
         super().validate()
         self.check(
             ("team_reward", self.team_reward in ("sum", "shared"), "'sum' or 'shared'"),
+            # Its scores are log probabilities: the greedy action is not the one of largest value.
+            ("network", self.network.kind != "pointer", "any kind but pointer"),
             ("tau", 0 < self.tau <= 1, "above 0, at most 1"),
             ("replay_capacity", self.replay_capacity >= 1, "at least 1"),
             ("training_intensity", self.training_intensity > 0, "above 0"),

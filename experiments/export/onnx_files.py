@@ -55,7 +55,7 @@ class LocalActor(nn.Module):
         memory = None if hidden is None else hidden[:, None]
         outputs, memory = self.actor(features, action_mask[:, None], memory)
         scores = outputs[:, 0].masked_fill(~action_mask, MASKED)
-        decided = (scores, scores.argmax(dim=-1))
+        decided = (scores, self.actor.greedy(scores, action_mask))
         return decided if memory is None else (*decided, memory[:, 0])
 
     @property
