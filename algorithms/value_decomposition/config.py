@@ -84,8 +84,6 @@ class ReplayConfig(JointConfig):
         super().validate()
         self.check(
             ("team_reward", self.team_reward in ("sum", "shared"), "'sum' or 'shared'"),
-            # Its scores are log probabilities: the greedy action is not the one of largest value.
-            ("network", self.network.kind != "pointer", "any kind but pointer"),
             ("tau", 0 < self.tau <= 1, "above 0, at most 1"),
             ("replay_capacity", self.replay_capacity >= 1, "at least 1"),
             ("training_intensity", self.training_intensity > 0, "above 0"),
@@ -187,6 +185,8 @@ class ValueDecompositionConfig(ReplayConfig):
         super().validate()
         self.check(
             ("mixer", self.mixer in ("sum", "qmix"), "'sum' or 'qmix'"),
+            # Its scores are log probabilities: the greedy action is not the one of largest value.
+            ("network", self.network.kind != "pointer", "any kind but pointer"),
             ("mixer_embedding", self.mixer_embedding >= 1, "at least 1"),
             ("mixer_hypernet", self.mixer_hypernet >= 1, "at least 1"),
             ("n_step", self.n_step >= 1, "at least 1"),
