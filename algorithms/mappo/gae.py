@@ -13,7 +13,7 @@ def generalised_advantages(
     over: Tensor,
     *,
     gamma: float | Tensor,
-    lambda_: float,
+    lambda_: float | Tensor,
 ) -> Tensor:
     """Advantages of every step of every agent (equations 11 and 16).
 
@@ -28,7 +28,7 @@ def generalised_advantages(
         terminated: bool ``[B, T, N]``.
         over: bool ``[B, T, N]``, true where the agent's episode ends with the step, however.
         gamma: discount, or that of every step, ``[B, T, 1]``.
-        lambda_: decay of the sum.
+        lambda_: decay of the sum, or that of every step.
 
     Returns:
         ``[B, T, N]``; ``values[:, :-1]`` added to it are the lambda returns.

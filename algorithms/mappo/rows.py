@@ -36,7 +36,7 @@ def learning_targets(
         fragments: columns named and shaped as in :class:`Fragment`.
         values: ``[B, T+1, N]`` of every observation, in units of the return.
         gamma: discount, once per step or as often as the fragments say.
-        lambda_: decay of the advantages' sum.
+        lambda_: decay of the advantages' sum, as often as the discount.
         shared_reward: every agent earns the sum of the rewards of all.
         shared_end: the episode of every agent lasts as long as the team's, so that one that
             leaves is credited with what its team earns afterwards. Only for values that know of
@@ -55,11 +55,11 @@ def learning_targets(
         terminated, over = team_ends(terminated, truncated, active)
     else:
         over = episode_ends(terminated, truncated, active)
-    discount: float | Tensor = gamma
+    elapsed: float | Tensor = 1.0
     if Fragment.ELAPSED in fragments:
-        discount = gamma ** fragments[Fragment.ELAPSED][..., None]
+        elapsed = fragments[Fragment.ELAPSED][..., None]
     advantages = generalised_advantages(
-        rewards, values, terminated, over, gamma=discount, lambda_=lambda_
+        rewards, values, terminated, over, gamma=gamma**elapsed, lambda_=lambda_**elapsed
     )
     return {
         Postprocessing.ADVANTAGES: standardised(advantages, counts),

@@ -18,6 +18,9 @@ from edge_marl.algorithms.networks.grouped import (
 
 HEADS = 4
 
+WAITING = -2.0
+"""Log odds of waiting at the beginning: it is done one time in eight."""
+
 
 class PointerNetwork(nn.Module):
     """One score per server and one for waiting, from any number of servers in any order.
@@ -31,7 +34,8 @@ class PointerNetwork(nn.Module):
 
     Waiting, which the paper does without, has ``(W_q f)^T k``, with a learned key ``k``, above the
     ``log sum exp`` of the legal servers' scores: these are the log odds of waiting, however many
-    servers there are. A score beside theirs would stand against each of them alone.
+    servers there are. A score beside theirs would stand against each of them alone. They begin with
+    a bias of ``WAITING``: a policy that waits half of the time learns little else.
 
     Weights do not depend on n. A server whose first feature is 0 does not exist: nobody looks at
     it, and its score means nothing. If none exists the task looks at the embedding of zeros.
@@ -70,6 +74,7 @@ class PointerNetwork(nn.Module):
         self.key = GroupedLinear(n_groups, d, d, bias=False)
         bound = 1.0 / math.sqrt(d)
         self.wait_key = nn.Parameter(torch.empty(n_groups, d).uniform_(-bound, bound))
+        self.wait_bias = nn.Parameter(torch.full((n_groups, 1), WAITING))
 
     def forward(
         self, rows: Tensor, legal: Tensor, ids: Tensor, groups: Tensor | None
@@ -114,7 +119,7 @@ class PointerNetwork(nn.Module):
         of_servers = (embedded @ folded[..., None]).squeeze(-1)
         placing = of_servers.masked_fill(~legal, MASKED).logsumexp(-1, keepdim=True)
         placing = torch.where(legal.any(-1, keepdim=True), placing, 0.0)
-        log_odds = grouped_product(query, self.wait_key[:, None], None, groups)
+        log_odds = grouped_product(query, self.wait_key[:, None], self.wait_bias, groups)
         return torch.cat([of_servers, placing + log_odds], dim=-1)
 
 

@@ -72,14 +72,14 @@ def observe(
             n_here += 1
             n_idle += servers.running[b, j] == NOBODY
     per_server = 1.0 / max(n_here, 1)
-    ready, idle = at.n_ready[b] * per_server, n_idle * per_server
+    ready, unplaced = at.n_ready[b] * per_server, at.n_unplaced[b] * per_server
     task = at.task[b]
     mask[b, 0] = False
     if task == NOBODY:
         features[b, 0] = 0.0
         mask[b, 0, N] = True
     else:
-        _describe(b, task, ready, idle, law, load, at, lists, features[b, 0, 0])
+        _describe(b, task, ready, unplaced, law, load, at, lists, features[b, 0, 0])
         _see_servers(b, task, law, load, tasks, servers, at, features, mask)
         mask[b, 0, N] = law.event and (at.n_running[b] > 0 or n_here < N)
     if law.selects:
@@ -89,18 +89,19 @@ def observe(
         mask[b, 1, N] = n == 0
         if n > 0:
             features[b, 1, 0, 0] = ready
-            features[b, 1, 0, 1] = idle
+            features[b, 1, 0, 1] = n_idle * per_server
             features[b, 1, 0, 2] = at.n_running[b] * per_server
             for k in range(n):
                 other = lists.offered[b, k]
-                _describe(b, other, ready, idle, law, load, at, lists, features[b, 1, 1 + k])
+                _describe(b, other, ready, unplaced, law, load, at, lists, features[b, 1, 1 + k])
                 mask[b, 1, k] = True
 
 
 @_kernel  # type: ignore[untyped-decorator]
 def _describe(
-    b: Any, task: Any, ready: Any, idle: Any, law: Any, load: Any, at: Any, lists: Any, row: Any
-) -> None:
+    b: Any, task: Any, ready: Any, unplaced: Any, law: Any, load: Any, at: Any, lists: Any,
+    row: Any,
+) -> None:  # fmt: skip
     """Features of a primitive: ``phi`` of section 4.1.1, then the others."""
     w = load.workflow[b, task]
     n = load.first[b, w + 1] - load.first[b, w]
@@ -114,7 +115,7 @@ def _describe(
         row[6] = math.log1p(lists.left[b, w])
         row[7] = math.log1p(at.now_s[b] - load.arrival_s[b, w])
         row[8] = ready
-        row[9] = idle
+        row[9] = unplaced
 
 
 @_kernel  # type: ignore[untyped-decorator]
