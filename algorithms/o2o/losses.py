@@ -51,7 +51,9 @@ def soft_values(policy: Policy, q_values: Tensor, alpha: float | Tensor) -> Tens
     return (policy.probabilities * (smaller - alpha * policy.logarithms)).sum(-1)
 
 
-def td_targets(rewards: Tensor, terminated: Tensor, following: Tensor, gamma: float) -> Tensor:
+def td_targets(
+    rewards: Tensor, terminated: Tensor, following: Tensor, gamma: float | Tensor
+) -> Tensor:
     """``y = r + gamma V(o')``, and ``y = r`` where the node's part ended; all ``[K]``."""
     return rewards + gamma * ~terminated * following
 

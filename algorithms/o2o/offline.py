@@ -46,7 +46,7 @@ def soft_actor_critic(
     batch: dict[str, Tensor],
     *,
     alpha: float | Tensor,
-    gamma: float,
+    gamma: float | Tensor,
     lambda_c: float = 0.0,
 ) -> SoftActorCritic:
     """Equations 10 and 11 for the columns of :class:`Drawn`."""
@@ -124,6 +124,6 @@ def _here(batch: dict[str, Tensor]) -> Seen:
     return Seen(*(batch[name] for name in columns))
 
 
-def _targets(batch: dict[str, Tensor], following: Tensor, gamma: float) -> Tensor:
+def _targets(batch: dict[str, Tensor], following: Tensor, gamma: float | Tensor) -> Tensor:
     rewards, terminated = batch[Drawn.REWARDS], batch[Drawn.TERMINATED]
     return td_targets(rewards, terminated, following.detach(), gamma)

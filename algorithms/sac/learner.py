@@ -62,7 +62,7 @@ class DiscreteSACLearner(JointLearner):
         """Of actor and twins, and of the temperature if it is tuned."""
         module = self._own_module
         alpha = module.log_alpha.detach().exp()
-        found = soft_actor_critic(module, batch, alpha=alpha, gamma=config.gamma)
+        found = soft_actor_critic(module, batch, alpha=alpha, gamma=batch[replay.Drawn.DISCOUNTS])
         self.log_terms(**found.terms, alpha=alpha)
         if config.target_entropy is None:
             return found.loss
@@ -103,8 +103,8 @@ def transitions(drawn: dict[str, Tensor]) -> dict[str, Tensor]:
         drawn: M single transitions in the columns of the replay.
 
     Returns:
-        The columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`; rewards are the
-        team's.
+        The columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`, rewards the team's;
+        and the discount of what follows.
     """
     present = drawn[replay.Drawn.PRESENT][:, 0]
     features, mask = drawn[replay.Drawn.FEATURES], drawn[replay.Drawn.ACTION_MASK]
@@ -114,6 +114,7 @@ def transitions(drawn: dict[str, Tensor]) -> dict[str, Tensor]:
         Drawn.NODE: present.nonzero()[:, 1],
         Drawn.ACTIONS: drawn[replay.Drawn.ACTIONS][:, 0][present],
         Drawn.REWARDS: drawn[replay.Drawn.RETURNS].expand_as(present)[present],
+        replay.Drawn.DISCOUNTS: drawn[replay.Drawn.DISCOUNTS].expand_as(present)[present],
         Drawn.TERMINATED: ~drawn[replay.Drawn.REMAINING][:, 0][present],
         Drawn.NEXT_FEATURES: features[:, 1][present],
         Drawn.NEXT_ACTION_MASK: mask[:, 1][present],

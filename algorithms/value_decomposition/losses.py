@@ -21,7 +21,7 @@ def td_targets(returns: Tensor, discounts: Tensor, bootstrap: Tensor, mixed: Ten
 
     Args:
         returns: ``[M, L]`` the sum.
-        discounts: ``[M, L]`` gamma^n, 0 where the episode terminated.
+        discounts: ``[M, L]`` gamma^n, or of the time passed; 0 where the episode terminated.
         bootstrap: ``[M, L]`` index of the value to bootstrap from.
         mixed: ``[M, L]`` the target network's value of observations 1 to L.
     """

@@ -57,28 +57,39 @@ def team_rewards(rewards: Array, present: Array, kind: TeamReward) -> Array:
 
 
 def n_step_returns(
-    rewards: Array, ends: Array, rows: Array, steps: Array, *, gamma: float, n_step: int
-) -> tuple[Array, Array]:
+    rewards: Array,
+    elapsed: Array,
+    ends: Array,
+    rows: Array,
+    steps: Array,
+    *,
+    gamma: float,
+    n_step: int,
+) -> tuple[Array, Array, Array]:
     """Discounted sums of up to n rewards, fewer where the episode or the fragment ends before.
 
     Args:
         rewards: ``[R, T]`` of the team.
+        elapsed: ``[R, T]`` how often the discount applies in a step.
         ends: bool ``[R, T]``, the step after which nothing more follows in the row; T - 1 is one.
         rows: ``[...]`` rows of the steps to start at.
         steps: ``[...]`` these steps.
-        gamma: discount of a step.
+        gamma: discount.
         n_step: n.
 
     Returns:
-        the sums ``[...]``, and the last step of each ``[...]``.
+        the sums ``[...]``, the last step of each ``[...]``, and the discount ``[...]`` of what
+        follows it.
     """
     returns = rewards[rows, steps].astype(np.float32)
+    passed = elapsed[rows, steps].astype(np.float64)
     last = steps.copy()
-    for k in range(1, n_step):
-        last += ~ends[rows, last]
-        # Where the end was reached before, ``last`` stands still and nothing is added.
-        returns += np.float32(gamma**k) * rewards[rows, last] * (last == steps + k)
-    return returns, last
+    for _ in range(1, n_step):
+        goes_on = ~ends[rows, last]
+        last += goes_on
+        returns += (gamma**passed).astype(np.float32) * rewards[rows, last] * goes_on
+        passed += elapsed[rows, last] * goes_on
+    return returns, last, (gamma**passed).astype(np.float32)
 
 
 class FragmentReplay:
@@ -155,7 +166,7 @@ class FragmentReplay:
         Args:
             n_batches: K updates.
             batch_size: transitions, or sequences, of each.
-            gamma: discount of a step.
+            gamma: discount, once per step or as often as the fragments say.
             n_step: longest number of steps to sum rewards over.
             beta: strength of the correction of prioritised draws, 1 for a full one.
 
@@ -173,15 +184,15 @@ class FragmentReplay:
             rows, steps = np.broadcast_arrays(slots[:, None], np.arange(T))
         else:
             rows, steps = (slots // T)[:, None], (slots % T)[:, None]
-        returns, last = n_step_returns(
-            ring["rewards"], ring["ends"], rows, steps, gamma=gamma, n_step=n_step
+        returns, last, discounts = n_step_returns(
+            ring["rewards"], ring["elapsed"], ring["ends"], rows, steps, gamma=gamma, n_step=n_step
         )
         bootstrapped = ring["remaining"][rows, last].any(-1)
         drawn = {
             Drawn.ACTIONS: ring["actions"][rows, steps].astype(np.int64),
             Drawn.PRESENT: ring["present"][rows, steps],
             Drawn.RETURNS: returns,
-            Drawn.DISCOUNTS: (gamma ** (last - steps + 1) * bootstrapped).astype(np.float32),
+            Drawn.DISCOUNTS: discounts * bootstrapped,
             Drawn.WEIGHTS: correction[:, None] * ring["played"][rows, steps],
             Drawn.SLOT: slots,
         }
@@ -263,6 +274,7 @@ class FragmentReplay:
             # Whoever played and has not terminated has a future, were it only truncated.
             Drawn.REMAINING: present & ~fragments[Fragment.TERMINATED],
             "rewards": team_rewards(fragments[Fragment.REWARDS], present, self._team_reward),
+            "elapsed": fragments.get(Fragment.ELAPSED, np.ones(played.shape, np.float32)),
             "played": played,
             "ends": ends,
         }

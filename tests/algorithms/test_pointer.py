@@ -89,8 +89,9 @@ def naive(net: PointerNetwork, task: Tensor, servers: Tensor) -> tuple[Tensor, T
         q = F.layer_norm(q + thought, (D,), block.norm.weight[0], block.norm.bias[0])
     query = net.query.weight[0] @ q
     scores = [query @ (net.key.weight[0] @ z_j) for z_j in z]
-    # Waiting, relative to the best server: the project's own.
-    return torch.stack([*scores, max(scores) + query @ net.wait_key[0]]), q
+    # Waiting, against placing on any: the project's own.
+    placing = torch.stack(scores).exp().sum().log()
+    return torch.stack([*scores, placing + query @ net.wait_key[0]]), q
 
 
 def test_it_is_the_network_of_the_paper() -> None:
@@ -137,16 +138,24 @@ def test_servers_that_do_not_exist_change_nothing() -> None:
     torch.testing.assert_close(padded_scores[..., [0, 1, 7, 8, 9]], scores)
 
 
-def test_waiting_is_measured_by_the_best_server_that_is_legal() -> None:
+def test_the_odds_of_waiting_do_not_depend_on_which_servers_are_legal() -> None:
     net, rows = network(), cluster(4)
     scores, _ = decide(net, rows)
-    gain = scores[..., -1] - scores[..., :-1].amax(-1)
+    waits = torch.softmax(scores, -1)[..., -1]
     legal = torch.tensor([False, True, True, False]).expand(3, 1, 4)
     among, _ = decide(net, rows, legal)
-    torch.testing.assert_close(among[..., -1] - scores[..., 1:3].amax(-1), gain)
+    torch.testing.assert_close(torch.softmax(among[..., 1:][..., [0, 1, 3]], -1)[..., -1], waits)
     alone, _ = decide(net, rows, torch.zeros_like(legal))
-    torch.testing.assert_close(alone[..., -1], gain)
+    torch.testing.assert_close(torch.sigmoid(alone[..., -1]), waits)
     torch.testing.assert_close(alone[..., :-1], scores[..., :-1])
+
+
+def test_to_place_is_decided_before_where() -> None:
+    mask = torch.tensor([[[True, True, True, False, True]]])
+    scores = torch.tensor([[[0.0, 0.1, 0.0, 9.0, 1.0]]])  # three servers: together more likely
+    assert actor(4).greedy(scores, mask).item() == 1
+    assert actor(4).greedy(scores + torch.tensor([0, 0, 0, 0, 0.3]), mask).item() == 4
+    assert actor(4, kind="mlp").greedy(scores, mask).item() == 4
 
 
 def test_without_any_server_there_are_numbers_and_gradients() -> None:

@@ -81,13 +81,34 @@ def test_the_team_gets_the_sum_or_what_all_are_given() -> None:
 def test_n_step_returns_stop_at_ends() -> None:
     rewards = np.array([[1.0, 2.0, 4.0, 8.0]], np.float32)
     ends = np.array([[False, True, False, True]])
-    rows, steps = np.zeros(4, int), np.arange(4)
-    returns, last = n_step_returns(rewards, ends, rows, steps, gamma=GAMMA, n_step=3)
+    once, rows, steps = np.ones_like(rewards), np.zeros(4, int), np.arange(4)
+    returns, last, discounts = n_step_returns(
+        rewards, once, ends, rows, steps, gamma=GAMMA, n_step=3
+    )
     np.testing.assert_array_equal(returns, [2.0, 2.0, 8.0, 8.0])  # 1 + 2/2, 2, 4 + 8/2, 8
     np.testing.assert_array_equal(last, [1, 1, 3, 3])
-    returns, last = n_step_returns(rewards, ends, rows, steps, gamma=GAMMA, n_step=1)
+    np.testing.assert_array_equal(discounts, [0.25, 0.5, 0.25, 0.5])
+    returns, last, discounts = n_step_returns(
+        rewards, once, ends, rows, steps, gamma=GAMMA, n_step=1
+    )
     np.testing.assert_array_equal(returns, rewards[0])
     np.testing.assert_array_equal(last, steps)
+    np.testing.assert_array_equal(discounts, 0.5)
+
+
+def test_steps_are_discounted_by_the_time_they_take() -> None:
+    rewards = np.array([[1.0, 2.0, 4.0]], np.float32)
+    elapsed = np.array([[0.0, 2.0, 1.0]], np.float32)
+    ends = np.array([[False, False, True]])
+    returns, _, discounts = n_step_returns(
+        rewards, elapsed, ends, np.zeros(3, int), np.arange(3), gamma=GAMMA, n_step=2
+    )
+    np.testing.assert_array_equal(returns, [3.0, 3.0, 4.0])  # 1 + 2, 2 + 4/4, 4
+    np.testing.assert_array_equal(discounts, [0.25, 0.125, 0.5])
+    replay = FragmentReplay(capacity=100, seed=0)
+    replay.add({**fragments(rows=1), Fragment.ELAPSED: np.full((1, T), 3.0, np.float32)})
+    drawn = replay.draw(1, 8, gamma=GAMMA, n_step=1)
+    np.testing.assert_array_equal(drawn[Drawn.DISCOUNTS], 0.125)
 
 
 def test_transitions_by_hand() -> None:

@@ -52,12 +52,14 @@ def test_rows_are_the_steps_of_agents_that_played() -> None:
         "present": torch.tensor([[[True, True]], [[False, True]]]),
         "actions": torch.tensor([[[0, 1]], [[2, 3]]]),
         "returns": torch.tensor([[5.0], [7.0]]),
+        "discounts": torch.tensor([[0.5], [0.25]]),
         "remaining": torch.tensor([[[True, False]], [[False, True]]]),
     }
     rows = transitions(drawn)
     assert rows[Drawn.NODE].tolist() == [0, 1, 1]
     assert rows[Drawn.ACTIONS].tolist() == [0, 1, 3]
     assert rows[Drawn.REWARDS].tolist() == [5.0, 5.0, 7.0]
+    assert rows["discounts"].tolist() == [0.5, 0.5, 0.25]
     assert rows[Drawn.TERMINATED].tolist() == [False, True, False]
     assert rows[Drawn.FEATURES][:, 0].tolist() == [0.0, 3.0, 15.0]
     assert rows[Drawn.NEXT_FEATURES][:, 0].tolist() == [6.0, 9.0, 21.0]
