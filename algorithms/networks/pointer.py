@@ -18,8 +18,8 @@ from edge_marl.algorithms.networks.grouped import (
 
 HEADS = 4
 
-WAITING = -2.0
-"""Log odds of waiting at the beginning: it is done one time in eight."""
+WAITING = -1.0
+"""Log odds of waiting at the beginning: it is done one time in four."""
 
 
 class PointerNetwork(nn.Module):

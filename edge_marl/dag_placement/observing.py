@@ -113,7 +113,7 @@ def _describe(
     if law.extended:
         row[5] = load.hops[b, task] / _HOPS
         row[6] = math.log1p(lists.left[b, w])
-        row[7] = math.log1p(at.now_s[b] - load.arrival_s[b, w])
+        row[7] = 0.0
         row[8] = ready
         row[9] = unplaced
 
@@ -169,15 +169,17 @@ def _see_servers(
 
 @_kernel  # type: ignore[untyped-decorator]
 def _see_finishes(b: Any, features: Any) -> None:
-    """Times as logarithms, and how far behind the best each server would be."""
+    """Times as logarithms, and how much longer than the best server each, and the idle, take."""
     rows = features[b, 0]
-    soonest = np.inf
+    soonest_s = idle_s = np.inf
     for j in range(1, len(rows)):
         if rows[j, 6] > 0.0:
-            soonest = min(soonest, rows[j, 8])
-    best = math.log1p(soonest) if soonest < np.inf else 0.0
+            soonest_s = min(soonest_s, rows[j, 8])
+            if rows[j, 5] > 0.0:
+                idle_s = min(idle_s, rows[j, 8])
+    rows[0, 7] = math.log(idle_s / soonest_s) if idle_s < np.inf else 0.0
     for j in range(1, len(rows)):
         if rows[j, 0] > 0.0:
+            rows[j, 9] = math.log(rows[j, 8] / soonest_s) if soonest_s < np.inf else 0.0
             rows[j, 7] = math.log1p(rows[j, 7])
             rows[j, 8] = math.log1p(rows[j, 8])
-            rows[j, 9] = rows[j, 8] - best

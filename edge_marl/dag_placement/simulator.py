@@ -64,11 +64,11 @@ class Observation(NamedTuple):
     of the largest server's and of 5, share of its workflow that is done, output in GB; of a server:
     capacity, memory and power drawn as shares of the largest, seconds until it is idle (third), and
     delay in seconds from the predecessor that finished first (last). ``extended`` adds, of the
-    primitive: hops to the end / 5, log(1 + primitives left in its workflow), log(1 + seconds since
-    its workflow arrived), primitives ready and primitives not placed per server; of a server:
-    whether it is idle, whether the memory suffices, log(1 + seconds that the primitive would occupy
-    it), log(1 + seconds until it would be finished there), and by how much that is more than on the
-    best server.
+    primitive: hops to the end / 5, log(1 + primitives left in its workflow), log of how many times
+    longer than on the best server it takes to finish it on the best idle one, primitives ready and
+    primitives not placed per server; of a server: whether it is idle, whether the memory suffices,
+    log(1 + seconds that the primitive would occupy it), log(1 + seconds until it would be finished
+    there), and log of how many times longer that is than on the best server, idle or not.
     The selector's first row is of the cluster (ready primitives, idle servers, busy servers per
     server), row 1 + k of the k-th primitive to choose from, as the placer's first row."""
     action_mask: BoolArray
