@@ -12,10 +12,10 @@ Those that place at once, on one of the servers that are idle and have the memor
 
 Those that may wait for a busy server:
 
-- ``earliest_finish``: the idle server that would finish first, unless a busy one would in less
-  than half that time, after what it executes and what was set aside for it since the last event
-  (without that everything would wait for the same fast server). Half, because longer paths
-  overtake what waits: if it waits for any gain, response times are worse by a quarter.
+- ``earliest_finish``: the idle server that would finish first, unless a busy one would in less than
+  a 2.5th of that time, counting what it executes and what has been set aside for it (or everything
+  would wait for the same fast server). 2.5, because longer paths overtake what waits: if any gain
+  is waited for, response times are longer by a fifth to a third.
 - ``heft``, ``cpop``: every workflow is planned when it arrives, into the gaps of what is planned
   already (:mod:`edge_marl.dag_placement.list_scheduling`); a primitive waits for its server and
   for those planned before it there. When a server comes or goes, all that is not placed is planned
@@ -54,7 +54,7 @@ from edge_marl.random_stream import uniform
 
 FloatArray = NDArray[np.float64]
 
-_PATIENCE = 2.0  # how many times faster a busy server has to be done
+_PATIENCE = 2.5  # how many times as fast a busy server has to be
 _DRAWS = 2**53  # counters of a stream below are the simulator's
 _PLACED = int(Status.PLACED)
 _AT_ONCE = ("random", "round_robin", "least_loaded", "fastest_idle", "locality", "earliest_finish")
@@ -83,10 +83,10 @@ class _Memory(NamedTuple):
 
     last: IntArray
     """``[B]``: server used last, -1 before."""
-    round_s: FloatArray
-    """``[B]``: moment that ``reserved_s`` is of."""
+    round: IntArray
+    """``[B]``: events after which what was set aside is offered again, up to now."""
     reserved_s: FloatArray
-    """``[B, N]``: for what was set aside for a server then."""
+    """``[B, N]``: for what has been set aside for a server since the last of them."""
 
 
 class _Plans(NamedTuple):
@@ -136,7 +136,9 @@ class PlacingHeuristic:
         if simulator is not self._simulator:
             B, N = simulator.servers.state.shape
             self._simulator = simulator
-            self._memory = _Memory(np.zeros(B, dtype=np.int32), np.zeros(B), np.zeros((B, N)))
+            self._memory = _Memory(
+                np.zeros(B, dtype=np.int32), np.zeros(B, dtype=np.int32), np.zeros((B, N))
+            )
         actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
         _place_one(self._rule, _view(simulator), self._memory, actions)
         return actions
@@ -208,11 +210,8 @@ def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
             continue
         if view.at.n_decisions[b] == 0:
             memory.last[b] = NOBODY
-        if view.at.n_decisions[b] == 0 or memory.round_s[b] != view.at.now_s[b]:
-            memory.round_s[b] = view.at.now_s[b]
-            for j in range(N):
-                memory.reserved_s[b, j] = 0.0
         if rule == _EARLIEST_FINISH:
+            _forget_rounds(b, view, memory)
             j = _earliest_finish(b, task, view, memory)
         else:
             j = _at_once(rule, b, task, view, memory)
@@ -285,6 +284,19 @@ def _refusing(b: Any, view: Any) -> Any:
         if view.mask[b, 0, j]:
             return j
     return N
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _forget_rounds(b: Any, view: Any, memory: Any) -> None:
+    """Drop reservations when those who have them are offered again."""
+    N = memory.reserved_s.shape[1]
+    now = view.at.n_completed[b]
+    for j in range(N):
+        now += view.servers.n_changes[b, j]
+    if view.at.n_decisions[b] == 0 or now != memory.round[b]:
+        memory.round[b] = now
+        for j in range(N):
+            memory.reserved_s[b, j] = 0.0
 
 
 @_kernel  # type: ignore[untyped-decorator]

@@ -134,8 +134,10 @@ class Reference:
         """All that happens at the moment of the next event."""
         moment = self.next_event()
         self.pass_time(moment)
+        kinds = set()
         while self.next_event() == moment:
             _, kind, index, _ = heapq.heappop(self.events)
+            kinds.add(kind)
             if kind == COMPLETION:
                 self.complete(self.servers[index])
             elif kind == ARRIVAL:
@@ -143,8 +145,9 @@ class Reference:
                     primitive.state = "blocked" if primitive.before else "ready"
             else:
                 self.change(index)
-        for primitive in self.primitives("set aside"):
-            primitive.state = "ready"
+        if kinds & {COMPLETION, CHANGE}:
+            for primitive in self.primitives("set aside"):
+                primitive.state = "ready"
 
     def complete(self, server: Server) -> None:
         done = server.running
@@ -226,7 +229,8 @@ class Reference:
             placer = [N]
         elif self.scenario.time == "event":
             placer = [j for j in range(N) if self.takes(j, self.offered)]
-            placer += [N] if self.next_event() < math.inf else []
+            somewhere_else = len(self.here()) < N
+            placer += [N] if somewhere_else or self.primitives("running") else []
         else:
             placer = [j for j in range(N) if self.servers[j].presence == "here"]
         selector = list(range(len(self.choices))) or [N]
