@@ -24,8 +24,8 @@ class NetworkConfig(BaseModel):
     hidden_sizes: tuple[int, ...] = Field(
         default=(64, 64),
         min_length=1,
-        description="layers of mlp, and of structured_mlp from the two of its first step on; "
-        "attention, pointer: the width, per block",
+        description="layers of mlp; of structured_mlp, whose first is there twice, for the task "
+        "and for the servers; attention, pointer: the width, per block",
     )
     activation: Literal["relu", "tanh", "silu"] = "relu"
     gru: int = Field(default=0, ge=0, description="size of the memory of mlp; 0: none")

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from edge_marl.algorithms.mappo.gae import (
     episode_ends,
@@ -15,6 +16,8 @@ from edge_marl.algorithms.mappo.gae import (
     standardised,
     team_ends,
 )
+from edge_marl.algorithms.mappo.rows import learning_targets
+from edge_marl.algorithms.sampling.columns import Fragment
 
 GAMMA, LAMBDA = 0.5, 0.8
 
@@ -85,6 +88,28 @@ def test_a_team_is_truncated_if_one_of_its_last_agents_is() -> None:
     ended, over = team_ends(terminated, truncated, active)
     assert over.item()
     assert not ended.item()
+
+
+def test_steps_that_take_no_time_are_not_discounted() -> None:
+    # Step 0 takes no time, step 1 twice that of a discount.
+    # delta_1 = 3 + 0.25 * 8 - 4 = 1; A_0 = 1 + 4 - 2 + 1; targets are advantages + values.
+    flags = torch.zeros(1, 2, 1, dtype=torch.bool)
+    targets = learning_targets(
+        {
+            Fragment.REWARDS: torch.tensor([[[1.0], [3.0]]]),
+            Fragment.ELAPSED: torch.tensor([[0.0, 2.0]]),
+            Fragment.TERMINATED: flags,
+            Fragment.TRUNCATED: flags,
+            Fragment.ACTIVE: torch.ones(1, 3, 1, dtype=torch.bool),
+            Fragment.VALID: torch.ones(1, 2, dtype=torch.bool),
+        },
+        torch.tensor([[[2.0], [4.0], [8.0]]]),
+        gamma=GAMMA,
+        lambda_=LAMBDA,
+        shared_reward=False,
+        shared_end=False,
+    )
+    assert targets[Postprocessing.VALUE_TARGETS].flatten().tolist() == [6.0, 5.0]
 
 
 def test_standardised_over_the_mask_alone() -> None:

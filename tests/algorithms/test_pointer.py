@@ -91,7 +91,8 @@ def naive(net: PointerNetwork, task: Tensor, servers: Tensor) -> tuple[Tensor, T
     scores = [query @ (net.key.weight[0] @ z_j) for z_j in z]
     # Waiting, against placing on any: the project's own.
     placing = torch.stack(scores).exp().sum().log()
-    return torch.stack([*scores, placing + query @ net.wait_key[0]]), q
+    log_odds = query @ net.wait_key[0] + net.wait_bias[0, 0]
+    return torch.stack([*scores, placing + log_odds]), q
 
 
 def test_it_is_the_network_of_the_paper() -> None:
