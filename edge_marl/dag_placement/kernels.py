@@ -106,7 +106,7 @@ def step_kernel(
                 while next_s <= until_s:
                     gain += _happen(b, next_s, seeds[b], law, load, tasks, servers, at, lists)
                     next_s = next_event_s(b, law, load, servers, at)
-                gain += _let_pass(b, until_s, law, at)
+                gain += _let_pass(b, until_s, law, load, tasks, at, lists)
             gain += _go_on(b, seeds[b], law, load, tasks, servers, at, lists)
             if at.task[b] == NOBODY and at.n_selected[b] == 0:
                 finished = at.n_arrived[b] == load.n_workflows[b] and (
@@ -148,7 +148,7 @@ def _place(
     energy_j = law.power_w[j] * tau_s
     at.energy_j[b] += energy_j
     if law.response_reward:
-        return (now_s - finish_s) * law.per_server
+        return -_delay(b, load.workflow[b, task], load, tasks, at, lists) * law.per_server
     return (  # equation 2
         law.w_tau * math.exp(-tau_s / law.s_tau_s)
         - law.alpha * sent_s / law.largest_delay_s
@@ -173,7 +173,9 @@ def _go_on(
             return gain
         next_s = next_event_s(b, law, load, servers, at)
         if next_s > law.time_limit_s:
-            return gain + _let_pass(b, max(law.time_limit_s, at.now_s[b]), law, at)
+            return gain + _let_pass(
+                b, max(law.time_limit_s, at.now_s[b]), law, load, tasks, at, lists
+            )
         gain += _happen(b, next_s, seed, law, load, tasks, servers, at, lists)
 
 
@@ -219,11 +221,34 @@ def _offer(b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists
 
 
 @_kernel  # type: ignore[untyped-decorator]
-def _let_pass(b: Any, until_s: Any, law: Any, at: Any) -> Any:
+def _delay(b: Any, w: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
+    """Find out what is possible now in a workflow; returns by how much its responses grow."""
+    sum_s = 0.0
+    for task in range(load.first[b, w], load.first[b, w + 1]):
+        if tasks.status[b, task] < _PLACED:
+            start_s = at.now_s[b]
+            edge = load.first_predecessor[b, task]
+            for e in range(edge, edge + load.n_predecessors[b, task]):
+                start_s = max(start_s, tasks.earliest_s[b, load.predecessor[b, e]])
+            tasks.earliest_s[b, task] = start_s + load.fastest_s[b, task]
+        else:
+            tasks.earliest_s[b, task] = tasks.finish_s[b, task]
+        sum_s += tasks.earliest_s[b, task] - load.arrival_s[b, w]
+    delay_s = sum_s - lists.response_s[b, w]
+    lists.response_s[b, w] = sum_s
+    return delay_s
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _let_pass(b: Any, until_s: Any, law: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
     """Move the clock; returns the reward."""
-    passed_s = until_s - at.now_s[b]
     at.now_s[b] = until_s
-    return -passed_s * at.n_unplaced[b] * law.per_server if law.response_reward else 0.0
+    delay_s = 0.0
+    if law.response_reward:
+        for k in range(at.n_ready[b]):
+            w = load.workflow[b, lists.ready[b, k]]
+            delay_s += _delay(b, w, load, tasks, at, lists)
+    return -delay_s * law.per_server
 
 
 @_kernel  # type: ignore[untyped-decorator]
@@ -232,7 +257,7 @@ def _happen(
     lists: Any,
 ) -> Any:  # fmt: skip
     """Go to the moment of the next event, let all happen that is due; returns the reward."""
-    gain = _let_pass(b, now_s, law, at)
+    gain = _let_pass(b, now_s, law, load, tasks, at, lists)
     N = servers.state.shape[1]
     gets_idle = False
     for j in range(N):
@@ -262,6 +287,8 @@ def _arrive(b: Any, load: Any, tasks: Any, at: Any, lists: Any) -> None:
         tasks.status[b, task] = _BLOCKED
         if tasks.waiting_for[b, task] == 0:
             _make_ready(b, task, tasks, at, lists)
+    lists.response_s[b, w] = 0.0
+    lists.response_s[b, w] = _delay(b, w, load, tasks, at, lists)
 
 
 @_kernel  # type: ignore[untyped-decorator]
@@ -332,7 +359,9 @@ def _change(
             at.n_lost[b] += 1
             tasks.finish_s[b, task] = np.nan
             _make_ready(b, task, tasks, at, lists)
-            gain = rest_s * law.per_server if law.response_reward else 0.0
+            if law.response_reward:
+                w = load.workflow[b, task]
+                gain = -_delay(b, w, load, tasks, at, lists) * law.per_server
         else:
             servers.state[b, j] = LEAVING
     else:

@@ -68,6 +68,8 @@ class Tasks(NamedTuple):
     """Predecessors that are not done."""
     finish_s: NDArray[np.float64]
     """``f_i``, as soon as it is placed."""
+    earliest_s: NDArray[np.float64]
+    """No schedule finishes it sooner, after all that is decided; ``f_i`` once it is placed."""
 
 
 class Servers(NamedTuple):
@@ -125,6 +127,9 @@ class Lists(NamedTuple):
 
     ready: NDArray[np.int32]
     """``[B, P]``: primitives ready or set aside, ``n_ready`` of them."""
+    response_s: NDArray[np.float64]
+    """``[B, W]``: sum over the primitives of each workflow that has arrived of the least response
+    time that is still possible; in the end, of their response times."""
     left: NDArray[np.int32]
     """``[B, W]``: primitives of each workflow that are not done."""
     offered: NDArray[np.int32]

@@ -47,9 +47,11 @@ class RewardTerms(BaseModel):
 Reward = Literal["response", "paper"]
 """What placements earn.
 
-- ``"response"``: minus the sum of all response times, divided by N. Waiting is paid for as time
-  passes, the time from its placement on when a primitive is placed; what a failure cuts off is
-  paid back, for it will be paid again.
+- ``"response"``: by how much a decision, and the time until the next, delay what is there: minus
+  the increase of the least sum of response times that is still possible, divided by N. A primitive
+  that waits or is placed on a slow server costs its own delay and that of all that cannot start
+  before it is done. The sum over an episode is minus the sum of all response times, plus what it
+  would be if every primitive ran at once on the fastest server.
 - ``"paper"``: equation 2 for a placement, -0.001 for an invalid action, nothing for waiting.
 """
 
@@ -192,6 +194,7 @@ class DagPlacementSimulator:
         self.progress: Progress = together(Progress, B)
         self.lists = Lists(
             ready=np.zeros(self.workload.hops.shape, dtype=np.int32),
+            response_s=np.zeros(self.workload.arrival_s.shape),
             left=np.zeros(self.workload.arrival_s.shape, dtype=np.int32),
             offered=np.zeros((B, N), dtype=np.int32),
         )

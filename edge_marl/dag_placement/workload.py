@@ -59,6 +59,8 @@ class Workload(NamedTuple):
     """``[B, P]``: ``c_i``; so all that follow but the last two."""
     memory_gb: NDArray[np.float64]
     output_gb: NDArray[np.float64]
+    fastest_s: NDArray[np.float64]
+    """Its execution time on the fastest server that has the memory for it."""
     workflow: NDArray[np.int32]
     """Number of its workflow."""
     hops: NDArray[np.int32]
@@ -75,7 +77,7 @@ class Workload(NamedTuple):
 
 
 _TASK = np.dtype(
-    [(name, np.float64) for name in ("compute_gflop", "memory_gb", "output_gb")]
+    [(name, np.float64) for name in ("compute_gflop", "memory_gb", "output_gb", "fastest_s")]
     + [
         (name, np.int32)
         for name in (
@@ -369,6 +371,7 @@ def _critical_path_s(
         edge = load.first_predecessor[b, task]
         for e in range(edge, edge + load.n_predecessors[b, task]):
             start_s = max(start_s, finish_s[load.predecessor[b, e] - first])
-        finish_s[task - first] = start_s + load.compute_gflop[b, task] / fastest
+        load.fastest_s[b, task] = load.compute_gflop[b, task] / fastest
+        finish_s[task - first] = start_s + load.fastest_s[b, task]
         longest_s = max(longest_s, finish_s[task - first])
     return longest_s
