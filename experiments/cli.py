@@ -43,6 +43,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Options of the configuration to change."),
 ]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Training seeds.", show_default=False)]
 Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Tasks at a time; 0: in this process. Default: all cores.",
@@ -160,9 +161,7 @@ def reproduce_tandem(
     quick: Annotated[bool, typer.Option("--quick", help="Small enough for a demonstration.")] = (
         False
     ),
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Training seeds.", show_default=False)
-    ] = None,
+    seeds: Seeds = None,
     out: Annotated[Path, typer.Option(help="Folder for tables, figures and episodes.")] = Path(
         "results/tandem"
     ),
@@ -196,6 +195,29 @@ def reproduce_o2o_drl(
     from edge_marl.experiments.overrides import apply_overrides
 
     options = [] if workers is None else [f"workers={workers}"]
+    config = StudyConfig.quick() if quick else StudyConfig()
+    reproduce_study(apply_overrides(config, [*options, *(overrides or ())]), out)
+
+
+@reproduce_app.command("scale")
+def reproduce_scale(
+    overrides: Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small enough for a demonstration.")] = (
+        False
+    ),
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and outcomes.")] = Path(
+        "results/scale"
+    ),
+    seeds: Seeds = None,
+    workers: Workers = None,
+) -> None:
+    """Tables 3 to 5, Figures 5 and 6 of the SCALE paper, and larger and other clusters."""
+    from edge_marl.experiments.overrides import apply_overrides
+    from edge_marl.experiments.scale.config import StudyConfig
+    from edge_marl.experiments.scale.study import reproduce as reproduce_study
+
+    options = [f"{name}={value}" for name, value in (("seeds", seeds), ("workers", workers))
+               if value is not None]  # fmt: skip
     config = StudyConfig.quick() if quick else StudyConfig()
     reproduce_study(apply_overrides(config, [*options, *(overrides or ())]), out)
 

@@ -1,0 +1,1 @@
+"""The study of SCALE: placing workflows on clusters of any size."""

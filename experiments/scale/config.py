@@ -1,0 +1,130 @@
+"""Size of the SCALE study, and the episodes that its methods are trained and tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_marl.dag_placement.scenario import TIERS, DagScenario
+from edge_marl.experiments.parallel import all_cores
+
+Family = Literal["paper", "event"]
+"""Whose time, communication, features and reward: the paper's, or our defaults."""
+
+TRAINED_AT = 16
+"""N of all training."""
+
+ENV: dict[Family, dict[str, Any]] = {
+    "paper": {"features": "paper", "reward": "paper"},
+    "event": {"features": "extended", "reward": "response"},
+}
+"""Options of the environment beside the scenario."""
+
+_BASE: dict[Family, DagScenario] = {
+    "paper": DagScenario(time="paper", communication="reward"),
+    "event": DagScenario(),
+}
+
+
+class Point(NamedTuple):
+    """One scenario that policies are tested in."""
+
+    family: Family
+    name: str
+    servers: int
+    changes: tuple[tuple[str, Any], ...] = ()
+    """Fields of :class:`DagScenario` that differ."""
+
+    @property
+    def scenario(self) -> DagScenario:
+        """What its episodes are drawn from; tiers, load and length as at N = 16."""
+        base = _BASE[self.family].at(self.servers)
+        return DagScenario.model_validate({**base.model_dump(), **dict(self.changes)})
+
+
+def trained_in(family: Family) -> Point:
+    """The scenario of training."""
+    return Point(family, str(TRAINED_AT), TRAINED_AT)
+
+
+def _tiers(*shares: int) -> tuple[tuple[str, Any], ...]:
+    tiers = [
+        tier.model_copy(update={"share": share}).model_dump()
+        for tier, share in zip(TIERS, shares, strict=True)
+    ]
+    return (("tiers", tiers),)
+
+
+def _load(times: float) -> tuple[tuple[str, Any], ...]:
+    return (("arrival_rate_per_server_s", times * DagScenario().arrival_rate_per_server_s),)
+
+
+_LONG = {"kind": "random", "shape": "chain", "primitives": (8, 16)}
+_WIDE = {"kind": "random", "shape": "fan_out", "primitives": (8, 16)}
+CHANGED = (
+    # Workflows of twice the size arrive half as often.
+    Point("event", "chains of 8-16", 48, (("workflows", _LONG), *_load(0.5))),
+    Point("event", "fan-outs of 8-16", 48, (("workflows", _WIDE), *_load(0.5))),
+    Point("event", "tiers 8:6:2", 48, _tiers(8, 6, 2)),
+    Point("event", "tiers 2:8:6", 48, _tiers(2, 8, 6)),
+    Point("event", "servers fail and leave", 48, (("mean_up_s", 30.0),)),
+    Point("event", "load x 0.5", 48, _load(0.5)),
+    Point("event", "load x 1.5", 48, _load(1.5)),
+    Point("event", "load x 1.8", 48, _load(1.8)),
+)
+"""What the paper names as untested, at N = 48."""
+
+# The work of recorded jobs is scaled so that a cluster is as loaded as by random workflows.
+_TRACES: dict[str, dict[str, Any]] = {
+    "alibaba": {"format": "alibaba", "time_scale": 0.0608, "largest": 32},
+    "wfcommons": {"format": "wfcommons"},
+}
+
+
+class StudyConfig(BaseModel):
+    """Options of ``edge-marl reproduce scale``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: int = Field(5, ge=1, description="trainings of every method")
+    episodes: int = Field(30, ge=2, description="test episodes per scenario")
+    large_episodes: int = Field(5, ge=2, description="test episodes from 128 servers on")
+    paper_iterations: int = Field(60, ge=1, description="trainings in the paper's time, PPO's")
+    event_iterations: int = Field(80, ge=1, description="trainings in event time")
+    off_policy_steps: int = Field(120_000, ge=1, description="environment steps of DQN and SAC")
+    sizes: tuple[int, ...] = Field((16, 32, 48, 128, 256, 1024), min_length=1, description="N")
+    changed: bool = Field(True, description="other mixes, graphs and loads, failing servers")
+    alibaba: Path | None = Field(None, description="file of the Alibaba trace of 2018, if at hand")
+    wfcommons: Path | None = Field(None, description="folder of WfCommons instances, if at hand")
+    workers: int = Field(
+        default_factory=all_cores, ge=0, description="tasks at a time; 0: all in this process"
+    )
+
+    @classmethod
+    def quick(cls) -> StudyConfig:
+        """At most 10 minutes on 2 cores."""
+        return cls(
+            seeds=1, episodes=10, large_episodes=2, paper_iterations=30, event_iterations=40,
+            off_policy_steps=30_000, sizes=(16, 48, 128), changed=False,
+        )  # fmt: skip
+
+    def points(self, family: Family) -> list[Point]:
+        """Where methods of a family are tested."""
+        if family == "paper":
+            return [Point("paper", str(n), n) for n in self.sizes if n <= 48]
+        points = [Point("event", str(n), n) for n in self.sizes]
+        if self.changed:
+            points += CHANGED
+        for name, options in _TRACES.items():
+            path: Path | None = getattr(self, name)
+            if path is not None:
+                # Absolute, for workers may have another working directory.
+                workflows = {"kind": "recorded", "path": str(path.resolve()), **options}
+                points.append(Point("event", name, 48, (("workflows", workflows),)))
+        return points
+
+    def test_episodes(self, point: Point) -> int:
+        """K."""
+        return self.episodes if point.servers < 128 else self.large_episodes
