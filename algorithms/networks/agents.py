@@ -67,7 +67,7 @@ class ActorSpec(BaseModel):
         if network.kind == "mlp":
             return self
         if network.kind not in LAYERED:
-            self._check_widths()
+            self._check_set_network()
         if network.kind in ("structured_mlp", "pointer"):
             if len(shape) != 2 or shape[0] < 2 or self.n_actions != shape[0]:
                 raise InputError(
@@ -81,7 +81,7 @@ class ActorSpec(BaseModel):
             )
         return self
 
-    def _check_widths(self) -> None:
+    def _check_set_network(self) -> None:
         """What networks over sets ask of the other options."""
         network = self.network
         for name, found in (("gru", network.gru), ("dueling", network.dueling)):
