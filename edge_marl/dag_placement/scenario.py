@@ -98,7 +98,7 @@ class RecordedWorkflows(BaseModel):
     # Recorded are run times; a primitive would take as long on a server of this capacity.
     reference_gflops: float = Field(6.0, gt=0, description="capacity that run times stand for")
     time_scale: float = Field(1.0, gt=0, description="what run times are multiplied by")
-    largest: int = Field(64, ge=1, description="primitives from which on a workflow is left out")
+    largest: int = Field(64, ge=1, description="primitives of a workflow, larger ones are left out")
     memory_gb: float = Field(4.0, gt=0, description="of a primitive where it is not recorded")
     output_gb: float = Field(0.5, ge=0, description="of a primitive where it is not recorded")
 

@@ -158,6 +158,8 @@ class Generator:
                     f"largest server has, found {needed_gb:g} GB"
                 )
             self._recorded = _recorded(source, recorded, self._rate)
+            if self._recorded.in_order:
+                self._capacity = _most_arrivals(self._recorded, self._horizon_s)
             self.largest = recorded.largest
             self._edges = max(1, recorded.most_edges)
             self.largest_output_gb = float(recorded.output_gb.max())
@@ -211,6 +213,15 @@ def _recorded(source: RecordedWorkflows, workflows: Workflows, rate: float) -> _
         in_order, speed, period_s, workflows.first, workflows.compute_gflop, workflows.memory_gb,
         workflows.output_gb, workflows.first_successor, workflows.successor, arrival_s,
     )  # fmt: skip
+
+
+def _most_arrivals(recorded: _Recorded, horizon_s: float) -> int:
+    """Arrivals of the busiest window of a trace, which is far from a Poisson process."""
+    arrival_s, length_s = recorded.arrival_s, horizon_s * recorded.speed
+    laps = math.ceil(length_s / recorded.period_s) + 1
+    everything = (arrival_s + recorded.period_s * np.arange(laps)[:, None]).ravel()
+    after = np.searchsorted(everything, arrival_s + length_s)
+    return int((after - np.arange(len(arrival_s))).max()) + 1  # rounding aside
 
 
 def _none_recorded() -> _Recorded:
