@@ -91,9 +91,9 @@ class StudyConfig(BaseModel):
     seeds: int = Field(5, ge=1, description="trainings of every method")
     episodes: int = Field(30, ge=2, description="test episodes per scenario")
     large_episodes: int = Field(5, ge=2, description="test episodes from 128 servers on")
-    paper_iterations: int = Field(60, ge=1, description="trainings in the paper's time, PPO's")
-    event_iterations: int = Field(80, ge=1, description="trainings in event time")
-    off_policy_steps: int = Field(120_000, ge=1, description="environment steps of DQN and SAC")
+    paper_iterations: int = Field(40, ge=1, description="trainings in the paper's time, PPO's")
+    event_iterations: int = Field(60, ge=1, description="trainings in event time")
+    off_policy_steps: int = Field(80_000, ge=1, description="environment steps of DQN and SAC")
     sizes: tuple[int, ...] = Field((16, 32, 48, 128, 256, 1024), min_length=1, description="N")
     changed: bool = Field(True, description="other mixes, graphs and loads, failing servers")
     alibaba: Path | None = Field(None, description="file of the Alibaba trace of 2018, if at hand")
@@ -106,7 +106,7 @@ class StudyConfig(BaseModel):
     def quick(cls) -> StudyConfig:
         """At most 10 minutes on 2 cores."""
         return cls(
-            seeds=1, episodes=10, large_episodes=2, paper_iterations=30, event_iterations=40,
+            seeds=1, episodes=10, large_episodes=2, paper_iterations=20, event_iterations=30,
             off_policy_steps=30_000, sizes=(16, 48, 128), changed=False,
         )  # fmt: skip
 

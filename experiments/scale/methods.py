@@ -51,7 +51,7 @@ class Learner:
 _PAPER = {"lr": 2e-3, "gamma": 0.99, "entropy_coeff": 0.005}
 _SRR = {"srr_start_iteration": 5, "srr_warmup_iterations": 25}
 # Rates, discount per second and entropy were chosen on validation episodes, one seed each.
-_EVENT = {"network": _LARGE, "lr": 2e-3, "gamma": 0.9, "lambda_": 0.9, "entropy_coeff": 0.003}
+_EVENT = {"network": _LARGE, "lr": 2e-3, "gamma": 0.7, "lambda_": 0.8, "entropy_coeff": 0.003}
 
 LEARNERS: Mapping[str, Learner] = {
     SCALE: Learner("paper", options={**_PAPER, **_SRR, "srr": True}),
