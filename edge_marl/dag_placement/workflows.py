@@ -49,10 +49,6 @@ class Workflows:
         """Edges of the workflow that has most."""
         return int(np.diff(self.first_successor[self.first]).max())
 
-    def select(self, chosen: Sequence[int]) -> Workflows:
-        """The workflows with these numbers, in this order."""
-        return pack([self.one(k) for k in chosen])
-
     def one(self, k: int) -> Workflow:
         """Workflow k on its own."""
         own = slice(int(self.first[k]), int(self.first[k + 1]))
