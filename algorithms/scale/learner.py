@@ -43,8 +43,9 @@ class SCALELearner(MAPPOTorchLearner):
             decides &= batch[Columns.LOSS_MASK]
         features, groups = fwd_out[ATTENTION_FEATURE], self._own_module.actor.groups
         correlated = kl = features.new_zeros(())
+        n_networks = int(groups.max()) + 1
         with torch.set_grad_enabled(self._srr_weight > 0):
-            for group in range(int(groups.max()) + 1):
+            for group in range(n_networks):
                 own = decides & (groups == group)
                 of_correlation, of_kl = batch_statistics(features[own])
                 correlated, kl = correlated + of_correlation, kl + of_kl
@@ -52,7 +53,7 @@ class SCALELearner(MAPPOTorchLearner):
         self.log_terms(
             srr_decorrelation=correlated,
             srr_kl=kl,
-            off_diagonal_covariance=correlated / (d * (d - 1)),
+            off_diagonal_covariance=correlated / (n_networks * d * (d - 1)),
         )
         if self._srr_weight == 0.0:
             return loss
