@@ -46,7 +46,7 @@ class PointerNetwork(nn.Module):
     products of the width per head. As in the paper's equations the projections have no biases.
 
     Not given in the paper: all weights begin as those of ``torch.nn.Linear`` (scores then differ
-    by about 0.3 between servers: the first policy is close to uniform), normalisation begins as
+    by about 0.15 between servers: the first policy is close to uniform), normalisation begins as
     the identity.
 
     Args:
