@@ -61,6 +61,11 @@ def _load(times: float) -> tuple[tuple[str, Any], ...]:
     return (("arrival_rate_per_server_s", times * DagScenario().arrival_rate_per_server_s),)
 
 
+HUGE = 1024
+"""N from which on episodes are shorter and fewer trainings are tested: who waits is asked again
+whenever a server gets idle, so that decisions grow with the square of N."""
+_SHORT = (("horizon_s", 10.0),)
+
 _LONG = {"kind": "random", "shape": "chain", "primitives": (8, 16)}
 _WIDE = {"kind": "random", "shape": "fan_out", "primitives": (8, 16)}
 CHANGED = (
@@ -91,6 +96,7 @@ class StudyConfig(BaseModel):
     seeds: int = Field(5, ge=1, description="trainings of every method")
     episodes: int = Field(30, ge=2, description="test episodes per scenario")
     large_episodes: int = Field(5, ge=2, description="test episodes from 128 servers on")
+    huge_trainings: int = Field(2, ge=1, description="trainings tested from 1,024 servers on")
     paper_iterations: int = Field(40, ge=1, description="trainings in the paper's time, PPO's")
     event_iterations: int = Field(60, ge=1, description="trainings in event time")
     off_policy_steps: int = Field(80_000, ge=1, description="environment steps of DQN and SAC")
@@ -114,7 +120,7 @@ class StudyConfig(BaseModel):
         """Where methods of a family are tested."""
         if family == "paper":
             return [Point("paper", str(n), n) for n in self.sizes if n <= 48]
-        points = [Point("event", str(n), n) for n in self.sizes]
+        points = [Point("event", str(n), n, _SHORT if n >= HUGE else ()) for n in self.sizes]
         if self.changed:
             points += CHANGED
         for name, options in _TRACES.items():

@@ -19,7 +19,7 @@ from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.experiments.scale import figures
-from edge_marl.experiments.scale.config import TRAINED_AT, Family, StudyConfig
+from edge_marl.experiments.scale.config import HUGE, TRAINED_AT, Family, StudyConfig
 from edge_marl.experiments.scale.methods import LEARNERS
 from edge_marl.experiments.scale.results import OFFLINE, Results
 from edge_marl.experiments.scale.tables import all_tables
@@ -106,6 +106,7 @@ def tests_of(config: StudyConfig) -> list[Test]:
                 for name, learner in LEARNERS.items()
                 if learner.family == family and (learner.any_size or point.servers == TRAINED_AT)
                 for seed in range(config.seeds)
+                if seed < config.huge_trainings or point.servers < HUGE
             ]
     return sorted(tests, key=lambda unit: -unit.point.servers)
 
