@@ -67,16 +67,22 @@ def _write(b: int, workflows: Sequence[Workflow], scenario: DagScenario, load: W
             order = np.argsort(ends[:, 0], kind="stable")
             getattr(load, column)[b, n_edges : n_edges + len(edges)] = first + ends[order, 1]
         n_edges += len(edges)
+        load.fastest_s[b, own] = fastest_s(workflow, scenario)
         load.bound_s[b, w] = bound_s(workflow, scenario)
+
+
+def fastest_s(workflow: Workflow, scenario: DagScenario) -> list[float]:
+    """Of each primitive, the time on the fastest server that has the memory for it."""
+    capacity, memory = (scenario.of_servers(name) for name in ("capacity_gflops", "memory_gb"))
+    needs = zip(np.asarray(workflow.compute_gflop), np.asarray(workflow.memory_gb), strict=True)
+    return [float(compute / capacity[memory >= needed].max()) for compute, needed in needs]
 
 
 def bound_s(workflow: Workflow, scenario: DagScenario) -> float:
     """The longest path, each primitive on the fastest server that has the memory for it."""
-    capacity, memory = (scenario.of_servers(name) for name in ("capacity_gflops", "memory_gb"))
-    compute, needed = np.asarray(workflow.compute_gflop), np.asarray(workflow.memory_gb)
     edges = np.asarray(workflow.edges).reshape(-1, 2).tolist()
     end_s: list[float] = []
-    for i in range(len(compute)):
+    for i, own_s in enumerate(fastest_s(workflow, scenario)):
         start_s = max((end_s[before] for before, after in edges if after == i), default=0.0)
-        end_s.append(float(start_s + compute[i] / capacity[memory >= needed[i]].max()))
+        end_s.append(start_s + own_s)
     return max(end_s)

@@ -87,7 +87,9 @@ class Reference:
             for j in range(len(self.servers)):
                 self.plan_change(j, scenario.mean_up_s)
         self.gain = 0.0
+        self.least: dict[int, float] = {}
         self.go_on()
+        self.settle()
 
     # What is where.
 
@@ -124,16 +126,9 @@ class Reference:
             heapq.heappop(self.events)
         return self.events[0][0] if self.events else math.inf
 
-    def pass_time(self, until: float) -> None:
-        if self.reward == "response":
-            waiting = len(self.primitives("blocked", "ready", "set aside"))
-            self.gain -= (until - self.now) * waiting / len(self.servers)
-        self.now = until
-
     def happen(self) -> None:
         """All that happens at the moment of the next event."""
-        moment = self.next_event()
-        self.pass_time(moment)
+        moment = self.now = self.next_event()
         kinds = set()
         while self.next_event() == moment:
             _, kind, index, _ = heapq.heappop(self.events)
@@ -143,6 +138,7 @@ class Reference:
             elif kind == ARRIVAL:
                 for primitive in self.workflows[index]:
                     primitive.state = "blocked" if primitive.before else "ready"
+                self.least[index] = self.possible(index)
             else:
                 self.change(index)
         if kinds & {COMPLETION, CHANGE}:
@@ -182,8 +178,6 @@ class Reference:
             server.presence = "away"
             lost, server.running = server.running, None
             self.lost += 1
-            if self.reward == "response":
-                self.gain += (lost.finish - self.now) / len(self.servers)
             lost.state, lost.finish = "ready", math.nan
         else:
             server.presence = "leaving"
@@ -217,7 +211,7 @@ class Reference:
                 self.over = True
                 return
             if self.next_event() > self.scenario.time_limit_s:
-                self.pass_time(max(self.now, self.scenario.time_limit_s))
+                self.now = max(self.now, self.scenario.time_limit_s)
                 self.cut_off = True
                 return
             self.happen()
@@ -258,8 +252,9 @@ class Reference:
             until = self.now + self.scenario.step_s
             while self.next_event() <= until:
                 self.happen()
-            self.pass_time(until)
+            self.now = until
         self.go_on()
+        self.settle()
         if self.scenario.time == "paper" and self.decisions == self.scenario.decisions:
             self.cut_off = not self.over
         return self.gain
@@ -273,12 +268,28 @@ class Reference:
         primitive.placement = self.placements
         server.running = primitive
         heapq.heappush(self.events, (primitive.finish, COMPLETION, j, self.placements))
-        if self.reward == "response":
-            self.gain -= (primitive.finish - self.now) / len(self.servers)
-        else:
+        if self.reward == "paper":
             source = primitive.source
             delay = 0.0 if source is None else self.delay(source, j)
             self.gain += math.exp(-execution) - 0.1 * delay / self.largest_delay()
+
+    def settle(self) -> None:
+        """Pay for what has made response times longer than they had to be."""
+        for k, before in self.least.items():
+            self.least[k] = self.possible(k)
+            if self.reward == "response":
+                self.gain -= (self.least[k] - before) / len(self.servers)
+
+    def possible(self, k: int) -> float:
+        """Least sum of response times of workflow k, as if servers were free and inputs there."""
+        earliest: dict[int, float] = {}
+        for p in self.workflows[k]:
+            earliest[p.number] = p.finish
+            if p.state not in ("running", "done"):
+                start = max([self.now, *(earliest[before.number] for before in p.before)])
+                fits = [server for server in self.servers if p.memory <= server.memory]
+                earliest[p.number] = start + min(p.compute / server.capacity for server in fits)
+        return sum(end - self.arrivals[k] for end in earliest.values())
 
     def largest_delay(self) -> float:
         source = self.scenario.workflows
@@ -296,7 +307,7 @@ class Reference:
         placer = np.zeros((1 + N, 10))
         if self.offered is not None:
             placer[0] = self.describe(self.offered)
-            placer[1:] = self.see_servers(self.offered)
+            placer[1:], placer[0, 7] = self.see_servers(self.offered)
         seen = [placer[:, :width]]
         if self.learned:
             selector = np.zeros((1 + N, 10))
@@ -323,38 +334,41 @@ class Reference:
             primitive.output,
             primitive.hops / 5,
             math.log(1 + left),
-            math.log(1 + self.now - self.arrivals[primitive.workflow]),
+            0.0,
             len(self.primitives("ready", "set aside")) / here,
-            sum(server.running is None for server in self.here()) / here,
+            len(self.primitives("blocked", "ready", "set aside")) / here,
         ]
 
-    def see_servers(self, primitive: Primitive) -> np.ndarray:
+    def see_servers(self, primitive: Primitive) -> tuple[np.ndarray, float]:
+        """Rows ``[N, F]`` and how much later than elsewhere it is finished on an idle server."""
         rows = np.zeros((len(self.servers), 10))
-        finishes = {}
+        rests, occupied = {}, {}
         for j, server in enumerate(self.servers):
             if server.presence != "here":
                 continue
             running = server.running
-            rest = 0.0 if running is None else running.finish - self.now
-            occupied = self.inputs(primitive, j) + primitive.compute / server.capacity
-            fits = primitive.memory <= server.memory
-            finishes[j] = (math.log(1 + rest + occupied), fits)
+            rests[j] = 0.0 if running is None else running.finish - self.now
+            occupied[j] = self.inputs(primitive, j) + primitive.compute / server.capacity
             power = server.idle_power if running is None else server.power
             rows[j, :9] = [
                 server.capacity / max(other.capacity for other in self.servers),
                 server.memory / max(other.memory for other in self.servers),
-                rest,
+                rests[j],
                 power / max(other.power for other in self.servers),
                 0.0 if primitive.source is None else self.delay(primitive.source, j),
                 running is None,
-                fits,
-                math.log(1 + occupied),
-                finishes[j][0],
+                primitive.memory <= server.memory,
+                math.log(1 + occupied[j]),
+                math.log(1 + rests[j] + occupied[j]),
             ]
-        best = min((finish for finish, fits in finishes.values() if fits), default=0.0)
-        for j, (finish, _) in finishes.items():
-            rows[j, 9] = finish - best
-        return rows
+        fitting = [j for j in rests if primitive.memory <= self.servers[j].memory]
+        if not fitting:
+            return rows, 0.0
+        best = min(rests[j] + occupied[j] for j in fitting)
+        for j in rests:
+            rows[j, 9] = math.log((rests[j] + occupied[j]) / best)
+        idle = [occupied[j] for j in fitting if self.takes(j, primitive)]
+        return rows, math.log(min(idle) / best) if idle else 0.0
 
 
 def arrived(

@@ -66,7 +66,7 @@ def test_a_chain_waits_for_its_inputs(
     rewards = play(simulator, *servers)
     assert finishes(simulator) == expected
     assert simulator.done[0]
-    assert sum(rewards) == -sum(expected) / 2  # of all response times, per server
+    assert sum(rewards) == -(sum(expected) - (1 + 3)) / 2  # what was not inevitable, per server
 
 
 def test_inputs_are_sent_side_by_side_once_the_successor_has_its_server() -> None:
@@ -144,14 +144,17 @@ def test_waiting_needs_something_to_wait_for() -> None:
     assert mask.tolist() == [False, True, True]  # for the server that is away
 
 
-def test_the_response_reward_is_paid_as_time_passes() -> None:
+def test_the_response_reward_is_what_responses_grow_by() -> None:
     simulator = by_hand(cluster(), [[chain(2, 4), chain(2, arrival_s=0.5)]])
-    # 0 and 1 arrive. Placing 0 costs its 1 s; 1 waits until the arrival at 0.5.
-    # Placing 2 on the slow server costs 2 s; from 0.5 to 1 only 1 is waiting.
-    # Placing 1 costs its 2 s.
-    rewards = play(simulator, 1, 0, 1)
-    assert rewards == [-(1 + 0.5) / 2, -(2 + 0.5) / 2, -2 / 2]
-    assert sum(rewards) == -(1 + 3 + 2) / 2
+    rewards = play(simulator, 0, WAIT, 1, 0)
+    assert rewards == [
+        -(1 + 1) / 2,  # 0 is done at 2 instead of 1, and 1 cannot be before 4 instead of 3
+        -1.5 / 2,  # 2 waits from 0.5 to 2
+        -1.5 / 2,  # 1 waits for its input
+        -1 / 2,  # 2 is done at 4 instead of 3
+    ]
+    assert finishes(simulator) == [2, 5.5, 4]
+    assert sum(rewards) == -((2 + 5.5 + 3.5) - (1 + 3 + 1)) / 2
 
 
 def test_the_reward_of_the_paper_is_equation_2() -> None:
@@ -204,15 +207,22 @@ def test_the_further_features() -> None:
     np.testing.assert_allclose(
         simulator.observation.features[0, 0],
         [
-            [1, 0.5, 0.2, 0, 1, 1 / 5, log(2), log(0), 1 / 2, 1 / 2],
-            [0.5, 0.25, 1.75, 10 / 40, 0, 0, 0, log(2), log(3.75), log(3.75) - log(1)],
+            [1, 0.5, 0.2, 0, 1, 1 / 5, log(2), 0, 1 / 2, 3 / 2],
+            [0.5, 0.25, 1.75, 10 / 40, 0, 0, 0, log(2), log(3.75), math.log(3.75)],
             [1, 1, 0, 8 / 40, 0, 1, 1, log(1), log(1), 0],
         ],
         atol=1e-6,
     )
 
 
-def test_a_failure_loses_the_execution_and_pays_back_what_was_not_executed() -> None:
+def test_an_idle_server_is_compared_with_what_waiting_would_give() -> None:
+    simulator = by_hand(cluster(), [[chain(2), chain(4)]])
+    play(simulator, 1)  # the fast server, until 1: there the other would be done at 3, here at 4
+    assert simulator.observation.features[0, 0, 0, 7] == pytest.approx(math.log(4 / 3))
+    assert simulator.observation.features[0, 0, 1:, 9] == pytest.approx([math.log(4 / 3), 0])
+
+
+def test_a_failure_loses_the_execution() -> None:
     scenario = cluster(mean_up_s=1e9, mean_away_s=1e9, failure_share=1.0)
     simulator = by_hand(scenario, [[chain(2, 2)]])
     simulator.servers.change_s[0] = [1e9, 1.5]
@@ -226,8 +236,8 @@ def test_a_failure_loses_the_execution_and_pays_back_what_was_not_executed() -> 
     rewards.append(float(simulator._transition.reward[0, 0]))
     rewards += play(simulator, 0)  # the output of 0 outlives its server: 1.5 s, then 2 s
     assert finishes(simulator) == [1, 1.5 + 1.5 + 2]
-    assert rewards == [-(1 + 1) / 2, -(1 - 0.5) / 2, -3.5 / 2]
-    assert sum(rewards) == -(1 + 5) / 2
+    # The failure delays 1 from 2 to 2.5, the slow server and the transfer to 5.
+    assert rewards == [0, -0.5 / 2, -2.5 / 2]
     assert simulator.results.energy_j[0] == 40 * (1 + 0.5) + 10 * 2
 
 
