@@ -96,8 +96,8 @@ class DagPlacementEnv(SimulatorEnv):
         super().__init__(
             _simulator(self.config, batch_size=1),
             agents=agents,
-            observations=spaces.Box(0.0, np.inf, rows, np.float32),
-            state=spaces.Box(0.0, np.inf, (len(agents) * rows[0] * rows[1],), np.float32),
+            observations=spaces.Box(-np.inf, np.inf, rows, np.float32),
+            state=spaces.Box(-np.inf, np.inf, (len(agents) * rows[0] * rows[1],), np.float32),
             metrics=METRICS,
             seed=self.config.seed,
         )

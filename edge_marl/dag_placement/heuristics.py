@@ -30,6 +30,7 @@ server. As ``selector`` all take the first primitive, that of the longest path.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ FloatArray = NDArray[np.float64]
 _PATIENCE = 2.5  # how many times as fast a busy server has to be
 _DRAWS = 2**53  # counters of a stream below are the simulator's
 _PLACED = int(Status.PLACED)
-_AT_ONCE = ("random", "round_robin", "least_loaded", "fastest_idle", "locality", "earliest_finish")
+_PLACING = ("random", "round_robin", "least_loaded", "fastest_idle", "locality", "earliest_finish")
 _RANDOM, _ROUND_ROBIN, _LEAST_LOADED, _FASTEST_IDLE, _LOCALITY, _EARLIEST_FINISH = range(6)
 
 # Without Numba's counting of references to arrays, as in peer_offloading.kernels.
@@ -128,7 +129,7 @@ class PlacingHeuristic:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._rule = _AT_ONCE.index(name)
+        self._rule = _PLACING.index(name)
         self._simulator: DagPlacementSimulator | None = None
 
     def act(self, simulator: DagPlacementSimulator) -> IntArray:
@@ -137,7 +138,7 @@ class PlacingHeuristic:
             B, N = simulator.servers.state.shape
             self._simulator = simulator
             self._memory = _Memory(
-                np.zeros(B, dtype=np.int32), np.zeros(B, dtype=np.int32), np.zeros((B, N))
+                np.full(B, NOBODY, dtype=np.int32), np.zeros(B, dtype=np.int32), np.zeros((B, N))
             )
         actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
         _place_one(self._rule, _view(simulator), self._memory, actions)
@@ -180,8 +181,8 @@ def _empty_plans(simulator: DagPlacementSimulator) -> _Plans:
 
 
 HEURISTICS: dict[str, Callable[[], Policy]] = {
-    **{name: lambda name=name: PlacingHeuristic(name) for name in _AT_ONCE},
-    **{rule: lambda rule=rule: PlanningHeuristic(rule) for rule in RULES},
+    **{name: partial(PlacingHeuristic, name) for name in _PLACING},
+    **{rule: partial(PlanningHeuristic, rule) for rule in RULES},
 }
 
 
