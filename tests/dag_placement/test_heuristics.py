@@ -1,0 +1,239 @@
+"""Each heuristic on hand-made states in which they disagree, and on whole episodes."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_marl.dag_placement import (
+    DagPlacementSimulator,
+    DagScenario,
+    RandomWorkflows,
+    Status,
+    Tier,
+    Workflow,
+)
+from edge_marl.dag_placement.evaluation import run
+from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
+from edge_marl.dag_placement.list_scheduling import plan
+from edge_marl.dag_placement.workflows import pack
+from edge_marl.errors import InputError
+from tests.dag_placement.by_hand import by_hand
+
+# 1, 2, 4 and 8 GFLOPS; the fastest has 4 GB, the others 16. A GB takes 1 s to another server.
+TIERS = tuple(
+    Tier(
+        name=f"of {capacity}", share=1, capacity_gflops=capacity, power_w=1, idle_power_w=0,
+        memory_gb=4 if capacity == 8 else 16,
+    )
+    for capacity in (1, 2, 4, 8)
+)  # fmt: skip
+WAIT = 4
+
+
+def cluster(**changes: Any) -> DagScenario:
+    options = {"servers": 4, "tiers": TIERS, "bandwidth_gb_per_s": 1.0, "latency_s": 0.0}
+    workflows = RandomWorkflows(memory_gb=(2, 1, 1, 4))
+    return DagScenario(**{**options, "workflows": workflows, **changes})
+
+
+def single(compute_gflop: float, memory_gb: float = 8, arrival_s: float = 0.0) -> Workflow:
+    return Workflow([compute_gflop], [memory_gb], [0.0], [], arrival_s)
+
+
+def chosen(simulator: DagPlacementSimulator, name: str) -> int:
+    return int(heuristic(name).act(simulator)[0, 0])
+
+
+def step(simulator: DagPlacementSimulator, *actions: int) -> None:
+    for j in actions:
+        simulator.step(np.array([[j]]))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("round_robin", 0),
+        ("least_loaded", 1),
+        ("fastest_idle", 2),
+        ("locality", 0),
+        ("earliest_finish", 2),
+        ("heft", 2),
+        ("cpop", 2),
+    ],
+)
+def test_each_rule_chooses_its_own_way(name: str, expected: int) -> None:
+    # The first primitive ran on server 0 for 2 s; its output of 0.25 GB is there. 2 has been
+    # busy for 1 s, 1 not at all. The second, 8 GFLOP, takes 8, 4.25 and 2.25 s; 3 is too small.
+    simulator = by_hand(
+        cluster(), [[Workflow([2, 8], [8, 8], [0.25, 0], [[0, 1]], 0.0), single(4)]]
+    )
+    step(simulator, 0, 2)
+    assert simulator.progress.now_s[0] == 2
+    assert chosen(simulator, name) == expected
+
+
+def test_random_takes_every_open_server_equally_often() -> None:
+    simulator = by_hand(cluster(), [[single(8)]] * 900)
+    actions = heuristic("random").act(simulator)[:, 0]
+    assert np.bincount(actions, minlength=5) / 900 == pytest.approx([1 / 3] * 3 + [0, 0], abs=0.06)
+
+
+def test_round_robin_goes_on_behind_the_last_and_around() -> None:
+    simulator = by_hand(cluster(), [[single(1, arrival_s=4.0 * k) for k in range(5)]])
+    policy, used = heuristic("round_robin"), []
+    while not simulator.done[0]:
+        used.append(int(policy.act(simulator)[0, 0]))
+        step(simulator, used[-1])
+    assert used == [0, 1, 2, 0, 1]  # the fourth is too small
+
+
+def test_earliest_finish_waits_only_for_what_is_worth_it() -> None:
+    # Server 2 is busy for another second; on server 1, the best of the idle, 8 GFLOP take 4 s,
+    # and 3 s if it is waited for: not worth it. Without server 1 they take 8 s: worth it.
+    scenario = cluster(tiers=TIERS[:3], servers=3)
+    simulator = by_hand(scenario, [[single(4), single(8)]])
+    step(simulator, 2)
+    assert chosen(simulator, "earliest_finish") == 1
+    simulator = by_hand(scenario, [[single(4), single(16), single(8)]])
+    step(simulator, 2, 1)
+    assert chosen(simulator, "earliest_finish") == 3
+
+
+def test_earliest_finish_counts_what_was_set_aside_before() -> None:
+    # Two more of 8 GFLOP: the first waits for server 2 (3 s instead of 8), the second would be
+    # done there at 5 s, which is no longer worth it.
+    scenario = cluster(tiers=TIERS[:3], servers=3)
+    workflows = [single(4), single(16), single(8), single(8), single(8, arrival_s=0.5)]
+    simulator = by_hand(scenario, [workflows])
+    policy = heuristic("earliest_finish")
+    step(simulator, 2, 1)
+    assert policy.act(simulator)[0, 0] == 3
+    step(simulator, 3)
+    assert policy.act(simulator)[0, 0] == 0
+    step(simulator, 0)
+    # An arrival forgets nothing, a completion all.
+    simulator = by_hand(scenario, [[*workflows[:3], workflows[4]]])
+    step(simulator, 2, 1)
+    assert policy.act(simulator)[0, 0] == 3
+    step(simulator, 3)
+    assert simulator.progress.now_s[0] == 0.5
+    assert policy.act(simulator)[0, 0] == 0  # 0.5 + 2 + 2 s there, 8 s here: 1.8 times
+    step(simulator, 3)
+    assert simulator.progress.now_s[0] == 1
+    assert policy.act(simulator)[0, 0] == 2
+
+
+def test_plans_are_followed_also_where_that_means_waiting() -> None:
+    # 0 has 1 and 2 behind it; 2 has 3. HEFT puts both long ones on server 2, one by one.
+    workflow = Workflow([4, 16, 16, 4], [8] * 4, [0.0] * 4, [[0, 1], [0, 2], [2, 3]], 0.0)
+    tiers = (TIERS[0], TIERS[2])
+    scenario = cluster(servers=2, tiers=tiers)
+    expected = plan("heft", pack([workflow]), 0, scenario)
+    simulator = by_hand(scenario, [[workflow]])
+    policy = heuristic("heft")
+    while not simulator.done[0]:
+        simulator.step(policy.act(simulator))
+    np.testing.assert_allclose(simulator.tasks.finish_s[0, :4], expected.finish_s)
+    np.testing.assert_array_equal(simulator.tasks.server[0, :4], expected.server)
+
+
+@pytest.mark.parametrize("rule", ["heft", "cpop"])
+def test_when_a_server_goes_it_is_planned_anew(rule: str) -> None:
+    scenario = cluster(mean_up_s=1e9, mean_away_s=1e9, failure_share=1.0)
+    simulator = by_hand(scenario, [[single(8), single(8), single(8)]])
+    policy = heuristic(rule)
+    simulator.servers.change_s[0] = [1e9, 1e9, 1.0, 1e9]
+    step(simulator, int(policy.act(simulator)[0, 0]))
+    assert simulator.servers.running[0].tolist() == [-1, -1, 0, -1]  # on server 2, until 2
+    for _ in range(20):
+        if simulator.done[0]:
+            break
+        simulator.step(policy.act(simulator))
+    assert simulator.done[0]
+    assert simulator.results.lost[0] == 1
+    assert set(simulator.tasks.server[0, :3]) <= {0, 1}
+
+
+@pytest.mark.parametrize("name", ["random", "fastest_idle"])
+def test_in_the_time_of_the_paper_who_cannot_place_names_a_server_that_refuses(name: str) -> None:
+    simulator = by_hand(cluster(time="paper", servers=1, tiers=TIERS[:1]), [[single(8), single(8)]])
+    step(simulator, 0)
+    assert chosen(simulator, name) == 0
+    step(simulator, 0)
+    assert simulator.results.waits[0] == 1
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
+def test_a_selector_takes_the_longest_path(name: str) -> None:
+    long = Workflow([8, 8], [8, 8], [0, 0], [[0, 1]], 0.0)
+    simulator = by_hand(cluster(), [[single(8), long]], selector="learned")
+    policy = heuristic(name)
+    assert policy.act(simulator)[0].tolist() == [WAIT, 0]
+    simulator.step(policy.act(simulator))
+    assert simulator.progress.task[0] == 1
+    actions = policy.act(simulator)[0].tolist()
+    assert actions[1] == WAIT
+    assert actions[0] < WAIT
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> DagScenario:
+    return DagScenario(
+        servers=draw(st.integers(1, 12)),
+        communication=draw(st.sampled_from(["physical", "reward"])),
+        bandwidth_gb_per_s=draw(st.sampled_from([0.2, 10.0])),
+        workflows=RandomWorkflows(memory_gb=(16, 8, 1, 32), primitives=(1, 6)),
+        tiers=DagScenario().tiers[1:],
+        arrival_rate_per_server_s=draw(st.sampled_from([0.1, 0.5])),
+        horizon_s=6.0,
+        time=draw(st.sampled_from(["event", "paper"])),
+        mean_up_s=draw(st.sampled_from([None, 3.0])),
+        mean_away_s=1.0,
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(scenario=scenarios(), seed=st.integers(0, 2**31), name=st.sampled_from([*HEURISTICS]))
+def test_episodes_end_and_are_the_same_alone_and_in_a_batch(
+    scenario: DagScenario, seed: int, name: str
+) -> None:
+    together = run(heuristic(name), scenario, seed + np.arange(4))
+    one_by_one = run(heuristic(name), scenario, seed + np.arange(4), batch_size=1)
+    np.testing.assert_equal(asdict(together), asdict(one_by_one))
+    if scenario.time == "event":
+        assert (together.unfinished == 0).all()
+        assert (together.ratio_to_bound >= 1 - 1e-9).all()
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
+def test_a_policy_forgets_what_was_when_an_episode_starts_anew(name: str) -> None:
+    scenario = DagScenario(servers=5, horizon_s=5.0)
+    policy = heuristic(name)
+    simulator = DagPlacementSimulator(scenario, 1)
+    ends = []
+    for _ in range(2):
+        simulator.reset([3])
+        while not simulator.done[0]:
+            simulator.step(policy.act(simulator))
+        ends.append(simulator.tasks.finish_s[simulator.tasks.status == Status.DONE].tolist())
+    assert ends[0] == ends[1]
+
+
+def test_who_knows_more_is_faster() -> None:
+    scenario = DagScenario()
+    seeds = np.arange(20)
+    response_s = {
+        name: run(heuristic(name), scenario, seeds).response_s.mean() for name in HEURISTICS
+    }
+    assert response_s["earliest_finish"] < response_s["fastest_idle"] < response_s["least_loaded"]
+    assert response_s["least_loaded"] < response_s["random"]
+    assert response_s["heft"] < response_s["random"]
+
+
+def test_an_unknown_heuristic_is_refused() -> None:
+    with pytest.raises(InputError, match=r"heuristic: expected one of random, .*, found 'best'"):
+        heuristic("best")
