@@ -62,8 +62,8 @@ class Dependencies(NamedTuple):
 
     first: IntArray
     """``[P]``: place of each primitive's first predecessor."""
-    count: IntArray
-    """``[P]``: of its predecessors, which lie one behind the other."""
+    n_predecessors: IntArray
+    """``[P]``: of each, which lie one behind the other."""
     predecessor: IntArray
     """``[E]``"""
     transfer_s: FloatArray
@@ -155,7 +155,7 @@ def schedule(
     count = np.bincount(edges[:, 1], minlength=n)
     dependencies = Dependencies(
         first=(np.cumsum(count) - count).astype(np.int32),
-        count=count.astype(np.int32),
+        n_predecessors=count.astype(np.int32),
         predecessor=edges[by_successor, 0].astype(np.int32),
         transfer_s=np.asarray(transfer_s, dtype=float)[by_successor],
     )
@@ -204,7 +204,7 @@ def add_kernel(
             if plan.server[v] == _NOBODY and priority > highest and scratch.mean_s[v - first] > 0:
                 edge = dependencies.first[v]
                 placed = True
-                for e in range(edge, edge + dependencies.count[v]):
+                for e in range(edge, edge + dependencies.n_predecessors[v]):
                     placed = placed and plan.server[dependencies.predecessor[e]] != _NOBODY
                 if placed:
                     chosen, highest = v, priority
@@ -233,12 +233,12 @@ def _rank(first: Any, last: Any, dependencies: Any, execution_s: Any, scratch: A
     for v in range(last - 1, first - 1, -1):
         upward_s[v - first] += mean_s[v - first]
         edge = dependencies.first[v]
-        for e in range(edge, edge + dependencies.count[v]):
+        for e in range(edge, edge + dependencies.n_predecessors[v]):
             p = dependencies.predecessor[e] - first
             upward_s[p] = max(upward_s[p], dependencies.transfer_s[e] + upward_s[v - first])
     for v in range(first, last):
         edge = dependencies.first[v]
-        for e in range(edge, edge + dependencies.count[v]):
+        for e in range(edge, edge + dependencies.n_predecessors[v]):
             p = dependencies.predecessor[e] - first
             way_s = downward_s[p] + mean_s[p] + dependencies.transfer_s[e]
             downward_s[v - first] = max(downward_s[v - first], way_s)
@@ -257,7 +257,7 @@ def _mark_critical_path(first: Any, last: Any, dependencies: Any, scratch: Any) 
         scratch.on_path[v - first] = True
         edge = dependencies.first[v]
         v_before, longest_s = _NOBODY, -1.0
-        for e in range(edge, edge + dependencies.count[v]):
+        for e in range(edge, edge + dependencies.n_predecessors[v]):
             p = dependencies.predecessor[e] - first
             way_s = scratch.downward_s[p] + scratch.mean_s[p] + dependencies.transfer_s[e]
             if way_s > longest_s:
@@ -299,7 +299,7 @@ def _insert(
     N = len(free_s)
     for j in range(N):
         ready_s[j], hold_s[j], gap_s[j], start_s[j] = 0.0, 0.0, free_s[j], -1.0
-        for e in range(edge, edge + dependencies.count[v]):
+        for e in range(edge, edge + dependencies.n_predecessors[v]):
             p = dependencies.predecessor[e]
             sent_s = dependencies.transfer_s[e] if plan.server[p] != j else 0.0
             if occupies:
