@@ -13,9 +13,9 @@ Those that place at once, on one of the servers that are idle and have the memor
 Those that may wait for a busy server:
 
 - ``earliest_finish``: the idle server that would finish first, unless a busy one would in less than
-  a 2.5th of that time, counting what it executes and what has been set aside for it (or everything
-  would wait for the same fast server). 2.5, because longer paths overtake what waits: if any gain
-  is waited for, response times are longer by a fifth to a third.
+  half that time, counting what it executes and what has been set aside for it since the last event
+  (or everything would wait for the same fast server). Half, because longer paths overtake what
+  waits: if any gain is waited for, response times are longer by a fifth to a third.
 - ``heft``, ``cpop``: every workflow is planned when it arrives, into the gaps of what is planned
   already (:mod:`edge_marl.dag_placement.list_scheduling`); a primitive waits for its server and
   for those planned before it there. When a server comes or goes, all that is not placed is planned
@@ -55,7 +55,7 @@ from edge_marl.random_stream import uniform
 
 FloatArray = NDArray[np.float64]
 
-_PATIENCE = 2.5  # how many times as fast a busy server has to be
+_PATIENCE = 2.0  # how many times as fast a busy server has to be
 _DRAWS = 2**53  # counters of a stream below are the simulator's
 _PLACED = int(Status.PLACED)
 _PLACING = ("random", "round_robin", "least_loaded", "fastest_idle", "locality", "earliest_finish")
@@ -289,9 +289,9 @@ def _refusing(b: Any, view: Any) -> Any:
 
 @_kernel  # type: ignore[untyped-decorator]
 def _forget_rounds(b: Any, view: Any, memory: Any) -> None:
-    """Drop reservations when those who have them are offered again."""
+    """Drop reservations at every event: kept longer, they did worse."""
     N = memory.reserved_s.shape[1]
-    now = view.at.n_completed[b]
+    now = view.at.n_completed[b] + view.at.n_arrived[b]
     for j in range(N):
         now += view.servers.n_changes[b, j]
     if view.at.n_decisions[b] == 0 or now != memory.round[b]:

@@ -208,6 +208,8 @@ def _recorded(source: RecordedWorkflows, workflows: Workflows, rate: float) -> _
         arrival_s = np.zeros(len(workflows))
     # Behind the last comes the first again, a mean gap later.
     period_s = float(arrival_s[-1]) * len(workflows) / max(1, len(workflows) - 1)
+    if period_s == 0.0:  # all at one moment
+        period_s = len(workflows) / rate
     speed = rate * period_s / len(workflows)
     return _Recorded(
         in_order, speed, period_s, workflows.first, workflows.compute_gflop, workflows.memory_gb,
