@@ -148,7 +148,7 @@ def evaluate(
     checkpoints: Annotated[
         list[str],
         typer.Argument(
-            metavar="CHECKPOINT... [env.KEY=VALUE]...",
+            metavar="CHECKPOINT|env.KEY=VALUE",
             help="Folders of checkpoints, or of runs: their best ones. And options of the "
             "environment to play them in, such as env.scenario.servers=48, where they are not to "
             "be those of the training.",
