@@ -61,7 +61,7 @@ def _load(times: float) -> tuple[tuple[str, Any], ...]:
     return (("arrival_rate_per_server_s", times * DagScenario().arrival_rate_per_server_s),)
 
 
-HUGE = 1024
+LARGE = 128
 """N from which on episodes are shorter and fewer trainings are tested: who waits is asked again
 whenever a server gets idle, so that decisions grow with the square of N."""
 _SHORT = (("horizon_s", 10.0),)
@@ -95,8 +95,9 @@ class StudyConfig(BaseModel):
 
     seeds: int = Field(5, ge=1, description="trainings of every method")
     episodes: int = Field(30, ge=2, description="test episodes per scenario")
+    changed_episodes: int = Field(10, ge=2, description="test episodes of changed scenarios")
     large_episodes: int = Field(5, ge=2, description="test episodes from 128 servers on")
-    huge_trainings: int = Field(2, ge=1, description="trainings tested from 1,024 servers on")
+    large_trainings: int = Field(2, ge=1, description="trainings tested from 128 servers on")
     paper_iterations: int = Field(40, ge=1, description="trainings in the paper's time, PPO's")
     event_iterations: int = Field(60, ge=1, description="trainings in event time")
     off_policy_steps: int = Field(80_000, ge=1, description="environment steps of DQN and SAC")
@@ -120,7 +121,7 @@ class StudyConfig(BaseModel):
         """Where methods of a family are tested."""
         if family == "paper":
             return [Point("paper", str(n), n) for n in self.sizes if n <= 48]
-        points = [Point("event", str(n), n, _SHORT if n >= HUGE else ()) for n in self.sizes]
+        points = [Point("event", str(n), n, _SHORT if n >= LARGE else ()) for n in self.sizes]
         if self.changed:
             points += CHANGED
         for name, options in _TRACES.items():
@@ -133,4 +134,6 @@ class StudyConfig(BaseModel):
 
     def test_episodes(self, point: Point) -> int:
         """K."""
-        return self.episodes if point.servers < 128 else self.large_episodes
+        if point.servers >= LARGE:
+            return self.large_episodes
+        return self.episodes if point.name.isdigit() else self.changed_episodes
