@@ -19,8 +19,8 @@ from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.experiments.scale import figures
-from edge_marl.experiments.scale.config import HUGE, TRAINED_AT, Family, StudyConfig
-from edge_marl.experiments.scale.methods import LEARNERS
+from edge_marl.experiments.scale.config import LARGE, TRAINED_AT, Family, StudyConfig
+from edge_marl.experiments.scale.methods import LEARNERS, POINTER_SRR
 from edge_marl.experiments.scale.results import OFFLINE, Results
 from edge_marl.experiments.scale.tables import all_tables
 from edge_marl.experiments.scale.units import (
@@ -104,9 +104,12 @@ def tests_of(config: StudyConfig) -> list[Test]:
             tests += [
                 Test(name, seed, point)
                 for name, learner in LEARNERS.items()
-                if learner.family == family and (learner.any_size or point.servers == TRAINED_AT)
+                if learner.family == family
+                and (learner.any_size or point.servers == TRAINED_AT)
+                # What SRR does is seen at the sizes; elsewhere it would only take as long again.
+                and (name != POINTER_SRR or point.name.isdigit())
                 for seed in range(config.seeds)
-                if seed < config.huge_trainings or point.servers < HUGE
+                if seed < config.large_trainings or point.servers < LARGE
             ]
     return sorted(tests, key=lambda unit: -unit.point.servers)
 
