@@ -113,8 +113,8 @@ class StudyConfig(BaseModel):
     def quick(cls) -> StudyConfig:
         """At most 10 minutes on 2 cores."""
         return cls(
-            seeds=1, episodes=10, large_episodes=2, large_trainings=1, paper_iterations=20, event_iterations=30,
-            off_policy_steps=30_000, sizes=(16, 48, 128), changed=False,
+            seeds=1, episodes=10, large_episodes=2, large_trainings=1, paper_iterations=20,
+            event_iterations=30, off_policy_steps=30_000, sizes=(16, 48, 128), changed=False,
         )  # fmt: skip
 
     def points(self, family: Family) -> list[Point]:
