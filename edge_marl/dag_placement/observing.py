@@ -10,7 +10,13 @@ import numpy as np
 from edge_marl.dag_placement.records import HERE, NOBODY
 from edge_marl.dag_placement.workload import _kernel
 
-_SUCCESSORS, _HOPS = 5.0, 5.0  # what counts are divided by
+_COUNT = 5.0  # what counts are divided by, or at which they are half of their largest value
+
+
+@_kernel  # type: ignore[untyped-decorator]
+def _saturated(count: Any, half: Any) -> Any:
+    """In [0, 1): what is larger than anything seen in training must not look far away from it."""
+    return count / (count + half)
 
 
 @_kernel  # type: ignore[untyped-decorator]
@@ -107,15 +113,17 @@ def _describe(
     n = load.first[b, w + 1] - load.first[b, w]
     row[0] = load.compute_gflop[b, task] / law.largest_gflops
     row[1] = load.memory_gb[b, task] / law.largest_gb
-    row[2] = load.n_successors[b, task] / _SUCCESSORS
+    row[2] = load.n_successors[b, task] / _COUNT
     row[3] = 1.0 - lists.left[b, w] / n
     row[4] = load.output_gb[b, task]
     if law.extended:
-        row[5] = load.hops[b, task] / _HOPS
-        row[6] = math.log1p(lists.left[b, w])
+        row[0] = math.log1p(row[0])
+        row[2] = _saturated(load.n_successors[b, task], _COUNT)
+        row[5] = _saturated(load.hops[b, task], _COUNT)
+        row[6] = _saturated(lists.left[b, w], _COUNT)
         row[7] = 0.0
-        row[8] = ready
-        row[9] = unplaced
+        row[8] = _saturated(ready, 1.0)
+        row[9] = _saturated(unplaced, 1.0)
 
 
 @_kernel  # type: ignore[untyped-decorator]
@@ -144,6 +152,7 @@ def _see_servers(
         row[4] = source_s
         if law.extended:
             occupied_s = sent_s + compute_gflop / law.capacity_gflops[j]
+            row[2] = math.log1p(rest_s)
             row[5] = 0.0 if runs else 1.0
             row[6] = 1.0 if memory_gb <= law.memory_gb[j] else 0.0
             row[7] = occupied_s

@@ -65,12 +65,14 @@ class Observation(NamedTuple):
     the primitive: compute as the time it takes the fastest server, memory and successors as shares
     of the largest server's and of 5, share of its workflow that is done, output in GB; of a server:
     capacity, memory and power drawn as shares of the largest, seconds until it is idle (third), and
-    delay in seconds from the predecessor that finished first (last). ``extended`` adds, of the
-    primitive: hops to the end / 5, log(1 + primitives left in its workflow), log of how many times
-    longer than on the best server it takes to finish it on the best idle one, primitives ready and
-    primitives not placed per server; of a server: whether it is idle, whether the memory suffices,
-    log(1 + seconds that the primitive would occupy it), log(1 + seconds until it would be finished
-    there), and log of how many times longer that is than on the best server, idle or not.
+    delay in seconds from the predecessor that finished first (last). ``extended`` keeps what is
+    unbounded from looking far away: seconds s become log(1 + s), counts n become n / (n + 5). It
+    adds, of the primitive: hops to the end, primitives left in its workflow (as counts), log of how
+    many times longer than on the best server it takes to finish it on the best idle one, primitives
+    ready and primitives not placed, x per server, as x / (x + 1); of a server: whether it is idle,
+    whether the memory suffices, seconds that the primitive would occupy it, seconds until it would
+    be finished there, and log of how many times longer that is than on the best server, idle or
+    not.
     The selector's first row is of the cluster (ready primitives, idle servers, busy servers per
     server), row 1 + k of the k-th primitive to choose from, as the placer's first row."""
     action_mask: BoolArray
