@@ -99,7 +99,7 @@ class StudyConfig(BaseModel):
     large_episodes: int = Field(5, ge=2, description="test episodes from 128 servers on")
     large_trainings: int = Field(2, ge=1, description="trainings tested from 128 servers on")
     paper_iterations: int = Field(40, ge=1, description="trainings in the paper's time, PPO's")
-    event_iterations: int = Field(60, ge=1, description="trainings in event time")
+    event_iterations: int = Field(80, ge=1, description="trainings in event time")
     off_policy_steps: int = Field(80_000, ge=1, description="environment steps of DQN and SAC")
     sizes: tuple[int, ...] = Field((16, 32, 48, 128, 256, 1024), min_length=1, description="N")
     changed: bool = Field(True, description="other mixes, graphs and loads, failing servers")
