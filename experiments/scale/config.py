@@ -117,6 +117,12 @@ class StudyConfig(BaseModel):
             event_iterations=30, off_policy_steps=30_000, sizes=(16, 48, 128), changed=False,
         )  # fmt: skip
 
+    def length(self, family: Family, *, off_policy: bool) -> int:
+        """Iterations of a training, or environment steps of one that replays."""
+        if off_policy:
+            return self.off_policy_steps
+        return self.paper_iterations if family == "paper" else self.event_iterations
+
     def points(self, family: Family) -> list[Point]:
         """Where methods of a family are tested."""
         if family == "paper":

@@ -91,7 +91,8 @@ def _build(config: StudyConfig, learner: Learner, seed: int) -> tuple[Any, int]:
     from edge_marl.algorithms import DiscreteSACConfig, SCALEConfig, VDNConfig
 
     per_iteration = _ENVS * _STEPS
-    iterations = config.paper_iterations if learner.family == "paper" else config.event_iterations
+    length = config.length(learner.family, off_policy=learner.algorithm != "scale")
+    iterations = length
     made: Any
     if learner.algorithm == "scale":
         made = SCALEConfig().training(
@@ -101,11 +102,10 @@ def _build(config: StudyConfig, learner: Learner, seed: int) -> tuple[Any, int]:
         envs, steps = _ENVS, _STEPS
     else:
         envs, steps = 16, 32
-        iterations = config.off_policy_steps // (envs * steps)
-        half = config.off_policy_steps // 2
+        iterations = length // (envs * steps)
         if learner.algorithm == "dqn":
             made = VDNConfig().training(
-                epsilon=[(0, 1.0), (half, 0.02)], observation_normalisation=False
+                epsilon=[(0, 1.0), (length // 2, 0.02)], observation_normalisation=False
             )
         else:
             made = DiscreteSACConfig().training(target_entropy=0.1)

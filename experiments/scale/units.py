@@ -33,12 +33,11 @@ class Training:
     def path(self, config: StudyConfig) -> str:
         """Name of its folder: readable, and different for another configuration."""
         learner = LEARNERS[self.method]
-        fields = ("paper_iterations", "event_iterations", "off_policy_steps")
         behind = {
             "learner": repr(learner),
             "scenario": trained_in(learner.family).scenario.model_dump(mode="json"),
             "env": ENV[learner.family],
-            **{name: getattr(config, name) for name in fields},
+            "length": config.length(learner.family, off_policy=learner.algorithm != "scale"),
         }
         return f"train-{_slug(self.method)}-{self.seed}-{_digest(behind)}"
 
