@@ -306,8 +306,10 @@ class Reference:
         width = 10 if extended else 5
         placer = np.zeros((1 + N, 10))
         if self.offered is not None:
-            placer[0] = self.describe(self.offered)
+            placer[0] = self.describe(self.offered, extended)
             placer[1:], placer[0, 7] = self.see_servers(self.offered)
+            if extended:
+                placer[1:, 2] = np.log1p(placer[1:, 2])
         seen = [placer[:, :width]]
         if self.learned:
             selector = np.zeros((1 + N, 10))
@@ -318,25 +320,32 @@ class Reference:
                 selector[0, :3] = waiting, idle, len(self.primitives("running"))
                 selector[0] /= here
                 for k, primitive in enumerate(self.choices):
-                    selector[1 + k] = self.describe(primitive)
+                    selector[1 + k] = self.describe(primitive, extended)
             seen.append(selector[:, :width])
         return seen
 
-    def describe(self, primitive: Primitive) -> list[float]:
+    def describe(self, primitive: Primitive, extended: bool) -> list[float]:
         workflow = self.workflows[primitive.workflow]
         left = sum(other.state != "done" for other in workflow)
         here = max(1, len(self.here()))
+        fastest = primitive.compute / max(server.capacity for server in self.servers)
+        memory = primitive.memory / max(server.memory for server in self.servers)
+        after, done = len(primitive.after), 1 - left / len(workflow)
+        if not extended:
+            return [fastest, memory, after / 5, done, primitive.output, 0, 0, 0, 0, 0]
+        ready = len(self.primitives("ready", "set aside"))
+        unplaced = len(self.primitives("blocked", "ready", "set aside"))
         return [
-            primitive.compute / max(server.capacity for server in self.servers),
-            primitive.memory / max(server.memory for server in self.servers),
-            len(primitive.after) / 5,
-            1 - left / len(workflow),
+            math.log(1 + fastest),
+            memory,
+            after / (after + 5),
+            done,
             primitive.output,
-            primitive.hops / 5,
-            math.log(1 + left),
+            primitive.hops / (primitive.hops + 5),
+            left / (left + 5),
             0.0,
-            len(self.primitives("ready", "set aside")) / here,
-            len(self.primitives("blocked", "ready", "set aside")) / here,
+            ready / (ready + here),
+            unplaced / (unplaced + here),
         ]
 
     def see_servers(self, primitive: Primitive) -> tuple[np.ndarray, float]:

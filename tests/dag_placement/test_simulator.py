@@ -207,8 +207,9 @@ def test_the_further_features() -> None:
     np.testing.assert_allclose(
         simulator.observation.features[0, 0],
         [
-            [1, 0.5, 0.2, 0, 1, 1 / 5, log(2), 0, 1 / 2, 3 / 2],
-            [0.5, 0.25, 1.75, 10 / 40, 0, 0, 0, log(2), log(3.75), math.log(3.75)],
+            # c, m, 1 successor, share done, d, 1 hop, 2 left, 1 ready and 3 not placed on 2 servers
+            [log(1), 0.5, 1 / 6, 0, 1, 1 / 6, 2 / 7, 0, 0.5 / 1.5, 1.5 / 2.5],
+            [0.5, 0.25, log(1.75), 10 / 40, 0, 0, 0, log(2), log(3.75), math.log(3.75)],
             [1, 1, 0, 8 / 40, 0, 1, 1, log(1), log(1), 0],
         ],
         atol=1e-6,
