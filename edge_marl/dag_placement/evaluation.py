@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from edge_marl.dag_placement.policies import Policy
 from edge_marl.dag_placement.scenario import DagScenario
 from edge_marl.dag_placement.simulator import DagPlacementSimulator, EpisodeResults
-from edge_marl.errors import InputError
+from edge_marl.episodes import play
 
 
 def run(
@@ -21,7 +19,7 @@ def run(
     batch_size: int = 64,
     **options: Any,
 ) -> EpisodeResults:
-    """Play one episode per seed.
+    """Play one episode per seed, see :func:`edge_marl.episodes.play`.
 
     Args:
         policy: who decides.
@@ -29,27 +27,9 @@ def run(
         seeds: ``[K]`` of the episodes.
         batch_size: episodes to play at once; makes no difference to the results.
         options: of the simulator.
-
-    Returns:
-        the results, ``[K]`` each.
-
-    Raises:
-        InputError: without a seed or with a batch size below 1.
     """
-    seeds = np.asarray(seeds)
-    if len(seeds) == 0:
-        raise InputError("seeds: expected at least one, found none")
-    if batch_size < 1:
-        raise InputError(f"batch_size: expected at least 1, found {batch_size}")
-    parts = []
-    for first in range(0, len(seeds), batch_size):
-        some = seeds[first : first + batch_size]
-        simulator = DagPlacementSimulator(scenario, len(some), **options)
-        simulator.reset(some)
-        while not simulator.done.all():
-            simulator.step(policy.act(simulator))
-        parts.append(simulator.results)
-    return EpisodeResults(**{
-        field.name: np.concatenate([getattr(part, field.name) for part in parts])
-        for field in fields(EpisodeResults)
-    })  # fmt: skip
+
+    def make(episodes: int) -> DagPlacementSimulator:
+        return DagPlacementSimulator(scenario, episodes, **options)
+
+    return play(policy, make, seeds, batch_size, EpisodeResults)

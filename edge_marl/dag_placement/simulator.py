@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from edge_marl.dag_placement.records import Law, Lists, Progress, Servers, Tasks
 from edge_marl.dag_placement.scenario import DagScenario, RandomWorkflows, RecordedWorkflows
 from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.dag_placement.workload import Generator
+from edge_marl.episodes import copied, restore
 from edge_marl.errors import InputError
 from edge_marl.validation import checked_seeds
 
@@ -294,7 +294,7 @@ class DagPlacementSimulator:
 
     def get_state(self) -> dict[str, Any]:
         """Copies of everything that changes while episodes are played."""
-        return {name: copy.deepcopy(part) for name, part in self._parts.items()}
+        return copied(self._parts)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken, on a simulator of the same sizes.
@@ -302,14 +302,7 @@ class DagPlacementSimulator:
         Raises:
             InputError: for a state of other sizes.
         """
-        for name, part in self._parts.items():
-            for own, saved in zip(part, state[name], strict=True):
-                if own.shape != saved.shape:
-                    raise InputError(
-                        f"state of a simulator: {name}: expected sizes {own.shape}, "
-                        f"found {saved.shape}"
-                    )
-                own[...] = saved
+        restore(self._parts, state)
 
     @property
     def _parts(self) -> dict[str, tuple[NDArray[Any], ...]]:

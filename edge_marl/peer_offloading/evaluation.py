@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
-import numpy as np
 from numpy.typing import ArrayLike
 
-from edge_marl.errors import InputError
+from edge_marl.episodes import play
 from edge_marl.peer_offloading.policies import Policy
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import EpisodeResults, PeerOffloadingSimulator
@@ -16,34 +13,16 @@ from edge_marl.peer_offloading.simulator import EpisodeResults, PeerOffloadingSi
 def run(
     policy: Policy, scenario: OffloadingScenario, seeds: ArrayLike, batch_size: int = 64
 ) -> EpisodeResults:
-    """Play one episode per seed.
+    """Play one episode per seed, see :func:`edge_marl.episodes.play`.
 
     Args:
         policy: who decides.
         scenario: what the episodes are drawn from.
         seeds: ``[K]`` of the episodes.
         batch_size: episodes to play at once; makes no difference to the results.
-
-    Returns:
-        the results, ``[K]`` each.
-
-    Raises:
-        InputError: without a seed or with a batch size below 1.
     """
-    seeds = np.asarray(seeds)
-    if len(seeds) == 0:
-        raise InputError("seeds: expected at least one, found none")
-    if batch_size < 1:
-        raise InputError(f"batch_size: expected at least 1, found {batch_size}")
-    parts = []
-    for first in range(0, len(seeds), batch_size):
-        some = seeds[first : first + batch_size]
-        simulator = PeerOffloadingSimulator(scenario, len(some))
-        simulator.reset(some)
-        while not simulator.done.all():
-            simulator.step(policy.act(simulator))
-        parts.append(simulator.results)
-    return EpisodeResults(**{
-        field.name: np.concatenate([getattr(part, field.name) for part in parts])
-        for field in fields(EpisodeResults)
-    })  # fmt: skip
+
+    def make(episodes: int) -> PeerOffloadingSimulator:
+        return PeerOffloadingSimulator(scenario, episodes)
+
+    return play(policy, make, seeds, batch_size, EpisodeResults)

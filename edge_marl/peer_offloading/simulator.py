@@ -8,7 +8,6 @@ the next slot arrive and are observed.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -16,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_marl.episodes import copied, restore
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import kernels
 from edge_marl.peer_offloading.kernels import N_STATUS, Queues, Status, TaskRecords
@@ -341,7 +341,7 @@ class PeerOffloadingSimulator:
 
     def get_state(self) -> dict[str, Any]:
         """Copies of everything that changes while episodes are played."""
-        return {name: copy.deepcopy(part) for name, part in self._parts.items()}
+        return copied(self._parts)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken, on a simulator of the same sizes.
@@ -349,14 +349,7 @@ class PeerOffloadingSimulator:
         Raises:
             InputError: for a state of other sizes.
         """
-        for name, part in self._parts.items():
-            for own, saved in zip(part, state[name], strict=True):
-                if own.shape != saved.shape:
-                    raise InputError(
-                        f"state of a simulator: {name}: expected sizes {own.shape}, "
-                        f"found {saved.shape}"
-                    )
-                own[...] = saved
+        restore(self._parts, state)
 
     @property
     def _parts(self) -> dict[str, tuple[NDArray[Any], ...]]:
