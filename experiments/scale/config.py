@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge_marl.dag_placement.scenario import TIERS, DagScenario
+from edge_marl.dag_placement.scenario import TIERS, DagScenario, RandomWorkflows, RecordedWorkflows
 from edge_marl.experiments.parallel import all_cores
 
 Family = Literal["paper", "event"]
@@ -50,10 +50,10 @@ def trained_in(family: Family) -> Point:
 
 
 def _tiers(*shares: int) -> tuple[tuple[str, Any], ...]:
-    tiers = [
-        tier.model_copy(update={"share": share}).model_dump()
+    tiers = tuple(
+        tier.model_copy(update={"share": float(share)})
         for tier, share in zip(TIERS, shares, strict=True)
-    ]
+    )
     return (("tiers", tiers),)
 
 
@@ -66,8 +66,8 @@ LARGE = 128
 whenever a server gets idle, so that decisions grow with the square of N."""
 _SHORT = (("horizon_s", 10.0),)
 
-_LONG = {"kind": "random", "shape": "chain", "primitives": (8, 16)}
-_WIDE = {"kind": "random", "shape": "fan_out", "primitives": (8, 16)}
+_LONG = RandomWorkflows(shape="chain", primitives=(8, 16))
+_WIDE = RandomWorkflows(shape="fan_out", primitives=(8, 16))
 CHANGED = (
     # Workflows of twice the size arrive half as often.
     Point("event", "chains of 8-16", 48, (("workflows", _LONG), *_load(0.5))),
@@ -133,7 +133,7 @@ class StudyConfig(BaseModel):
             path: Path | None = getattr(self, name)
             if path is not None:
                 # Absolute, for workers may have another working directory.
-                workflows = {"kind": "recorded", "path": str(path.resolve()), **options}
+                workflows = RecordedWorkflows(path=path.resolve(), **options)
                 points.append(Point("event", name, TRAINED_AT, (("workflows", workflows),)))
         return points
 
