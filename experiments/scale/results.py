@@ -89,7 +89,7 @@ class Results:
         """``[S]`` or ``[S, d]``: a statistic of the attention feature by training."""
         found = [
             features[name]
-            for unit, (_, features) in self.tests.items()
+            for unit, (_, features) in sorted(self.tests.items(), key=lambda item: item[0].seed)
             if unit.point == point and unit.method == method and features is not None
         ]
         return np.array(found) if found else None
