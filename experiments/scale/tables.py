@@ -110,12 +110,9 @@ def responses(results: Results, points: Sequence[Point], title: str) -> Table:
     best = [results.best_online(point) for point in points]
     table.add_row("best online heuristic", *map(label, best))
     for method in (POINTER, POINTER_SRR):
-        cells = [results.change(p, method, b) for p, b in zip(points, best, strict=True)]
-        table.add_row(f"{method} to it", *map(_percent, cells))
-    table.add_row(
-        f"{POINTER_SRR} to {POINTER}",
-        *(_percent(results.change(point, POINTER_SRR, POINTER)) for point in points),
-    )
+        if method in names:
+            cells = [results.change(p, method, b) for p, b in zip(points, best, strict=True)]
+            table.add_row(f"{method} to it", *map(_percent, cells))
     table.add_section()
     for method in (*dict.fromkeys(best), POINTER):
         cells = [results.mean(point, method, "ratio_to_bound") for point in points]
