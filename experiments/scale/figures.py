@@ -35,7 +35,7 @@ def curves(results: Results, path: Path) -> None:
 
 def scales(results: Results, family: Family, path: Path) -> None:
     """Figure 5, and beyond it: response time over cluster sizes."""
-    figure, (axis,) = new_figure(1, 1, (6.5, 4.2))
+    figure, (axis,) = new_figure(1, 1, (7.5, 4.2))
     points = [point for point in results.config.points(family) if point.name.isdigit()]
     sizes = [point.servers for point in points]
     for method in results.methods(trained_in(family)):
@@ -54,5 +54,5 @@ def scales(results: Results, family: Family, path: Path) -> None:
     axis.set_xticks(sizes, [str(n) for n in sizes])
     axis.set_xlabel("servers (trained at 16)")
     axis.set_ylabel("mean response time, s")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     save_figure(figure, path)
