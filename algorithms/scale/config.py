@@ -38,7 +38,9 @@ class SCALEConfig(MAPPOConfig):
 
     The discount, the sizes of the network and the weights of SRR are the paper's. Its other
     hyperparameters are not given (Table 2 is missing from the text), nor is how values are
-    scaled; it samples 4 environments at once.
+    scaled. The paper samples 4 environments at once, here it is 64. Where an environment tells how
+    much time a step takes, as ``dag_placement_v0`` does in event time, discount and ``lambda_`` are
+    per second: 0.7 and 0.8 did best there.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
