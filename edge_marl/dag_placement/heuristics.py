@@ -34,9 +34,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from edge_marl.compiled import kernel
 from edge_marl.dag_placement.list_scheduling import (
     RULES,
     Dependencies,
@@ -60,9 +60,6 @@ _DRAWS = 2**53  # counters of a stream below are the simulator's
 _PLACED = int(Status.PLACED)
 _PLACING = ("random", "round_robin", "least_loaded", "fastest_idle", "locality", "earliest_finish")
 _RANDOM, _ROUND_ROBIN, _LEAST_LOADED, _FASTEST_IDLE, _LOCALITY, _EARLIEST_FINISH = range(6)
-
-# Without Numba's counting of references to arrays, as in peer_offloading.kernels.
-_kernel: Any = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
 
 
 class _View(NamedTuple):
@@ -197,18 +194,12 @@ def heuristic(name: str) -> Policy:
     return HEURISTICS[name]()
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
-    N = memory.reserved_s.shape[1]
     for b in range(len(actions)):
-        for i in range(actions.shape[1]):
-            actions[b, i] = N
+        if not _places(b, view, actions):
+            continue
         task = view.at.task[b]
-        if view.done[b]:
-            continue
-        if task == NOBODY:
-            actions[b, 1] = 0
-            continue
         if view.at.n_decisions[b] == 0:
             memory.last[b] = NOBODY
         if rule == _EARLIEST_FINISH:
@@ -220,19 +211,33 @@ def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
         actions[b, 0] = j
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
+def _places(b: Any, view: Any, actions: Any) -> Any:
+    """Whether there is a primitive to place; who has nothing to decide has decided afterwards."""
+    N = view.mask.shape[2] - 1
+    for i in range(actions.shape[1]):
+        actions[b, i] = N
+    if view.done[b]:
+        return False
+    if view.at.task[b] == NOBODY:
+        actions[b, 1] = 0
+        return False
+    return True
+
+
+@kernel  # type: ignore[untyped-decorator]
 def _takes(b: Any, j: Any, task: Any, view: Any) -> Any:
     return takes(b, j, task, view.law, view.load, view.servers)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _occupied_s(b: Any, task: Any, j: Any, view: Any) -> Any:
     """How long a primitive would occupy a server."""
     sent_s = inputs_s(b, task, j, view.law, view.load, view.tasks)
     return sent_s + view.load.compute_gflop[b, task] / view.law.capacity_gflops[j]
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
     """The server that the rule prefers of those that take the primitive, or one that does not."""
     N = memory.reserved_s.shape[1]
@@ -267,7 +272,7 @@ def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
     return best
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _holds_input(b: Any, task: Any, j: Any, view: Any) -> Any:
     """Whether a predecessor was executed on server j."""
     edge = view.load.first_predecessor[b, task]
@@ -277,7 +282,7 @@ def _holds_input(b: Any, task: Any, j: Any, view: Any) -> Any:
     return False
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _refusing(b: Any, view: Any) -> Any:
     """A server that may be named but does not take what is offered: waiting in time=paper."""
     N = view.mask.shape[2] - 1
@@ -287,7 +292,7 @@ def _refusing(b: Any, view: Any) -> Any:
     return N
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _forget_rounds(b: Any, view: Any, memory: Any) -> None:
     """Drop reservations at every event: kept longer, they did worse."""
     N = memory.reserved_s.shape[1]
@@ -300,7 +305,7 @@ def _forget_rounds(b: Any, view: Any, memory: Any) -> None:
             memory.reserved_s[b, j] = 0.0
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _earliest_finish(b: Any, task: Any, view: Any, memory: Any) -> Any:
     N = memory.reserved_s.shape[1]
     now_s = view.at.now_s[b]
@@ -329,18 +334,13 @@ def _earliest_finish(b: Any, task: Any, view: Any, memory: Any) -> Any:
     return N
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _follow_plans(rule: Any, view: Any, plans: Any, actions: Any) -> None:
     N = plans.here.shape[1]
     for b in range(len(actions)):
-        for i in range(actions.shape[1]):
-            actions[b, i] = N
+        if not _places(b, view, actions):
+            continue
         task = view.at.task[b]
-        if view.done[b]:
-            continue
-        if task == NOBODY:
-            actions[b, 1] = 0
-            continue
         if view.at.n_decisions[b] == 0:
             plans.n_planned[b] = plans.n_known[b] = 0
         anew = view.at.n_decisions[b] == 0 or not _drop_placed(b, task, view, plans)
@@ -355,7 +355,7 @@ def _follow_plans(rule: Any, view: Any, plans: Any, actions: Any) -> None:
         actions[b, 0] = _as_planned(b, task, view, plans)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _drop_placed(b: Any, offered: Any, view: Any, plans: Any) -> Any:
     """Note what has been placed. Returns whether the offered primitive is planned.
 
@@ -376,7 +376,7 @@ def _drop_placed(b: Any, offered: Any, view: Any, plans: Any) -> Any:
     return planned or view.load.workflow[b, offered] >= plans.n_known[b]
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _plan_workflows(rule: Any, b: Any, view: Any, plans: Any) -> None:
     """Plan the workflows that are not known yet behind and between what is planned."""
     load, law, servers, own = view.load, view.law, view.servers, plans.of
@@ -417,7 +417,7 @@ def _plan_workflows(rule: Any, b: Any, view: Any, plans: Any) -> None:
     plans.n_known[b] = view.at.n_arrived[b]
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _retime(b: Any, view: Any, plans: Any) -> None:
     """Move what is planned to when it can be, in the same order on every server."""
     load, own, order = view.load, plans.of, plans.order[b]
@@ -441,7 +441,7 @@ def _retime(b: Any, view: Any, plans: Any) -> None:
         order[place] = task
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _as_planned(b: Any, task: Any, view: Any, plans: Any) -> Any:
     """Place the primitive if its server is idle and its turn has come, or wait."""
     N = plans.here.shape[1]

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from edge_marl.compiled import kernel
 from edge_marl.dag_placement.observing import delay_s, inputs_s, next_event_s, observe, takes
 from edge_marl.dag_placement.records import AWAY, HERE, LEAVING, NOBODY
-from edge_marl.dag_placement.workload import CHANGE_DRAWS, Status, _kernel
+from edge_marl.dag_placement.workload import CHANGE_DRAWS, Status
 from edge_marl.random_stream import uniform
 
 _TO_COME, _BLOCKED, _READY, _SET_ASIDE, _PLACED, _DONE = (int(status) for status in Status)
@@ -23,7 +24,7 @@ _DRAWS_PER_SERVER = 2**24
 _INVALID = -0.001
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def reset_kernel(
     where: Any, seeds: Any, done: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any,
     lists: Any, features: Any, mask: Any,
@@ -59,7 +60,7 @@ def reset_kernel(
         observe(b, law, load, tasks, servers, at, lists, features, mask)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def first_illegal(actions: Any, done: Any, mask: Any) -> Any:
     """``b * agents + i`` of the first action that the mask forbids, or -1."""
     B, n_agents = actions.shape
@@ -73,7 +74,7 @@ def first_illegal(actions: Any, done: Any, mask: Any) -> Any:
     return -1
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def step_kernel(
     actions: Any, seeds: Any, done: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any,
     lists: Any, features: Any, mask: Any, reward: Any, terminated: Any, truncated: Any,
@@ -120,7 +121,7 @@ def step_kernel(
         observe(b, law, load, tasks, servers, at, lists, features, mask)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _place(
     b: Any, task: Any, j: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
 ) -> Any:
@@ -156,7 +157,7 @@ def _place(
     )
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _go_on(
     b: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
 ) -> Any:
@@ -179,7 +180,7 @@ def _go_on(
         gain += _happen(b, next_s, seed, law, load, tasks, servers, at, lists)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _offer(b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any) -> None:
     """First level: by longest hop count to the end of the workflow (section 4.1).
 
@@ -220,7 +221,7 @@ def _offer(b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists
         at.n_selected[b] = n
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _delay(b: Any, w: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
     """Find out what is possible now in a workflow; returns by how much its responses grow."""
     sum_s = 0.0
@@ -239,7 +240,7 @@ def _delay(b: Any, w: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
     return delay_s
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _let_pass(b: Any, until_s: Any, law: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
     """Move the clock; returns the reward."""
     at.now_s[b] = until_s
@@ -251,7 +252,7 @@ def _let_pass(b: Any, until_s: Any, law: Any, load: Any, tasks: Any, at: Any, li
     return -delay_s * law.per_server
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _happen(
     b: Any, now_s: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any,
     lists: Any,
@@ -277,7 +278,7 @@ def _happen(
     return gain
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _arrive(b: Any, load: Any, tasks: Any, at: Any, lists: Any) -> None:
     """Let the next workflow in."""
     w = at.n_arrived[b]
@@ -291,14 +292,14 @@ def _arrive(b: Any, load: Any, tasks: Any, at: Any, lists: Any) -> None:
     lists.response_s[b, w] = _delay(b, w, load, tasks, at, lists)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _make_ready(b: Any, task: Any, tasks: Any, at: Any, lists: Any) -> None:
     tasks.status[b, task] = _READY
     lists.ready[b, at.n_ready[b]] = task
     at.n_ready[b] += 1
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _complete(b: Any, j: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any) -> None:
     """A primitive is done."""
     task = servers.running[b, j]
@@ -326,7 +327,7 @@ def _complete(b: Any, j: Any, load: Any, tasks: Any, servers: Any, at: Any, list
             _make_ready(b, after, tasks, at, lists)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _plan_change(b: Any, j: Any, now_s: Any, mean_s: Any, seed: Any, servers: Any) -> None:
     """Draw when a server goes, or is back."""
     counter = CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j]
@@ -334,7 +335,7 @@ def _plan_change(b: Any, j: Any, now_s: Any, mean_s: Any, seed: Any, servers: An
     servers.n_changes[b, j] += 1
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _change(
     b: Any, j: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
 ) -> Any:

@@ -23,9 +23,9 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from edge_marl.compiled import kernel
 from edge_marl.dag_placement.scenario import DagScenario
 from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.errors import InputError
@@ -37,9 +37,6 @@ Rule = Literal["heft", "cpop"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 _HEFT = RULES.index("heft")
 _NOBODY = -1
-
-# Without Numba's counting of references to arrays, as in peer_offloading.kernels.
-_kernel: Any = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
 
 
 class Plan(NamedTuple):
@@ -167,7 +164,7 @@ def schedule(
     return made
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def add_kernel(
     rule: Any, first: Any, last: Any, dependencies: Any, execution_s: Any, occupies: Any,
     free_s: Any, plan: Any, order: Any, n_planned: Any, scratch: Any,
@@ -217,7 +214,7 @@ def add_kernel(
     return n_planned
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _rank(first: Any, last: Any, dependencies: Any, execution_s: Any, scratch: Any) -> None:
     """Mean execution times (0: fits nowhere) and both ranks."""
     mean_s, upward_s, downward_s = scratch.mean_s, scratch.upward_s, scratch.downward_s
@@ -244,7 +241,7 @@ def _rank(first: Any, last: Any, dependencies: Any, execution_s: Any, scratch: A
             downward_s[v - first] = max(downward_s[v - first], way_s)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _mark_critical_path(first: Any, last: Any, dependencies: Any, scratch: Any) -> None:
     """Go back from the end of the longest way; equal sums of ranks would differ by rounding."""
     v, longest_s = first, 0.0
@@ -265,7 +262,7 @@ def _mark_critical_path(first: Any, last: Any, dependencies: Any, scratch: Any) 
         v = v_before
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _favourite(
     first: Any, last: Any, execution_s: Any, free_s: Any, plan: Any, order: Any, n_planned: Any,
     scratch: Any,
@@ -287,7 +284,7 @@ def _favourite(
     return best
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _insert(
     v: Any, only: Any, dependencies: Any, own_s: Any, occupies: Any, free_s: Any, plan: Any,
     order: Any, n_planned: Any, scratch: Any,

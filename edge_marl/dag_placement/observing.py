@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from edge_marl.compiled import kernel
 from edge_marl.dag_placement.records import HERE, NOBODY
-from edge_marl.dag_placement.workload import _kernel
 
 _COUNT = 5.0  # what counts are divided by, or at which they are half of their largest value
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _saturated(count: Any, half: Any) -> Any:
     """In [0, 1): what is larger than anything seen in training must not look far away from it."""
     return count / (count + half)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def takes(b: Any, j: Any, task: Any, law: Any, load: Any, servers: Any) -> Any:
     """Whether a server is there, idle and large enough (equations 1d, 1e)."""
     return (
@@ -29,7 +29,7 @@ def takes(b: Any, j: Any, task: Any, law: Any, load: Any, servers: Any) -> Any:
     )
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def delay_s(b: Any, before: Any, j: Any, law: Any, load: Any, tasks: Any) -> Any:
     """``delta`` from a predecessor to server j (section 3.2)."""
     if tasks.server[b, before] == j:
@@ -37,7 +37,7 @@ def delay_s(b: Any, before: Any, j: Any, law: Any, load: Any, tasks: Any) -> Any
     return load.output_gb[b, before] / law.bandwidth_gb_per_s + law.latency_s
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def inputs_s(b: Any, task: Any, j: Any, law: Any, load: Any, tasks: Any) -> Any:
     """How long server j waits for the inputs of a primitive."""
     longest_s = 0.0
@@ -49,7 +49,7 @@ def inputs_s(b: Any, task: Any, j: Any, law: Any, load: Any, tasks: Any) -> Any:
     return longest_s
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def next_event_s(b: Any, law: Any, load: Any, servers: Any, at: Any) -> Any:
     """When something happens next; inf: nothing does."""
     next_s = np.inf
@@ -65,7 +65,7 @@ def next_event_s(b: Any, law: Any, load: Any, servers: Any, at: Any) -> Any:
     return next_s
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def observe(
     b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any, features: Any,
     mask: Any,
@@ -103,7 +103,7 @@ def observe(
                 mask[b, 1, k] = True
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _describe(
     b: Any, task: Any, ready: Any, unplaced: Any, law: Any, load: Any, at: Any, lists: Any,
     row: Any,
@@ -126,7 +126,7 @@ def _describe(
         row[9] = _saturated(unplaced, 1.0)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _see_servers(
     b: Any, task: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, features: Any,
     mask: Any,
@@ -176,7 +176,7 @@ def _see_servers(
         _see_finishes(b, features)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _see_finishes(b: Any, features: Any) -> None:
     """Times as logarithms, and how much longer than the best server each, and the idle, take."""
     rows = features[b, 0]

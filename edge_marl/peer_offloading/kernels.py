@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from edge_marl.compiled import kernel
 from edge_marl.peer_offloading.scenario import CYCLES_PER_KB, between
 from edge_marl.random_stream import uniform
 
@@ -43,10 +44,6 @@ _NONE, _IN_FLIGHT, _SUCCEEDED, _DROPPED, _TRANSMISSION_FAILED, _EXECUTION_FAILED
 _NOBODY = -1
 _DRAWS = 8  # random numbers set apart for every node and slot
 _EPSILON = 1e-9  # of a slot: times that differ by rounding only are the same
-
-# Without Numba's counting of references to arrays, which is atomic at every access through a tuple
-# and makes a step take three times as long. Nothing here makes or keeps an array.
-_kernel: Any = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
 
 
 class TaskRecords(NamedTuple):
@@ -111,7 +108,7 @@ class Queues(NamedTuple):
     """``[B, 6]``: tasks by status so far; NONE is unused, IN_FLIGHT counts arrivals."""
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def reset_kernel(
     where: Any, seeds: Any, slot: Any, done: Any, law: Any, networks: Any, tasks: Any,
     queues: Any, features: Any, mask: Any, state: Any,
@@ -139,7 +136,7 @@ def reset_kernel(
         _observe(b, 0, law, networks, tasks, queues, features, mask, state)
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def first_illegal(actions: Any, slot: Any, done: Any, networks: Any, tasks: Any) -> Any:
     """``b * N + i`` of the first action that is physically impossible, or -1."""
     B, N = actions.shape
@@ -157,7 +154,7 @@ def first_illegal(actions: Any, slot: Any, done: Any, networks: Any, tasks: Any)
     return -1
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def step_kernel(
     actions: Any, seeds: Any, slot: Any, done: Any, law: Any, team: Any, networks: Any,
     tasks: Any, queues: Any, features: Any, mask: Any, state: Any, reward: Any, truncated: Any,
@@ -352,7 +349,7 @@ def _decide(
     return known
 
 
-@_kernel  # type: ignore[untyped-decorator]
+@kernel  # type: ignore[untyped-decorator]
 def _describe_network(b: Any, law: Any, networks: Any, features: Any, state: Any) -> None:
     """Write the parts of the observations that stay the same for the episode."""
     N = features.shape[1]
