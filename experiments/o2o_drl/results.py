@@ -153,7 +153,7 @@ def value_on(sweep: Sweep, point: Point) -> float:
 def holds(gains: Sequence[Estimate | None]) -> str:
     """In words: is a gain above zero, and how surely?"""
     known = [gain for gain in gains if gain is not None]
-    if all(gain.low > 0 for gain in known):
+    if all(gain.surely_above_zero for gain in known):
         return "yes"
     if all(gain.value > 0 for gain in known):
         return "yes, not surely"

@@ -36,8 +36,8 @@ from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.files import write_aside
 
 NOTES = """\
-success rate: equation 9, mean over networks and test episodes, with 95% bootstrap intervals that \
-resample both. Differences are paired by episode.
+success rate: equation 9, mean over networks and test episodes, with 95% t intervals over \
+both. Differences are paired by episode.
 O2O-DRL learns from the log of RDA where no other is named; Offline only is O2O-DRL before it \
 goes online. Every learned policy draws its actions, as deployed, \
 and is the last of its training.

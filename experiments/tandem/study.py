@@ -56,12 +56,12 @@ PAPER_CLAIM = 0.37
 
 NOTES = f"""\
 degradation: mean over traces and seeds of (objective - oracle) / oracle, the headline; IQM is \
-the mean of the middle half of the episodes; both with 95% bootstrap intervals over traces and \
-seeds.
+the mean of the middle half of the episodes; both with 95% t intervals over trainings and traces, \
+where there is one training over traces alone.
 gap closed: (best heuristic - method) / (best heuristic - global online oracle), the best \
 heuristic being the best pair of rules on these very traces in hindsight.
 better than: share of episodes with a lower objective than EDF or SRTF on the same trace (ties \
-half), with the p value of a two-sided Wilcoxon signed-rank test.
+half), with the p value of a two-sided Wilcoxon signed-rank test over traces, of these trainings.
 µs per decision: one slot, both stages, one episode at a time.
 All figures are measured here. The paper gives one number, "up to {PAPER_CLAIM:.0%}" below the \
 heuristics, on workloads that are not public."""
