@@ -82,9 +82,9 @@ def units_of(config: StudyConfig) -> list[Unit]:
     swept = [canonical(point) for sweep in config.sweeps for point in config.points(sweep)]
     points = list(dict.fromkeys([BASE, *swept]))
     return [
-        Unit(point, setting, method)
+        Unit(point, network, method)
         for point in points
-        for setting in range(config.settings)
+        for network in config.networks_at(point)
         for method in _methods(config, point)
     ]
 

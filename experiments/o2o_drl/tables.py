@@ -90,7 +90,7 @@ def networks_table(results: Results) -> Table:
     """Success rates at the default point by network, with how loaded each is."""
     table = Table(title="Default scenario by network", title_justify="left")
     table.add_column("network")
-    networks = range(results.config.settings)
+    networks = results.config.networks_at(BASE)
     loads = [float(BASE.scenario(k).offered_load([0])[0]) for k in networks]
     for k, load in zip(networks, loads, strict=True):
         table.add_column(f"{k} (offered load {load:.2f})")
