@@ -127,8 +127,8 @@ class StudyConfig(BaseModel):
         """At most 10 minutes on 2 cores."""
         return cls(
             sweeps=("arrival",), ends_only=True, networks=2, swept_networks=2, episodes=10,
-            validation_episodes=5, log_episodes=50, offline_updates=2_000, iterations=15, bound_episodes=1,
-            ablations=False,
+            validation_episodes=5, log_episodes=50, offline_updates=2_000, iterations=15,
+            bound_episodes=1, ablations=False,
         )  # fmt: skip
 
     def networks_at(self, point: Point) -> range:
