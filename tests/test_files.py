@@ -196,7 +196,11 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     )
     path = tmp_path / "deep" / "file"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == f"{path}: cannot be written: File too large\n"
     assert list(tmp_path.iterdir()) == []
@@ -235,6 +239,7 @@ def test_an_interrupt_leaves_the_old_folder_or_the_new_one(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from edge_marl import files
 
 def cannot(*_):
     raise OSError
