@@ -92,8 +92,10 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder of Parquet files to write.")],
 ) -> None:
     """Write a log as Parquet files, to hand over or to train from."""
+    from edge_marl.files import check_apart
     from edge_marl.task_log import open_log, write_parquet
 
+    check_apart(folder, place)
     with open_log(place) as opened, _progress("export", len(opened.episodes)) as advance:
         write_parquet(opened, folder, advance)
         typer.echo(f"{folder}: {len(opened.episodes)} episodes")

@@ -206,27 +206,30 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+class InterruptedReplace:
+    """``os.replace``, interrupted at one of its calls."""
+
+    def __init__(self, call: int, *, before: bool) -> None:
+        self.replace, self.left, self.before = os.replace, call, before
+
+    def __call__(self, source: Path, target: Path) -> None:
+        self.left -= 1
+        if self.left == 0 and self.before:
+            raise KeyboardInterrupt
+        self.replace(source, target)
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
 def test_an_interrupt_leaves_the_old_folder_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "folder"
     monkeypatch.setattr("edge_marl.files._exchange", cannot)
-    replace = os.replace
     for before in (True, False):  # the interrupt comes before a step, or after it
         for step in (1, 2):
             write_folder(folder, "old")
-            steps = iter((1, 2, 3))
-
-            def interrupted(
-                source: Path, target: Path, *, before: bool = before, step: int = step
-            ) -> None:
-                last = next(steps) == step
-                if last and before:
-                    raise KeyboardInterrupt
-                replace(source, target)
-                if last:
-                    raise KeyboardInterrupt
-
+            interrupted = InterruptedReplace(step, before=before)
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # noqa: PT012
                 patch.setattr(os, "replace", interrupted)
                 write_folder(folder, "new")

@@ -14,6 +14,7 @@ from sqlalchemy import URL, Table, create_engine, event, func, inspect, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from edge_marl.errors import InputError
+from edge_marl.files import check_output
 from edge_marl.locks import LOCK, locked
 from edge_marl.task_log.checks import (
     KEYS,
@@ -74,6 +75,7 @@ class Database:
             raise InputError(f"{self.name}: expected a task log, found no file")
         self._held = ExitStack()
         if is_file and create:
+            check_output(file)
             lock = file.with_name(f".{file.name}{LOCK}")
             self._held.enter_context(locked(lock, Path(self.name)))
         try:

@@ -27,6 +27,8 @@ from edge_marl.experiments.training.checkpoints import Checkpoint
 from edge_marl.files import aside
 
 ONNX = "actor.onnx"
+EXPORTED = (*PARTS, ONNX)
+"""What the folder of an agent holds."""
 
 _CHECKED_ROWS = 512
 _TOLERANCE = 1e-4
@@ -68,9 +70,9 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
         RuntimeError: if onnxruntime decides otherwise than torch.
     """
     agent = checkpoint.actor.spec.agents[number]
-    folder = out / re.sub(r"[^\w.-]+", "-", agent)
+    folder = agent_folder(agent, out)
     local = LocalActor(checkpoint.actor.single(number))
-    with aside(folder, parts=(*PARTS, ONNX)) as place:
+    with aside(folder, parts=EXPORTED) as place:
         save_actor(local.actor, place, _card(checkpoint, local))
         write_onnx(local, place / ONNX)
         session = open_session(place / ONNX)
@@ -91,6 +93,11 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
             torch_us=_median_us(lambda: local.decide(one)),
         )
     return exported
+
+
+def agent_folder(agent: str, out: Path) -> Path:
+    """Where an agent is exported to."""
+    return out / re.sub(r"[^\w.-]+", "-", agent)
 
 
 def check(local: LocalActor, session: Session) -> float:

@@ -172,9 +172,13 @@ class _Run:
         interrupts = Interrupts()
         name = f"{recipe.env} {recipe.algorithm}"
         try:
-            with ray_for_training(self.settings.workers + 1, address):
-                with built(config) as algorithm, interrupts, Display(name, validation) as display:
-                    self._loop(algorithm, validation, display, interrupts)
+            with (
+                ray_for_training(self.settings.workers + 1, address),
+                built(config) as algorithm,
+                interrupts,
+                Display(name, validation) as display,
+            ):
+                self._loop(algorithm, validation, display, interrupts)
         except KeyboardInterrupt:
             self._report_stop("stopped at once")
             return 128 + (interrupts.signal or 2)
