@@ -29,13 +29,14 @@ def export(source: Path, out: Path | None = None) -> list[ExportedAgent]:
     folder = out or Path("results/export") / checkpoint.name
     check_apart(folder, checkpoint.folder)
     agents = range(len(checkpoint.actor.spec.agents))
-    with sole_writer(folder), progress_bar() as bar:
+    with sole_writer(folder):
         for agent in checkpoint.actor.spec.agents:
             check_output(agent_folder(agent, folder), parts=EXPORTED)
-        exported = [
-            export_agent(checkpoint, number, folder)
-            for number in bar.track(agents, description="export")
-        ]
+        with progress_bar() as bar:
+            exported = [
+                export_agent(checkpoint, number, folder)
+                for number in bar.track(agents, description="export")
+            ]
     console = stdout()
     console.print(_table(exported))
     console.print(f"{folder}: ONNX, safetensors and card of each agent", soft_wrap=True)

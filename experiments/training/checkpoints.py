@@ -201,8 +201,8 @@ def numbered_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a schedule, the oldest first."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name)),
-                  key=lambda path: int(path.name))  # fmt: skip
+    found = (path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name))
+    return sorted((path for path in found if (path / CARD).is_file()), key=lambda p: int(p.name))
 
 
 def _refuse_newer(path: Path, found: Mapping[str, Any]) -> None:
