@@ -17,12 +17,13 @@ from torch import Tensor
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec
 from edge_marl.errors import InputError
-from edge_marl.files import write_aside
+from edge_marl.files import put_back, write_aside
 from edge_marl.tandem import Observation
 from edge_marl.tandem.traces import IntArray
 
 FORMAT = "edge-marl actor 1"
 WEIGHTS, CARD = "actor.safetensors", "card.json"
+PARTS = (CARD, WEIGHTS)
 
 __all__ = ["Actor", "ActorPolicy", "ActorSpec", "load_actor", "read_card", "save_actor"]
 
@@ -47,6 +48,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: naming the file that is missing, damaged or of another format.
     """
+    put_back(folder)
     path = folder / CARD
     try:
         card = json.loads(path.read_text())

@@ -75,12 +75,14 @@ def workload_generate(
 ) -> None:
     """Draw traces, such as: edge-marl workload generate t.parquet files=2 videos=4"""
     from edge_marl.experiments.overrides import apply_overrides
+    from edge_marl.files import check_output
     from edge_marl.tandem.trace_files import write_traces
     from edge_marl.tandem.workload import TandemWorkload
 
     files = [f"{name}={path}" for name, path in (("transcoding", transcoding), ("uplink", uplink))
              if path is not None]  # fmt: skip
     workload = apply_overrides(TandemWorkload(), [*files, *(overrides or ())])
+    check_output(out, *(value for _, value in workload if isinstance(value, Path)))
     write_traces(workload.make(traces, seed=seed), out)
     typer.echo(f"{out}: {traces} traces of {workload.n_jobs} jobs")
 
@@ -106,8 +108,10 @@ def workload_profile(
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
 ) -> None:
     """Measure the quantile tables of a workload from full public files."""
+    from edge_marl.files import check_output
     from edge_marl.tandem.profile import measure_profile
 
+    check_output(out, *(source for source in (transcoding, uplink) if source.is_file()))
     profile = measure_profile(transcoding, uplink)
     profile.write(out)
     measured = [found for codecs in profile.segments.values() for found in codecs.values()]
@@ -132,17 +136,19 @@ def oracle_solve(
     """Solve every trace exactly; a run that was stopped continues where it was."""
     from edge_marl.experiments.oracle_sets import solve_set
     from edge_marl.experiments.parallel import all_cores
+    from edge_marl.locks import sole_writer
     from edge_marl.tandem.simulator import DROP_PENALTY
     from edge_marl.tandem.trace_files import read_traces
 
-    schedules = solve_set(
-        read_traces(traces),
-        out,
-        drop_penalty=DROP_PENALTY if drop_penalty is None else drop_penalty,
-        method=method,
-        time_limit=time_limit,
-        workers=all_cores() if workers is None else workers,
-    )
+    with sole_writer(out):
+        schedules = solve_set(
+            read_traces(traces),
+            out,
+            drop_penalty=DROP_PENALTY if drop_penalty is None else drop_penalty,
+            method=method,
+            time_limit=time_limit,
+            workers=all_cores() if workers is None else workers,
+        )
     n = len(schedules)
     optimal = sum(schedule.optimal for schedule in schedules)
     objective = sum(schedule.objective for schedule in schedules) / n

@@ -6,8 +6,9 @@ They import what they need when they run, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +16,11 @@ from edge_marl.errors import InputError
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?)([smhd]?)")
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_LIMITS = ("iterations", "steps", "time")
+_CHANGEABLE = ("workers", "checkpoint_every", "keep", "evaluate_every")
+"""Settings of a run that may be others when it is continued. Not the episodes that it is judged on:
+its best checkpoint is the best on the same ones."""
 
 Environment = Annotated[
     str | None,
@@ -44,6 +50,7 @@ Address = Annotated[
 
 
 def train(
+    ctx: typer.Context,
     env: Environment = None,
     algorithm: Algorithm = None,
     overrides: LearningOptions = None,
@@ -56,7 +63,9 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a run to continue; takes neither ENV nor options.", show_default=False
+            help="Folder of a run to continue, as it is but for limits, --workers, "
+            "--checkpoint-every, --keep and --evaluate-every.",
+            show_default=False,
         ),
     ] = None,
     iterations: Annotated[
@@ -96,12 +105,11 @@ def train(
         iterations=iterations, env_steps=steps, time_s=None if time is None else _seconds(time)
     )
     if resume is not None:
-        if env is not None or out is not None:
-            raise InputError(
-                "--resume: goes on with the run as it is; it takes no environment, options or --out"
-            )
-        any_limit = iterations or steps or time
-        return run.resume(resume, limits if any_limit else None, workers, address=address)
+        given = _given_with_resume(ctx, "run", (*_CHANGEABLE, *_LIMITS, "address"))
+        changes = {name: given[name] for name in _CHANGEABLE if name in given}
+        if any(name in given for name in _LIMITS):
+            changes["limits"] = limits
+        return run.resume(resume, changes, address=address)
     if env is None or algorithm is None:
         raise InputError("train: expected ENV and ALGORITHM, or --resume DIR")
     settings = run.RunSettings(
@@ -115,6 +123,24 @@ def train(
     )
     folder = out or Path("results/train") / f"{_slug(env)}-{algorithm}-{seed}"
     return run.start(settings, folder, address=address)
+
+
+def _given_with_resume(ctx: typer.Context, what: str, taken: Sequence[str]) -> dict[str, Any]:
+    """What was given on the command line, by the names of the parameters.
+
+    Raises:
+        InputError: naming an argument or an option that ``--resume`` does not take.
+    """
+    given: dict[str, Any] = {}
+    for parameter in ctx.command.params:
+        name, source = str(parameter.name), ctx.get_parameter_source(str(parameter.name))
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        if name not in (*taken, "resume"):
+            option = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
+            raise InputError(f"--resume: goes on with the {what} as it is; it takes no {option}")
+        given[name] = ctx.params[name]
+    return given
 
 
 def _seconds(text: str) -> float:
@@ -195,6 +221,7 @@ def evaluate(
 
 
 def tune(
+    ctx: typer.Context,
     env: Environment = None,
     algorithm: Algorithm = None,
     overrides: LearningOptions = None,
@@ -229,9 +256,7 @@ def tune(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of a search to continue; takes nothing else.", show_default=False
-        ),
+        typer.Option(help="Folder of a search to continue, as it is.", show_default=False),
     ] = None,
     address: Address = None,
 ) -> int:
@@ -244,8 +269,7 @@ def tune(
     from edge_marl.experiments.tuning.space import shipped_space
 
     if resume is not None:
-        if env is not None or out is not None or space is not None:
-            raise InputError("--resume: goes on with the search as it is; it takes nothing else")
+        _given_with_resume(ctx, "search", ("address",))
         return search.resume(resume, address=address)
     if env is None or algorithm is None:
         raise InputError("tune: expected ENV and ALGORITHM, or --resume DIR")

@@ -6,13 +6,16 @@ They import what they need when they run, so that ``--help`` answers at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from edge_marl.peer_offloading import OffloadingScenario
 
 app = typer.Typer(
@@ -92,8 +95,10 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder of Parquet files to write.")],
 ) -> None:
     """Write a log as Parquet files, to hand over or to train from."""
+    from edge_marl.files import check_apart
     from edge_marl.task_log import open_log, write_parquet
 
+    check_apart(folder, place)
     with open_log(place) as opened, _progress("export", len(opened.episodes)) as advance:
         write_parquet(opened, folder, advance)
         typer.echo(f"{folder}: {len(opened.episodes)} episodes")
@@ -111,11 +116,21 @@ def stats(place: Readable) -> None:
 
 @contextmanager
 def _progress(description: str, episodes: int) -> Iterator[Callable[[int], None]]:
+    """A bar that appears with the first call: what is refused before is one line, without it."""
     from edge_marl.experiments.progress import progress_bar
 
-    with progress_bar() as bar:
-        task = bar.add_task(description, total=episodes)
-        yield lambda done: bar.advance(task, done)
+    with ExitStack() as shown:
+
+        @cache
+        def begun() -> tuple[Progress, TaskID]:
+            bar = shown.enter_context(progress_bar())
+            return bar, bar.add_task(description, total=episodes)
+
+        def advance(done: int) -> None:
+            bar, task = begun()
+            bar.advance(task, done)
+
+        yield advance
 
 
 def _scenario(overrides: list[str]) -> OffloadingScenario:

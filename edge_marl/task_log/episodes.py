@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.files import put_back
 from edge_marl.peer_offloading.kernels import Status
 from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.task_log.checks import ROUNDING, EpisodeRow
@@ -65,7 +66,10 @@ def open_log(place: str | Path) -> TaskLog:
         InputError: for a place that holds no log, or naming the first bad row of the tables of
             runs and episodes.
     """
-    return ParquetLog(place) if not is_url(place) and Path(place).is_dir() else DatabaseLog(place)
+    if is_url(place):
+        return DatabaseLog(place)
+    put_back(Path(place))
+    return ParquetLog(place) if Path(place).is_dir() else DatabaseLog(place)
 
 
 def select_episodes(

@@ -38,6 +38,7 @@ from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.benchmarks.timing import percentiles_s, seconds_each
 from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
 from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.files import check_output
 
 BATCH = 64
 SERVERS = 16
@@ -103,7 +104,11 @@ def benchmark(out: Path, sizes: PlacementSizes | None = None) -> list[Measuremen
     Args:
         out: JSON file.
         sizes: how much is measured.
+
+    Raises:
+        InputError: when the file cannot be written.
     """
+    check_output(out)
     sizes = sizes or PlacementSizes()
     parts: Sequence[Callable[[PlacementSizes], Iterator[Measurement]]] = (
         _simulator, _growth, _heuristics, _decision, _gpu,

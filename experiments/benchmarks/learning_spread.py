@@ -21,6 +21,7 @@ from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.parallel import all_cores, run_tasks
 from edge_marl.experiments.progress import progress_bar
 from edge_marl.files import aside
+from edge_marl.locks import sole_writer
 
 ENV = "simple_spread"
 SLOTS = 25
@@ -57,7 +58,11 @@ def benchmark(out: Path, sizes: SpreadSizes | None = None) -> list[Measurement]:
     Raises:
         InputError: without mpe2.
     """
-    sizes = sizes or SpreadSizes()
+    with sole_writer(out):
+        return _benchmark(out, sizes or SpreadSizes())
+
+
+def _benchmark(out: Path, sizes: SpreadSizes) -> list[Measurement]:
     make_env({})
     runs = [(algorithm, seed) for algorithm in ALGORITHMS for seed in range(sizes.seeds)]
     curves: dict[tuple[str, int], list[Point]] = {}

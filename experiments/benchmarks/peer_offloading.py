@@ -29,6 +29,7 @@ from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.benchmarks.timing import seconds_each
 from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.files import check_output
 from edge_marl.oracle.offloading_bound import success_bound
 from edge_marl.peer_offloading.collect import ENVIRONMENT, play
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
@@ -92,7 +93,11 @@ def benchmark(out: Path, sizes: OffloadingSizes | None = None) -> list[Measureme
     Args:
         out: JSON file.
         sizes: how much is measured.
+
+    Raises:
+        InputError: when the file cannot be written.
     """
+    check_output(out)
     sizes = sizes or OffloadingSizes()
     parts: Sequence[Callable[[OffloadingSizes], Iterator[Measurement]]] = (
         _simulator, _growth, _view, _heuristics, _bound, _log,

@@ -11,6 +11,8 @@ from edge_marl.experiments.evaluate import report
 from edge_marl.experiments.evaluate.batched import BatchedEvaluation, Evaluation
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import Checkpoint, read_checkpoint
+from edge_marl.files import check_apart, check_output
+from edge_marl.locks import sole_writer
 
 
 def evaluate(
@@ -40,30 +42,40 @@ def evaluate(
 
     Raises:
         InputError: for a checkpoint that is damaged, newer than this program, or of another
-            environment.
+            environment, and for a folder that cannot be written or that another process writes to.
     """
     checkpoints = [read_checkpoint(source) for source in sources]
     name = _environment(checkpoints, env)
     _refuse_twice(checkpoints)
     checkpoints = [checkpoint.elsewhere(overrides) for checkpoint in checkpoints]
     folder = out or Path("results/evaluate") / "-".join(name.replace(":", ".").split("/"))
-    folder.mkdir(parents=True, exist_ok=True)
-    evaluation = _evaluation(name)(checkpoints, on, episodes)
+    check_apart(folder, *(checkpoint.folder for checkpoint in checkpoints))
+    with sole_writer(folder):
+        _compare(_evaluation(name)(checkpoints, on, episodes), folder)
+    return folder
+
+
+def _compare(evaluation: Evaluation, folder: Path) -> None:
+    """Play, and say and write what came of it."""
+    headline = evaluation.headline
+    episodes, summary = folder / "episodes.parquet", folder / "summary.json"
+    picture = folder / f"{headline.metric}.png"
+    for file in (episodes, summary, picture):
+        check_output(file)
     played = evaluation.play(folder)
-    title, headline = evaluation.title, evaluation.headline
+    title = evaluation.title
     pictures = evaluation.draw_worst(played, folder)
     rows = report.summarise(played, headline)
     console = stdout()
     console.print(report.table(title, rows, headline))
-    report.write_episodes(played, folder / "episodes.parquet")
-    report.write_summary(title, rows, played, headline, folder / "summary.json")
-    report.draw(rows, headline, title, folder / f"{headline.metric}.png")
+    report.write_episodes(played, episodes)
+    report.write_summary(title, rows, played, headline, summary)
+    report.draw(rows, headline, title, picture)
     timelines = f", {len(pictures)} timelines of the worst episodes" if pictures else ""
     console.print(
         f"{folder}: summary.json, episodes.parquet, {headline.metric}.png{timelines}",
         soft_wrap=True,
     )
-    return folder
 
 
 def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_marl.files import aside
+from edge_marl.files import aside, writing
 
 STEP = "iteration"
+PROGRESS, TENSORBOARD = "progress.csv", "tensorboard"
 
 _LEFT_OUT = ("num_", "__all_modules__")
 _NUMBER = int | float | np.number | np.ndarray
@@ -30,11 +31,11 @@ class RunLog:
     def __init__(self, folder: Path, *, after: int = 0) -> None:
         from tensorboardX import SummaryWriter
 
-        self.path = folder / "progress.csv"
+        self.path = folder / PROGRESS
         self._columns: list[str] = []
         kept = [row for row in read_log(self.path) if float(row[STEP]) <= after]
         self._rewrite(kept)
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
+        self._events = SummaryWriter(str(folder / TENSORBOARD), purge_step=after + 1)
 
     def add(self, row: Row) -> None:
         """Log the numbers of one iteration; new columns may come up at any time."""
@@ -42,7 +43,7 @@ class RunLog:
         if new:
             self._columns += new
             self._rewrite(read_log(self.path))
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             self._writer(file).writerow(row)
         for name, value in row.items():
             self._events.add_scalar(name, value, int(row[STEP]))

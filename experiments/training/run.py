@@ -26,6 +26,7 @@ from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
     BEST,
+    PARTS,
     CheckpointCard,
     current_actor,
     numbered_checkpoints,
@@ -34,11 +35,12 @@ from edge_marl.experiments.training.checkpoints import (
 )
 from edge_marl.experiments.training.display import Display, Status, result_table
 from edge_marl.experiments.training.interrupts import Interrupts
-from edge_marl.experiments.training.logs import STEP, RunLog, flat_numbers
+from edge_marl.experiments.training.logs import PROGRESS, STEP, TENSORBOARD, RunLog, flat_numbers
 from edge_marl.experiments.training.recipe import Recipe
-from edge_marl.experiments.training.runtime import ray_for_training
+from edge_marl.experiments.training.runtime import built, ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
-from edge_marl.files import write_aside
+from edge_marl.files import check_output, write_aside
+from edge_marl.locks import sole_writer
 from edge_marl.validation import invalid
 
 SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
@@ -90,41 +92,40 @@ def start(settings: RunSettings, folder: Path, *, address: str | None = None) ->
         The exit code: 0, or 128 and the number of the signal that stopped it.
 
     Raises:
-        InputError: for a folder that is in use, or an option that is not as it should be.
+        InputError: for a folder that is in use or cannot be written, or an option that is not as
+            it should be.
     """
-    if (folder / SETTINGS).exists():
-        raise InputError(
-            f"{folder}: holds a run already; continue it with --resume {folder} or choose "
-            "another folder with --out"
-        )
-    return _Run(settings, folder, None).train(address)
+    with sole_writer(folder):
+        if (folder / SETTINGS).exists():
+            raise InputError(
+                f"{folder}: holds a run already; continue it with --resume {folder} or choose "
+                "another folder with --out"
+            )
+        for name in (CHECKPOINTS, BEST, PROGRESS, TENSORBOARD):
+            if (folder / name).exists():
+                raise InputError(f"{folder}: expected a new folder, found one with {name}")
+        return _Run(settings, folder, None).train(address)
 
 
-def resume(
-    folder: Path,
-    limits: Limits | None = None,
-    workers: int | None = None,
-    *,
-    address: str | None = None,
-) -> int:
+def resume(folder: Path, changes: Mapping[str, Any], *, address: str | None = None) -> int:
     """Continue a run from its last checkpoint.
 
     Args:
         folder: of the run.
-        limits: instead of those that it began with.
-        workers: instead of as many as it had.
+        changes: fields of :class:`RunSettings` that are to be others from now on.
         address: of a Ray cluster.
 
     Raises:
-        InputError: if the folder holds no run, or its last checkpoint is damaged.
+        InputError: if the folder holds no run or another process writes to it, or if its last
+            checkpoint is damaged.
     """
     settings = read_settings(folder)
-    changes: dict[str, Any] = {"limits": limits, "workers": workers}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    found = numbered_checkpoints(folder / CHECKPOINTS)
-    # A run that was stopped before its first checkpoint begins again.
-    source = found[-1] if found else None
-    return _Run(settings.model_copy(update=changes), folder, source).train(address)
+    with sole_writer(folder):
+        check_output(folder / BEST, parts=PARTS)
+        found = numbered_checkpoints(folder / CHECKPOINTS)
+        # A run that was stopped before its first checkpoint begins again.
+        source = found[-1] if found else None
+        return _Run(settings.model_copy(update=changes), folder, source).train(address)
 
 
 def read_settings(folder: Path) -> RunSettings:
@@ -168,18 +169,16 @@ class _Run:
             return 0
         validation = make_validation(recipe, self.settings.episodes)
         self._recall_best(validation)
-        write_aside(self.folder / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
         interrupts = Interrupts()
         name = f"{recipe.env} {recipe.algorithm}"
         try:
-            with ray_for_training(self.settings.workers + 1, address):
-                algorithm = config.build_algo()
-                try:
-                    with interrupts, Display(name, validation) as display:
-                        self._loop(algorithm, validation, display, interrupts)
-                finally:
-                    algorithm.stop()
-                    _remove_if_empty(Path(algorithm.logdir))
+            with (
+                ray_for_training(self.settings.workers + 1, address),
+                built(config) as algorithm,
+                interrupts,
+                Display(name, validation) as display,
+            ):
+                self._loop(algorithm, validation, display, interrupts)
         except KeyboardInterrupt:
             self._report_stop("stopped at once")
             return 128 + (interrupts.signal or 2)
@@ -198,6 +197,8 @@ class _Run:
     ) -> None:
         if self.source is not None:
             _restore(algorithm, self.source / ALGORITHM)
+        # Not before all is made that the run needs: a start that fails claims no folder.
+        write_aside(self.folder / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
         log = RunLog(self.folder, after=self.card.iteration)
         try:
             while not self._finished() and not interrupts.requested:
@@ -319,11 +320,3 @@ def _restore(algorithm: Any, folder: Path) -> None:
         algorithm.restore_from_path(str(folder.resolve()))
     except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(f"{folder}: damaged checkpoint: {error!r}") from error
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """RLlib makes a folder of its own in the home directory for every algorithm."""
-    try:
-        folder.rmdir()
-    except OSError:
-        return  # something is in it

@@ -3,6 +3,7 @@
 The folder of a search::
 
     search.json     settings, enough to continue it
+    space.yaml      what is searched
     trials/         Ray Tune's: results, logs for TensorBoard and checkpoints of every trial
     results.csv     one row per trial, the best first
     best/           the best checkpoint, as ``edge-marl train`` writes them
@@ -28,15 +29,17 @@ from rich.table import Table
 from edge_marl.errors import InputError
 from edge_marl.experiments.parallel import all_cores
 from edge_marl.experiments.progress import stdout
-from edge_marl.experiments.training.checkpoints import BEST, copy_checkpoint, read_card
+from edge_marl.experiments.training.checkpoints import BEST, PARTS, copy_checkpoint, read_card
 from edge_marl.experiments.training.recipe import Recipe
-from edge_marl.experiments.training.runtime import ray_for_training
+from edge_marl.experiments.training.runtime import built, ray_for_training
+from edge_marl.experiments.training.validation import make_validation
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
-from edge_marl.files import aside, write_aside
+from edge_marl.files import aside, check_output, write_aside
+from edge_marl.locks import sole_writer
 from edge_marl.validation import invalid
 
-SETTINGS, TRIALS, RESULTS = "search.json", "trials", "results.csv"
+SETTINGS, SPACE, TRIALS, RESULTS = "search.json", "space.yaml", "trials", "results.csv"
 FAILED, INTERRUPTED = 1, 130
 
 _SHOWN = 10
@@ -72,20 +75,24 @@ def start(settings: SearchSettings, folder: Path, *, address: str | None = None)
     Raises:
         InputError: for a folder that is in use, or a space that is not as it should be.
     """
-    if (folder / SETTINGS).exists():
-        raise InputError(
-            f"{folder}: holds a search already; continue it with --resume {folder} or choose "
-            "another folder with --out"
-        )
-    read_space(settings.space, settings.recipe)
-    return _search(settings, folder, address, restore=False)
+    with sole_writer(folder):
+        if (folder / SETTINGS).exists():
+            raise InputError(
+                f"{folder}: holds a search already; continue it with --resume {folder} or choose "
+                "another folder with --out"
+            )
+        for name in (TRIALS, RESULTS, BEST, SPACE):
+            path = folder / name
+            if path.exists() and path.resolve() != settings.space:
+                raise InputError(f"{folder}: expected a new folder, found one with {name}")
+        return _search(settings, folder, address, space=settings.space, restore=False)
 
 
 def resume(folder: Path, *, address: str | None = None) -> int:
     """Continue a search: unfinished trials from their last checkpoints, failed ones anew.
 
     Raises:
-        InputError: if the folder holds no search.
+        InputError: if the folder holds no search, or another process writes to it.
     """
     path = folder / SETTINGS
     try:
@@ -94,19 +101,21 @@ def resume(folder: Path, *, address: str | None = None) -> int:
         raise InputError(f"{folder}: expected the folder of a search ({SETTINGS})") from error
     except ValidationError as error:
         raise invalid(error, f"{path}: ") from error
-    begun = tune.Tuner.can_restore(str((folder / TRIALS).resolve()))
-    return _search(settings, folder, address, restore=begun)
+    with sole_writer(folder):
+        check_output(folder / BEST, parts=PARTS)
+        begun = tune.Tuner.can_restore(str((folder / TRIALS).resolve()))
+        return _search(settings, folder, address, space=folder / SPACE, restore=begun)
 
 
-def _search(settings: SearchSettings, folder: Path, address: str | None, *, restore: bool) -> int:
-    space_file = folder / "space.yaml"
-    if not space_file.exists():
-        write_aside(space_file, settings.space.read_bytes())
-    write_aside(folder / SETTINGS, settings.model_dump_json(indent=1) + "\n")
-    space = read_space(space_file, settings.recipe)
+def _search(
+    settings: SearchSettings, folder: Path, address: str | None, *, space: Path, restore: bool
+) -> int:
+    found = read_space(space, settings.recipe)
+    recipe = settings.recipe.with_options(found.fixed)
+    scheduler = _scheduler(settings, found)
     trainable = tune.with_parameters(
         tune.with_resources(Trial, {"cpu": 1}),
-        recipe=settings.recipe.with_options(space.fixed).model_dump(mode="json"),
+        recipe=recipe.model_dump(mode="json"),
         turn=min(settings.evaluate_every, settings.iterations),
         episodes=settings.episodes,
     )
@@ -118,14 +127,17 @@ def _search(settings: SearchSettings, folder: Path, address: str | None, *, rest
                 str(place), trainable, resume_unfinished=True, restart_errored=True
             )
         else:
+            _try_out(recipe, settings.episodes)
+            write_aside(folder / SPACE, space.read_bytes())
+            write_aside(folder / SETTINGS, settings.model_dump_json(indent=1) + "\n")
             tuner = tune.Tuner(
                 trainable,
-                param_space={name: d.domain() for name, d in space.searched.items()},
+                param_space={name: d.domain() for name, d in found.searched.items()},
                 tune_config=tune.TuneConfig(
                     metric=SCORE,
                     mode="max",
                     num_samples=settings.samples,
-                    scheduler=_scheduler(settings, space),
+                    scheduler=scheduler,
                     time_budget_s=settings.time_s,
                     reuse_actors=True,
                 ),
@@ -145,6 +157,13 @@ def _search(settings: SearchSettings, folder: Path, address: str | None, *, rest
         results = tuner.fit()
         trials: Sequence[TuneTrial] = results._experiment_analysis.trials
     return _conclude(settings, folder, trials)
+
+
+def _try_out(recipe: Recipe, episodes: int) -> None:
+    """Make once what every trial makes: a search that cannot begin claims no folder."""
+    make_validation(recipe, episodes)
+    with built(recipe.config()):
+        pass
 
 
 def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:

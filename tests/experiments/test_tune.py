@@ -74,6 +74,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ("--resume", "none"),
         ("tandem_v0",),
         ("tandem_v0", "vdn", "lrr=1"),
+        ("--resume", "none", "--samples", "3"),
+        ("--resume", "none", "--time", "3m"),
     ):
         monkeypatch.setattr(sys, "argv", ["edge-marl", "tune", *arguments])
         with pytest.raises(SystemExit) as exit_:
@@ -81,6 +83,47 @@ def test_bad_input_is_one_line_and_exit_code_2(
         assert exit_.value.code == cli.BAD_INPUT
         assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "space", "message"),
+    [
+        (("log=none.sqlite",), "lr: {uniform: [0.1, 1]}", "none.sqlite: expected a task log"),
+        (("--scheduler", "pbt"), "lr: {choice: [0.1, 1]}", "expected a range to move options in"),
+    ],
+    ids=["trials", "scheduler"],
+)
+def test_a_search_that_cannot_begin_leaves_nothing(
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    space: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text(space)
+    begin = ("tune", "peer_offloading_v0", "o2o", "--space", "space.yaml", "--episodes", "2")
+    monkeypatch.setattr(sys, "argv", ["edge-marl", *begin, *arguments, "--out", "new/search"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == cli.BAD_INPUT
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
+
+
+def test_another_space_than_the_one_in_the_folder_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "space.yaml").write_text("lr: {uniform: [0.1, 1]}")
+    monkeypatch.setattr(
+        sys, "argv", ["edge-marl", "tune", "tandem_v0", "vdn", "--out", str(tmp_path)]
+    )
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == cli.BAD_INPUT
+    assert "expected a new folder, found one with space.yaml" in capsys.readouterr().err
 
 
 def command(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
