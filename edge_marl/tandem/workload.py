@@ -227,7 +227,8 @@ class TandemWorkload(BaseModel):
             raise InputError(f"load: expected more than 0, found {load}")
         files = round(n_jobs * file_share)
         shares = np.array([files, n_jobs - files]) / n_jobs
-        busier = float((shares @ self.stage_slots()).max())
+        # Not by a matrix product, whose last digit depends on the processor, as traces would.
+        busier = float((shares[:, None] * self.stage_slots()).sum(axis=0).max())
         changed = {
             "files": files,
             "videos": n_jobs - files,
