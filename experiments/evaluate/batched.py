@@ -39,19 +39,25 @@ class BatchedEvaluation:
         checkpoints: of one environment with the same options.
         on: None; there is nothing to choose.
         episodes: how many; 100 when None.
+        longest: steps after which an episode is cut off; None: never.
 
     Raises:
         InputError: for checkpoints that cannot be compared.
     """
 
     def __init__(
-        self, checkpoints: Sequence[Checkpoint], on: str | None, episodes: int | None
+        self,
+        checkpoints: Sequence[Checkpoint],
+        on: str | None,
+        episodes: int | None,
+        longest: int | None = None,
     ) -> None:
         recipe = checkpoints[0].card.recipe
         if on is not None:
             raise InputError(f"--on: expected a checkpoint of tandem_v0, found one of {recipe.env}")
         self.checkpoints = checkpoints
         self.seeds = evaluation_seeds(episodes or EPISODES)
+        self.longest = longest
         self._refuse_different_episodes()
         self.title = f"{len(self.seeds)} episodes of {recipe.env}"
         self.headline = Headline(RETURN, True, reference=checkpoints[0].name)
@@ -66,7 +72,10 @@ class BatchedEvaluation:
             for checkpoint in bar.track(self.checkpoints, description="evaluate"):
                 recipe = checkpoint.card.recipe
                 env = make_batched(recipe.env, checkpoint.env_config, min(BATCH, len(self.seeds)))
-                metrics = play(checkpoint.actor, env, self.seeds, sampled=recipe.acts_by_sampling)
+                metrics = play(
+                    checkpoint.actor, env, self.seeds,
+                    sampled=recipe.acts_by_sampling, max_steps=self.longest,
+                )  # fmt: skip
                 played.append(Played(checkpoint.name, "learned", metrics, checkpoint))
         return played
 

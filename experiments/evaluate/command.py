@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate import report
 from edge_marl.experiments.evaluate.batched import BatchedEvaluation, Evaluation
+from edge_marl.experiments.evaluate.episodes import CUT, cut_note
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import Checkpoint, read_checkpoint
 
@@ -20,6 +22,7 @@ def evaluate(
     on: str | None = None,
     env: str | None = None,
     episodes: int | None = None,
+    max_steps: int | None = None,
     out: Path | None = None,
 ) -> Path:
     """Compare checkpoints of one environment.
@@ -33,6 +36,7 @@ def evaluate(
         env: the environment that the checkpoints are of; has to be said for one that is not of
             this project, because its code, named in the checkpoint, is then run.
         episodes: how many; by default 300 in tandem and 100 elsewhere.
+        max_steps: see :func:`edge_marl.algorithms.playing.longest_episode`.
         out: folder for the results; by default ``results/evaluate`` and the environment's name.
 
     Returns:
@@ -42,19 +46,26 @@ def evaluate(
         InputError: for a checkpoint that is damaged, newer than this program, or of another
             environment.
     """
+    from edge_marl.algorithms.playing import longest_episode
+
     checkpoints = [read_checkpoint(source) for source in sources]
     name = _environment(checkpoints, env)
+    longest = longest_episode(name, max_steps)
     _refuse_twice(checkpoints)
     checkpoints = [checkpoint.elsewhere(overrides) for checkpoint in checkpoints]
     folder = out or Path("results/evaluate") / "-".join(name.replace(":", ".").split("/"))
     folder.mkdir(parents=True, exist_ok=True)
-    evaluation = _evaluation(name)(checkpoints, on, episodes)
+    evaluation = _evaluation(name, longest)(checkpoints, on, episodes)
     played = evaluation.play(folder)
     title, headline = evaluation.title, evaluation.headline
     pictures = evaluation.draw_worst(played, folder)
     rows = report.summarise(played, headline)
     console = stdout()
     console.print(report.table(title, rows, headline))
+    for one in played:
+        if CUT in one.metrics:
+            cut = one.metrics[CUT]
+            console.print(cut_note(one.name, cut.sum(), len(cut), longest), soft_wrap=True)
     report.write_episodes(played, folder / "episodes.parquet")
     report.write_summary(title, rows, played, headline, folder / "summary.json")
     report.draw(rows, headline, title, folder / f"{headline.metric}.png")
@@ -66,7 +77,9 @@ def evaluate(
     return folder
 
 
-def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:
+def _evaluation(
+    env: str, longest: int | None
+) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:
     """What knows with what, and by which metric, checkpoints of an environment are compared."""
     if env == "tandem_v0":
         from edge_marl.experiments.evaluate.tandem import TandemEvaluation
@@ -80,7 +93,7 @@ def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | N
         from edge_marl.experiments.evaluate.placement import PlacementEvaluation
 
         return PlacementEvaluation
-    return BatchedEvaluation
+    return functools.partial(BatchedEvaluation, longest=longest)
 
 
 def _environment(checkpoints: Sequence[Checkpoint], expected: str | None) -> str:

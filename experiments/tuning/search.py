@@ -55,6 +55,7 @@ class SearchSettings(BaseModel):
     iterations: int = Field(400, ge=1, description="training iterations of a whole trial")
     evaluate_every: int = Field(20, ge=1, description="training iterations")
     episodes: int = Field(100, ge=1, description="of each evaluation")
+    max_episode_steps: int | None = Field(None, ge=1, description="of evaluation episodes")
     time_s: float | None = Field(None, gt=0)
 
     @property
@@ -109,6 +110,7 @@ def _search(settings: SearchSettings, folder: Path, address: str | None, *, rest
         recipe=settings.recipe.with_options(space.fixed).model_dump(mode="json"),
         turn=min(settings.evaluate_every, settings.iterations),
         episodes=settings.episodes,
+        max_steps=settings.max_episode_steps,
     )
     place = folder.resolve() / TRIALS
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other one cannot be silenced
