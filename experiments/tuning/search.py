@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import functools
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -31,6 +32,7 @@ from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import BEST, copy_checkpoint, read_card
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import ray_for_training
+from edge_marl.experiments.tuning.errors import errors_in_a_line, terminated_as_interrupted
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
 from edge_marl.files import aside, write_aside
@@ -105,6 +107,8 @@ def _search(settings: SearchSettings, folder: Path, address: str | None, *, rest
         write_aside(space_file, settings.space.read_bytes())
     write_aside(folder / SETTINGS, settings.model_dump_json(indent=1) + "\n")
     space = read_space(space_file, settings.recipe)
+    for note in space.notes:
+        print(f"edge-marl: {note}", file=sys.stderr)
     trainable = tune.with_parameters(
         tune.with_resources(Trial, {"cpu": 1}),
         recipe=settings.recipe.with_options(space.fixed).model_dump(mode="json"),
@@ -144,7 +148,8 @@ def _search(settings: SearchSettings, folder: Path, address: str | None, *, rest
                     ),
                 ),
             )
-        results = tuner.fit()
+        with errors_in_a_line(), terminated_as_interrupted():
+            results = tuner.fit()
         trials: Sequence[TuneTrial] = results._experiment_analysis.trials
     return _conclude(settings, folder, trials)
 
@@ -159,7 +164,7 @@ def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:
         )
     ranges = {name: d.domain() for name, d in space.searched.items() if d.is_range}
     if not ranges:
-        raise InputError(f"{settings.space}: pbt: expected a range to move options in, found none")
+        raise InputError("pbt: expected a range to move options in, found none")
     return PopulationBasedTraining(
         time_attr="training_iteration",
         perturbation_interval=max(1, settings.turns // 8),
@@ -236,6 +241,12 @@ def _conclude(settings: SearchSettings, folder: Path, trials: Sequence[TuneTrial
             f"edge-marl: stopped; continue with: edge-marl tune --resume {folder}", soft_wrap=True
         )
         return INTERRUPTED
+    failed = sum(trial.status == TuneTrial.ERROR for trial in trials)
+    if failed:
+        Console(stderr=True, highlight=False).print(
+            f"edge-marl: {failed} of {len(trials)} trials failed; begin them anew with: "
+            f"edge-marl tune --resume {folder}", soft_wrap=True,
+        )  # fmt: skip
     return 0 if best is not None else FAILED
 
 
