@@ -89,7 +89,7 @@ def test_a_contradiction_names_both_sides_and_no_path(tmp_path: Path) -> None:
     )
     assert message.endswith("; set minibatch_size too")
     recipe = parse_recipe("tandem_v0", "mappo", ["train_batch_size_per_learner=256"])
-    with pytest.raises(InputError, match="^mappo: `minibatch_size`") as refused:
+    with pytest.raises(InputError, match=r"^mappo: `minibatch_size`") as refused:
         read_space(shipped_space("mappo"), recipe)
     assert "\n" not in str(refused.value)
 
@@ -146,19 +146,22 @@ def test_errors_that_ray_logs_are_a_line_each(capsys: pytest.CaptureFixture[str]
 def test_a_search_whose_trials_fail_says_why_and_how_to_go_on(tmp_path: Path) -> None:
     out, log, space = tmp_path / "search", tmp_path / "log", tmp_path / "space.yaml"
     space.write_text("lr: {loguniform: [0.0001, 0.01]}\n")
-    process = command(
+    first = (
         "tests.experiments.troubled:parallel_env", "mappo", "env.raise_at=9",
         "--space", str(space), "--samples", "2", "--iterations", "2", "--evaluate-every", "1",
-        "--episodes", "4", "--out", str(out), "num_envs_per_env_runner=4", log=log,
+        "--episodes", "4", "--out", str(out), "num_envs_per_env_runner=4",
     )  # fmt: skip
-    for _ in range(2):
-        assert process.wait(timeout=300) == 1, log.read_text()
+    for arguments in (first, ("--resume", str(out))):
+        process = command(*arguments, log=log)
+        try:
+            assert process.wait(timeout=300) == 1, log.read_text()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         said = log.read_text()
         assert "Traceback" not in said
         assert said.count("the environment raised ValueError: the road is blocked (") == 2
         assert f"2 of 2 trials failed; begin them anew with: edge-marl tune --resume {out}" in said
-        process = command("--resume", str(out), log=log)
-    process.kill()
 
 
 @pytest.mark.slow
