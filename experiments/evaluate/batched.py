@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from edge_marl.envs.faults import EnvironmentFaultError
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.episodes import BATCH, RETURN, evaluation_seeds, play
 from edge_marl.experiments.evaluate.report import Headline, Played
@@ -64,7 +65,11 @@ class BatchedEvaluation:
         register_environment(recipe.env)
 
     def play(self, out: Path) -> list[Played]:
-        """Play the checkpoints, each as its algorithm is deployed."""
+        """Play the checkpoints, each as its algorithm is deployed.
+
+        Raises:
+            InputError: for what the environment raises.
+        """
         from edge_marl.envs.batched import make_batched
 
         played = []
@@ -72,10 +77,13 @@ class BatchedEvaluation:
             for checkpoint in bar.track(self.checkpoints, description="evaluate"):
                 recipe = checkpoint.card.recipe
                 env = make_batched(recipe.env, checkpoint.env_config, min(BATCH, len(self.seeds)))
-                metrics = play(
-                    checkpoint.actor, env, self.seeds,
-                    sampled=recipe.acts_by_sampling, max_steps=self.longest,
-                )  # fmt: skip
+                try:
+                    metrics = play(
+                        checkpoint.actor, env, self.seeds,
+                        sampled=recipe.acts_by_sampling, max_steps=self.longest,
+                    )  # fmt: skip
+                except EnvironmentFaultError as fault:
+                    raise InputError(f"{recipe.env}: {fault}") from fault
                 played.append(Played(checkpoint.name, "learned", metrics, checkpoint))
         return played
 

@@ -58,9 +58,8 @@ class RunLog:
     def complete(self, row: Row) -> None:
         """Log further numbers of the last iteration; there need not have been one."""
         rows: list[Mapping[str, Any]] = [*read_log(self.path)]
-        if rows and int(rows[-1][STEP]) == row[STEP]:
-            row = {**rows.pop(), **row}
-        self._rewrite([*rows, row])
+        last = rows.pop() if rows and int(rows[-1][STEP]) == row[STEP] else {}
+        self._rewrite([*rows, {**last, **row}])
         self._events.add(row)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge_marl.envs.faults import EnvironmentFaultError
+from edge_marl.envs.faults import EnvironmentFaultError, described
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.episodes import CUT, cut_note
 from edge_marl.experiments.progress import stdout
@@ -389,16 +389,22 @@ class _Run:
             self._report_stop("the last evaluation was given up")
 
     def _failed(self, error: Exception) -> int:
-        """What ended the run is said in a line; who knows nothing of it raises it."""
+        """Say in a line what ended the run, and return the exit code.
+
+        Raises:
+            InputError: as it was.
+            RuntimeError: for what nobody thought of, with all that is left to say.
+        """
         from edge_marl.algorithms.core.learner import DivergenceError
 
+        if isinstance(error, InputError):
+            raise error
         if isinstance(error, DivergenceError | EnvironmentFaultError | OSError):
             # As raised in a Ray worker, the last line is the message.
             self._report_stop(str(error).strip().splitlines()[-1])
             return FAILED
-        if not isinstance(error, InputError):
-            error.add_note(f"edge-marl: stopped at {self._where()}; {self._left()}")
-        raise error
+        what = f"{described(error)} at {self._where()}; {self._left()}"
+        raise RuntimeError(what) from error
 
     def _report_stop(self, why: str) -> None:
         """Say what is left and how to go on."""

@@ -141,6 +141,15 @@ def test_episodes_that_do_not_end_are_cut_off_and_told(
     assert "episodes of tandem_v0 end by themselves" in capsys.readouterr().err
 
 
+def test_what_an_environment_raises_is_a_line(tmp_path: Path) -> None:
+    troubled = "tests.experiments.troubled:parallel_env"
+    actor = untrained_actor(agents=("a", "b"), observation_shape=(2,), n_actions=2)
+    recipe = {"env": troubled, "env_config": {"raise_at": 2}}
+    folder = write_untrained(tmp_path / "best", actor, **recipe)
+    with pytest.raises(InputError, match=r"ValueError: the road is blocked .*troubled\.py:"):
+        evaluate([folder], env=troubled, episodes=2, out=tmp_path / "out")
+
+
 def test_code_of_others_is_run_only_when_told(tmp_path: Path) -> None:
     spec = {"agents": ("a", "b"), "observation_shape": (2,), "n_actions": 2}
     folder = write_untrained(tmp_path / "best", untrained_actor(**spec), env="os:system")

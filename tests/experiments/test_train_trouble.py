@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -92,7 +91,7 @@ def test_episodes_of_this_project_take_no_greatest_length(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("env", ["tandem_v0", "peer_offloading_v0", "dag_placement_v0", TROUBLED])
+@pytest.mark.parametrize("env", ["tandem_v0", TROUBLED])
 def test_every_evaluation_can_be_stopped(env: str) -> None:
     def stop() -> None:
         raise StopRequested
@@ -183,7 +182,7 @@ def test_a_limit_of_time_ends_an_iteration_that_would_take_hours(
     assert "last (iteration 0)" in capsys.readouterr().out
     card = read_checkpoint(out / "checkpoints" / "000000").card
     assert card.evaluation is not None
-    assert 1 <= card.time_s < 20
+    assert 1 <= card.time_s < 60
     assert [row["iteration"] for row in read_log(out / "progress.csv")] == ["0"]
 
 
@@ -199,7 +198,7 @@ def test_a_limit_of_time_ends_an_evaluation(
     limits = ("--evaluate-every", 1, "--max-episode-steps", NEVER, "--time", "1s")
     assert train(TROUBLED, *options, *limits, "--out", out) == 0
     assert "the last evaluation was given up at iteration 1" in last_line(capsys)
-    assert read_checkpoint(out / "checkpoints" / "000001").card.time_s < 20
+    assert read_checkpoint(out / "checkpoints" / "000001").card.time_s < 60
 
 
 def test_ctrl_c_does_not_wait_for_remote_runners(
@@ -243,9 +242,7 @@ def test_an_environment_that_raises_is_told_once_and_ends_the_run_with_a_checkpo
 ) -> None:
     out = tmp_path / "run"
     arguments = (*VDN, "env.raise_at=20", *FOUR, "--workers", workers, "--out", out)
-    begin = time.monotonic()
     assert train(TROUBLED, *arguments, "--checkpoint-every", 1000) == run.FAILED
-    assert time.monotonic() - begin < 60, "lost runners are restarted a minute later"
     raised = next(
         number
         for number, line in enumerate((ROOT / "tests/experiments/troubled.py").open(), start=1)
@@ -255,29 +252,27 @@ def test_an_environment_that_raises_is_told_once_and_ends_the_run_with_a_checkpo
         "the environment raised ValueError: the road is blocked "
         f"({ROOT}/tests/experiments/troubled.py:{raised})"
     )
-    told = [record.getMessage() for record in caplog.records]
+    told = [one.getMessage() for one in caplog.records if one.name.startswith("edge_marl")]
     assert told == [f"{text}; going on with new episodes"]
     said = capfd.readouterr().err
     assert "Traceback" not in said
     last = numbered_checkpoints(out / "checkpoints")[-1]
     assert said.strip().splitlines()[-1].startswith(f"edge-marl: {text} at iteration ")
     assert said.endswith(f"last checkpoint {last}; continue with: edge-marl train --resume {out}\n")
-    done = read_checkpoint(last).card.iteration
+    card = read_checkpoint(last).card
+    assert card.time_s < 60, "no runner was restarted, which takes a minute"
+    done = card.iteration
     assert done == len(read_log(out / "progress.csv")) > 0
     monkeypatch.setattr(Troubled, "step", Troubled.__mro__[1].step)  # mended
     assert train("--resume", out, "--iterations", done + 1, "--workers", 0) == 0
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 def test_a_rare_exception_is_counted_and_survived(
-    train: Callable[..., int],
-    caplog: pytest.LogCaptureFixture,
-    tmp_path: Path,
-    workers: int,
+    train: Callable[..., int], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     out, trap = tmp_path / "run", tmp_path / "trap"
     trap.touch()
-    arguments = (*VDN, f"env.trap={trap}", *FOUR, "--workers", workers, "--out", out)
+    arguments = (*VDN, f"env.trap={trap}", *FOUR, "--out", out)
     assert train(TROUBLED, *arguments, "--iterations", 2) == 0
     assert len([one for one in caplog.records if "the road was blocked" in one.getMessage()]) == 1
     rows = read_log(out / "progress.csv")
@@ -386,9 +381,7 @@ def test_any_other_exception_says_at_its_end_how_to_go_on(
         return once(self)
 
     monkeypatch.setattr(Algorithm, "train", twice)
-    with pytest.raises(ZeroDivisionError, match="a flaw of ours") as raised:
+    told = rf"ZeroDivisionError: a flaw of ours .* at iteration 1, .*--resume {out}$"
+    with pytest.raises(RuntimeError, match=told):
         train(TROUBLED, *VDN, *FOUR, "--out", out)
-    assert raised.value.__notes__[-1].endswith(
-        f"000001; continue with: edge-marl train --resume {out}"
-    )
-    assert np.isfinite(read_checkpoint(out / "checkpoints" / "000001").card.time_s)
+    assert read_checkpoint(out / "checkpoints" / "000001").card.iteration == 1
