@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +102,18 @@ def drawn(probabilities: Tensor, random: Tensor | None = None) -> Tensor:
 
 
 class ActorPolicy:
-    """An actor that plays tandem: greedy, each stage by its own queue."""
+    """An actor that plays tandem: greedy, each stage by its own queue.
 
-    def __init__(self, name: str, actor: Actor) -> None:
+    Args:
+        name: in tables.
+        actor: the two stages.
+        check: called before every decision; what it raises ends the playing.
+    """
+
+    def __init__(self, name: str, actor: Actor, check: Callable[[], None] | None = None) -> None:
         self.name = name
         self.actor = actor.eval()
+        self._check = check
         self._hidden: Tensor | None = None
 
     def reset(self, batch_size: int) -> None:
@@ -117,6 +124,8 @@ class ActorPolicy:
     @torch.inference_mode()
     def act(self, observation: Observation) -> IntArray:
         """``[B, 2]`` positions of the chosen jobs."""
+        if self._check is not None:
+            self._check()
         features = torch.from_numpy(observation.features).flatten(2)
         mask = torch.from_numpy(observation.action_mask)
         outputs, self._hidden = self.actor(features, mask, self._hidden)

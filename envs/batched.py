@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from edge_marl.envs import ENVIRONMENTS
+from edge_marl.envs.faults import naming_faults
 from edge_marl.errors import InputError
 
 FloatArray = NDArray[np.float32]
@@ -206,6 +207,7 @@ class ParallelEnvBatch:
         """``[B]``: episodes that are over."""
         return self._done
 
+    @naming_faults
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
         """Start episodes anew, see :class:`BatchedEnv`."""
         for b in range(self.batch_size) if where is None else np.flatnonzero(where).tolist():
@@ -215,6 +217,7 @@ class ParallelEnvBatch:
             self._see(b, observations)
         return self._observation()
 
+    @naming_faults
     def step(self, actions: NDArray[np.integer[Any]]) -> BatchedTransition:
         """Play one step, see :class:`BatchedEnv`."""
         self._reward[:] = 0.0

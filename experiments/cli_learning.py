@@ -42,6 +42,15 @@ LearningOptions = Annotated[
         "network.kind=attention; env.* of the environment, such as env.workload.files=2.",
     ),
 ]
+MaxEpisodeSteps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Steps after which an episode of an evaluation is cut off. Default: 10000; the "
+        "environments of this project have no need of it.",
+        show_default=False,
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(help="Ray cluster to join; auto: the one of this machine. Default: Ray of its "
@@ -76,7 +85,10 @@ def train(
     ] = None,
     time: Annotated[
         str | None,
-        typer.Option(help="Limit of training time, such as 90s, 30m or 1h.", show_default=False),
+        typer.Option(
+            help="Limit of the time for training and evaluations, such as 90s, 30m or 1h.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     workers: Annotated[
@@ -91,6 +103,7 @@ def train(
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints to keep beside the best.")] = 3,
     evaluate_every: Annotated[int, typer.Option(min=1, help="Iterations.")] = 25,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    max_episode_steps: MaxEpisodeSteps = None,
     address: Address = None,
 ) -> int:
     """Train agents, such as: edge-marl train tandem_v0 qmix --time 10m
@@ -120,6 +133,7 @@ def train(
         keep=keep,
         evaluate_every=evaluate_every,
         episodes=episodes,
+        max_episode_steps=max_episode_steps,
     )
     folder = out or Path("results/train") / f"{_slug(env)}-{algorithm}-{seed}"
     return run.start(settings, folder, address=address)
@@ -194,6 +208,7 @@ def evaluate(
             min=2, help="How many. Default: 300 traces, or 100 seeds elsewhere.", show_default=False
         ),
     ] = None,
+    max_episode_steps: MaxEpisodeSteps = None,
     env: Annotated[
         str | None,
         typer.Option(
@@ -217,7 +232,9 @@ def evaluate(
     folders = [Path(one) for one in checkpoints if one not in overrides]
     if not folders:
         raise InputError("evaluate: expected the folder of a checkpoint or of a run")
-    compare(folders, overrides, on=on, env=env, episodes=episodes, out=out)
+    compare(
+        folders, overrides, on=on, env=env, episodes=episodes, max_steps=max_episode_steps, out=out
+    )
 
 
 def tune(
@@ -243,6 +260,7 @@ def tune(
     ] = 400,
     evaluate_every: Annotated[int, typer.Option(min=1, help="Training iterations.")] = 20,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    max_episode_steps: MaxEpisodeSteps = None,
     time: Annotated[
         str | None,
         typer.Option(help="Limit of the whole search, such as 30m or 2h.", show_default=False),
@@ -282,6 +300,7 @@ def tune(
         iterations=iterations,
         evaluate_every=evaluate_every,
         episodes=episodes,
+        max_episode_steps=max_episode_steps,
         time_s=None if time is None else _seconds(time),
     )
     folder = out or Path("results/tune") / f"{_slug(env)}-{algorithm}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate import report
 from edge_marl.experiments.evaluate.batched import BatchedEvaluation, Evaluation
+from edge_marl.experiments.evaluate.episodes import CUT, cut_note
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import Checkpoint, read_checkpoint
 from edge_marl.files import check_apart, check_output
@@ -22,6 +24,7 @@ def evaluate(
     on: str | None = None,
     env: str | None = None,
     episodes: int | None = None,
+    max_steps: int | None = None,
     out: Path | None = None,
 ) -> Path:
     """Compare checkpoints of one environment.
@@ -35,6 +38,7 @@ def evaluate(
         env: the environment that the checkpoints are of; has to be said for one that is not of
             this project, because its code, named in the checkpoint, is then run.
         episodes: how many; by default 300 in tandem and 100 elsewhere.
+        max_steps: see :func:`edge_marl.algorithms.playing.longest_episode`.
         out: folder for the results; by default ``results/evaluate`` and the environment's name.
 
     Returns:
@@ -44,18 +48,21 @@ def evaluate(
         InputError: for a checkpoint that is damaged, newer than this program, or of another
             environment, and for a folder that cannot be written or that another process writes to.
     """
+    from edge_marl.algorithms.playing import longest_episode
+
     checkpoints = [read_checkpoint(source) for source in sources]
     name = _environment(checkpoints, env)
+    longest = longest_episode(name, max_steps)
     _refuse_twice(checkpoints)
     checkpoints = [checkpoint.elsewhere(overrides) for checkpoint in checkpoints]
     folder = out or Path("results/evaluate") / "-".join(name.replace(":", ".").split("/"))
     check_apart(folder, *(checkpoint.folder for checkpoint in checkpoints))
     with sole_writer(folder):
-        _compare(_evaluation(name)(checkpoints, on, episodes), folder)
+        _compare(_evaluation(name, longest)(checkpoints, on, episodes), folder, longest)
     return folder
 
 
-def _compare(evaluation: Evaluation, folder: Path) -> None:
+def _compare(evaluation: Evaluation, folder: Path, longest: int | None) -> None:
     """Play, and say and write what came of it."""
     headline = evaluation.headline
     episodes, summary = folder / "episodes.parquet", folder / "summary.json"
@@ -68,6 +75,10 @@ def _compare(evaluation: Evaluation, folder: Path) -> None:
     rows = report.summarise(played, headline)
     console = stdout()
     console.print(report.table(title, rows, headline))
+    for one in played:
+        if CUT in one.metrics:
+            cut = one.metrics[CUT]
+            console.print(cut_note(one.name, cut.sum(), len(cut), longest), soft_wrap=True)
     report.write_episodes(played, episodes)
     report.write_summary(title, rows, played, headline, summary)
     report.draw(rows, headline, title, picture)
@@ -78,7 +89,9 @@ def _compare(evaluation: Evaluation, folder: Path) -> None:
     )
 
 
-def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:
+def _evaluation(
+    env: str, longest: int | None
+) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:
     """What knows with what, and by which metric, checkpoints of an environment are compared."""
     if env == "tandem_v0":
         from edge_marl.experiments.evaluate.tandem import TandemEvaluation
@@ -92,7 +105,7 @@ def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | N
         from edge_marl.experiments.evaluate.placement import PlacementEvaluation
 
         return PlacementEvaluation
-    return BatchedEvaluation
+    return functools.partial(BatchedEvaluation, longest=longest)
 
 
 def _environment(checkpoints: Sequence[Checkpoint], expected: str | None) -> str:

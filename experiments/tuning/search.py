@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import functools
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -33,6 +34,7 @@ from edge_marl.experiments.training.checkpoints import BEST, PARTS, copy_checkpo
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import built, ray_for_training
 from edge_marl.experiments.training.validation import make_validation
+from edge_marl.experiments.tuning.errors import errors_in_a_line, terminated_as_interrupted
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
 from edge_marl.files import aside, check_output, write_aside
@@ -58,6 +60,7 @@ class SearchSettings(BaseModel):
     iterations: int = Field(400, ge=1, description="training iterations of a whole trial")
     evaluate_every: int = Field(20, ge=1, description="training iterations")
     episodes: int = Field(100, ge=1, description="of each evaluation")
+    max_episode_steps: int | None = Field(None, ge=1, description="of evaluation episodes")
     time_s: float | None = Field(None, gt=0)
 
     @property
@@ -111,6 +114,8 @@ def _search(
     settings: SearchSettings, folder: Path, address: str | None, *, space: Path, restore: bool
 ) -> int:
     found = read_space(space, settings.recipe)
+    for note in found.notes:
+        print(f"edge-marl: {note}", file=sys.stderr)
     recipe = settings.recipe.with_options(found.fixed)
     scheduler = _scheduler(settings, found)
     trainable = tune.with_parameters(
@@ -118,6 +123,7 @@ def _search(
         recipe=recipe.model_dump(mode="json"),
         turn=min(settings.evaluate_every, settings.iterations),
         episodes=settings.episodes,
+        max_steps=settings.max_episode_steps,
     )
     place = folder.resolve() / TRIALS
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other one cannot be silenced
@@ -127,7 +133,7 @@ def _search(
                 str(place), trainable, resume_unfinished=True, restart_errored=True
             )
         else:
-            _try_out(recipe, settings.episodes)
+            _try_out(recipe, settings)
             write_aside(folder / SPACE, space.read_bytes())
             write_aside(folder / SETTINGS, settings.model_dump_json(indent=1) + "\n")
             tuner = tune.Tuner(
@@ -154,14 +160,15 @@ def _search(
                     ),
                 ),
             )
-        results = tuner.fit()
+        with errors_in_a_line(), terminated_as_interrupted():
+            results = tuner.fit()
         trials: Sequence[TuneTrial] = results._experiment_analysis.trials
     return _conclude(settings, folder, trials)
 
 
-def _try_out(recipe: Recipe, episodes: int) -> None:
+def _try_out(recipe: Recipe, settings: SearchSettings) -> None:
     """Make once what every trial makes: a search that cannot begin claims no folder."""
-    make_validation(recipe, episodes)
+    make_validation(recipe, settings.episodes, settings.max_episode_steps)
     with built(recipe.config()):
         pass
 
@@ -176,7 +183,7 @@ def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:
         )
     ranges = {name: d.domain() for name, d in space.searched.items() if d.is_range}
     if not ranges:
-        raise InputError(f"{settings.space}: pbt: expected a range to move options in, found none")
+        raise InputError("pbt: expected a range to move options in, found none")
     return PopulationBasedTraining(
         time_attr="training_iteration",
         perturbation_interval=max(1, settings.turns // 8),
@@ -253,6 +260,12 @@ def _conclude(settings: SearchSettings, folder: Path, trials: Sequence[TuneTrial
             f"edge-marl: stopped; continue with: edge-marl tune --resume {folder}", soft_wrap=True
         )
         return INTERRUPTED
+    failed = sum(trial.status == TuneTrial.ERROR for trial in trials)
+    if failed:
+        Console(stderr=True, highlight=False).print(
+            f"edge-marl: {failed} of {len(trials)} trials failed; begin them anew with: "
+            f"edge-marl tune --resume {folder}", soft_wrap=True,
+        )  # fmt: skip
     return 0 if best is not None else FAILED
 
 
