@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
 from edge_marl.peer_offloading.kernels import Status, TaskRecords
 from edge_marl.peer_offloading.policies import Policy
 from edge_marl.peer_offloading.scenario import OffloadingScenario
@@ -71,6 +72,10 @@ def play(policy: Policy, scenario: OffloadingScenario, seeds: Sequence[int]) -> 
         InputError: for an action that is not legal, naming seed, slot and node.
     """
     B, T, N = len(seeds), scenario.slots, scenario.nodes
+    check_memory(
+        float(B) * T * N * (4 * n_features(N) + N + 1),
+        f"what {B} episodes of {N} nodes and {T} slots see (--batch-size, nodes, slots)",
+    )
     simulator = PeerOffloadingSimulator(scenario, B)
     observation = simulator.reset(np.asarray(seeds))
     features = np.empty((B, T, N, n_features(N)), dtype=np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.actors import Actor
@@ -19,10 +20,6 @@ BATCH = 32
 """Episodes at a time; an environment from elsewhere is copied as often."""
 
 RETURN, LENGTH = "return", "length"
-
-_FIRST_SEED = 2**30
-_FIRST_VALIDATION_SEED = 2**28
-"""Training episodes have seeds from 2^31 on, what guards a training from 1.5 times 2^30 on."""
 
 
 def play(
@@ -66,12 +63,12 @@ def play(
 
 def evaluation_seeds(n: int) -> NDArray[np.int64]:
     """``[n]`` seeds of evaluation episodes; a smaller set is the beginning of a larger one."""
-    return np.arange(_FIRST_SEED, _FIRST_SEED + n, dtype=np.int64)
+    return np.array(EVALUATION_SEEDS[:n], dtype=np.int64)
 
 
 def validation_seeds(n: int) -> NDArray[np.int64]:
     """``[n]`` seeds of episodes that choose between weights, and therefore judge none of them."""
-    return np.arange(_FIRST_VALIDATION_SEED, _FIRST_VALIDATION_SEED + n, dtype=np.int64)
+    return np.array(VALIDATION_SEEDS[:n], dtype=np.int64)
 
 
 def check_fit(actor: Actor, env: BatchedEnv) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from edge_marl.errors import InputError
 from edge_marl.experiments.progress import stdout
@@ -39,6 +39,7 @@ from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
 from edge_marl.files import write_aside
+from edge_marl.options import Count, Episodes, Options, Positive, Steps, Workers
 from edge_marl.validation import invalid
 
 SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
@@ -46,14 +47,12 @@ SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
 DIVERGED = 1
 
 
-class Limits(BaseModel):
+class Limits(Options):
     """When a run ends, counted from its very beginning; without any it goes on until stopped."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    iterations: int | None = Field(None, ge=1)
-    env_steps: int | None = Field(None, ge=1)
-    time_s: float | None = Field(None, gt=0)
+    iterations: Count | None = None
+    env_steps: Steps | None = None
+    time_s: Positive | None = None
 
     def share_done(self, card: CheckpointCard) -> float | None:
         """Progress towards the nearest limit, 1 when reached; None without limits."""
@@ -69,18 +68,16 @@ class Limits(BaseModel):
         return min(1.0, max(shares)) if shares else None
 
 
-class RunSettings(BaseModel):
+class RunSettings(Options):
     """The contents of ``run.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
     limits: Limits = Field(default_factory=Limits)
-    workers: int = Field(0, ge=0)
-    checkpoint_every: int = Field(50, ge=1, description="iterations")
-    keep: int = Field(3, ge=1, description="checkpoints beside the best one")
-    evaluate_every: int = Field(25, ge=1, description="iterations")
-    episodes: int = Field(100, ge=1, description="of each evaluation")
+    workers: Workers = 0
+    checkpoint_every: Count = Field(50, description="iterations")
+    keep: Count = Field(3, description="checkpoints beside the best one")
+    evaluate_every: Count = Field(25, description="iterations")
+    episodes: Episodes = Field(100, description="of each evaluation")
 
 
 def start(settings: RunSettings, folder: Path, *, address: str | None = None) -> int:
@@ -166,6 +163,7 @@ class _Run:
         if self._finished():
             stdout().print(f"{self.folder}: at its limit already ({self._where()})")
             return 0
+        recipe.check_sizes()
         validation = make_validation(recipe, self.settings.episodes)
         self._recall_best(validation)
         write_aside(self.folder / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")

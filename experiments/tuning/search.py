@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
@@ -34,6 +34,7 @@ from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
 from edge_marl.files import aside, write_aside
+from edge_marl.options import Count, Episodes, Options, Positive
 from edge_marl.validation import invalid
 
 SETTINGS, TRIALS, RESULTS = "search.json", "trials", "results.csv"
@@ -43,19 +44,17 @@ _SHOWN = 10
 """Rows of the table; the file has them all."""
 
 
-class SearchSettings(BaseModel):
+class SearchSettings(Options):
     """The contents of ``search.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
     space: Path
-    samples: int = Field(16, ge=1)
+    samples: Count = 16
     scheduler: Literal["asha", "pbt"] = "asha"
-    iterations: int = Field(400, ge=1, description="training iterations of a whole trial")
-    evaluate_every: int = Field(20, ge=1, description="training iterations")
-    episodes: int = Field(100, ge=1, description="of each evaluation")
-    time_s: float | None = Field(None, gt=0)
+    iterations: Count = Field(400, description="training iterations of a whole trial")
+    evaluate_every: Count = Field(20, description="training iterations")
+    episodes: Episodes = Field(100, description="of each evaluation")
+    time_s: Positive | None = None
 
     @property
     def turns(self) -> int:
@@ -78,6 +77,7 @@ def start(settings: SearchSettings, folder: Path, *, address: str | None = None)
             "another folder with --out"
         )
     read_space(settings.space, settings.recipe)
+    settings.recipe.check_sizes()
     return _search(settings, folder, address, restore=False)
 
 
