@@ -104,9 +104,7 @@ class JointConfig(AlgorithmConfig):
         """
         for name, fine, expected in checks:
             if not fine:
-                raise InputError(
-                    f"{name}: expected {expected}, found {shown(getattr(self, name))}"
-                )
+                raise InputError(f"{name}: expected {expected}, found {shown(getattr(self, name))}")
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:

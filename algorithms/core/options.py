@@ -25,7 +25,7 @@ from pydantic import (
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from edge_marl.options import LARGEST, MOST, Count, NotNegative, Positive, Share
+from edge_marl.options import Count, NotNegative, Positive, Share
 from edge_marl.validation import invalid
 
 _TAGS = _NUMBER, _SCHEDULE = "number", "schedule"
@@ -112,8 +112,6 @@ def _adapters(config_class: type[AlgorithmConfig]) -> Mapping[str, TypeAdapter[A
     # Strict: no text for a number. RLlib and torch would stumble over it much later.
     how = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     return {
-        name: TypeAdapter(
-            kind, config=None if name == "network" else how
-        )
+        name: TypeAdapter(kind, config=None if name == "network" else how)
         for name, kind in declared_options(config_class).items()
     }

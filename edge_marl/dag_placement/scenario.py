@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from edge_marl.options import LARGEST, Count, NotNegative, Options, Positive, Share
+from edge_marl.limits import LARGEST
+from edge_marl.options import Count, NotNegative, Options, Positive, Share
 
 FloatArray = NDArray[np.float64]
 Normal = tuple[NotNegative, NotNegative, NotNegative, NotNegative]

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from edge_marl.errors import InputError
+from edge_marl.limits import LARGEST
 from edge_marl.memory import check_memory
-from edge_marl.options import LARGEST, CountOrZero, NotNegative, Options, Positive, Share
+from edge_marl.options import CountOrZero, NotNegative, Options, Positive, Share
 from edge_marl.tandem.profile import (
     SegmentProfile,
     UplinkProfile,

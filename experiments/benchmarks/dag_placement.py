@@ -38,7 +38,8 @@ from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.benchmarks.timing import percentiles_s, seconds_each
 from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
 from edge_marl.experiments.progress import progress_bar, stdout
-from edge_marl.options import MOST, Count, Options, Positive
+from edge_marl.limits import MOST
+from edge_marl.options import Count, Options, Positive
 
 BATCH = 64
 SERVERS = 16

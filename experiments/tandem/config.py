@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from edge_marl.experiments.parallel import all_cores
+from edge_marl.limits import MOST
 from edge_marl.options import (
-    MOST,
     Count,
     NotNegative,
     Options,
