@@ -117,9 +117,18 @@ def stats(place: Readable) -> None:
 def _progress(description: str, episodes: int) -> Iterator[Callable[[int], None]]:
     from edge_marl.experiments.progress import progress_bar
 
-    with progress_bar() as bar:
-        task = bar.add_task(description, total=episodes)
-        yield lambda done: bar.advance(task, done)
+    bar = progress_bar()
+    task = bar.add_task(description, total=episodes)
+
+    def advance(done: int) -> None:
+        bar.start()  # not before there is progress: a refusal is one line
+        bar.advance(task, done)
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _scenario(overrides: list[str]) -> OffloadingScenario:

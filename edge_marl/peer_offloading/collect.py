@@ -42,8 +42,14 @@ def collect(
         how many episodes were played.
 
     Raises:
-        InputError: for a database that cannot be written to, or an action that is not legal.
+        InputError: for a database that cannot be written to, an action that is not legal, or more
+            than fits into memory.
     """
+    B, T, N = min(batch_size, len(seeds)), scenario.slots, scenario.nodes
+    check_memory(
+        float(B) * T * N * (4 * n_features(N) + N + 1),
+        f"what the nodes see in {B} episodes at a time (--batch-size, nodes, slots)",
+    )
     run = run_of(
         ENVIRONMENT,
         scenario.model_dump(mode="json"),
@@ -72,10 +78,6 @@ def play(policy: Policy, scenario: OffloadingScenario, seeds: Sequence[int]) -> 
         InputError: for an action that is not legal, naming seed, slot and node.
     """
     B, T, N = len(seeds), scenario.slots, scenario.nodes
-    check_memory(
-        float(B) * T * N * (4 * n_features(N) + N + 1),
-        f"what {B} episodes of {N} nodes and {T} slots see (--batch-size, nodes, slots)",
-    )
     simulator = PeerOffloadingSimulator(scenario, B)
     observation = simulator.reset(np.asarray(seeds))
     features = np.empty((B, T, N, n_features(N)), dtype=np.float32)

@@ -20,7 +20,7 @@ Range = tuple[float, float]
 PositiveRange = tuple[Positive, Positive]
 NodeCount = Annotated[int, Field(ge=2, le=1000)]
 Cores = Annotated[int, Field(ge=1, le=10_000)]
-Node = Annotated[int, Field(ge=0)]
+Node = Annotated[int, Field(ge=0, lt=1000)]
 Preset = Literal["simulation", "testbed"]
 
 MOST_SLOTS = 30_000

@@ -117,9 +117,9 @@ class Recipe(Options):
         from edge_marl.envs.batched import make_batched
 
         config = self.config()
-        # Those of others are made one by one, which takes time.
-        batch_size = config.num_envs_per_env_runner if self.env in ENVIRONMENTS else 1
-        check_sizes(config, make_batched(self.env, self.env_config, batch_size))
+        check_sizes(config, make_batched(self.env, self.env_config, 1))
+        if self.env in ENVIRONMENTS:  # a simulator knows what it takes; others are made one by one
+            make_batched(self.env, self.env_config, config.num_envs_per_env_runner)
 
     def with_options(self, options: Mapping[str, Any]) -> Recipe:
         """The same with further options, as a trial of a search has."""
