@@ -82,7 +82,10 @@ _EXPECTED = {
 
 def shown(value: object) -> str:
     """What was found, in so many characters that it fits into a line."""
-    return _short.repr(value)
+    try:
+        return _short.repr(value)
+    except ValueError:  # Python prints no number of thousands of digits
+        return "a number of too many digits"
 
 
 _short = reprlib.Repr()

@@ -13,11 +13,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from edge_marl.errors import InputError
+from edge_marl.errors import InputError, original
 from edge_marl.experiments import cli_learning, cli_log, cli_workflows
 from edge_marl.experiments.cli_options import count, quantity
 from edge_marl.experiments.cli_options import seed as seed_option
-from edge_marl.experiments.parallel import original
 from edge_marl.limits import MOST_WORKERS
 
 BAD_INPUT = 2

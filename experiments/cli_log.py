@@ -6,7 +6,8 @@ They import what they need when they run, so that ``--help`` answers at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +18,8 @@ from edge_marl.experiments.cli_options import seed as seed_option
 from edge_marl.limits import MOST_EPISODES
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from edge_marl.peer_offloading import OffloadingScenario
 
 app = typer.Typer(
@@ -115,20 +118,21 @@ def stats(place: Readable) -> None:
 
 @contextmanager
 def _progress(description: str, episodes: int) -> Iterator[Callable[[int], None]]:
+    """A bar that appears with the first call: what is refused before is one line, without it."""
     from edge_marl.experiments.progress import progress_bar
 
-    bar = progress_bar()
-    task = bar.add_task(description, total=episodes)
+    with ExitStack() as shown:
 
-    def advance(done: int) -> None:
-        bar.start()  # not before there is progress: a refusal is one line
-        bar.advance(task, done)
+        @cache
+        def begun() -> tuple[Progress, TaskID]:
+            bar = shown.enter_context(progress_bar())
+            return bar, bar.add_task(description, total=episodes)
 
-    try:
+        def advance(done: int) -> None:
+            bar, task = begun()
+            bar.advance(task, done)
+
         yield advance
-    finally:
-        if bar.live.is_started:
-            bar.stop()
 
 
 def _scenario(overrides: list[str]) -> OffloadingScenario:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import edge_marl
+from edge_marl.errors import original
 
 Result = TypeVar("Result")
 
@@ -89,13 +90,6 @@ def run_tasks(
             except ray.exceptions.RayTaskError as error:
                 raise original(error) from error
             yield pending.pop(finished), result
-
-
-def original(error: BaseException) -> BaseException:
-    """What was raised in another process, without what Ray has wrapped it in."""
-    while isinstance(cause := getattr(error, "cause", None), BaseException):
-        error = cause
-    return error
 
 
 def all_cores() -> int:

@@ -20,6 +20,7 @@ from ray.rllib.utils.metrics import (
 )
 from torch import Tensor
 
+from edge_marl.algorithms.core.runners import failures_shown
 from edge_marl.algorithms.sampling.columns import Fragment
 
 
@@ -63,7 +64,8 @@ class JointAlgorithm(Algorithm):
     def setup(self, config: Any) -> None:
         """Build env runners and learners."""
         self.reward_scaler = RewardScaler() if self.config.reward_scaling else None
-        super().setup(config)
+        with failures_shown(self.config):
+            super().setup(config)
 
     @property
     def env_steps_sampled(self) -> int:

@@ -82,9 +82,10 @@ class Recipe(Options):
         """
         register_environment(self.env)
         config = default_config(self.algorithm)
-        # RLlib warns at every start that the API in use is the new one. Importing it, as the line
-        # above does, sets its level.
-        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        # RLlib warns at every start that the API in use is the new one, and of what it deprecates
+        # in its own code. Importing it, as the line above does, sets the level.
+        for name in ("ray", "ray.rllib"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         network: dict[str, Any] = {}
         training: dict[str, Any] = {}
         for name, value in self.options.items():
