@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
+from edge_marl.seeds import SEED_LIMIT
+
 AnyParallelEnv: TypeAlias = ParallelEnv[str, Any, Any]
-_SEED_LIMIT = 2**31
 
 
 class ParallelEnvAdapter(MultiAgentEnv):
@@ -206,5 +207,5 @@ def create(module: str, env_config: Mapping[str, Any]) -> RegisteredEnv:
     """
     options = dict(env_config)
     flatten = bool(options.pop("flatten", True))
-    options.setdefault("seed", int(np.random.SeedSequence().generate_state(1)[0]) % _SEED_LIMIT)
+    options.setdefault("seed", int(np.random.SeedSequence().generate_state(1)[0]) % SEED_LIMIT)
     return RegisteredEnv(import_module(module).parallel_env(**options), flatten=flatten)

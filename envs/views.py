@@ -19,9 +19,9 @@ from pettingzoo import ParallelEnv
 from edge_marl.envs.batched import BatchedObservation, BatchedTransition, BoolArray
 from edge_marl.envs.legal_discrete import LegalDiscrete
 from edge_marl.errors import InputError
+from edge_marl.seeds import EPISODE_SEED_LIMIT, SEED_LIMIT
 
 ObsDict = dict[str, NDArray[Any]]
-_SEED_LIMIT = 2**31
 
 
 class _Observation(Protocol):
@@ -127,13 +127,15 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
     ) -> tuple[dict[str, ObsDict], dict[str, dict[str, Any]]]:
         """Start an episode; see the class on seeds."""
         if seed is not None:
-            if seed < 0:
-                raise InputError(f"{self._name}: seed: expected at least 0, found {seed}")
+            if not 0 <= seed < EPISODE_SEED_LIMIT:
+                raise InputError(
+                    f"{self._name}: seed: expected 0 to {EPISODE_SEED_LIMIT - 1}, found {seed}"
+                )
             self._seeds = np.random.default_rng(seed)
         elif self._seed is not None:
             seed = self._seed
         else:
-            seed = int(self._seeds.integers(_SEED_LIMIT))
+            seed = int(self._seeds.integers(SEED_LIMIT))
         self._seed = None
         self._view_of.reset(np.array([seed], dtype=np.int64))
         self.agents = list(self.possible_agents)

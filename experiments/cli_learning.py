@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from edge_marl.errors import InputError
+from edge_marl.experiments.cli_options import count
+from edge_marl.experiments.cli_options import seed as seed_option
+from edge_marl.limits import LARGEST, MOST, MOST_EPISODES, MOST_WORKERS, SMALLEST
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?)([smhd]?)")
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -44,10 +47,10 @@ LearningOptions = Annotated[
 ]
 MaxEpisodeSteps = Annotated[
     int | None,
-    typer.Option(
-        min=1,
-        help="Steps after which an episode of an evaluation is cut off. Default: 10000; the "
+    count(
+        "Steps after which an episode of an evaluation is cut off. Default: 10000; the "
         "environments of this project have no need of it.",
+        most=MOST**2,
         show_default=False,
     ),
 ]
@@ -77,11 +80,9 @@ def train(
             show_default=False,
         ),
     ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="Limit of iterations.", show_default=False)
-    ] = None,
+    iterations: Annotated[int | None, count("Limit of iterations.", show_default=False)] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Limit of environment steps.", show_default=False)
+        int | None, count("Limit of environment steps.", most=MOST**2, show_default=False)
     ] = None,
     time: Annotated[
         str | None,
@@ -90,19 +91,20 @@ def train(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[int, seed_option("Seed of everything random.")] = 0,
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            help="Remote env runners; 0: sample in this process. Default: 0.",
+        count(
+            "Remote env runners; 0: sample in this process. Default: 0.",
+            least=0,
+            most=MOST_WORKERS,
             show_default=False,
         ),
     ] = None,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Iterations.")] = 50,
-    keep: Annotated[int, typer.Option(min=1, help="Checkpoints to keep beside the best.")] = 3,
-    evaluate_every: Annotated[int, typer.Option(min=1, help="Iterations.")] = 25,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    checkpoint_every: Annotated[int, count("Iterations.")] = 50,
+    keep: Annotated[int, count("Checkpoints to keep beside the best.")] = 3,
+    evaluate_every: Annotated[int, count("Iterations.")] = 25,
+    episodes: Annotated[int, count("Episodes of each evaluation.", most=MOST_EPISODES)] = 100,
     max_episode_steps: MaxEpisodeSteps = None,
     address: Address = None,
 ) -> int:
@@ -159,9 +161,10 @@ def _given_with_resume(ctx: typer.Context, what: str, taken: Sequence[str]) -> d
 
 def _seconds(text: str) -> float:
     found = _DURATION.fullmatch(text)
-    if found is None or float(found[1]) == 0:
+    seconds = 0.0 if found is None else float(found[1]) * _UNIT_S[found[2]]
+    if not SMALLEST <= seconds <= LARGEST:
         raise InputError(f"--time: expected a duration such as 90s, 30m or 1h, found {text!r}")
-    return float(found[1]) * _UNIT_S[found[2]]
+    return seconds
 
 
 def _slug(env: str) -> str:
@@ -204,8 +207,11 @@ def evaluate(
     ] = None,
     episodes: Annotated[
         int | None,
-        typer.Option(
-            min=2, help="How many. Default: 300 traces, or 100 seeds elsewhere.", show_default=False
+        count(
+            "How many. Default: 300 traces, or 100 seeds elsewhere.",
+            least=2,
+            most=MOST_EPISODES,
+            show_default=False,
         ),
     ] = None,
     max_episode_steps: MaxEpisodeSteps = None,
@@ -250,22 +256,20 @@ def tune(
             show_default=False,
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Trials; with pbt, the population.")] = 16,
+    samples: Annotated[int, count("Trials; with pbt, the population.")] = 16,
     scheduler: Annotated[
         Literal["asha", "pbt"],
         typer.Option(help="asha stops weak trials early; pbt lets them take over good ones."),
     ] = "asha",
-    iterations: Annotated[
-        int, typer.Option(min=1, help="Training iterations of a whole trial.")
-    ] = 400,
-    evaluate_every: Annotated[int, typer.Option(min=1, help="Training iterations.")] = 20,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    iterations: Annotated[int, count("Training iterations of a whole trial.")] = 400,
+    evaluate_every: Annotated[int, count("Training iterations.")] = 20,
+    episodes: Annotated[int, count("Episodes of each evaluation.", most=MOST_EPISODES)] = 100,
     max_episode_steps: MaxEpisodeSteps = None,
     time: Annotated[
         str | None,
         typer.Option(help="Limit of the whole search, such as 30m or 2h.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every trial.")] = 0,
+    seed: Annotated[int, seed_option("Seed of every trial.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(

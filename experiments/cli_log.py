@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from edge_marl.experiments.cli_options import count
+from edge_marl.experiments.cli_options import seed as seed_option
+from edge_marl.limits import MOST_EPISODES
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -52,9 +56,9 @@ def collect(
     variant: Annotated[
         Literal["paper", "testbed"], typer.Option(help="The heuristic as of its text or its code.")
     ] = "paper",
-    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first episode.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Episodes to play at once.")] = 64,
+    episodes: Annotated[int, count("How many.", most=MOST_EPISODES)] = 500,
+    seed: Annotated[int, seed_option("Of the first episode.")] = 0,
+    batch_size: Annotated[int, count("Episodes to play at once.")] = 64,
 ) -> None:
     """Log a heuristic at work, such as: edge-marl log collect log.sqlite nodes=10 --policy rda
 
@@ -137,11 +141,11 @@ def _scenario(overrides: list[str]) -> OffloadingScenario:
     """The scenario of a preset, the default one or that of ``preset=``, with changes."""
     from pydantic import ValidationError
 
-    from edge_marl.experiments.overrides import apply_changes, parse_override
+    from edge_marl.experiments.overrides import apply_changes, parse_overrides
     from edge_marl.peer_offloading import OffloadingScenario
     from edge_marl.validation import invalid
 
-    changes = dict(map(parse_override, overrides))
+    changes = parse_overrides(overrides)
     preset = changes.pop("preset", "simulation")
     try:
         scenario = OffloadingScenario(preset=preset)

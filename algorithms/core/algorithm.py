@@ -20,6 +20,7 @@ from ray.rllib.utils.metrics import (
 )
 from torch import Tensor
 
+from edge_marl.algorithms.core.runners import failures_shown
 from edge_marl.algorithms.playing import nothing
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner, Delivery
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -77,7 +78,8 @@ class JointAlgorithm(Algorithm):
         self.check: Callable[[], None] = nothing
         self.faults: list[EnvironmentFaultError] = []
         self.reward_scaler = RewardScaler() if self.config.reward_scaling else None
-        super().setup(config)
+        with failures_shown(self.config):
+            super().setup(config)
 
     def watch(self, check: Callable[[], None]) -> None:
         """Have ``check`` called before every step, or while remote runners play.

@@ -29,12 +29,10 @@ from edge_marl.algorithms.sampling.episodes import EpisodeLog
 from edge_marl.envs.batched import BatchedObservation, make_batched
 from edge_marl.envs.faults import EnvironmentFaultError
 from edge_marl.errors import InputError
+from edge_marl.seeds import TRAINING_SEEDS
 
 Delivery = tuple[MultiAgentBatch, Any]
 """Fragments and metrics."""
-
-_TRAINING_SEEDS = (2**31, 2**32)
-"""Training episodes have seeds of this range, evaluation counts from 0: they never meet."""
 
 
 class BatchedEnvRunner(EnvRunner, Checkpointable):
@@ -263,7 +261,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._log.start(where)
 
     def _draw_seeds(self) -> NDArray[np.int64]:
-        return self._episode_seeds.integers(*_TRAINING_SEEDS, size=self.num_envs)
+        return self._episode_seeds.integers(
+            TRAINING_SEEDS.start, TRAINING_SEEDS.stop, size=self.num_envs
+        )
 
     def _seen(self) -> dict[str, NDArray[Any]]:
         assert self._observation is not None

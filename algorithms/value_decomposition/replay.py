@@ -8,6 +8,7 @@ bootstrap from, up to n steps on. One loss serves both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition.sum_tree import SumTree
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
@@ -290,6 +292,8 @@ class FragmentReplay:
                 f"replay_capacity: expected at least one fragment of {T} steps, "
                 f"found {self._capacity}"
             )
+        per_row = sum(math.prod(c.shape[1:]) * c.dtype.itemsize for c in like.values())
+        check_memory(float(n_rows) * per_row, f"the replay of {n_rows * T} steps (replay_capacity)")
         self._ring = {
             name: np.zeros((n_rows, *column.shape[1:]), column.dtype)
             for name, column in like.items()

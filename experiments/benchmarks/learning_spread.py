@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks.report import Measurement, report
@@ -22,23 +22,22 @@ from edge_marl.experiments.parallel import all_cores, run_tasks
 from edge_marl.experiments.progress import progress_bar
 from edge_marl.files import aside
 from edge_marl.locks import sole_writer
+from edge_marl.options import Count, Options, Workers
 
 ENV = "simple_spread"
 SLOTS = 25
 ALGORITHMS = ("mappo", "qmix")
 
 
-class SpreadSizes(BaseModel):
+class SpreadSizes(Options):
     """How much is trained."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    env_steps: int = Field(default=1_000_000, ge=1, description="of training a run")
-    seeds: int = Field(default=5, ge=1)
-    envs: int = Field(default=64, ge=1, description="episodes at a time")
-    evaluations: int = Field(default=20, ge=1, description="points of a learning curve")
-    episodes: int = Field(default=200, ge=1, description="greedy ones an evaluation")
-    workers: int = Field(default_factory=all_cores, ge=0, description="runs at a time")
+    env_steps: Count = Field(default=1_000_000, description="of training a run")
+    seeds: Count = Field(default=5)
+    envs: Count = Field(default=64, description="episodes at a time")
+    evaluations: Count = Field(default=20, description="points of a learning curve")
+    episodes: Count = Field(default=200, description="greedy ones an evaluation")
+    workers: Workers = Field(default_factory=all_cores, description="runs at a time")
 
 
 class Point(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.actors import Actor
@@ -22,10 +23,6 @@ BATCH = 32
 RETURN, LENGTH = "return", "length"
 CUT = "cut"
 """Whether an episode was cut off; where none was, there is no such metric."""
-
-_FIRST_SEED = 2**30
-_FIRST_VALIDATION_SEED = 2**28
-"""Training episodes have seeds from 2^31 on, what guards a training from 1.5 times 2^30 on."""
 
 
 def play(
@@ -104,12 +101,12 @@ def cut_note(policy: str, n_cut: float, n_episodes: int, longest: int | None) ->
 
 def evaluation_seeds(n: int) -> NDArray[np.int64]:
     """``[n]`` seeds of evaluation episodes; a smaller set is the beginning of a larger one."""
-    return np.arange(_FIRST_SEED, _FIRST_SEED + n, dtype=np.int64)
+    return np.array(EVALUATION_SEEDS[:n], dtype=np.int64)
 
 
 def validation_seeds(n: int) -> NDArray[np.int64]:
     """``[n]`` seeds of episodes that choose between weights, and therefore judge none of them."""
-    return np.arange(_FIRST_VALIDATION_SEED, _FIRST_VALIDATION_SEED + n, dtype=np.int64)
+    return np.array(VALIDATION_SEEDS[:n], dtype=np.int64)
 
 
 def check_fit(actor: Actor, env: BatchedEnv) -> None:

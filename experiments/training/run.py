@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from edge_marl.envs.faults import EnvironmentFaultError, described
 from edge_marl.errors import InputError
@@ -44,6 +44,7 @@ from edge_marl.experiments.training.runtime import built, ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
 from edge_marl.files import check_output, write_aside
 from edge_marl.locks import sole_writer
+from edge_marl.options import Count, Episodes, Options, Positive, Steps, Workers
 from edge_marl.validation import invalid
 
 SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
@@ -59,14 +60,12 @@ _LAST_EVALUATION_S = 60.0
 more."""
 
 
-class Limits(BaseModel):
+class Limits(Options):
     """When a run ends, counted from its very beginning; without any it goes on until stopped."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    iterations: int | None = Field(None, ge=1)
-    env_steps: int | None = Field(None, ge=1)
-    time_s: float | None = Field(None, gt=0)
+    iterations: Count | None = None
+    env_steps: Steps | None = None
+    time_s: Positive | None = None
 
     @property
     def evaluation_s(self) -> float | None:
@@ -89,20 +88,18 @@ class Limits(BaseModel):
         return min(1.0, max(shares)) if shares else None
 
 
-class RunSettings(BaseModel):
+class RunSettings(Options):
     """The contents of ``run.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
     limits: Limits = Field(default_factory=Limits)
-    workers: int = Field(0, ge=0)
-    checkpoint_every: int = Field(50, ge=1, description="iterations")
-    keep: int = Field(3, ge=1, description="checkpoints beside the best one")
-    evaluate_every: int = Field(25, ge=1, description="iterations")
-    episodes: int = Field(100, ge=1, description="of each evaluation")
-    max_episode_steps: int | None = Field(
-        None, ge=1, description="of evaluation episodes, see playing.longest_episode"
+    workers: Workers = 0
+    checkpoint_every: Count = Field(50, description="iterations")
+    keep: Count = Field(3, description="checkpoints beside the best one")
+    evaluate_every: Count = Field(25, description="iterations")
+    episodes: Episodes = Field(100, description="of each evaluation")
+    max_episode_steps: Steps | None = Field(
+        None, description="of evaluation episodes, see playing.longest_episode"
     )
 
 
@@ -193,6 +190,7 @@ class _Run:
         if self._finished():
             stdout().print(f"{self.folder}: at its limit already ({self._where()})")
             return 0
+        recipe.check_sizes()
         validation = make_validation(
             recipe, self.settings.episodes, self.settings.max_episode_steps
         )

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
@@ -39,6 +39,7 @@ from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
 from edge_marl.files import aside, check_output, write_aside
 from edge_marl.locks import sole_writer
+from edge_marl.options import Count, Episodes, Options, Positive, Steps
 from edge_marl.validation import invalid
 
 SETTINGS, SPACE, TRIALS, RESULTS = "search.json", "space.yaml", "trials", "results.csv"
@@ -48,20 +49,18 @@ _SHOWN = 10
 """Rows of the table; the file has them all."""
 
 
-class SearchSettings(BaseModel):
+class SearchSettings(Options):
     """The contents of ``search.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
     space: Path
-    samples: int = Field(16, ge=1)
+    samples: Count = 16
     scheduler: Literal["asha", "pbt"] = "asha"
-    iterations: int = Field(400, ge=1, description="training iterations of a whole trial")
-    evaluate_every: int = Field(20, ge=1, description="training iterations")
-    episodes: int = Field(100, ge=1, description="of each evaluation")
-    max_episode_steps: int | None = Field(None, ge=1, description="of evaluation episodes")
-    time_s: float | None = Field(None, gt=0)
+    iterations: Count = Field(400, description="training iterations of a whole trial")
+    evaluate_every: Count = Field(20, description="training iterations")
+    episodes: Episodes = Field(100, description="of each evaluation")
+    max_episode_steps: Steps | None = Field(None, description="of evaluation episodes")
+    time_s: Positive | None = None
 
     @property
     def turns(self) -> int:
@@ -88,6 +87,7 @@ def start(settings: SearchSettings, folder: Path, *, address: str | None = None)
             path = folder / name
             if path.exists() and path.resolve() != settings.space:
                 raise InputError(f"{folder}: expected a new folder, found one with {name}")
+        settings.recipe.check_sizes()
         return _search(settings, folder, address, space=settings.space, restore=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edge_marl.algorithms.core.learner import DivergenceError
 from edge_marl.algorithms.mappo import MAPPOConfig
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition import QMIXConfig
+from edge_marl.errors import InputError
 from tests.algorithms.conformance import Leavers, losses
 
 
@@ -53,10 +55,17 @@ class Poisoned(Leavers):
         return observations, rewards, *rest
 
 
+def homely(home: int, config: Any) -> Leavers:
+    if os.getpid() != home:
+        raise InputError("homely: expected its own process, found another")
+    return Leavers()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def registered(local_ray: None) -> None:
     register_env("deadly", lambda config: Deadly(config["trap"]))
     register_env("poisoned", lambda config: Poisoned())
+    register_env("homely", partial(homely, os.getpid()))
 
 
 def mappo() -> AlgorithmConfig:
@@ -168,3 +177,10 @@ def test_weights_that_are_no_numbers(algorithm: Algorithm, part: str, term: str)
         algorithm.train()
     for name, weight in own_module(algorithm).named_parameters():
         torch.testing.assert_close(weight, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_keeps_runners_from_being_made_is_raised(capfd: pytest.CaptureFixture[str]) -> None:
+    config = mappo().environment("homely").env_runners(num_env_runners=1)
+    with pytest.raises(InputError, match=r"^homely: expected its own process, found another$"):
+        config.build_algo()
+    assert "homely" not in capfd.readouterr().err

@@ -211,7 +211,7 @@ def test_a_spoilt_update_is_not_deployed(games: None) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"offline_method": "sac"}, "offline_method: expected cql, bc or iql, found 'sac'"),
+        ({"offline_method": "sac"}, "offline_method: expected 'cql', 'bc' or 'iql', found 'sac'"),
         ({"critic": "central"}, "critic: expected local, found 'central'"),
         ({"guard_episodes": 1}, "guard_episodes: expected at least 2, found 1"),
         (

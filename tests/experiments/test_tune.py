@@ -40,7 +40,7 @@ def test_every_algorithm_comes_with_a_space(algorithm: str) -> None:
         ("n_step: {randint: [1, 2.5]}", "n_step: randint: expected .*two whole numbers"),
         ("loss: {choice: mse}", "loss: choice: expected a list"),
         ("loss: {choice: [mse, l1]}", "loss: expected 'huber' or 'mse', found 'l1'"),
-        ("tau: {uniform: [0.5, 1.5]}", "tau: expected above 0, at most 1, found 1.5"),
+        ("tau: {uniform: [0.5, 1.5]}", "tau: expected at most 1, found 1.5"),
         ("network.kind: {choice: [mlp, cnn]}", "network.kind: "),
         ("lr: 0.001", "expected a distribution, found fixed values only"),
         ("lr: {uniform: [0.1, 1], choice: [1]}", "lr: expected one of uniform"),

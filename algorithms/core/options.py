@@ -1,0 +1,117 @@
+"""What options of training may be: types and ranges, declared once.
+
+Our own options are declared by the annotations of ``training()``; RLlib's annotations have no
+ranges, so those of its options that our algorithms use are declared here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import (
+    AllowInfNan,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from edge_marl.options import Count, NotNegative, Positive, Share
+from edge_marl.validation import invalid
+
+_TAGS = _NUMBER, _SCHEDULE = "number", "schedule"
+
+
+def scheduled(number: Any) -> Any:
+    """The type of an option that is a ``number`` or a schedule ``[[environment steps, number]]``.
+
+    Args:
+        number: annotated with its range.
+    """
+    step = Annotated[tuple[Annotated[int, Field(ge=0, le=10**15)], number], Strict(False)]
+    return Annotated[
+        Annotated[number, Tag(_NUMBER)] | Annotated[Sequence[step], Tag(_SCHEDULE)],
+        Discriminator(lambda value: _SCHEDULE if isinstance(value, list | tuple) else _NUMBER),
+    ]
+
+
+LearningRate = Annotated[float, Field(ge=0, le=1000)]
+
+_OF_RLLIB: Mapping[type, Mapping[str, Any]] = MappingProxyType({
+    AlgorithmConfig: {
+        "gamma": Share,
+        "lr": scheduled(LearningRate),
+        "grad_clip": Positive | None,
+        "grad_clip_by": Literal["value", "norm", "global_norm"],
+        "train_batch_size_per_learner": Count,
+        "num_epochs": Count,
+        "minibatch_size": Count | None,
+        "shuffle_batch_per_epoch": bool,
+        # Of env_runners().
+        "num_envs_per_env_runner": Count,
+        "rollout_fragment_length": Literal["auto"] | Count,
+    },
+    PPOConfig: {
+        "use_critic": Literal[True],
+        "use_gae": Literal[True],
+        "lambda_": Share,
+        "use_kl_loss": bool,
+        "kl_coeff": NotNegative,
+        "kl_target": NotNegative,
+        "vf_loss_coeff": NotNegative,
+        "entropy_coeff": scheduled(NotNegative),
+        "clip_param": Positive,
+        "vf_clip_param": Annotated[float, AllowInfNan(True), Field(gt=0)],  # infinite: no clipping
+    },
+})  # fmt: skip
+
+
+@cache
+def declared_options(config_class: type[AlgorithmConfig]) -> Mapping[str, Any]:
+    """The annotated types of all options of training, by name."""
+    from edge_marl.algorithms.core.config import JointConfig
+
+    found: dict[str, Any] = {}
+    for cls in reversed(config_class.__mro__):
+        found |= _OF_RLLIB.get(cls, {})
+        if issubclass(cls, JointConfig) and "training" in cls.__dict__:
+            method = cls.__dict__["training"]
+            hints = get_type_hints(method, include_extras=True)
+            found |= {
+                name: hints[name]
+                for name, parameter in inspect.signature(method).parameters.items()
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            }
+    return MappingProxyType(found)
+
+
+def check_options(config: AlgorithmConfig) -> None:
+    """Refuse the first option whose value is not what is declared.
+
+    Raises:
+        InputError: naming the option, what was expected and what was found.
+    """
+    for name, adapter in _adapters(type(config)).items():
+        try:
+            adapter.validate_python(getattr(config, name))
+        except ValidationError as error:
+            raise invalid(error, at=name, without=_TAGS) from None
+
+
+@cache
+def _adapters(config_class: type[AlgorithmConfig]) -> Mapping[str, TypeAdapter[Any]]:
+    # Strict: no text for a number. RLlib and torch would stumble over it much later.
+    how = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+    return {
+        name: TypeAdapter(kind, config=None if name == "network" else how)
+        for name, kind in declared_options(config_class).items()
+    }
