@@ -24,6 +24,7 @@ from edge_marl.algorithms.core.spaces import joint_spaces
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.sampling.episodes import EpisodeLog
 from edge_marl.envs.batched import BatchedObservation, make_batched
+from edge_marl.memory import check_memory
 
 _TRAINING_SEEDS = (2**31, 2**32)
 """Training episodes have seeds of this range, evaluation counts from 0: they never meet."""
@@ -46,13 +47,21 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._episode_seeds = np.random.default_rng(seed)
         self._weights_seq_no = 0
         self.make_env()
+        if self.worker_index == 0:  # others are elsewhere, and nobody would see what they say
+            step_bytes = sum(part.nbytes for part in self.env.observation) / self.num_envs
+            check_memory(*config.memory_needed(step_bytes))
         self.module: Any = None
         self.make_module()
 
     def make_env(self) -> None:
         """Make the batched environment; episodes begin with the next :meth:`sample`."""
         config = self.config
-        self.env = make_batched(config.env, config.env_config, config.num_envs_per_env_runner)
+        self.env = make_batched(
+            config.env,
+            config.env_config,
+            config.num_envs_per_env_runner,
+            state=config.uses_state,
+        )
         self.num_envs = self.env.batch_size
         self._observation: BatchedObservation | None = None
         self._hidden: torch.Tensor | None = None

@@ -90,6 +90,11 @@ class ReplayConfig(JointConfig):
             ("gamma", 0 <= self.gamma <= 1, "between 0 and 1"),
         )
 
+    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
+        """See :meth:`JointConfig.memory_needed`: the replay once it is full."""
+        n_steps = self.replay_capacity
+        return n_steps * step_bytes, f"a replay of {n_steps} steps (replay_capacity)"
+
     def check(self, *checks: tuple[str, bool, str]) -> None:
         """Refuse the first option that is not as it should be.
 
@@ -201,6 +206,11 @@ class ValueDecompositionConfig(ReplayConfig):
             )
         except ValueError as error:
             raise InputError(f"epsilon: {error}") from None
+
+    @property
+    def uses_state(self) -> bool:
+        """Whether the mixer looks at the global state."""
+        return self.mixer == "qmix"
 
     def get_default_learner_class(self) -> type:
         """The learner of value decomposition."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ _TOLERANCE = 1e-4
 _OTHER_SERVERS = 100
 
 _TIMED_CALLS = 300
+
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
         RuntimeError: if onnxruntime decides otherwise than torch.
     """
     agent = checkpoint.actor.spec.agents[number]
-    folder = out / re.sub(r"[^\w.-]+", "-", agent)
+    folder = out / folder_names(checkpoint.actor.spec.agents)[number]
     if folder.exists() and not (folder / CARD).is_file():
         raise InputError(f"{folder}: expected an earlier export or nothing, found something else")
     local = LocalActor(checkpoint.actor.single(number))
@@ -94,6 +96,19 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
             torch_us=_median_us(lambda: local.decide(one)),
         )
     return exported
+
+
+def folder_names(agents: Sequence[str]) -> list[str]:
+    """A folder for each agent: its name as far as it can be that of a file, and never twice."""
+    names: list[str] = []
+    for agent in agents:
+        plain = re.sub(r"[^\w.-]+", "-", agent).strip(".")[:_LONGEST_NAME] or "agent"
+        name, count = plain, 1
+        while name.lower() in (other.lower() for other in names):  # some systems see no difference
+            count += 1
+            name = f"{plain}-{count}"
+        names.append(name)
+    return names
 
 
 def check(local: LocalActor, session: Session) -> float:

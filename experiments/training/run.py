@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_marl.errors import InputError
+from edge_marl.experiments.evaluate.episodes import check_fit
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
@@ -30,6 +31,7 @@ from edge_marl.experiments.training.checkpoints import (
     current_actor,
     numbered_checkpoints,
     read_card,
+    read_checkpoint,
     write_checkpoint,
 )
 from edge_marl.experiments.training.display import Display, Status, result_table
@@ -197,7 +199,7 @@ class _Run:
         self, algorithm: Any, validation: Validation, display: Display, interrupts: Interrupts
     ) -> None:
         if self.source is not None:
-            _restore(algorithm, self.source / ALGORITHM)
+            _restore(algorithm, self.source)
         log = RunLog(self.folder, after=self.card.iteration)
         try:
             while not self._finished() and not interrupts.requested:
@@ -314,9 +316,16 @@ class _Run:
         )
 
 
-def _restore(algorithm: Any, folder: Path) -> None:
+def _restore(algorithm: Any, source: Path) -> None:
+    """Load a checkpoint, which has to be of the environment as it is now."""
+    check_fit(read_checkpoint(source).actor, algorithm.get_module().actor.spec)
+    folder = source / ALGORITHM
     try:
         algorithm.restore_from_path(str(folder.resolve()))
+    except RuntimeError as error:
+        # The agents are the same: what remains is the state that the critic or the mixer looks at.
+        what = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{folder}: of another environment or of other options: {what}") from error
     except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(f"{folder}: damaged checkpoint: {error!r}") from error
 
