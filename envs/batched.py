@@ -287,9 +287,7 @@ class ParallelEnvBatch:
         self._truncated[:] = False
         for b in np.flatnonzero(~self._done).tolist():
             self._step_one(b, actions[b] + self._first_action)
-        return BatchedTransition(
-            self.observation, self._reward, self._terminated, self._truncated
-        )
+        return BatchedTransition(self.observation, self._reward, self._terminated, self._truncated)
 
     def _step_one(self, b: int, actions: NDArray[np.int64]) -> None:
         env = self.envs[b]

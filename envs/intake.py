@@ -135,7 +135,9 @@ def fault(env: AnyParallelEnv, what: str, step: int, error: Exception) -> InputE
         error: one of :data:`FAULTS`.
     """
     when = f"in step {step}" if step else "after reset"
-    said = f"expected an entry {error}" if isinstance(error, KeyError) else str(error).split("\n")[0]
+    said = str(error).split("\n")[0]
+    if isinstance(error, KeyError):
+        said = f"expected an entry {said}"
     return InputError(f"environment {name_of(env)}: {what} {when}: {said}")
 
 
@@ -280,7 +282,7 @@ def single(values: NDArray[Any]) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):
             found = values.astype(np.float32)
     except (TypeError, ValueError):
-        raise ValueError(f"expected numbers, found {values.flat[0]!r}") from None
+        raise ValueError(f"expected numbers, found {str(values.flat[0])!r}") from None
     fine = np.isfinite(found)
     if not fine.all():
         worst = values[~fine].ravel()[0]

@@ -22,8 +22,9 @@ class ParallelEnvAdapter(MultiAgentEnv):
     """Any PettingZoo :class:`ParallelEnv` as an RLlib environment.
 
     Agents are always listed in the order of ``possible_agents``. They may leave at different
-    times; the episode ends when the last one has left or is flagged, wherever it stays. Then ``terminateds["__all__"]`` is set if
-    every agent of the episode terminated and ``truncateds["__all__"]`` otherwise.
+    times; the episode ends when the last one has left, or is flagged and stays. Then
+    ``terminateds["__all__"]`` is set if every agent of the episode terminated and
+    ``truncateds["__all__"]`` otherwise.
 
     RLlib 2.60 takes an episode whose agents are all flagged, be it by truncation, for terminated,
     and learners would not bootstrap at its end. Agents truncated in the last step are therefore

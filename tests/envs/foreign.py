@@ -487,7 +487,7 @@ class State(Plain):
 @works
 class StateIsNoMethod(Plain):
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
-        self.state = {agent: None for agent in self.names}
+        self.state = dict.fromkeys(self.names)
         return super().reset(seed)
 
 
