@@ -151,7 +151,7 @@ class ParallelEnvAdapter(MultiAgentEnv):
         if not legal.any():
             name = intake.name_of(self.env)
             raise InputError(f"environment {name}: action mask of {agent}: no action is legal")
-        return int(space.start + np.argmax(legal))
+        return int(space.start) + int(np.argmax(legal))
 
 
 class RegisteredEnv(ParallelEnvAdapter):

@@ -283,7 +283,9 @@ class FragmentReplay:
             Drawn.FEATURES: fragments[Fragment.FEATURES],
             Drawn.ACTION_MASK: fragments[Fragment.ACTION_MASK],
             Drawn.STATE: fragments[Fragment.STATE],
-            Drawn.ACTIONS: fragments[Fragment.ACTIONS].astype(np.int16),
+            Drawn.ACTIONS: fragments[Fragment.ACTIONS].astype(
+                np.int16 if fragments[Fragment.ACTION_MASK].shape[-1] <= 2**15 else np.int32
+            ),
             Drawn.PRESENT: present,
             # Whoever acts next has a future, be it that it has just arrived, and so has whoever
             # was cut off.
