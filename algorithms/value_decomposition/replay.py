@@ -216,7 +216,9 @@ class FragmentReplay:
             # Observations counted through the ring: the one at the step, the one to bootstrap from.
             seen = rows * (T + 1) + np.concatenate([steps, last + 1], axis=1)
             for name in _OBSERVED:
-                drawn[name] = ring[name].reshape(-1, *ring[name].shape[2:]).take(seen, axis=0)
+                n_rows, _, *shape = ring[name].shape
+                one_by_one = ring[name].reshape(n_rows * (T + 1), *shape)
+                drawn[name] = one_by_one.take(seen, axis=0)
             drawn |= {Drawn.BOOTSTRAP: np.zeros_like(last)}
             drawn |= {Drawn.REMAINING: ring["remaining"][rows, last]}
         return drawn

@@ -13,6 +13,7 @@ from pettingzoo import ParallelEnv
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.tune import register_env
 
 from edge_marl import memory
 from edge_marl.algorithms import DiscreteSACConfig, MAPPOConfig, QMIXConfig, VDNConfig
@@ -87,7 +88,8 @@ LEARNERS: dict[str, Callable[[], AlgorithmConfig]] = {
 
 
 def build(config: AlgorithmConfig, env: type) -> Algorithm:
-    return config.environment(lambda _: env()).debugging(seed=0).build_algo()
+    register_env(env.__name__, lambda config: env())
+    return config.environment(env.__name__).debugging(seed=0).build_algo()
 
 
 @pytest.mark.parametrize("recipe", LEARNERS.values(), ids=LEARNERS)
@@ -140,10 +142,10 @@ def test_a_replay_holds_what_is_looked_at_and_pictures_as_they_are(
 @pytest.mark.parametrize(
     ("config", "n_bytes", "what"),
     [
-        (small(QMIXConfig), 256 * 212, r"a replay of 256 steps \(replay_capacity\)"),
-        (small(VDNConfig), 256 * 20, r"a replay of 256 steps \(replay_capacity\)"),
-        (mappo(), 2 * 512 * 212, r"512 steps \(train_batch_size_per_learner\)"),
-        (mappo(critic="local"), 2 * 512 * 20, r"512 steps \(train_batch_size_per_learner\)"),
+        (small(QMIXConfig), 256 * 214, r"a replay of 256 steps \(replay_capacity\)"),
+        (small(VDNConfig), 256 * 22, r"a replay of 256 steps \(replay_capacity\)"),
+        (mappo(), 2 * 512 * 214, r"512 steps \(train_batch_size_per_learner\)"),
+        (mappo(critic="local"), 2 * 512 * 22, r"512 steps \(train_batch_size_per_learner\)"),
     ],
 )
 def test_what_would_not_fit_is_refused_before_it_is_taken(
