@@ -217,7 +217,7 @@ class SimulatorBatch:
         seen: _Observation = simulator.observation
         self.observation_shape = tuple(seen.features.shape[2:])
         self.n_actions = seen.action_mask.shape[2]
-        self.state_size = seen.state.shape[1]
+        self.state_size = seen.state.shape[1]  # so much of it is shown
         self._metric_names = tuple(metrics)
         shape = (self.batch_size, len(self.agents))
         self._active = np.zeros(shape, dtype=np.bool_)
@@ -228,6 +228,11 @@ class SimulatorBatch:
     def done(self) -> BoolArray:
         """``[B]``: episodes that are over."""
         return self.simulator.done
+
+    @property
+    def observation(self) -> BatchedObservation:
+        """What is seen now."""
+        return self._seen(self.simulator.observation)
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
         """Start episodes anew, see :class:`edge_marl.envs.batched.BatchedEnv`."""
@@ -269,6 +274,6 @@ class SimulatorBatch:
         return BatchedObservation(
             features.reshape(*features.shape[:2], -1),
             observation.action_mask,
-            observation.state,
+            observation.state[:, : self.state_size],
             self._active,
         )

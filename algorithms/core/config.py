@@ -107,6 +107,23 @@ class JointConfig(AlgorithmConfig):
                 raise InputError(f"{name}: expected {expected}, found {shown(getattr(self, name))}")
 
     @property
+    def uses_state(self) -> bool:
+        """Whether the global state is looked at; where it is not, it is not even asked for."""
+        return True
+
+    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
+        """What is sampled and kept takes, from below.
+
+        Args:
+            step_bytes: of what all agents of one episode see in one step.
+
+        Returns:
+            Bytes, and what takes them, with the option that decides how many.
+        """
+        n_steps = self.num_envs_per_env_runner
+        return n_steps * step_bytes, f"{n_steps} steps (num_envs_per_env_runner)"
+
+    @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
         return super()._model_config_auto_includes | {
             "network": self.network.model_dump(),

@@ -81,6 +81,16 @@ class MAPPOConfig(JointConfig, PPOConfig):
             self.critic_warmup_steps = critic_warmup_steps
         return self
 
+    @property
+    def uses_state(self) -> bool:
+        """Whether the global state is looked at."""
+        return self.critic == "central"
+
+    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
+        """See :meth:`JointConfig.memory_needed`: the fragments, and the rows chosen from them."""
+        n_steps = self.total_train_batch_size
+        return 2 * n_steps * step_bytes, f"{n_steps} steps (train_batch_size_per_learner)"
+
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Actors and critic in one module."""
         from edge_marl.algorithms.mappo.module import MAPPOModule

@@ -181,7 +181,9 @@ class O2O(MAPPO):
         config, candidate, deployed = self.config, self._snapshot(), self._deployed
         assert deployed is not None
         if self._guard_env is None:
-            self._guard_env = make_batched(config.env, config.env_config, config.guard_episodes)
+            self._guard_env = make_batched(
+                config.env, config.env_config, config.guard_episodes, state=False
+            )
         seeds = check_seeds(self._n_online // config.guard_interval, config.guard_episodes)
         env, longest = self._guard_env, longest_episode(config.env)
         returns, before = (

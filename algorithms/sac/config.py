@@ -73,6 +73,11 @@ class DiscreteSACConfig(ReplayConfig):
             ("num_learners", self.num_learners <= 1, "at most 1"),
         )
 
+    @property
+    def uses_state(self) -> bool:
+        """Never: critics are decentralised."""
+        return False
+
     def get_default_learner_class(self) -> type:
         """The learner of soft actor-critic."""
         from edge_marl.algorithms.sac.learner import DiscreteSACLearner

@@ -29,6 +29,7 @@ from edge_marl.algorithms.sampling.episodes import EpisodeLog
 from edge_marl.envs.batched import BatchedObservation, make_batched
 from edge_marl.envs.faults import EnvironmentFaultError
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
 from edge_marl.seeds import TRAINING_SEEDS
 
 Delivery = tuple[MultiAgentBatch, Any]
@@ -56,13 +57,21 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._weights_seq_no = 0
         self.check: Callable[[], None] = nothing
         self.make_env()
+        if self.worker_index == 0:  # others are elsewhere, and nobody would see what they say
+            step_bytes = sum(part.nbytes for part in self.env.observation) / self.num_envs
+            check_memory(*config.memory_needed(step_bytes))
         self.module: Any = None
         self.make_module()
 
     def make_env(self) -> None:
         """Make the batched environment; episodes begin with the next :meth:`sample`."""
         config = self.config
-        self.env = make_batched(config.env, config.env_config, config.num_envs_per_env_runner)
+        self.env = make_batched(
+            config.env,
+            config.env_config,
+            config.num_envs_per_env_runner,
+            state=config.uses_state,
+        )
         self.num_envs = self.env.batch_size
         self._observation: BatchedObservation | None = None
         self._hidden: torch.Tensor | None = None

@@ -79,6 +79,11 @@ class ReplayConfig(JointConfig):
             setattr(self, name, value)
         return self
 
+    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
+        """See :meth:`JointConfig.memory_needed`: the replay once it is full."""
+        n_steps = self.replay_capacity
+        return n_steps * step_bytes, f"a replay of {n_steps} steps (replay_capacity)"
+
 
 class ValueDecompositionConfig(ReplayConfig):
     """Decentralised action values ``Q_i``, mixed into the value ``Q_tot`` of the team.
@@ -172,6 +177,11 @@ class ValueDecompositionConfig(ReplayConfig):
             )
         except ValueError as error:
             raise InputError(f"epsilon: {error}") from None
+
+    @property
+    def uses_state(self) -> bool:
+        """Whether the mixer looks at the global state."""
+        return self.mixer == "qmix"
 
     def get_default_learner_class(self) -> type:
         """The learner of value decomposition."""

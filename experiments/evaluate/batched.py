@@ -76,7 +76,8 @@ class BatchedEvaluation:
         with progress_bar() as bar:
             for checkpoint in bar.track(self.checkpoints, description="evaluate"):
                 recipe = checkpoint.card.recipe
-                env = make_batched(recipe.env, checkpoint.env_config, min(BATCH, len(self.seeds)))
+                batch_size = min(BATCH, len(self.seeds))
+                env = make_batched(recipe.env, checkpoint.env_config, batch_size, state=False)
                 try:
                     metrics = play(
                         checkpoint.actor, env, self.seeds,

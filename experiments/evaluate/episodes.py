@@ -12,7 +12,7 @@ from edge_marl.errors import InputError
 from edge_marl.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 
 if TYPE_CHECKING:
-    from edge_marl.algorithms.actors import Actor
+    from edge_marl.algorithms.actors import Actor, ActorSpec
     from edge_marl.envs.batched import BatchedEnv
 
 FloatArray = NDArray[np.float64]
@@ -109,8 +109,12 @@ def validation_seeds(n: int) -> NDArray[np.int64]:
     return np.array(VALIDATION_SEEDS[:n], dtype=np.int64)
 
 
-def check_fit(actor: Actor, env: BatchedEnv) -> None:
+def check_fit(actor: Actor, env: BatchedEnv | ActorSpec) -> None:
     """Refuse agents of other observations or actions than those of an environment.
+
+    Args:
+        actor: the agents.
+        env: the environment, or agents that were made for it.
 
     Raises:
         InputError: naming what differs.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ _OTHER_SERVERS = 100
 
 _TIMED_CALLS = 300
 
+_LONGEST_NAME = 100
+
 
 @dataclass(frozen=True)
 class ExportedAgent:
@@ -70,7 +72,7 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
         RuntimeError: if onnxruntime decides otherwise than torch.
     """
     agent = checkpoint.actor.spec.agents[number]
-    folder = agent_folder(agent, out)
+    folder = out / folder_names(checkpoint.actor.spec.agents)[number]
     local = LocalActor(checkpoint.actor.single(number))
     with aside(folder, parts=EXPORTED) as place:
         save_actor(local.actor, place, _card(checkpoint, local))
@@ -95,9 +97,17 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
     return exported
 
 
-def agent_folder(agent: str, out: Path) -> Path:
-    """Where an agent is exported to."""
-    return out / re.sub(r"[^\w.-]+", "-", agent)
+def folder_names(agents: Sequence[str]) -> list[str]:
+    """A folder for each agent: its name as far as it can be that of a file, and never twice."""
+    names: list[str] = []
+    for agent in agents:
+        plain = re.sub(r"[^\w.-]+", "-", agent).strip(".")[:_LONGEST_NAME] or "agent"
+        name, count = plain, 1
+        while name.lower() in (other.lower() for other in names):  # some systems see no difference
+            count += 1
+            name = f"{plain}-{count}"
+        names.append(name)
+    return names
 
 
 def check(local: LocalActor, session: Session) -> float:

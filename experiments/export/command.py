@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from edge_marl.experiments.export.agents import EXPORTED, ExportedAgent, agent_folder, export_agent
+from edge_marl.experiments.export.agents import EXPORTED, ExportedAgent, export_agent, folder_names
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.training.checkpoints import read_checkpoint
 from edge_marl.files import check_apart, check_output
@@ -30,8 +30,8 @@ def export(source: Path, out: Path | None = None) -> list[ExportedAgent]:
     check_apart(folder, checkpoint.folder)
     agents = range(len(checkpoint.actor.spec.agents))
     with sole_writer(folder):
-        for agent in checkpoint.actor.spec.agents:
-            check_output(agent_folder(agent, folder), parts=EXPORTED)
+        for name in folder_names(checkpoint.actor.spec.agents):
+            check_output(folder / name, parts=EXPORTED)
         with progress_bar() as bar:
             exported = [
                 export_agent(checkpoint, number, folder)

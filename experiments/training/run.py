@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 
 from edge_marl.envs.faults import EnvironmentFaultError, described
 from edge_marl.errors import InputError
-from edge_marl.experiments.evaluate.episodes import CUT, cut_note
+from edge_marl.experiments.evaluate.episodes import CUT, check_fit, cut_note
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
@@ -34,6 +34,7 @@ from edge_marl.experiments.training.checkpoints import (
     current_actor,
     numbered_checkpoints,
     read_card,
+    read_checkpoint,
     write_checkpoint,
 )
 from edge_marl.experiments.training.display import Display, Status, result_table
@@ -214,7 +215,7 @@ class _Run:
         self, algorithm: Any, validation: Validation, display: Display, interrupts: Interrupts
     ) -> None:
         if self.source is not None:
-            _restore(algorithm, self.source / ALGORITHM)
+            _restore(algorithm, self.source)
             self._saved_s = time.monotonic()
         # Not before all is made that the run needs: a start that fails claims no folder.
         write_aside(self.folder / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
@@ -427,8 +428,15 @@ class _Run:
         return f"last checkpoint {kept[-1]}; continue with: edge-marl train --resume {self.folder}"
 
 
-def _restore(algorithm: Any, folder: Path) -> None:
+def _restore(algorithm: Any, source: Path) -> None:
+    """Load a checkpoint, which has to be of the environment as it is now."""
+    check_fit(read_checkpoint(source).actor, algorithm.get_module().actor.spec)
+    folder = source / ALGORITHM
     try:
         algorithm.restore_from_path(str(folder.resolve()))
+    except RuntimeError as error:
+        # The agents are the same: what remains is the state that the critic or the mixer looks at.
+        what = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{folder}: of another environment or of other options: {what}") from error
     except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(f"{folder}: damaged checkpoint: {error!r}") from error

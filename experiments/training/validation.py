@@ -128,7 +128,7 @@ class BatchedValidation:
         from edge_marl.envs.batched import make_batched
 
         self.baselines: Mapping[str, Mapping[str, float]] = {}
-        self._env = make_batched(recipe.env, recipe.env_config, min(BATCH, episodes))
+        self._env = make_batched(recipe.env, recipe.env_config, min(BATCH, episodes), state=False)
         self._seeds = validation_seeds(episodes)
         self._sampled = recipe.acts_by_sampling
         self._longest = longest

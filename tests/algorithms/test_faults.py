@@ -146,14 +146,32 @@ def algorithm(request: pytest.FixtureRequest) -> Iterator[Algorithm]:
 
 
 @pytest.mark.parametrize("algorithm", [mappo, qmix], indirect=True)
-def test_rewards_that_are_no_numbers(
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rewards_that_are_no_numbers(algorithm: Algorithm, value: float) -> None:
+    sample = algorithm.sample_fragments
+
+    def poisoned() -> Any:
+        fragments = sample()
+        fragments[Fragment.REWARDS][:] = value
+        return fragments
+
+    algorithm.sample_fragments = poisoned
+    message = "loss term .* is not finite; so is the input (rewards|returns)"
+    with pytest.raises(DivergenceError, match=message):
+        algorithm.train()
+    for weights in own_module(algorithm).state_dict().values():
+        assert torch.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("algorithm", [mappo, qmix], indirect=True)
+def test_an_environment_that_gives_rewards_that_are_no_numbers(
     algorithm: Algorithm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     algorithm.save_to_path(tmp_path)
-    message = "loss term .* is not finite; so is the input (rewards|returns)"
     with monkeypatch.context() as patch:
         patch.setattr(Poisoned, "poison", True)
-        with pytest.raises(DivergenceError, match=message):
+        message = r"leavers: reward of \w+ in step \d: expected finite numbers, found nan"
+        with pytest.raises(InputError, match=message):
             algorithm.train()
     for value in own_module(algorithm).state_dict().values():
         assert torch.isfinite(value).all()
