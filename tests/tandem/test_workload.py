@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from edge_marl.errors import InputError
 from edge_marl.random_stream import normal_cdf, normal_quantile, uniform
 from edge_marl.tandem.measure import StorageModel, fit_storage, measure_storage
+from edge_marl.tandem.profile import _correlation as correlation
 from edge_marl.tandem.profile import measure_profile, read_profile, shipped_profile
 from edge_marl.tandem.splits import SPLITS, paper_splits, split_seeds, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS
@@ -338,12 +339,26 @@ def test_a_profile_file_comes_back_and_a_broken_one_is_refused(tmp_path):
 
 @needs_public_files
 def test_the_shipped_profile_is_what_the_public_files_give():
+    # To the last digit, on any processor: sums are exact, and what passes through the C library's
+    # logarithm is rounded.
     measured = measure_profile(TRANSCODING, UPLINKS)
     assert measured == shipped_profile()
     # One of 271 transcodings to hevc failed on each machine, with all of its ten runs.
     assert {codecs["hevc"].segments for codecs in measured.segments.values()} == {270}
     assert min(codecs["hevc"].failed_runs for codecs in measured.segments.values()) == 10
     assert {codecs["mpeg4"].failed_runs for codecs in measured.segments.values()} == {0}
+
+
+def test_correlations_do_not_depend_on_the_order_of_their_sums():
+    # Which is what differs between a library's kernels.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=1000)
+    y = x + rng.normal(size=1000)
+    expected = correlation(x, y)
+    assert expected == pytest.approx(np.corrcoef(x, y)[0, 1])
+    for _ in range(20):
+        order = rng.permutation(1000)
+        assert correlation(x[order], y[order]) == expected
 
 
 @needs_public_files
