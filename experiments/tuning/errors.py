@@ -18,10 +18,17 @@ _TOLD_BY_US = "Trials did not complete"
 class OneLine(logging.Filter):
     """Prints errors without their tracebacks, and lets everything else pass."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: logging.LogRecord | None = None
+
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is still to be handled."""
         if record.levelno < logging.ERROR:
             return True
+        if record is self._last:  # as another handler has it
+            return False
+        self._last = record
         message = " ".join(record.getMessage().split())
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:

@@ -79,13 +79,13 @@ def test_what_the_user_sets_comes_before_the_space() -> None:
 
 def test_a_contradiction_names_both_sides_and_no_path(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
-    path.write_text("minibatch_size: {choice: [4096, 8192]}\n")
+    path.write_text("minibatch_size: {choice: [3072, 4096]}\n")
     recipe = parse_recipe("tandem_v0", "mappo", ["train_batch_size_per_learner=2048"])
     with pytest.raises(InputError) as refused:
         read_space(path, recipe)
     message = str(refused.value)
     assert message.startswith(
-        f"{path}: minibatch_size=4096 is left out beside train_batch_size_per_learner=2048: "
+        f"{path}: minibatch_size=3072 is left out beside train_batch_size_per_learner=2048: "
     )
     assert message.endswith("; set minibatch_size too")
     recipe = parse_recipe("tandem_v0", "mappo", ["train_batch_size_per_learner=256"])
