@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is a single line that names the place (file, row, field) and what was
     expected there; the command line prints it and exits with code 2.
     """
+
+    def __init__(self, message: str) -> None:
+        # Names and what other libraries say may hold line breaks.
+        super().__init__(" ".join(message.splitlines()))

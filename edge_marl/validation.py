@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Collection
 
 import numpy as np
@@ -10,6 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from edge_marl.errors import InputError
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
+_SHORT.maxlong = 40
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: on one line, and no more than its beginning and end."""
+    try:
+        return " ".join(_SHORT.repr(value).split())
+    except ValueError:  # Python prints no number of so many digits
+        return "a number of too many digits"
 
 
 def check_name(name: str, valid: Collection[str]) -> None:
@@ -43,4 +57,4 @@ def invalid(error: ValidationError, prefix: str = "") -> InputError:
     if isinstance(inner, InputError) and not first["loc"]:
         return InputError(f"{prefix}{inner}")
     place = ".".join(map(str, first["loc"])) or "options"
-    return InputError(f"{prefix}{place}: {first['msg']}, found {first['input']!r}")
+    return InputError(f"{prefix}{place}: {first['msg']}, found {shown(first['input'])}")

@@ -15,17 +15,18 @@ times are raised to :data:`LEAST_S`, such memory counts as not recorded.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from edge_marl.dag_placement.readers.collecting import Collector, topological
+from edge_marl.dag_placement.readers.collecting import MOST_S, Collector, topological
 from edge_marl.errors import InputError
+from edge_marl.json_files import read_json
+from edge_marl.validation import shown
 
 # As short as the shortest run times that are recorded where sub-second ones are.
 LEAST_S = 0.01
 _BYTES_PER_GB = 1e9
-_MOST = 1e18  # of seconds or bytes
+_MOST_BYTES = 1e18
 _SPECIFICATION = "workflow.specification"
 _EXECUTION = "workflow.execution"
 
@@ -51,8 +52,10 @@ def collect(path: Path, collector: Collector) -> None:
         if name not in run:
             raise InputError(f"{path}: {_EXECUTION}.tasks: expected a task {name!r}, found none")
         where, task = f"{_EXECUTION}.tasks[{run[name]}]", executed[run[name]]
-        run_s.append(_number(path, where, task, "runtimeInSeconds"))
-        size = _number(path, where, task, "memoryInBytes") if "memoryInBytes" in task else 0.0
+        run_s.append(_number(path, where, task, "runtimeInSeconds", MOST_S))
+        size = 0.0
+        if "memoryInBytes" in task:
+            size = _number(path, where, task, "memoryInBytes", _MOST_BYTES)
         memory_gb.append(size / _BYTES_PER_GB or None)
     output_gb = _output_gb(document, tasks, parents)
     if collector.too_large(len(tasks)):
@@ -68,12 +71,7 @@ class _Document:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._root = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: expected a JSON file in UTF-8, found {error}") from error
+        self._root = read_json(path)
 
     def get(self, place: str) -> Any:
         """What is at a place such as ``workflow.specification``; None: nothing."""
@@ -87,18 +85,14 @@ class _Document:
         value = self.get(place)
         if not isinstance(value, list):
             raise InputError(
-                f"{self.path}: {place}: expected a list (WfFormat 1.5), found {_shown(value)}"
+                f"{self.path}: {place}: expected a list (WfFormat 1.5), found {shown(value)}"
             )
         for k, item in enumerate(value):
             if not isinstance(item, dict):
                 raise InputError(
-                    f"{self.path}: {place}[{k}]: expected an object, found {_shown(item)}"
+                    f"{self.path}: {place}[{k}]: expected an object, found {shown(item)}"
                 )
         return value
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else json.dumps(value)[:60]
 
 
 def _by_id(path: Path, place: str, items: list[dict[str, Any]]) -> dict[str, int]:
@@ -107,17 +101,17 @@ def _by_id(path: Path, place: str, items: list[dict[str, Any]]) -> dict[str, int
     for k, item in enumerate(items):
         name = item.get("id")
         if not isinstance(name, str):
-            raise InputError(f"{path}: {place}[{k}].id: expected a text, found {_shown(name)}")
+            raise InputError(f"{path}: {place}[{k}].id: expected a text, found {shown(name)}")
         if found.setdefault(name, k) != k:
             raise InputError(f"{path}: {place}[{k}].id: expected a new one, found {name!r} again")
     return found
 
 
-def _number(path: Path, place: str, item: dict[str, Any], name: str) -> float:
+def _number(path: Path, place: str, item: dict[str, Any], name: str, most: float) -> float:
     value: Any = item.get(name)
-    if type(value) not in (int, float) or not 0 <= value <= _MOST:
+    if type(value) not in (int, float) or not 0 <= value <= most:
         raise InputError(
-            f"{path}: {place}.{name}: expected a number from 0 to {_MOST:g}, found {_shown(value)}"
+            f"{path}: {place}.{name}: expected a number from 0 to {most:g}, found {shown(value)}"
         )
     return float(value)
 
@@ -128,7 +122,7 @@ def _names(path: Path, k: int, task: dict[str, Any], name: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InputError(
             f"{path}: {_SPECIFICATION}.tasks[{k}].{name}: expected a list of ids, "
-            f"found {_shown(value)}"
+            f"found {shown(value)}"
         )
     return list(dict.fromkeys(value))
 
@@ -168,7 +162,7 @@ def _output_gb(
         return [None] * len(tasks)
     files = document.objects(files_at)
     sizes = {
-        name: _number(path, f"{files_at}[{k}]", files[k], "sizeInBytes")
+        name: _number(path, f"{files_at}[{k}]", files[k], "sizeInBytes", _MOST_BYTES)
         for name, k in _by_id(path, files_at, files).items()
     }
     read: list[set[str]] = [set() for _ in tasks]
