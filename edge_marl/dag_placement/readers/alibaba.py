@@ -38,13 +38,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_marl.dag_placement.readers.collecting import MOST_S, Collector, topological
+from edge_marl.dag_placement.readers.collecting import Collector, topological
 from edge_marl.errors import InputError
 from edge_marl.reading import csv_rows
 from edge_marl.validation import shown
 
 # Recorded in whole seconds, 0 is anything up to 1.
 LEAST_S = 0.5
+_MOST = 1e12  # of any number, either way: seconds and milliseconds since 1970 are far below
 # plan_mem is per cent of the largest machine's memory, which is not published. Large values,
 # 1.91, 2.86, 3.82 and 4.77, are 10,000, 15,000, 20,000 and 25,000 MiB of 512 GiB.
 MACHINE_GB = 512.0
@@ -142,7 +143,7 @@ def _number(row: list[str], column: int) -> float:
         value = float(text) if text else 0.0
     except ValueError:
         value = math.nan
-    if not abs(value) <= MOST_S:  # NaN neither
+    if not abs(value) <= _MOST:  # NaN neither
         raise _NotANumberError(column)
     return value
 

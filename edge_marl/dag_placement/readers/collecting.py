@@ -14,8 +14,6 @@ from edge_marl.dag_placement.scenario import RecordedWorkflows
 from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.errors import InputError
 
-MOST_S = 1e12
-"""Of what is recorded, forwards or backwards: 30,000 years, also as milliseconds since 1970."""
 _MOST_GFLOP = 1e18
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edge_marl.dag_placement.readers.collecting import MOST_S, Collector, topological
+from edge_marl.dag_placement.readers.collecting import Collector, topological
 from edge_marl.errors import InputError
 from edge_marl.json_files import read_json
 from edge_marl.validation import shown
@@ -26,7 +26,7 @@ from edge_marl.validation import shown
 # As short as the shortest run times that are recorded where sub-second ones are.
 LEAST_S = 0.01
 _BYTES_PER_GB = 1e9
-_MOST_BYTES = 1e18
+_MOST = 1e18  # of seconds or bytes
 _SPECIFICATION = "workflow.specification"
 _EXECUTION = "workflow.execution"
 
@@ -52,10 +52,8 @@ def collect(path: Path, collector: Collector) -> None:
         if name not in run:
             raise InputError(f"{path}: {_EXECUTION}.tasks: expected a task {name!r}, found none")
         where, task = f"{_EXECUTION}.tasks[{run[name]}]", executed[run[name]]
-        run_s.append(_number(path, where, task, "runtimeInSeconds", MOST_S))
-        size = 0.0
-        if "memoryInBytes" in task:
-            size = _number(path, where, task, "memoryInBytes", _MOST_BYTES)
+        run_s.append(_number(path, where, task, "runtimeInSeconds"))
+        size = _number(path, where, task, "memoryInBytes") if "memoryInBytes" in task else 0.0
         memory_gb.append(size / _BYTES_PER_GB or None)
     output_gb = _output_gb(document, tasks, parents)
     if collector.too_large(len(tasks)):
@@ -85,14 +83,18 @@ class _Document:
         value = self.get(place)
         if not isinstance(value, list):
             raise InputError(
-                f"{self.path}: {place}: expected a list (WfFormat 1.5), found {shown(value)}"
+                f"{self.path}: {place}: expected a list (WfFormat 1.5), found {_shown(value)}"
             )
         for k, item in enumerate(value):
             if not isinstance(item, dict):
                 raise InputError(
-                    f"{self.path}: {place}[{k}]: expected an object, found {shown(item)}"
+                    f"{self.path}: {place}[{k}]: expected an object, found {_shown(item)}"
                 )
         return value
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else shown(value)
 
 
 def _by_id(path: Path, place: str, items: list[dict[str, Any]]) -> dict[str, int]:
@@ -101,17 +103,17 @@ def _by_id(path: Path, place: str, items: list[dict[str, Any]]) -> dict[str, int
     for k, item in enumerate(items):
         name = item.get("id")
         if not isinstance(name, str):
-            raise InputError(f"{path}: {place}[{k}].id: expected a text, found {shown(name)}")
+            raise InputError(f"{path}: {place}[{k}].id: expected a text, found {_shown(name)}")
         if found.setdefault(name, k) != k:
             raise InputError(f"{path}: {place}[{k}].id: expected a new one, found {name!r} again")
     return found
 
 
-def _number(path: Path, place: str, item: dict[str, Any], name: str, most: float) -> float:
+def _number(path: Path, place: str, item: dict[str, Any], name: str) -> float:
     value: Any = item.get(name)
-    if type(value) not in (int, float) or not 0 <= value <= most:
+    if type(value) not in (int, float) or not 0 <= value <= _MOST:
         raise InputError(
-            f"{path}: {place}.{name}: expected a number from 0 to {most:g}, found {shown(value)}"
+            f"{path}: {place}.{name}: expected a number from 0 to {_MOST:g}, found {_shown(value)}"
         )
     return float(value)
 
@@ -122,7 +124,7 @@ def _names(path: Path, k: int, task: dict[str, Any], name: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InputError(
             f"{path}: {_SPECIFICATION}.tasks[{k}].{name}: expected a list of ids, "
-            f"found {shown(value)}"
+            f"found {_shown(value)}"
         )
     return list(dict.fromkeys(value))
 
@@ -162,7 +164,7 @@ def _output_gb(
         return [None] * len(tasks)
     files = document.objects(files_at)
     sizes = {
-        name: _number(path, f"{files_at}[{k}]", files[k], "sizeInBytes", _MOST_BYTES)
+        name: _number(path, f"{files_at}[{k}]", files[k], "sizeInBytes")
         for name, k in _by_id(path, files_at, files).items()
     }
     read: list[set[str]] = [set() for _ in tasks]
