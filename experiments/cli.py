@@ -108,8 +108,12 @@ def workload_profile(
     """Measure the quantile tables of a workload from full public files."""
     from edge_marl.tandem.profile import measure_profile
 
-    measure_profile(transcoding, uplink).write(out)
-    typer.echo(f"{out}: written")
+    profile = measure_profile(transcoding, uplink)
+    profile.write(out)
+    measured = [found for codecs in profile.segments.values() for found in codecs.values()]
+    n_segments = sum(found.segments for found in measured)
+    n_failed = sum(found.failed_runs for found in measured)
+    typer.echo(f"{out}: {n_segments} segments, {n_failed} failed runs left out")
 
 
 @oracle_app.command("solve")

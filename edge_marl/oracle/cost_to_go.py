@@ -6,6 +6,10 @@ optimal. Less the least of them this is the *regret* of the job: zero for every 
 where a label names only one of them. A model that regresses the regret under clairvoyance on
 the local observation estimates its mean over the arrivals and the other queue that it cannot
 see, which is what a decision under partial information should minimise.
+
+Time counts from the present, as for the online oracle: what completed before is sunk. Counted
+from the start of the episode, to drop all jobs that are left would save a makespan that grows
+with the number of the slot.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ def _regret_kernel(  # type: ignore[no-untyped-def]
     work = np.zeros((9, J), dtype=np.int64)
     levels = np.zeros((4, J + 1, max(J, 7)), dtype=np.int64)
     best, hint = np.zeros(J, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    objective = np.zeros(regret.shape[2])
     for b in range(len(where)):
         regret[b] = 0.0
         if not where[b]:
@@ -68,12 +73,12 @@ def _regret_kernel(  # type: ignore[no-untyped-def]
                     in_comp = arrived and remaining[b, COMM, j] == 0
                     if view == 2 and in_comp != (stage == COMP):
                         continue
-                    release[n] = max(t, trace[j, ARRIVAL])
+                    release[n] = max(0, trace[j, ARRIVAL] - t)
                     comm[n], comp[n] = remaining[b, COMM, j], remaining[b, COMP, j]
-                    due[n] = trace[j, DEADLINE] - downlink
+                    due[n] = trace[j, DEADLINE] - t - downlink
                     if in_comp == (stage == COMP):
                         # This stage spends the slot on the served job.
-                        release[n] = max(t + 1, release[n])
+                        release[n] = max(1, release[n])
                         if j == served and stage == COMM:
                             comm[n] -= 1
                         elif j == served:
@@ -84,10 +89,10 @@ def _regret_kernel(  # type: ignore[no-untyped-def]
                     n, release, comm, comp, due, downlink, penalty, hint, 0, _BUDGET,
                     work, levels, best,
                 )  # fmt: skip
-                regret[b, stage, i] = value
+                objective[i] = value
                 least = min(least, value)
             for i in range(seen):
-                regret[b, stage, i] -= least
+                regret[b, stage, i] = objective[i] - least
 
 
 def regrets(

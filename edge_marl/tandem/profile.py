@@ -65,6 +65,7 @@ class SegmentProfile(_Frozen):
     """
 
     segments: int = Field(gt=0, description="measured segments")
+    failed_runs: int = Field(default=0, ge=0, description="runs left out, as they failed")
     paired: bool = Field(default=False, description="entry i of both tables is one segment")
     size_mb: Table = Field(description="segment size, MB")
     compute_s: Table = Field(description="compute time, median of the repeated runs, s")
@@ -149,17 +150,20 @@ def segments_of(path: str | Path) -> dict[str, dict[str, SegmentProfile]]:
     for machine in sorted(set(runs.machine.tolist())):
         for codec in CODECS:
             rows = (runs.machine == machine) & (runs.codec == codec)
-            if rows.sum() < 2:
+            measured = rows & ~np.isnan(runs.run_s).all(axis=1)
+            if measured.sum() < 2:
                 continue
-            size, run_s = runs.size_mb[rows], runs.run_s[rows]
-            median = np.median(run_s, axis=1)
+            size, run_s = runs.size_mb[measured], runs.run_s[measured]
+            median = np.nanmedian(run_s, axis=1)
+            ratio = run_s / median[:, None]
             found.setdefault(machine, {})[codec] = SegmentProfile(
-                segments=int(rows.sum()),
+                segments=int(measured.sum()),
+                failed_runs=int(np.isnan(runs.run_s[rows]).sum()),
                 paired=True,
                 size_mb=tuple(size.tolist()),
                 compute_s=tuple(median.tolist()),
                 rank_correlation=_correlation(_ranks(size), _ranks(median)),
-                run_ratio=_quantiles(run_s / median[:, None], QUANTILES),
+                run_ratio=_quantiles(ratio[~np.isnan(ratio)], QUANTILES),
             )
     if not found:
         raise InputError(f"{path}: expected 2 rows of a machine type and codec, found fewer")
@@ -186,7 +190,8 @@ def uplink_of(path: str | Path, entries: int | None = None) -> UplinkProfile:
         samples=len(rate),
         rate_mbit_s=_quantiles(rate, entries or len(rate)),
         step_s=step_s,
-        step_correlation=min(max(correlation, 0.0), 0.999),
+        # Normal scores pass through the C library's logarithm, whose last digit may differ.
+        step_correlation=round(min(max(correlation, 0.0), 0.999), 9),
     )
 
 
@@ -225,7 +230,12 @@ def _normal_scores(values: FloatArray) -> FloatArray:
 
 
 def _correlation(x: FloatArray, y: FloatArray) -> float:
-    """Pearson's; 0 where one of the two does not vary."""
-    if len(x) < 2 or x.std() == 0 or y.std() == 0:
+    """Pearson's; 0 where one of the two does not vary.
+
+    The sums are exact: a library's would differ by processor, and so would a profile.
+    """
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    return float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
+    x, y = x - math.fsum(x) / len(x), y - math.fsum(y) / len(y)
+    correlation = math.fsum(x * y) / math.sqrt(math.fsum(x * x) * math.fsum(y * y))
+    return min(max(correlation, -1.0), 1.0)

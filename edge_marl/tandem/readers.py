@@ -24,7 +24,16 @@ RUNS = 10
 # h264 and vp9 rows of the public file take the same 0.03 to 0.24 s at every resolution: they
 # are stream copies or failed runs, not transcodings.
 CODECS = ("hevc", "mpeg4")
-_TRANSCODING_COLUMNS = ("machine", "size (kb)", "des_codec", *(f"run {i + 1}" for i in range(RUNS)))
+_LIKE = ("machine", "des_codec", "des_res", "des_fr")  # segments that take similar times
+_RUN_COLUMNS = tuple(f"run {i + 1}" for i in range(RUNS))
+_TRANSCODING_COLUMNS = (*_LIKE, "size (kb)", *_RUN_COLUMNS)
+_KIB_MB = 1024 / 1e6
+# What a run takes at least, as shares of medians. In the public file a segment takes at least
+# 0.36 of the median of those like it, and seven 0.015 to 0.064 (transcodings to hevc in a sheet
+# of vp9); a run takes at least 0.53 of its segment's median, but for two segments and for three
+# runs of one machine, which go down to 0.026.
+_LEAST_OF_RUNS = 0.5
+_LEAST_OF_SEGMENTS = 0.2
 _UPLINK_COLUMNS = ("Time", "RATE(MBit/s)")
 _LEAST, _MOST = 1e-6, 1e9
 """Of KB, seconds and Mbit/s; beyond, quotients of them would not be numbers any more."""
@@ -39,7 +48,7 @@ class TranscodingRuns:
         machine: ``[N]`` machine type, such as ``AWS-c52xlarge``.
         codec: ``[N]`` codec transcoded to, one of :data:`CODECS`.
         size_mb: ``[N]`` segment size in MB (10^6 bytes).
-        run_s: ``[N, 10]`` seconds of each repeated run.
+        run_s: ``[N, 10]`` seconds of each repeated run, NaN where it failed.
         left_out: rows of other codecs, read and left out.
     """
 
@@ -105,35 +114,56 @@ def read_transcoding(path: str | Path) -> TranscodingRuns:
     """Read repeated transcoding runs by machine type.
 
     The format is the HPCC lab's video streaming benchmark (videostreamingBenchmark, "sampled
-    data" of seven machine types) as one CSV: columns ``machine``, ``size (kb)`` (kilobytes),
-    ``des_codec`` and ``run 1`` to ``run 10`` (seconds); other columns are ignored.
+    data" of seven machine types) as one CSV: columns ``machine``, ``size (kb)``, ``des_codec``,
+    ``des_res``, ``des_fr`` and ``run 1`` to ``run 10`` (seconds); other columns are ignored.
+    Sizes are in KiB, whatever the column's name says: bitrate times duration is 1.024 times the
+    size in every row.
+
+    A run that ends early is no transcoding but has a time. A run has *failed* if it took less
+    than half the median of its segment's ten; all runs of a segment have, if their median is
+    less than a fifth of the median of the segments transcoded on the same machine to the same
+    codec, resolution and frame rate.
 
     Raises:
         InputError: naming file, row and column of a value that is missing, not a number or
             not above 0, or if no row has a usable codec.
     """
     path = Path(path)
-    machine: list[str] = []
-    codec: list[str] = []
+    like: list[tuple[str, ...]] = []
     size_mb: list[float] = []
     run_s: list[list[float]] = []
     left_out = 0
     for place, row in _rows(path, _TRANSCODING_COLUMNS):
-        for column in ("machine", "des_codec"):
+        for column in _LIKE:
             if not row[column]:
-                raise InputError(f"{place}: {column}: expected a name, found nothing")
+                raise InputError(f"{place}: {column}: expected a value, found nothing")
         if row["des_codec"] not in CODECS:
             left_out += 1
             continue
-        machine.append(row["machine"])
-        codec.append(row["des_codec"])
-        size_mb.append(_number(place, row, "size (kb)") / 1000)
-        run_s.append([_number(place, row, f"run {i + 1}") for i in range(RUNS)])
-    if not machine:
+        like.append(tuple(row[column] for column in _LIKE))
+        size_mb.append(_number(place, row, "size (kb)") * _KIB_MB)
+        run_s.append([_number(place, row, column) for column in _RUN_COLUMNS])
+    if not like:
         raise InputError(f"{path}: des_codec: expected rows of {' or '.join(CODECS)}, found none")
     return TranscodingRuns(
-        np.array(machine), np.array(codec), np.array(size_mb), np.array(run_s), left_out
+        machine=np.array([machine for machine, *_ in like]),
+        codec=np.array([codec for _, codec, *_ in like]),
+        size_mb=np.array(size_mb),
+        run_s=_without_failed(np.array(run_s), like),
+        left_out=left_out,
     )
+
+
+def _without_failed(run_s: FloatArray, like: list[tuple[str, ...]]) -> FloatArray:
+    """``[N, 10]`` times with NaN for runs that failed; ``like`` is equal for like segments."""
+    segment_s = np.median(run_s, axis=1)
+    alike: dict[tuple[str, ...], list[float]] = {}
+    for kind, seconds in zip(like, segment_s.tolist(), strict=True):
+        alike.setdefault(kind, []).append(seconds)
+    like_s = np.array([np.median(alike[kind]) for kind in like])
+    failed = run_s < _LEAST_OF_RUNS * segment_s[:, None]
+    failed |= (segment_s < _LEAST_OF_SEGMENTS * like_s)[:, None]
+    return np.where(failed, np.nan, run_s)
 
 
 def read_uplink(path: str | Path) -> UplinkRates:

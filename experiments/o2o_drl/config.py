@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,13 @@ from edge_marl.peer_offloading.simulator import Reward
 Sweep = Literal["size", "arrival", "failure", "nodes", "testbed"]
 
 
+MOST_NETWORKS = 100
+"""Networks that a point has at most, so that no two points share any."""
+
+_FIRST_NETWORK = 10_000
+"""Networks below are those in which settings were chosen: none of them is in a table."""
+
+
 class Point(NamedTuple):
     """One value on the x axis of a figure."""
 
@@ -20,10 +27,20 @@ class Point(NamedTuple):
     value: float
     changes: tuple[tuple[str, Any], ...]
     """Fields of :class:`OffloadingScenario` that differ from the default."""
+    first_network: int
+    """Seed of the first of this point's own networks."""
 
-    def scenario(self, setting: int) -> OffloadingScenario:
-        """Network setting number ``setting`` of this point, the same network in every episode."""
-        return OffloadingScenario.model_validate({**dict(self.changes), "network_seed": setting})
+    def scenario(self, network: int) -> OffloadingScenario:
+        """Network number ``network`` of this point, the same in every episode."""
+        if not 0 <= network < MOST_NETWORKS:
+            raise ValueError(f"network: expected 0 to {MOST_NETWORKS - 1}, found {network}")
+        return OffloadingScenario.model_validate(
+            {**dict(self.changes), "network_seed": self.first_network + network}
+        )
+
+    def is_default(self) -> bool:
+        """Whether it is the default scenario, which lies on several axes."""
+        return OffloadingScenario.model_validate(dict(self.changes)) == OffloadingScenario()
 
 
 class SweepAxis(NamedTuple):
@@ -34,39 +51,44 @@ class SweepAxis(NamedTuple):
     points: tuple[Point, ...]
 
 
-def _points(sweep: Sweep, field: str, low: float, highs: tuple[float, ...]) -> tuple[Point, ...]:
-    return tuple(Point(sweep, high, ((field, (low, high)),)) for high in highs)
+def _points(sweep: Sweep, *values: tuple[float, dict[str, Any]]) -> tuple[Point, ...]:
+    first = _FIRST_NETWORK * (2 + get_args(Sweep).index(sweep))
+    return tuple(
+        Point(sweep, value, tuple(changes.items()), first + MOST_NETWORKS * k)
+        for k, (value, changes) in enumerate(values)
+    )
 
 
 SWEEPS: dict[Sweep, SweepAxis] = {
     "size": SweepAxis(
-        "5a", "largest task, KB", _points("size", "size_kb", 1000.0, (6000.0, 7000.0, 8000.0,
-                                                                   9000.0, 10000.0)),
+        "5a", "largest task, KB",
+        _points("size", *((high, {"size_kb": (1000.0, high)})
+                          for high in (6000.0, 7000.0, 8000.0, 9000.0, 10000.0))),
     ),
     "arrival": SweepAxis(
         "5b", "largest arrival probability",
-        _points("arrival", "arrival_probability", 0.0, (0.6, 0.7, 0.8, 0.9, 1.0)),
+        _points("arrival", *((high, {"arrival_probability": (0.0, high)})
+                             for high in (0.6, 0.7, 0.8, 0.9, 1.0))),
     ),
     "failure": SweepAxis(
         "5c", "largest failure rate of nodes, 1/s",
-        _points("failure", "failure_rate", 0.0, (0.1, 0.15, 0.2, 0.25, 0.3)),
+        _points("failure", *((high, {"failure_rate": (0.0, high)})
+                             for high in (0.1, 0.15, 0.2, 0.25, 0.3))),
     ),
     "nodes": SweepAxis(
-        "6", "nodes", tuple(Point("nodes", n, (("nodes", n),)) for n in (10, 20, 30, 40, 50))
+        "6", "nodes", _points("nodes", *((n, {"nodes": n}) for n in (10, 20, 30, 40, 50)))
     ),
     # Figure 8, of the authors' testbed. The paper does not give its sizes.
     "testbed": SweepAxis(
         "8", "largest task, KB (testbed)",
-        tuple(
-            Point("testbed", high, (("preset", "testbed"), ("size_kb", (500.0, high))))
-            for high in (1500.0, 2000.0, 2500.0, 3000.0)
-        ),
+        _points("testbed", *((high, {"preset": "testbed", "size_kb": (500.0, high)})
+                             for high in (1500.0, 2000.0, 2500.0, 3000.0))),
     ),
 }  # fmt: skip
 """Panels by name. The ends of the axes are the paper's where it names them; it does not say which
 values lie between them."""
 
-BASE = Point("size", 8000.0, (("size_kb", (1000.0, 8000.0)),))
+BASE = Point("size", 8000.0, (), _FIRST_NETWORK)
 """The default scenario: Figures 3 and 4, and where the sweeps meet."""
 
 
@@ -77,7 +99,13 @@ class StudyConfig(BaseModel):
 
     sweeps: tuple[Sweep, ...] = Field(tuple(SWEEPS), description="panels to redo")
     ends_only: bool = Field(False, description="only the ends and the middle of every sweep")
-    settings: int = Field(5, ge=1, description="networks per point, each with training of its own")
+    networks: int = Field(
+        10, ge=1, le=MOST_NETWORKS,
+        description="at the default point, each with training of its own",
+    )  # fmt: skip
+    swept_networks: int = Field(
+        5, ge=1, le=MOST_NETWORKS, description="at each other point, which has its own"
+    )
     episodes: int = Field(20, ge=2, description="test episodes per network")
     validation_episodes: int = Field(10, ge=2, description="episodes behind learning curves")
     bound_episodes: int = Field(
@@ -98,10 +126,14 @@ class StudyConfig(BaseModel):
     def quick(cls) -> StudyConfig:
         """At most 10 minutes on 2 cores."""
         return cls(
-            sweeps=("arrival",), ends_only=True, settings=2, episodes=10, validation_episodes=5,
-            log_episodes=50, offline_updates=2_000, iterations=15, bound_episodes=1,
-            ablations=False,
+            sweeps=("arrival",), ends_only=True, networks=2, swept_networks=2, episodes=10,
+            validation_episodes=5, log_episodes=50, offline_updates=2_000, iterations=15,
+            bound_episodes=1, ablations=False,
         )  # fmt: skip
+
+    def networks_at(self, point: Point) -> range:
+        """Numbers of the networks of a point."""
+        return range(self.networks if point == BASE else self.swept_networks)
 
     def points(self, sweep: Sweep) -> tuple[Point, ...]:
         """Points of a panel."""

@@ -106,7 +106,7 @@ def play_heuristics(config: StudyConfig, scenario: OffloadingScenario) -> Outcom
 
 
 def learn(
-    config: StudyConfig, scenario: OffloadingScenario, name: str, setting: int, scratch: Path
+    config: StudyConfig, scenario: OffloadingScenario, name: str, seed: int, scratch: Path
 ) -> Outcome:
     """Train one method in one network, and play the test episodes after each phase.
 
@@ -114,7 +114,7 @@ def learn(
         config: sizes.
         scenario: the network.
         name: in :data:`LEARNERS`.
-        setting: seed of training.
+        seed: of training.
         scratch: folder for the log, which is removed afterwards.
     """
     learner = LEARNERS[name]
@@ -125,7 +125,7 @@ def learn(
         write_log(config, scenario, learner.log, log)
     try:
         with local_ray(1):  # RLlib would start one of its own, open to the network
-            algorithm = build(config, scenario, learner, log, setting)
+            algorithm = build(config, scenario, learner, log, seed)
             try:
                 return _train(algorithm, config, scenario, name)
             finally:
@@ -149,13 +149,11 @@ def build(
     scenario: OffloadingScenario,
     learner: Learner,
     log: Path | None,
-    setting: int,
+    seed: int,
 ) -> O2O:
     """The algorithm, before its first iteration."""
     from edge_marl.algorithms import O2OConfig
 
-    episodes = config.episodes_at_a_time(scenario)
-    steps = episodes * (scenario.slots + 1)
     reward = learner.reward or config.reward
     algorithm = (
         O2OConfig()
@@ -164,25 +162,35 @@ def build(
             env_config={"scenario": scenario.model_dump(), "reward": reward},
         )
         .env_runners(
-            num_envs_per_env_runner=episodes,
+            num_envs_per_env_runner=config.episodes_at_a_time(scenario),
             # The last of a fragment's steps shows the end of its episode.
             rollout_fragment_length=scenario.slots + 1,
         )
         .training(
-            log=None if log is None else str(log),
-            offline_updates=config.offline_updates,
-            offline_updates_per_iteration=max(1, config.offline_updates // 5),
-            train_batch_size_per_learner=steps,
-            lr=[
-                [0, _OFFLINE_RATE if log is not None else _FIRST_RATE],
-                [1, _FIRST_RATE],
-                [config.iterations * steps, _LAST_RATE],
-            ],
-            **{**_ALGORITHM, **learner.options},
+            log=None if log is None else str(log), **training_options(config, scenario, learner)
         )
-        .debugging(seed=setting, log_level="ERROR")
+        .debugging(seed=seed, log_level="ERROR")
     )
     return algorithm.build_algo()
+
+
+def training_options(
+    config: StudyConfig, scenario: OffloadingScenario, learner: Learner
+) -> dict[str, Any]:
+    """All that a learner is told of ``O2OConfig.training()``, where its log lies aside."""
+    steps = config.episodes_at_a_time(scenario) * (scenario.slots + 1)
+    return {
+        "offline_updates": config.offline_updates,
+        "offline_updates_per_iteration": max(1, config.offline_updates // 5),
+        "train_batch_size_per_learner": steps,
+        "lr": [
+            [0, _OFFLINE_RATE if learner.log is not None else _FIRST_RATE],
+            [1, _FIRST_RATE],
+            [config.iterations * steps, _LAST_RATE],
+        ],
+        **_ALGORITHM,
+        **learner.options,
+    }
 
 
 def _train(algorithm: O2O, config: StudyConfig, scenario: OffloadingScenario, name: str) -> Outcome:

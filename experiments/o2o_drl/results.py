@@ -46,7 +46,7 @@ class Results:
         """``[S, K]``: networks and test episodes; None where the method was not played."""
         found = [
             outcome.test[method][metric]
-            for unit, outcome in sorted(self.outcomes.items(), key=lambda item: item[0].setting)
+            for unit, outcome in sorted(self.outcomes.items(), key=lambda item: item[0].network)
             if unit.point == point
             and method in outcome.test
             and metric in outcome.test[method]
@@ -141,8 +141,7 @@ class Results:
 
 def canonical(point: Point) -> Point:
     """The default scenario once, though it lies on several axes."""
-    same = point.sweep != "testbed" and point.scenario(0) == BASE.scenario(0)
-    return BASE if same else point
+    return BASE if point.is_default() else point
 
 
 def value_on(sweep: Sweep, point: Point) -> float:
@@ -153,7 +152,7 @@ def value_on(sweep: Sweep, point: Point) -> float:
 def holds(gains: Sequence[Estimate | None]) -> str:
     """In words: is a gain above zero, and how surely?"""
     known = [gain for gain in gains if gain is not None]
-    if all(gain.low > 0 for gain in known):
+    if all(gain.surely_above_zero for gain in known):
         return "yes"
     if all(gain.value > 0 for gain in known):
         return "yes, not surely"

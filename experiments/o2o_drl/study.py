@@ -36,8 +36,8 @@ from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.files import write_aside
 
 NOTES = """\
-success rate: equation 9, mean over networks and test episodes, with 95% bootstrap intervals that \
-resample both. Differences are paired by episode.
+success rate: equation 9, mean over networks and test episodes, with 95% t intervals over \
+both. Differences are paired by episode.
 O2O-DRL learns from the log of RDA where no other is named; Offline only is O2O-DRL before it \
 goes online. Every learned policy draws its actions, as deployed, \
 and is the last of its training.
@@ -82,9 +82,9 @@ def units_of(config: StudyConfig) -> list[Unit]:
     swept = [canonical(point) for sweep in config.sweeps for point in config.points(sweep)]
     points = list(dict.fromkeys([BASE, *swept]))
     return [
-        Unit(point, setting, method)
+        Unit(point, network, method)
         for point in points
-        for setting in range(config.settings)
+        for network in config.networks_at(point)
         for method in _methods(config, point)
     ]
 

@@ -90,7 +90,7 @@ def networks_table(results: Results) -> Table:
     """Success rates at the default point by network, with how loaded each is."""
     table = Table(title="Default scenario by network", title_justify="left")
     table.add_column("network")
-    networks = range(results.config.settings)
+    networks = results.config.networks_at(BASE)
     loads = [float(BASE.scenario(k).offered_load([0])[0]) for k in networks]
     for k, load in zip(networks, loads, strict=True):
         table.add_column(f"{k} (offered load {load:.2f})")
@@ -114,7 +114,7 @@ def hand_over_table(results: Results) -> Table:
         table.add_column(f"refit {k + 1}")
     table.add_column("dip")
     for point, differences in found.items():
-        surely = any(difference.high < 0 for difference in differences)
+        surely = any(difference.surely_below_zero for difference in differences)
         table.add_row(
             f"{SWEEPS[point.sweep].label} {point.value:g}",
             *map(_signed, differences),
@@ -130,7 +130,7 @@ def _text(estimate: Estimate | None) -> str:
 def _signed(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+    return estimate.text(form="+.3f")
 
 
 def all_tables(results: Results) -> Sequence[Table]:

@@ -25,6 +25,7 @@ from edge_marl.experiments.o2o_drl.methods import (
     Outcome,
     learn,
     play_heuristics,
+    training_options,
 )
 from edge_marl.files import write_aside
 from edge_marl.peer_offloading.simulator import METRICS
@@ -34,9 +35,7 @@ BOUND_UNIT = "bound"
 BOUND = "clairvoyant bound"
 
 _BEHIND_ALL = ("episodes",)
-_BEHIND_LEARNERS = (
-    "episodes", "validation_episodes", "log_episodes", "offline_updates", "iterations", "reward",
-)  # fmt: skip
+_BEHIND_LEARNERS = ("episodes", "validation_episodes", "log_episodes", "iterations")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Unit:
     """One method, or all heuristics, or the bound, in one network."""
 
     point: Point
-    setting: int
+    network: int
     method: str
 
     def path(self, config: StudyConfig) -> str:
@@ -52,18 +51,21 @@ class Unit:
         learned = self.method in LEARNERS
         fields = _BEHIND_LEARNERS if learned else (*_BEHIND_ALL, "bound_episodes")
         behind: dict[str, Any] = {name: getattr(config, name) for name in fields}
-        behind |= {"scenario": self.point.scenario(self.setting).model_dump(mode="json")}
+        scenario = self.point.scenario(self.network)
+        behind["scenario"] = scenario.model_dump(mode="json")
         if learned:
-            behind["options"] = repr(LEARNERS[self.method])
+            learner = LEARNERS[self.method]
+            behind["log"], behind["reward"] = learner.log, learner.reward or config.reward
+            behind["training"] = training_options(config, scenario, learner)
         whole = f"{edge_marl.__version__}|{json.dumps(behind, sort_keys=True)}"
         digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
         name = self.method.lower().replace(",", "").replace(" ", "-")
-        return f"{self.point.sweep}-{self.point.value:g}-{self.setting}-{name}-{digest}.json"
+        return f"{self.point.sweep}-{self.point.value:g}-{self.network}-{name}-{digest}.json"
 
 
 def do_unit(config: StudyConfig, unit: Unit, out: str) -> None:
     """Do one unit and keep its outcome; a Ray task, so it is given only what is small."""
-    scenario = unit.point.scenario(unit.setting)
+    scenario = unit.point.scenario(unit.network)
     begin = time.perf_counter()
     if unit.method == HEURISTICS_UNIT:
         outcome = play_heuristics(config, scenario)
@@ -73,7 +75,7 @@ def do_unit(config: StudyConfig, unit: Unit, out: str) -> None:
         import torch
 
         torch.set_num_threads(1)  # small networks, one task per core: threads only contend
-        outcome = learn(config, scenario, unit.method, unit.setting, Path(out) / "logs")
+        outcome = learn(config, scenario, unit.method, unit.network, Path(out) / "logs")
     write_unit(outcome, Path(out) / "units" / unit.path(config), time.perf_counter() - begin)
 
 
@@ -84,7 +86,7 @@ def _bound(config: StudyConfig, unit: Unit) -> Outcome:
     rates = np.full(config.episodes, np.nan)
     seeds = evaluation_seeds(config.episodes)[: config.bound_episodes]
     for k, seed in enumerate(seeds.tolist()):
-        rates[k] = success_bound(unit.point.scenario(unit.setting), seed).success_rate
+        rates[k] = success_bound(unit.point.scenario(unit.network), seed).success_rate
     return Outcome({BOUND: {"success_rate": rates}})
 
 
@@ -123,7 +125,7 @@ def read_unit(path: Path) -> Outcome:
 
 def effort(unit: Unit) -> float:
     """How long a unit takes beside others, roughly: the longest are begun first."""
-    nodes = unit.point.scenario(unit.setting).nodes
+    nodes = unit.point.scenario(unit.network).nodes
     if unit.method == HEURISTICS_UNIT:
         return 0.0
     return nodes * (1.0 if unit.method == BOUND_UNIT else 4.0 + (unit.method == O2O_DRL))

@@ -67,14 +67,13 @@ class Results:
     def change(self, point: Point, method: str, baseline: str) -> Estimate | None:
         """Mean response time relative to that of a baseline on the same episodes, minus 1.
 
-        Below 0 is sooner. The difference is paired by episode, and by training where both are
-        trained; the baseline's mean is taken as it is.
+        Below 0 is sooner. Paired by episode, and by training where both are trained.
         """
         values, other = self.values(point, method), self.values(point, baseline)
         if values is None or other is None:
             return None
         known = ~(np.isnan(values).any(axis=0) | np.isnan(other).any(axis=0))
-        return statistics.mean((values - other)[:, known] / other[:, known].mean())
+        return statistics.relative_change(values[:, known], other[:, known])
 
     def best_online(self, point: Point) -> str:
         """The heuristic without plans that has the lowest mean response time, in hindsight."""

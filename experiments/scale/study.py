@@ -35,7 +35,7 @@ from edge_marl.files import write_aside
 
 NOTES = """\
 response time: equation 1, mean over completed primitives, trainings and test episodes, with 95% \
-bootstrap intervals that resample both; lower is better. Comparisons are paired by episode.
+t intervals over both; lower is better. Comparisons are paired by episode.
 The paper's setting: the clock stands still but for invalid actions, communication delays \
 nothing, 5 + 5 features, equation 2 as reward. An episode is 200 decisions per 16 servers: who \
 waits completes fewer primitives, so read response times beside their number.

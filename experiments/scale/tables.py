@@ -138,4 +138,4 @@ def _short(estimate: Estimate | None) -> str:
 def _percent(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
-    return f"{estimate.value:+.1%} [{estimate.low:+.1%}, {estimate.high:+.1%}]"
+    return estimate.text(form="+.1%")

@@ -44,6 +44,7 @@ from edge_marl.experiments.tandem.tables import (
 from edge_marl.experiments.tandem.units import Unit, UnitResult, play, read_unit, write_unit
 from edge_marl.files import aside, write_aside
 from edge_marl.oracle import Schedule
+from edge_marl.oracle.schedule_files import trace_hash
 from edge_marl.tandem.evaluation import degradation, run
 from edge_marl.tandem.heuristics import heuristic
 from edge_marl.tandem.splits import SPLITS
@@ -56,12 +57,12 @@ PAPER_CLAIM = 0.37
 
 NOTES = f"""\
 degradation: mean over traces and seeds of (objective - oracle) / oracle, the headline; IQM is \
-the mean of the middle half of the episodes; both with 95% bootstrap intervals over traces and \
-seeds.
+the mean of the middle half of the episodes; both with 95% t intervals over trainings and traces, \
+where there is one training over traces alone.
 gap closed: (best heuristic - method) / (best heuristic - global online oracle), the best \
 heuristic being the best pair of rules on these very traces in hindsight.
 better than: share of episodes with a lower objective than EDF or SRTF on the same trace (ties \
-half), with the p value of a two-sided Wilcoxon signed-rank test.
+half), with the p value of a two-sided Wilcoxon signed-rank test over traces, of these trainings.
 µs per decision: one slot, both stages, one episode at a time.
 All figures are measured here. The paper gives one number, "up to {PAPER_CLAIM:.0%}" below the \
 heuristics, on workloads that are not public."""
@@ -105,8 +106,10 @@ def _play_all(
     config: StudyConfig, table_of_methods: Mapping[str, Method], out: Path
 ) -> list[UnitResult]:
     """Results of every unit; those whose file is there are read."""
+    # Whatever traces are drawn from, a measured profile for one, shows in them.
+    drawn = trace_hash(config.test_set(BASE_SPLIT))
     units = [
-        _unit(config, method, training, seed)
+        _unit(config, method, training, seed, drawn)
         for method in table_of_methods.values()
         for training in method.trainings
         for seed in range(config.seeds if method.group == "learned" else 1)
@@ -127,11 +130,15 @@ def _play_all(
     return [read_unit(folder / unit.path) for unit in units]
 
 
-def _unit(config: StudyConfig, method: Method, training: Training, seed: int) -> Unit:
+def _unit(config: StudyConfig, method: Method, training: Training, seed: int, drawn: str) -> Unit:
     behind = {"workload", "test_traces", "drop_penalty", "decision_traces", "trace_seed"}
     if method.group == "learned":
         behind |= {"most_train_traces", "step_share"}
-    depends_on = {**config.model_dump(mode="json", include=behind), "options": method.options}
+    depends_on = {
+        **config.model_dump(mode="json", include=behind),
+        "options": method.options,
+        "traces": drawn,
+    }
     return Unit(method.name, training, seed, json.dumps(depends_on, sort_keys=True))
 
 

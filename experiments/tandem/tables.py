@@ -163,7 +163,7 @@ def full_table(title: str, rows: Sequence[Row]) -> Table:
             str(row.seeds),
             row.degradation.text("\n"),
             row.degradation_iqm.text("\n"),
-            row.gap_closed.text("\n", percent=True),
+            row.gap_closed.text("\n", form=".0%"),
             f"{row.below_rules:.0%}",
             f"{row.drops:.2f}",
             f"{row.makespan:.1f}",
@@ -192,7 +192,7 @@ def split_table(title: str, results: Results, names: Sequence[str], training: Tr
             row = by_split[split].get(label)
             cells.append(
                 "" if row is None
-                else f"{row.degradation.text()}\n{row.gap_closed.text(percent=True)}"
+                else f"{row.degradation.text()}\n{row.gap_closed.text(form='.0%')}"
             )  # fmt: skip
         table.add_row(label, *cells)
     best = (f"{results.best_heuristic[split].upper()}" for split in SPLITS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_marl.experiments import cli
+from edge_marl.tandem.profile import read_profile
 from edge_marl.tandem.trace_files import read_traces
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,22 @@ def test_generated_traces_are_solved(
     solve = ("oracle", "solve", str(file), "--out", str(tmp_path / "out"), "--workers", "0")
     assert call(monkeypatch, *solve) == 0
     assert "4 traces, 4 proved optimal" in capsys.readouterr().out
+
+
+def test_a_measured_profile_says_how_many_runs_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, rates, out = (tmp_path / name for name in ("runs.csv", "rates.csv", "profile.json"))
+    header = ["machine", "size (kb)", "des_codec", "des_res", "des_fr"]
+    lines = [[*header, *(f"run {i}" for i in range(1, 11))]]
+    lines += [["vm", "900", "hevc", "360", "24", *["1"] * 9, last] for last in ("1", "0.1")]
+    runs.write_text("\n".join(",".join(line) for line in lines))
+    times = [f"Thu Aug 11 13:42:0{i} UTC 2022,{i + 1}" for i in range(3)]
+    rates.write_text("\n".join(["Time,RATE(MBit/s)", *times]))
+    measure = ("--transcoding", str(runs), "--uplink", str(rates), "--out", str(out))
+    assert call(monkeypatch, "workload", "profile", *measure) == 0
+    assert capsys.readouterr().out.endswith("2 segments, 1 failed runs left out\n")
+    assert read_profile(out).segments["vm"]["hevc"].failed_runs == 1
 
 
 def test_the_module_is_the_same_command_line() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_marl.errors import InputError
-from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, StudyConfig
+from edge_marl.experiments.o2o_drl.config import BASE, MOST_NETWORKS, SWEEPS, StudyConfig
 from edge_marl.experiments.o2o_drl.methods import O2O_DRL, OFFLINE, ONLINE, Outcome
 from edge_marl.experiments.o2o_drl.results import Results, canonical, holds
 from edge_marl.experiments.o2o_drl.study import reproduce, units_of
@@ -14,7 +14,8 @@ from edge_marl.experiments.o2o_drl.units import BOUND, Unit, read_unit, write_un
 from edge_marl.experiments.statistics import Estimate
 
 SMALLEST = StudyConfig(
-    sweeps=(), settings=1, episodes=2, validation_episodes=2, bound_episodes=1, log_episodes=2,
+    sweeps=(), networks=1, swept_networks=1, episodes=2, validation_episodes=2,
+    bound_episodes=1, log_episodes=2,
     offline_updates=2, iterations=1, ablations=False, workers=0,
 )  # fmt: skip
 
@@ -34,13 +35,25 @@ def test_a_study_is_written_and_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_every_point_of_a_panel_is_done_once() -> None:
-    config = StudyConfig(settings=2)
+    config = StudyConfig(networks=3, swept_networks=2)
     units = units_of(config)
     assert len(units) == len(set(units))
     # The default scenario lies on four of the five axes.
     assert len({unit.point for unit in units}) == 4 * 4 + 1 + 4
+    assert {len({u.network for u in units if u.point == point}) for point in SWEEPS["size"].points
+            if canonical(point) != BASE} == {2}  # fmt: skip
+    assert len({unit.network for unit in units if unit.point == BASE}) == 3
     assert canonical(SWEEPS["arrival"].points[-1]) == BASE
     assert canonical(SWEEPS["testbed"].points[0]) != BASE
+
+
+def test_no_two_points_share_a_network() -> None:
+    points = {canonical(point) for axis in SWEEPS.values() for point in axis.points}
+    seeds = [point.scenario(k).network_seed for point in points for k in (0, MOST_NETWORKS - 1)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(a + MOST_NETWORKS - 1 == b for a, b in zip(seeds[::2], seeds[1::2], strict=True))
+    gaps = np.diff(sorted(seeds[::2]))
+    assert (gaps >= MOST_NETWORKS).all()
 
 
 def test_each_network_is_the_same_in_every_episode() -> None:
@@ -78,18 +91,18 @@ def test_a_file_stands_for_its_configuration() -> None:
     }
     assert len(paths) == 4
     # What only others depend on makes no difference.
-    assert unit.path(SMALLEST) == unit.path(SMALLEST.model_copy(update={"settings": 9}))
+    assert unit.path(SMALLEST) == unit.path(SMALLEST.model_copy(update={"networks": 9}))
 
 
 def results_of(**rates: list[list[float]]) -> Results:
     """Success rates ``[S][K]`` of methods at the default point, under their labels' names."""
     names = {"o2o": O2O_DRL, "offline": OFFLINE, "bound": BOUND, "ratc": "ratc"}
     outcomes = {
-        Unit(BASE, setting, O2O_DRL): Outcome(
-            {names[k]: {"success_rate": np.array(v[setting])} for k, v in rates.items()},
+        Unit(BASE, network, O2O_DRL): Outcome(
+            {names[k]: {"success_rate": np.array(v[network])} for k, v in rates.items()},
             hand_over=((0.5, 0.5), (0.25, 0.25)),
         )
-        for setting in range(len(next(iter(rates.values()))))
+        for network in range(len(next(iter(rates.values()))))
     }
     return Results(SMALLEST, outcomes)
 

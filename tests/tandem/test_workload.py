@@ -1,5 +1,6 @@
 """Traces follow their profile, their configuration and their own seed only."""
 
+import csv
 import math
 from pathlib import Path
 
@@ -150,12 +151,14 @@ def test_a_file_of_known_size_on_a_steady_uplink(tmp_path):
 
 def test_resampled_segments_are_the_measured_ones(tmp_path):
     path = tmp_path / "runs.csv"
-    header = ",".join(["machine", "size (kb)", "des_codec", *(f"run {i}" for i in range(1, 11))])
+    runs = [f"run {i}" for i in range(1, 11)]
+    header = ",".join(["machine", "size (kb)", "des_codec", "des_res", "des_fr", *runs])
     rows = [
-        ",".join(["vm", size, codec, *[seconds] * 10])
+        ",".join(["vm", size, codec, "360", "24", *[seconds] * 10])
         for codec, size, seconds in [
-            ("hevc", "500", "1"), ("hevc", "1000", "2"), ("hevc", "1500", "3"),
-            ("mpeg4", "250", "0.5"), ("mpeg4", "750", "0.25"),
+            # KiB, hardly less than 0.5, 1, 1.5, 0.25 and 0.75 MB
+            ("hevc", "488", "1"), ("hevc", "976", "2"), ("hevc", "1464", "3"),
+            ("mpeg4", "244", "0.5"), ("mpeg4", "732", "0.25"),
         ]
     ]  # fmt: skip
     path.write_text("\n".join([header, *rows]) + "\n")
@@ -335,6 +338,19 @@ def test_a_profile_file_comes_back_and_a_broken_one_is_refused(tmp_path):
 def test_the_shipped_profile_is_what_the_public_files_give():
     measured = measure_profile(TRANSCODING, UPLINKS)
     assert measured == shipped_profile()
+    # One of 271 transcodings to hevc failed on each machine, with all of its ten runs.
+    assert {codecs["hevc"].segments for codecs in measured.segments.values()} == {270}
+    assert min(codecs["hevc"].failed_runs for codecs in measured.segments.values()) == 10
+    assert {codecs["mpeg4"].failed_runs for codecs in measured.segments.values()} == {0}
+
+
+@needs_public_files
+def test_sizes_of_the_public_file_are_in_kib():
+    with TRANSCODING.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    bits = np.array([float(row["bitrate (kb/s)"]) * float(row["duration"]) for row in rows]) * 1000
+    sizes = np.array([float(row["size (kb)"]) for row in rows])
+    assert bits / 8 / sizes == pytest.approx(np.full(len(rows), 1024), rel=0.002)
 
 
 @needs_public_files
