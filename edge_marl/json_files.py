@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from edge_marl.errors import InputError
 from edge_marl.files import write_aside
@@ -20,6 +20,9 @@ from edge_marl.reading import read_bytes
 from edge_marl.validation import invalid, shown
 
 Model = TypeVar("Model", bound=BaseModel)
+
+Number = Annotated[float, BeforeValidator(lambda found: math.nan if found is None else found)]
+"""Of a model: a number, NaN where a file has null."""
 
 DEEPEST = 100
 """Values within one another; files of this project have about ten."""
@@ -93,6 +96,17 @@ def read_model(path: str | Path, model: type[Model]) -> Model:
         return model.model_validate(found)
     except ValidationError as error:
         raise invalid(error, f"{path}: ") from error
+
+
+def check_lengths(name: str, columns: Sequence[Sequence[Any]]) -> None:
+    """Refuse columns of a table that are empty or not equally long.
+
+    Raises:
+        InputError: naming the table.
+    """
+    found = sorted({len(column) for column in columns})
+    if len(found) > 1 or found == [0]:
+        raise InputError(f"{name}: expected lists of one length above 0, found {shown(found)}")
 
 
 def _plain(value: Any) -> Any:

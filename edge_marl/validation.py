@@ -13,19 +13,6 @@ from pydantic import ValidationError
 from edge_marl.errors import InputError
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 100
-_SHORT.maxlong = 40
-
-
-def shown(value: object) -> str:
-    """A value as messages show it: on one line, and no more than its beginning and end."""
-    try:
-        return " ".join(_SHORT.repr(value).split())
-    except ValueError:  # Python prints no number of so many digits
-        return "a number of too many digits"
-
-
 def check_name(name: str, valid: Collection[str]) -> None:
     """Refuse a name that is not among the valid ones.
 
@@ -58,3 +45,15 @@ def invalid(error: ValidationError, prefix: str = "") -> InputError:
         return InputError(f"{prefix}{inner}")
     place = ".".join(map(str, first["loc"])) or "options"
     return InputError(f"{prefix}{place}: {first['msg']}, found {shown(first['input'])}")
+
+
+def shown(value: object) -> str:
+    """What was found, in so many characters that it fits into a line."""
+    try:
+        return _short.repr(value)
+    except ValueError:  # Python prints no number of thousands of digits
+        return "a number of too many digits"
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 80

@@ -14,9 +14,9 @@ from edge_marl.errors import InputError
 APPLICATIONS = ("file_transfer", "video_transcoding")
 JOB_FIELDS = ("arrival", "comm", "comp", "deadline", "app")
 
-MOST_SLOTS = 10_000_000
-"""Of a trace: schedules and timelines hold each of them."""
-MOST_SLOT_S = 1e9
+MOST_SLOTS = 2**24
+"""Of a trace: as many as observations, in 32 bits, can tell apart."""
+MOST_SLOT_S = 1e12
 
 IntArray = NDArray[np.int32]
 

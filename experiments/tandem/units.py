@@ -116,7 +116,7 @@ def write_unit(result: UnitResult, path: Path) -> None:
          "seed": [result.seed] * n, **columns}
     )  # fmt: skip
     record = {"train_s": result.train_s, "decision_us": result.decision_us}
-    table = table.replace_schema_metadata({_RECORD: json.dumps(record).encode()})
+    table = table.replace_schema_metadata({_RECORD: json_text(record).encode()})
     with aside(path) as place:
         pq.write_table(table, place)
 
@@ -128,7 +128,7 @@ def read_unit(path: Path) -> UnitResult:
         InputError: if the file is none of a study's.
     """
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path, (*_WHO, "split", *METRICS))
         record = json.loads(table.schema.metadata[_RECORD])
         columns = table.to_pydict()
         split = np.array(columns["split"])

@@ -11,6 +11,7 @@ The folder of a run::
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import time
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from edge_marl.errors import InputError
 from edge_marl.experiments.progress import stdout
@@ -38,8 +39,7 @@ from edge_marl.experiments.training.logs import STEP, RunLog, flat_numbers
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
-from edge_marl.files import write_aside
-from edge_marl.validation import invalid
+from edge_marl.json_files import read_model, write_json
 
 SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
 
@@ -134,12 +134,9 @@ def read_settings(folder: Path) -> RunSettings:
         InputError: if there is none.
     """
     path = folder / SETTINGS
-    try:
-        return RunSettings.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{folder}: expected the folder of a run ({SETTINGS})") from error
-    except ValidationError as error:
-        raise invalid(error, f"{path}: ") from error
+    if not os.path.lexists(path):
+        raise InputError(f"{folder}: expected the folder of a run ({SETTINGS})")
+    return read_model(path, RunSettings)
 
 
 @dataclass
@@ -168,7 +165,7 @@ class _Run:
             return 0
         validation = make_validation(recipe, self.settings.episodes)
         self._recall_best(validation)
-        write_aside(self.folder / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
+        write_json(self.folder / SETTINGS, self.settings)
         interrupts = Interrupts()
         name = f"{recipe.env} {recipe.algorithm}"
         try:
@@ -314,10 +311,17 @@ class _Run:
         )
 
 
+_DAMAGED = (
+    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, ImportError,
+    MemoryError, OverflowError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What unpickling damaged bytes may raise."""
+
+
 def _restore(algorithm: Any, folder: Path) -> None:
     try:
         algorithm.restore_from_path(str(folder.resolve()))
-    except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except _DAMAGED as error:
         raise InputError(f"{folder}: damaged checkpoint: {error!r}") from error
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
@@ -28,13 +28,14 @@ from rich.table import Table
 from edge_marl.errors import InputError
 from edge_marl.experiments.parallel import all_cores
 from edge_marl.experiments.progress import stdout
+from edge_marl.experiments.publish import number
 from edge_marl.experiments.training.checkpoints import BEST, copy_checkpoint, read_card
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
 from edge_marl.files import aside, write_aside
-from edge_marl.validation import invalid
+from edge_marl.json_files import read_model, write_json
 
 SETTINGS, TRIALS, RESULTS = "search.json", "trials", "results.csv"
 FAILED, INTERRUPTED = 1, 130
@@ -87,22 +88,28 @@ def resume(folder: Path, *, address: str | None = None) -> int:
     Raises:
         InputError: if the folder holds no search.
     """
-    path = folder / SETTINGS
-    try:
-        settings = SearchSettings.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{folder}: expected the folder of a search ({SETTINGS})") from error
-    except ValidationError as error:
-        raise invalid(error, f"{path}: ") from error
+    settings = read_settings(folder)
     begun = tune.Tuner.can_restore(str((folder / TRIALS).resolve()))
     return _search(settings, folder, address, restore=begun)
+
+
+def read_settings(folder: Path) -> SearchSettings:
+    """The settings of the search in a folder.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = folder / SETTINGS
+    if not os.path.lexists(path):
+        raise InputError(f"{folder}: expected the folder of a search ({SETTINGS})")
+    return read_model(path, SearchSettings)
 
 
 def _search(settings: SearchSettings, folder: Path, address: str | None, *, restore: bool) -> int:
     space_file = folder / "space.yaml"
     if not space_file.exists():
         write_aside(space_file, settings.space.read_bytes())
-    write_aside(folder / SETTINGS, settings.model_dump_json(indent=1) + "\n")
+    write_json(folder / SETTINGS, settings)
     space = read_space(space_file, settings.recipe)
     trainable = tune.with_parameters(
         tune.with_resources(Trial, {"cpu": 1}),
@@ -291,4 +298,6 @@ def _table(rows: Sequence[Mapping[str, Any]], n_trials: int) -> Table:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number(value)
+    return str(value)
