@@ -8,8 +8,15 @@ from pathlib import Path
 from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar
 from edge_marl.oracle import Schedule, solve
-from edge_marl.oracle.schedule_files import missing_parts, read_folder, trace_hash, write_part
-from edge_marl.oracle.solver import Method
+from edge_marl.oracle.schedule import Method
+from edge_marl.oracle.schedule_files import (
+    OpenPart,
+    open_parts,
+    read_folder,
+    trace_hash,
+    write_part,
+)
+from edge_marl.oracle.solver import check_options
 from edge_marl.tandem.simulator import DROP_PENALTY
 from edge_marl.tandem.traces import TraceSet
 
@@ -32,9 +39,10 @@ def solve_set(
     workers: int = 0,
     show_progress: bool = True,
 ) -> list[Schedule]:
-    """Solve every trace that the folder does not hold yet and return all schedules.
+    """Solve every trace that the folder leaves to solve and return all schedules.
 
-    Each finished chunk is a Parquet file in the folder, so a killed run continues where it was.
+    A schedule that is not proved optimal is solved again with more time or another method. Each
+    finished chunk is a Parquet file in the folder, so a killed run continues where it was.
     The first chunk is solved in this process; Ray is started when what is left would take this
     process longer than :data:`RAY_START_S`.
 
@@ -49,20 +57,23 @@ def solve_set(
         InputError: if the folder holds schedules of other traces or of another penalty, or as
             :func:`edge_marl.oracle.solve`.
     """
-    chunks = missing_parts(folder, traces, drop_penalty=drop_penalty, chunk=CHUNK)
+    check_options(drop_penalty, time_limit, method)
+    parts = open_parts(
+        folder, traces,
+        drop_penalty=drop_penalty, chunk=CHUNK, method=method, time_limit=time_limit,
+    )  # fmt: skip
     arguments = [
-        (first, stop, str(folder.resolve()), traces, drop_penalty, method, time_limit)
-        for first, stop in chunks
+        (part, str(folder.resolve()), traces, drop_penalty, method, time_limit) for part in parts
     ]
-    n_missing = sum(stop - first for first, stop in chunks)
+    n_missing = sum(len(part.unsettled) for part in parts)
     with progress_bar(visible=show_progress and n_missing > 0) as bar:
         shown = bar.add_task("oracle", total=len(traces), completed=len(traces) - n_missing)
         if arguments:
             begin = time.perf_counter()
-            bar.advance(shown, _solve_chunk(*arguments[0]))
+            bar.advance(shown, _solve_part(*arguments[0]))
             left_s = (time.perf_counter() - begin) * (len(arguments) - 1)
             cores = workers if left_s > RAY_START_S else 0
-            for _, n_solved in run_tasks(_solve_chunk, arguments[1:], workers=cores):
+            for _, n_solved in run_tasks(_solve_part, arguments[1:], workers=cores):
                 bar.advance(shown, n_solved)
     return read_folder(folder, traces, drop_penalty=drop_penalty)
 
@@ -72,18 +83,17 @@ def schedule_folder(root: Path, traces: TraceSet, drop_penalty: float) -> Path:
     return root / f"{trace_hash(traces)[:16]}-{drop_penalty:g}"
 
 
-def _solve_chunk(
-    first: int,
-    stop: int,
+def _solve_part(
+    part: OpenPart,
     folder: str,
     traces: TraceSet,
     drop_penalty: float,
     method: Method,
     time_limit: float,
 ) -> int:
-    schedules = [
-        solve(traces[k], drop_penalty=drop_penalty, method=method, time_limit=time_limit)
-        for k in range(first, stop)
-    ]
-    write_part(Path(folder), first, schedules, traces, drop_penalty=drop_penalty)
-    return len(schedules)
+    found = {
+        k: solve(traces[k], drop_penalty=drop_penalty, method=method, time_limit=time_limit)
+        for k in part.unsettled
+    }
+    write_part(Path(folder), part.first, part.improved(found), traces, drop_penalty=drop_penalty)
+    return len(found)

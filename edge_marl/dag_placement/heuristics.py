@@ -207,7 +207,6 @@ def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
             j = _earliest_finish(b, task, view, memory)
         else:
             j = _at_once(rule, b, task, view, memory)
-            memory.last[b] = j
         actions[b, 0] = j
 
 
@@ -269,6 +268,7 @@ def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
         seen += 1
         if cost < least:
             best, least = j, cost
+    memory.last[b] = best  # a refusal uses no server
     return best
 
 

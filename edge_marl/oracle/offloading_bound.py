@@ -90,8 +90,10 @@ def success_bound(scenario: OffloadingScenario, seed: int, *, time_limit: float 
     Raises:
         InputError: for a negative seed or a time limit that is not above 0.
     """
-    if not time_limit > 0:
-        raise InputError(f"bound: time_limit: expected more than 0, found {time_limit}")
+    if not (math.isfinite(time_limit) and time_limit > 0):
+        raise InputError(
+            f"bound: time_limit: expected a number of seconds above 0, found {time_limit}"
+        )
     started, until = time.process_time(), time.monotonic() + time_limit
     options, arrived, due = _options(scenario, seed)
     undue = len(np.unique(options.task[options.undue]))

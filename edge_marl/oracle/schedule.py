@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 SlotArray = NDArray[np.int32]
+Method = Literal["auto", "ilp", "search"]
+
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,8 @@ class Schedule:
         solve_s: CPU seconds spent.
         method: ``"search"`` or ``"ilp"``, whichever gave the last word.
         order: kept jobs in order of uplink completion.
+        asked: the method that was asked for, ``""`` if that is not known.
+        time_limit: seconds that the integer programme was given.
     """
 
     objective: float
@@ -40,6 +46,36 @@ class Schedule:
     solve_s: float
     method: str
     order: tuple[int, ...]
+    asked: str = ""
+    time_limit: float = 0.0
+
+    def settled(self, method: Method, time_limit: float) -> bool:
+        """Whether to solve the trace again by this method in this time could give nothing new."""
+        if self.optimal:
+            return True
+        if method == "search":  # does the same in any time, and "auto" begins with it
+            return self.asked in ("search", "auto")
+        return self.asked == method and self.time_limit >= time_limit
+
+    def improved(self, later: Schedule) -> Schedule:
+        """The better of this schedule and a later one of the same trace, by all that is proved.
+
+        It counts as found by what the later one was asked for, and in the CPU time of both.
+        """
+        best = later if later.objective < self.objective else self
+        bound = max(self.bound, later.bound)
+        optimal, bound, gap = proved(best.objective, bound)
+        return replace(
+            best, optimal=optimal, bound=bound, gap=gap, solve_s=self.solve_s + later.solve_s,
+            asked=later.asked, time_limit=later.time_limit,
+        )  # fmt: skip
+
+
+def proved(objective: float, bound: float) -> tuple[bool, float, float]:
+    """Whether an objective is proved optimal by a lower bound; the bound and the gap then."""
+    if bound >= objective - _ROUNDING * max(1.0, objective):
+        return True, objective, 0.0
+    return False, bound, (objective - bound) / objective
 
 
 def simulate_order(

@@ -1,11 +1,14 @@
 """Schedules in Parquet files, one part per run of traces, so that a killed run goes on.
 
 A folder of schedules holds parts ``schedules-<first>-<stop>.parquet``. Each part names the
-trace set (a hash of all its jobs) and the drop penalty it was solved for::
+trace set (a hash of all its jobs) and the drop penalty it was solved for. A schedule that is not
+proved optimal says how it was come by; with more time or another method it is solved again, and
+the better one is kept::
 
-    for first, stop in missing_parts(folder, traces, drop_penalty=lam, chunk=20):
-        solved = [solve(traces[k], drop_penalty=lam) for k in range(first, stop)]
-        write_part(folder, first, solved, traces, drop_penalty=lam)
+    how = {"method": "auto", "time_limit": 60.0}
+    for part in open_parts(folder, traces, drop_penalty=lam, chunk=20, **how):
+        found = {k: solve(traces[k], drop_penalty=lam, **how) for k in part.unsettled}
+        write_part(folder, part.first, part.improved(found), traces, drop_penalty=lam)
     schedules = read_folder(folder, traces, drop_penalty=lam)
 
 :func:`write_schedules` and :func:`read_schedules` do the same with a single file.
@@ -15,7 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +27,15 @@ import numpy as np
 
 from edge_marl.errors import InputError
 from edge_marl.files import aside
-from edge_marl.oracle.schedule import Schedule
+from edge_marl.oracle.schedule import Method, Schedule
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 
 _COLUMNS = (
     "trace", "objective", "makespan", "dropped", "comm", "comp",
     "optimal", "gap", "bound", "solve_s", "method", "order",
 )  # fmt: skip
+_LATER_COLUMNS = ("asked", "time_limit")
+"""What older files do not have: what is unproved in them is solved again."""
 _PART = re.compile(r"schedules-(\d+)-(\d+)\.parquet")
 
 
@@ -70,10 +76,10 @@ def write_schedules(
     columns: dict[str, Any] = {"trace": pa.array(range(first, first + len(schedules)), pa.int64())}
     lists = {"dropped", "comm", "comp", "order"}
     types = {
-        "makespan": pa.int64(), "optimal": pa.bool_(), "method": pa.string(),
+        "makespan": pa.int64(), "optimal": pa.bool_(), "method": pa.string(), "asked": pa.string(),
         **dict.fromkeys(lists, pa.list_(pa.int32())),
     }  # fmt: skip
-    for name in _COLUMNS[1:]:
+    for name in (*_COLUMNS[1:], *_LATER_COLUMNS):
         values = [getattr(schedule, name) for schedule in schedules]
         columns[name] = pa.array(
             [np.asarray(v, dtype=np.int32) for v in values] if name in lists else values,
@@ -105,6 +111,7 @@ def read_schedules(
     missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise InputError(f"{path}: expected column {missing[0]}, found {table.column_names}")
+    columns = [*_COLUMNS, *(name for name in _LATER_COLUMNS if name in table.column_names)]
     found = table.schema.metadata or {}
     for key, expected in _stamp(traces, drop_penalty).items():
         if found.get(key) != expected:
@@ -114,8 +121,8 @@ def read_schedules(
                 "solved for other traces or another penalty"
             )
     schedules = []
-    for row, record in enumerate(table.to_pylist()):
-        empty = [name for name in _COLUMNS if record[name] is None]
+    for row, record in enumerate(table.select(columns).to_pylist()):
+        empty = [name for name in columns if record[name] is None]
         if empty:
             raise InputError(f"{path}: row {row}, {empty[0]}: expected a value, found none")
         if record["trace"] != first + row:
@@ -145,24 +152,72 @@ def write_part(
     return path
 
 
-def missing_parts(
-    folder: Path | str, traces: TraceSet, *, drop_penalty: float, chunk: int
-) -> list[tuple[int, int]]:
-    """Runs ``(first, stop)`` of at most ``chunk`` traces that the folder does not hold yet.
+@dataclass(frozen=True)
+class OpenPart:
+    """A part of a folder that is to be written, again or for the first time.
+
+    Attributes:
+        first: its first trace.
+        earlier: the schedule that the folder has of each trace, None where it has none.
+        unsettled: the traces to solve.
+    """
+
+    first: int
+    earlier: list[Schedule | None]
+    unsettled: list[int]
+
+    def improved(self, found: Mapping[int, Schedule]) -> list[Schedule]:
+        """The best schedules of the part, with those ``found`` of the unsettled traces."""
+        best = []
+        for k, earlier in enumerate(self.earlier, start=self.first):
+            if earlier is None:
+                best.append(found[k])
+            else:
+                best.append(earlier.improved(found[k]) if k in found else earlier)
+        return best
+
+
+def open_parts(
+    folder: Path | str,
+    traces: TraceSet,
+    *,
+    drop_penalty: float,
+    chunk: int,
+    method: Method,
+    time_limit: float,
+) -> list[OpenPart]:
+    """What a folder leaves to solve by this method in this time.
+
+    Args:
+        folder: where the parts are or will be.
+        traces: K traces.
+        drop_penalty, method, time_limit: as of :func:`edge_marl.oracle.solve`.
+        chunk: traces at most of a part that the folder does not hold yet.
 
     Raises:
         InputError: for a part that is damaged or of another trace set or penalty.
     """
     if chunk < 1:
         raise InputError(f"chunk: expected at least 1 trace, found {chunk}")
-    solved = set(_read_parts(folder, traces, drop_penalty))
-    runs: list[tuple[int, int]] = []
+    parts = _read_parts(folder, traces, drop_penalty)
+    opened = []
+    for first, schedules in parts.items():
+        again = [
+            k
+            for k, schedule in enumerate(schedules, start=first)
+            if not schedule.settled(method, time_limit)
+        ]
+        if again:
+            opened.append(OpenPart(first, list(schedules), again))
+    solved = {k for first, schedules in parts.items() for k in range(first, first + len(schedules))}
+    runs: list[list[int]] = []
     for k in (k for k in range(len(traces)) if k not in solved):
-        if runs and runs[-1][1] == k and k - runs[-1][0] < chunk:
-            runs[-1] = (runs[-1][0], k + 1)
+        if runs and runs[-1][-1] == k - 1 and len(runs[-1]) < chunk:
+            runs[-1].append(k)
         else:
-            runs.append((k, k + 1))
-    return runs
+            runs.append([k])
+    opened += [OpenPart(run[0], [None] * len(run), run) for run in runs]
+    return sorted(opened, key=lambda part: part.first)
 
 
 def read_folder(folder: Path | str, traces: TraceSet, *, drop_penalty: float) -> list[Schedule]:
@@ -171,15 +226,20 @@ def read_folder(folder: Path | str, traces: TraceSet, *, drop_penalty: float) ->
     Raises:
         InputError: for a trace without a schedule, or as :func:`read_schedules`.
     """
-    found = _read_parts(folder, traces, drop_penalty)
+    found: dict[int, Schedule] = {}
+    for first, schedules in _read_parts(folder, traces, drop_penalty).items():
+        found.update(enumerate(schedules, start=first))
     for k in range(len(traces)):
         if k not in found:
             raise InputError(f"{folder}: trace {k}: expected a schedule, found none")
     return [found[k] for k in range(len(traces))]
 
 
-def _read_parts(folder: Path | str, traces: TraceSet, drop_penalty: float) -> dict[int, Schedule]:
-    found: dict[int, Schedule] = {}
+def _read_parts(
+    folder: Path | str, traces: TraceSet, drop_penalty: float
+) -> dict[int, list[Schedule]]:
+    """Schedules of each part by its first trace."""
+    found: dict[int, list[Schedule]] = {}
     for path in sorted(Path(folder).glob("schedules-*.parquet")):
         name = _PART.fullmatch(path.name)
         if name is None:
@@ -188,7 +248,7 @@ def _read_parts(folder: Path | str, traces: TraceSet, drop_penalty: float) -> di
         part = read_schedules(path, traces, drop_penalty=drop_penalty, first=first)
         if len(part) != stop - first:
             raise InputError(f"{path}: expected {stop - first} rows, found {len(part)}")
-        found.update(enumerate(part, start=first))
+        found[first] = part
     return found
 
 

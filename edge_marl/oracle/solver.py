@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
 from edge_marl.errors import InputError
 from edge_marl.oracle.ilp import solve_ilp
-from edge_marl.oracle.schedule import Schedule, simulate_order
+from edge_marl.oracle.schedule import Method, Schedule, proved, simulate_order
 from edge_marl.oracle.search import EXACT_BUDGET, search
 from edge_marl.tandem.simulator import DROP_PENALTY
 from edge_marl.tandem.traces import TraceSet
 
-METHODS = ("auto", "ilp", "search")
-Method = Literal["auto", "ilp", "search"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def solve(
@@ -43,12 +42,7 @@ def solve(
         raise InputError(f"oracle: expected a TraceSet, found {type(workload).__name__}")
     if len(workload) != 1:
         raise InputError(f"oracle: expected one trace, found {len(workload)}; pass traces[k]")
-    if method not in METHODS:
-        raise InputError(f"oracle: method: expected one of {', '.join(METHODS)}, found {method!r}")
-    if not (math.isfinite(drop_penalty) and drop_penalty >= 0):
-        raise InputError(f"oracle: drop_penalty: expected at least 0, found {drop_penalty}")
-    if not time_limit > 0:
-        raise InputError(f"oracle: time_limit: expected more than 0, found {time_limit}")
+    check_options(drop_penalty, time_limit, method)
     workload.validate("oracle")
 
     started = time.process_time()
@@ -80,8 +74,7 @@ def solve(
     makespan = end + workload.downlink if order else 0
     dropped = tuple(j for j in range(n) if j not in set(order))
     objective = makespan + drop_penalty * len(dropped)
-    optimal = bound >= objective - 1e-6 * max(1.0, objective)
-    bound = objective if optimal else bound
+    optimal, bound, gap = proved(objective, bound)
     return Schedule(
         objective=objective,
         makespan=makespan,
@@ -89,9 +82,27 @@ def solve(
         comm=comm_slots,
         comp=comp_slots,
         optimal=optimal,
-        gap=0.0 if optimal else (objective - bound) / objective,
+        gap=gap,
         bound=bound,
         solve_s=time.process_time() - started,
         method=used,
         order=tuple(order),
+        asked=method,
+        time_limit=float(time_limit),
     )
+
+
+def check_options(drop_penalty: float, time_limit: float, method: str) -> None:
+    """Check the options of :func:`solve`.
+
+    Raises:
+        InputError: for a method that there is not, or a number out of range.
+    """
+    if method not in METHODS:
+        raise InputError(f"oracle: method: expected one of {', '.join(METHODS)}, found {method!r}")
+    if not (math.isfinite(drop_penalty) and drop_penalty >= 0):
+        raise InputError(f"oracle: drop_penalty: expected at least 0, found {drop_penalty}")
+    if not (math.isfinite(time_limit) and time_limit > 0):
+        raise InputError(
+            f"oracle: time_limit: expected a number of seconds above 0, found {time_limit}"
+        )

@@ -41,13 +41,24 @@ def shown(place: str | Path) -> str:
 
 
 def _url(place: str | Path) -> URL:
-    if not is_url(place):
-        return URL.create("sqlite", database=str(place))
     try:
-        return make_url(str(place))
+        url = make_url(str(place)) if is_url(place) else URL.create("sqlite", database=str(place))
     except (ArgumentError, ValueError) as error:
         scheme = str(place).partition("://")[0]  # not all of it: it may hold a password
         raise InputError(f"{scheme}://...: expected the URL of a database") from error
+    if url.get_backend_name() == "sqlite" and not _names_a_file(url):
+        found = url.render_as_string() if is_url(place) else repr(str(place))
+        raise InputError(
+            f"task log: expected a SQLite file, as its path or as sqlite:///PATH, found {found}"
+        )
+    return url
+
+
+def _names_a_file(url: URL) -> bool:
+    """Whether a URL of SQLite is nothing but a path: all else may be kept in memory and lost."""
+    path = url.database or ""
+    in_memory = path in ("", ":memory:") or path.startswith("file:")
+    return not (in_memory or url.query or url.host or url.username or url.password or url.port)
 
 
 class Database:

@@ -19,7 +19,7 @@ from edge_marl.experiments.parallel import import_environment
 from edge_marl.experiments.progress import progress_bar
 from edge_marl.oracle import solve
 from edge_marl.oracle.online import OnlineOracle
-from edge_marl.oracle.solver import Method
+from edge_marl.oracle.schedule import Method
 from edge_marl.tandem.heuristics import heuristic
 from edge_marl.tandem.simulator import Observation, TandemSimulator
 from edge_marl.tandem.splits import split_traces

@@ -91,6 +91,20 @@ def test_round_robin_goes_on_behind_the_last_and_around() -> None:
     assert used == [0, 1, 2, 0, 1]  # the fourth is too small
 
 
+def test_round_robin_does_not_go_on_while_it_refuses() -> None:
+    # Two equal servers, busy from 0 to 8 s; meanwhile the third is refused by naming server 0.
+    scenario = cluster(time="paper", servers=2, tiers=TIERS[:1])
+    simulator = by_hand(scenario, [[single(8), single(8), single(8)]])
+    policy, used = heuristic("round_robin"), []
+    while not simulator.done[0]:
+        used.append(int(policy.act(simulator)[0, 0]))
+        step(simulator, used[-1])
+    assert simulator.results.waits[0] == len(used) - 3 > 0
+    assert used[:2] == [0, 1]
+    assert simulator.tasks.finish_s[0, 2] >= 16
+    assert simulator.tasks.server[0, :3].tolist() == [0, 1, 0]  # behind server 1, not behind 0
+
+
 def test_earliest_finish_waits_only_for_what_is_worth_it() -> None:
     # Server 2 is busy for another second; on server 1, the best of the idle, 8 GFLOP take 4 s,
     # and 3 s if it is waited for: not worth it. Without server 1 they take 8 s: worth it.

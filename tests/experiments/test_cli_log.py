@@ -57,6 +57,7 @@ def test_presets_bring_their_own_settings(monkeypatch: pytest.MonkeyPatch, tmp_p
         (("collect", "l.sqlite", "--policy", "lucky"), "lucky"),
         (("collect", "mysql://h/n"), "mysql://h/n: "),
         (("collect", "l.sqlite", "--episodes", "0"), "--episodes"),
+        (("collect", ":memory:", "nodes=3"), "expected a SQLite file, as its path or"),
         (("stats", "missing.sqlite"), "missing.sqlite: expected a task log, found no file"),
         (("import", "missing", "l.sqlite"), "missing: expected a task log, found no file"),
         (("export", "missing.sqlite", "folder"), "missing.sqlite: expected a task log"),

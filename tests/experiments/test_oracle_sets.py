@@ -14,10 +14,12 @@ import pytest
 from edge_marl.errors import InputError
 from edge_marl.experiments import oracle_sets
 from edge_marl.experiments.oracle_sets import CHUNK, schedule_folder, solve_set
-from edge_marl.oracle import solve
+from edge_marl.oracle import Schedule, solve
+from edge_marl.oracle.schedule import Method
 from edge_marl.tandem.trace_files import write_traces
 from edge_marl.tandem.traces import TraceSet
 from edge_marl.tandem.workload import TandemWorkload
+from tests.oracle.test_solve import crowded
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,6 +59,38 @@ def test_what_is_solved_is_read_and_not_solved_again(traces: TraceSet, tmp_path:
     solve_set(traces, tmp_path)
     after = parts(tmp_path)
     assert {name for name in before if after[name] != before[name]} == {lost}
+
+
+def test_what_the_time_limit_left_unproved_is_solved_again_with_more_time(tmp_path: Path) -> None:
+    hard = crowded(9)
+
+    def solved(method: Method, time_limit: float) -> Schedule:
+        (schedule,) = solve_set(hard, tmp_path, method=method, time_limit=time_limit)
+        return schedule
+
+    first = solved("ilp", 1e-6)
+    assert not first.optimal
+    before = parts(tmp_path)
+    assert solved("ilp", 1e-7).time_limit == 1e-6
+    assert parts(tmp_path) == before
+    again = solved("ilp", 1e-5)
+    assert parts(tmp_path) != before
+    assert again.objective <= first.objective
+    assert again.solve_s > first.solve_s
+    best = solved("auto", 1e-5)
+    assert best.optimal
+    assert best.objective == solve(hard).objective < first.objective
+    before = parts(tmp_path)
+    assert solved("ilp", 60).objective == best.objective
+    assert parts(tmp_path) == before
+
+
+def test_a_bad_time_limit_is_refused_also_where_nothing_is_left_to_solve(
+    traces: TraceSet, tmp_path: Path
+) -> None:
+    solve_set(traces[:3], tmp_path)
+    with pytest.raises(InputError, match="time_limit"):
+        solve_set(traces[:3], tmp_path, time_limit=0)
 
 
 def test_schedules_of_another_penalty_are_refused(traces: TraceSet, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The bound on the success rate of peer offloading: never below what a policy reaches."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -164,6 +165,7 @@ def test_a_bound_cut_short_is_a_bound() -> None:
     assert not cut.optimal
 
 
-def test_a_time_limit_of_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="bound: time_limit: expected more than 0, found 0"):
-        success_bound(OffloadingScenario(), 0, time_limit=0)
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
+def test_a_time_limit_that_is_none_is_refused(seconds: float) -> None:
+    with pytest.raises(InputError, match="bound: time_limit: expected a number of seconds above 0"):
+        success_bound(OffloadingScenario(), 0, time_limit=seconds)

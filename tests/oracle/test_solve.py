@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -247,7 +248,7 @@ def test_search_from_a_state_with_received_jobs(
     [
         ({"drop_penalty": -1}, "drop_penalty"),
         ({"drop_penalty": float("nan")}, "drop_penalty"),
-        ({"time_limit": 0}, "time_limit"),
+        *(({"time_limit": seconds}, "time_limit") for seconds in (0, -1, math.nan, math.inf)),
         ({"method": "guess"}, "method"),
     ],
 )

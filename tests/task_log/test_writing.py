@@ -49,6 +49,37 @@ def test_parquet_and_back_is_exact(tmp_path: Path) -> None:
         assert_same(records, episodes)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        ":memory:",
+        "file::memory:?cache=shared",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite+pysqlite:///:memory:",
+        "sqlite:///file::memory:?cache=shared&uri=true",
+        "sqlite:///file:log.sqlite?mode=memory&uri=true",
+        "sqlite:///log.sqlite?mode=memory",
+        "sqlite:///log.sqlite?timeout=long",
+        "sqlite://host/log.sqlite",
+    ],
+)
+def test_a_log_that_would_be_kept_nowhere_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = write_log(tmp_path / "log.sqlite", 1)
+    before = log.read_bytes()
+    with pytest.raises(InputError, match="expected a SQLite file, as its path or as sqlite:///"):
+        collect(Anywhere(), SMALL, range(2), place)
+    with open_log(log) as opened, pytest.raises(InputError, match="expected a SQLite file"):
+        import_log(opened, place)
+    assert log.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} <= {log.name, f".{log.name}.lock"}
+
+
 @settings(deadline=None, max_examples=15)
 @given(nodes=st.integers(2, 17), slots=st.integers(1, 6), seed=st.integers(0, 2**62))
 def test_any_episode_is_read_back_exactly(nodes: int, slots: int, seed: int) -> None:
