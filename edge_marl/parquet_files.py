@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from edge_marl.errors import InputError
@@ -16,8 +17,15 @@ from edge_marl.reading import check_file, reading
 _VALUE_BYTES = 8
 
 
-def read_parquet(path: str | Path, columns: Sequence[str]) -> pa.Table:
+def read_parquet(
+    path: str | Path, columns: Sequence[str], *, optional: Sequence[str] = ()
+) -> pa.Table:
     """Some columns of a file, with the metadata of its schema.
+
+    Args:
+        path: of the file.
+        columns: to read.
+        optional: further ones, where the file has them.
 
     Raises:
         InputError: for what cannot be read or is no Parquet, for a column that is missing or there
@@ -25,9 +33,45 @@ def read_parquet(path: str | Path, columns: Sequence[str]) -> pa.Table:
     """
     path = check_file(path)
     with reading_parquet(path), pq.ParquetFile(path) as file:
+        columns = [*columns, *(name for name in optional if name in file.schema_arrow.names)]
         check_columns(path, file.schema_arrow, columns)
         check_memory(_bytes(file.metadata, columns), str(path))
-        return file.read(columns=list(columns))
+        return file.read(columns=columns)
+
+
+def check_type(path: str | Path, table: pa.Table, name: str, expected: pa.DataType) -> None:
+    """Refuse a column of another type or with values that are missing.
+
+    Args:
+        path: of the file.
+        table: read from it.
+        name: of the column.
+        expected: its type; for a type of numbers, any integers or floats, which are then finite.
+
+    Raises:
+        InputError: naming the column, and the row.
+    """
+    column = table.column(name)
+    found, is_list = column.type, pa.types.is_list(expected)
+    fits = _is_number(found) if _is_number(expected) else found == expected
+    if is_list:
+        fits = pa.types.is_list(found) and found.value_type == expected.value_type
+    if not fits:
+        raise InputError(f"{path}: column {name}: expected {expected}, found {found}")
+    holds = column.is_valid()
+    if pa.types.is_floating(found):
+        holds = pc.fill_null(pc.is_finite(column), fill_value=False)
+    rows = holds.to_numpy()
+    if not rows.all():
+        row = int(rows.argmin())
+        value = column[row].as_py()
+        raise InputError(f"{path}: row {row + 1}, {name}: expected a value, found {value}")
+    if is_list and pc.list_flatten(column).null_count:
+        raise InputError(f"{path}: column {name}: expected lists without missing values")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 @contextmanager

@@ -36,7 +36,9 @@ def load_weights(path: Path, build: Callable[[], Module]) -> Module:
             expected = build().state_dict()
         for name in expected.keys() ^ found.keys():
             there = "one more" if name in found else "none"
-            raise InputError(f"{path}: weights: expected those of the network, found {there}: {name}")
+            raise InputError(
+                f"{path}: weights: expected those of the network, found {there}: {name}"
+            )
         for name, weights in expected.items():
             if found[name].shape != weights.shape or found[name].dtype != weights.dtype:
                 raise InputError(

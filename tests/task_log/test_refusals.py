@@ -193,7 +193,9 @@ def test_rows_of_files_may_be_in_any_order(folder: Path) -> None:
 def test_a_missing_column_of_a_file_is_named(folder: Path, file: str, column: str) -> None:
     path = folder / f"{file}.parquet"
     pq.write_table(pq.read_table(path).drop_columns([column]), path)
-    with pytest.raises(InputError, match=f"{file}.parquet: column {column}: expected one, found none"):
+    with pytest.raises(
+        InputError, match=f"{file}.parquet: column {column}: expected one, found none"
+    ):
         open_log(folder)
 
 
