@@ -1,7 +1,7 @@
 """JSON that is read and written: what is written any parser reads, what is read is plain values.
 
-Python's own module writes ``NaN`` and ``Infinity``, which are no JSON; here a number that is none is
-``null``, and read as it.
+Python's own module writes ``NaN`` and ``Infinity``, which are no JSON; here they are ``null``, and
+read as it.
 """
 
 from __future__ import annotations

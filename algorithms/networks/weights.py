@@ -13,6 +13,7 @@ from torch import nn
 
 from edge_marl.errors import InputError
 from edge_marl.reading import read_bytes
+from edge_marl.validation import shown
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -35,10 +36,8 @@ def load_weights(path: Path, build: Callable[[], Module]) -> Module:
         with torch.device("meta"):  # sizes without memory
             expected = build().state_dict()
         for name in expected.keys() ^ found.keys():
-            there = "one more" if name in found else "none"
-            raise InputError(
-                f"{path}: weights: expected those of the network, found {there}: {name}"
-            )
+            expected_or_not = "none, found some" if name in found else "some, found none"
+            raise InputError(f"{path}: {shown(name)}: expected {expected_or_not}")
         for name, weights in expected.items():
             if found[name].shape != weights.shape or found[name].dtype != weights.dtype:
                 raise InputError(

@@ -95,9 +95,8 @@ class TraceSet:
         if not len(self):
             raise InputError(f"{source}: expected at least one trace, found none")
         if not self.n_jobs.all():
-            raise InputError(
-                f"{source}: trace {int(self.n_jobs.argmin())}: expected at least one job, found none"
-            )
+            k = int(self.n_jobs.argmin())
+            raise InputError(f"{source}: trace {k}: expected at least one job, found none")
         for name in JOB_FIELDS:
             if getattr(self, name).shape != (len(self), self.max_jobs):
                 raise InputError(f"{source}: {name} has another shape than arrival")

@@ -2,9 +2,9 @@
 
 Two forms, told apart by their columns:
 
-- ``batch_task.csv`` as published, or ``batch_task.tar.gz`` as it is: task name, number of instances,
-  job, type, status, start, end, ``plan_cpu``, ``plan_mem``; with or without a first row of these
-  names;
+- ``batch_task.csv`` as published, also within its ``batch_task.tar.gz``: task name, number of
+  instances, job, type, status, start, end, ``plan_cpu``, ``plan_mem``; with or without a first row
+  of these names;
 - the tasks of the spar package: arrival, job, task name, duration, ``plan_cpu``, ``plan_mem``,
   number of instances; nothing says when a task started.
 
