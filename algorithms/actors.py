@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec
+from edge_marl.algorithms.networks.weights import load_weights
 from edge_marl.errors import InputError
 from edge_marl.files import put_back, write_aside
+from edge_marl.json_files import read_json, write_json
 from edge_marl.tandem import Observation
 from edge_marl.tandem.traces import IntArray
+from edge_marl.validation import invalid, shown
 
 FORMAT = "edge-marl actor 1"
 WEIGHTS, CARD = "actor.safetensors", "card.json"
@@ -39,7 +40,7 @@ def save_actor(actor: Actor, folder: Path, extra: Mapping[str, Any] | None = Non
     weights = {name: value.contiguous().cpu() for name, value in actor.state_dict().items()}
     card = {"format": FORMAT, "actor": actor.spec.model_dump(mode="json"), **(extra or {})}
     write_aside(folder / WEIGHTS, save(weights))
-    write_aside(folder / CARD, json.dumps(card, indent=2))
+    write_json(folder / CARD, card)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -50,13 +51,10 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     put_back(folder)
     path = folder / CARD
-    try:
-        card = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not the card of a saved actor: {error}") from error
+    card = read_json(path)
     found = card.get("format") if isinstance(card, dict) else None
     if found != FORMAT:
-        raise InputError(f"{path}: format: expected {FORMAT!r}, found {found!r}")
+        raise InputError(f"{path}: format: expected {FORMAT!r}, found {shown(found)}")
     return dict(card)
 
 
@@ -67,15 +65,11 @@ def load_actor(folder: Path) -> Actor:
         InputError: naming the file that is missing, damaged or of another format.
     """
     card = read_card(folder)
-    path = folder / CARD
     try:
-        actor = Actor(ActorSpec.model_validate(card.get("actor")))
-        path = folder / WEIGHTS
-        actor.load_state_dict(load_file(path))
-    except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: not a saved actor: {line}") from error
-    return actor.eval()
+        spec = ActorSpec.model_validate(card.get("actor"))
+    except ValidationError as error:
+        raise invalid(error, f"{folder / CARD}: actor: ") from error
+    return load_weights(folder / WEIGHTS, lambda: Actor(spec)).eval()
 
 
 def greedy(outputs: Tensor, action_mask: Tensor) -> Tensor:

@@ -8,6 +8,10 @@ class InputError(ValueError):
     expected there; the command line prints it and exits with code 2.
     """
 
+    def __init__(self, message: str) -> None:
+        # Names and what other libraries say may hold line breaks.
+        super().__init__(" ".join(message.splitlines()))
+
 
 def original(error: BaseException) -> BaseException:
     """What was raised in another process, without what Ray wraps it in.

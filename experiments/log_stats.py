@@ -49,11 +49,11 @@ class RunStats:
         completion time of what succeeded, shares of local and of offloaded tasks."""
         rates = np.array([self._success_rates])
         delays_s = np.concatenate(self._delays_s)
-        percentiles = np.percentile(delays_s, _DELAYS) if len(delays_s) else [np.nan] * 3
+        percentiles = np.percentile(delays_s, _DELAYS) if len(delays_s) else []
         offloaded = self._offloaded / max(self.by_status.sum(), 1)
         return [
             statistics.mean(rates).text() if rates.size else "-",
-            " / ".join(f"{delay:.2f}" for delay in percentiles) + " s",
+            " / ".join(f"{delay:.2f}" for delay in percentiles) + " s" if len(delays_s) else "-",
             f"{1 - offloaded:.0%} / {offloaded:.0%}",
         ]
 

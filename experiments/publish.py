@@ -33,6 +33,11 @@ def as_markdown(table: Table) -> str:
     return "\n".join([f"**{table.title}**", "", *lines, ""])
 
 
+def number(value: float) -> str:
+    """A number in a table, a dash for none."""
+    return "-" if np.isnan(value) else f"{value:.4g}"
+
+
 def write_csv(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """One line per record, all with the same names, written aside and then renamed."""
     with aside(path) as place, place.open("w", newline="", encoding="utf-8") as file:

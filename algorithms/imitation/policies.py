@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from pydantic import BaseModel
+from safetensors.torch import save
 
 from edge_marl.algorithms.imitation.config import ImitationConfig
 from edge_marl.algorithms.imitation.networks import QueueScorer, make_network
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.queues import QueueMLP
+from edge_marl.algorithms.networks.weights import load_weights
 from edge_marl.errors import InputError
 from edge_marl.files import write_aside
+from edge_marl.json_files import read_model, write_json
 from edge_marl.tandem import AGENTS, MAX_QUEUE, Observation
 from edge_marl.tandem.heuristics import greedy_actions
 from edge_marl.tandem.simulator import JOB_FEATURES
 from edge_marl.tandem.traces import IntArray
+from edge_marl.validation import shown
 
 Scorer = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 """``(features [B, Q, 5], queued [B, Q]) -> scores [B, Q]``: the highest is served."""
@@ -119,7 +120,7 @@ def save_policy(policy: ScoringPolicy, config: ImitationConfig, folder: Path) ->
             raise InputError(f"policy {policy.name}: only networks can be saved")
         write_aside(folder / f"{agent}.safetensors", save(scorer.network.state_dict()))
     card = {"format": FORMAT, "name": policy.name, "config": config.model_dump(mode="json")}
-    write_aside(folder / "card.json", json.dumps(card, indent=2))
+    write_json(folder / _CARD, card)
 
 
 def load_policy(folder: Path) -> ScoringPolicy:
@@ -128,22 +129,28 @@ def load_policy(folder: Path) -> ScoringPolicy:
     Raises:
         InputError: naming the file that is missing, damaged or of another format.
     """
-    path = folder / "card.json"
-    try:
-        card = json.loads(path.read_text())
-        if card["format"] != FORMAT:
-            raise InputError(f"{path}: format: expected {FORMAT!r}, found {card['format']!r}")
-        config = ImitationConfig(**card["config"])
-        scorers = []
-        for agent in AGENTS:
-            path = folder / f"{agent}.safetensors"
-            network = make_network(config.model, config.width)
-            network.load_state_dict(load_file(path))
-            scorers.append(NetworkScorer(network))
-    except InputError:
-        raise
-    except (OSError, KeyError, TypeError, ValueError, ValidationError, SafetensorError,
-            RuntimeError) as error:  # fmt: skip
-        line = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: not a saved policy: {line}") from error
-    return ScoringPolicy(card["name"], (scorers[0], scorers[1]))
+    path = folder / _CARD
+    card = read_model(path, _Card)
+    if card.format != FORMAT:
+        raise InputError(f"{path}: format: expected {FORMAT!r}, found {shown(card.format)}")
+    config = card.config
+    scorers = [
+        NetworkScorer(
+            load_weights(
+                folder / f"{agent}.safetensors", lambda: make_network(config.model, config.width)
+            )
+        )
+        for agent in AGENTS
+    ]
+    return ScoringPolicy(card.name, (scorers[0], scorers[1]))
+
+
+class _Card(BaseModel):
+    """Of a saved policy."""
+
+    format: str
+    name: str
+    config: ImitationConfig
+
+
+_CARD = "card.json"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from edge_marl.algorithms.networks import MASKED
@@ -19,6 +19,7 @@ from edge_marl.algorithms.networks.queues import QueueAttention, QueueMLP
 from edge_marl.algorithms.networks.structured import StructuredMLP
 from edge_marl.errors import InputError
 from edge_marl.tandem.simulator import JOB_FEATURES
+from edge_marl.validation import shown
 
 _MOST = 0.8
 """Share of rows from which it is quicker to evaluate all than to pick them."""
@@ -51,19 +52,25 @@ class ActorSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    agents: tuple[str, ...]
-    observation_shape: tuple[int, ...]
+    agents: tuple[str, ...] = Field(min_length=1)
+    observation_shape: tuple[Annotated[int, Field(ge=1)], ...]
     """Of one agent's observation before flattening."""
-    n_actions: int
+    n_actions: int = Field(ge=1)
     groups: tuple[int, ...]
     network: NetworkConfig
     normalise: bool = False
-    n_ids: int = 0
+    n_ids: int = Field(default=0, ge=0)
     """Length of the identity given to agents that share parameters; 0: none."""
 
     @model_validator(mode="after")
     def _fits(self) -> ActorSpec:
         network, shape = self.network, self.observation_shape
+        N = len(self.agents)
+        if len(self.groups) != N or not all(0 <= group < N for group in self.groups):
+            raise InputError(
+                f"groups: expected one from 0 to {N - 1} for each of {N} agents, "
+                f"found {shown(self.groups)}"
+            )
         if network.kind == "mlp":
             return self
         if network.kind not in LAYERED:

@@ -28,7 +28,8 @@ import numpy as np
 from edge_marl.errors import InputError
 from edge_marl.files import aside
 from edge_marl.oracle.schedule import Method, Schedule
-from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
+from edge_marl.tandem.traces import JOB_FIELDS, MOST_SLOTS, TraceSet
+from edge_marl.validation import shown
 
 _COLUMNS = (
     "trace", "objective", "makespan", "dropped", "comm", "comp",
@@ -36,6 +37,8 @@ _COLUMNS = (
 )  # fmt: skip
 _LATER_COLUMNS = ("asked", "time_limit")
 """What older files do not have: what is unproved in them is solved again."""
+_LISTS = ("dropped", "comm", "comp", "order")
+_ROUNDING = 1e-6
 _PART = re.compile(r"schedules-(\d+)-(\d+)\.parquet")
 
 
@@ -73,18 +76,13 @@ def write_schedules(
             f"{path}: expected schedules of traces within 0 to {len(traces)}, "
             f"found {first} to {first + len(schedules)}"
         )
-    columns: dict[str, Any] = {"trace": pa.array(range(first, first + len(schedules)), pa.int64())}
-    lists = {"dropped", "comm", "comp", "order"}
-    types = {
-        "makespan": pa.int64(), "optimal": pa.bool_(), "method": pa.string(), "asked": pa.string(),
-        **dict.fromkeys(lists, pa.list_(pa.int32())),
-    }  # fmt: skip
+    columns: dict[str, Any] = {"trace": range(first, first + len(schedules))}
     for name in (*_COLUMNS[1:], *_LATER_COLUMNS):
         values = [getattr(schedule, name) for schedule in schedules]
-        columns[name] = pa.array(
-            [np.asarray(v, dtype=np.int32) for v in values] if name in lists else values,
-            types.get(name, pa.float64()),
+        columns[name] = (
+            [np.asarray(v, dtype=np.int32) for v in values] if name in _LISTS else values
         )
+    columns = {name: pa.array(values, _type(name)) for name, values in columns.items()}
     table = pa.table(columns).replace_schema_metadata(_stamp(traces, drop_penalty))
     with aside(path) as place:
         pq.write_table(table, place)
@@ -99,19 +97,12 @@ def read_schedules(
         InputError: for a missing or damaged file, another trace set, another drop penalty, or
             rows other than the expected ones.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from edge_marl.parquet_files import check_type, read_parquet
 
     path = Path(path)
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: expected a readable schedule file: {reason}") from error
-    missing = [name for name in _COLUMNS if name not in table.column_names]
-    if missing:
-        raise InputError(f"{path}: expected column {missing[0]}, found {table.column_names}")
-    columns = [*_COLUMNS, *(name for name in _LATER_COLUMNS if name in table.column_names)]
+    table = read_parquet(path, _COLUMNS, optional=_LATER_COLUMNS)
+    for name in table.column_names:
+        check_type(path, table, name, _type(name))
     found = table.schema.metadata or {}
     for key, expected in _stamp(traces, drop_penalty).items():
         if found.get(key) != expected:
@@ -121,21 +112,55 @@ def read_schedules(
                 "solved for other traces or another penalty"
             )
     schedules = []
-    for row, record in enumerate(table.select(columns).to_pylist()):
-        empty = [name for name in columns if record[name] is None]
-        if empty:
-            raise InputError(f"{path}: row {row}, {empty[0]}: expected a value, found none")
-        if record["trace"] != first + row:
+    for row, record in enumerate(table.to_pylist()):
+        if record["trace"] != first + row or first + row >= len(traces):
             raise InputError(
                 f"{path}: row {row}, trace: expected {first + row}, found {record['trace']}"
             )
-        del record["trace"]
+        n_jobs = int(traces.n_jobs[record.pop("trace")])
+        for name, holds, expected in _rules(record, n_jobs, drop_penalty):
+            if not holds:
+                raise InputError(
+                    f"{path}: row {row}, {name}: expected {expected}, found {shown(record[name])}"
+                )
         for name in ("comm", "comp"):
             record[name] = np.array(record[name], dtype=np.int32)
         for name in ("dropped", "order"):
             record[name] = tuple(record[name])
         schedules.append(Schedule(**record))
     return schedules
+
+
+def _type(name: str) -> Any:
+    """Of a column."""
+    import pyarrow as pa
+
+    if name in _LISTS:
+        return pa.list_(pa.int32())
+    types = {"trace": pa.int64(), "makespan": pa.int64(), "optimal": pa.bool_(),
+             "method": pa.string(), "asked": pa.string()}  # fmt: skip
+    return types.get(name, pa.float64())
+
+
+def _rules(
+    record: Mapping[str, Any], n_jobs: int, drop_penalty: float
+) -> list[tuple[str, bool, str]]:
+    """What holds of a schedule of so many jobs: column, whether it does, what is expected."""
+    order, dropped, objective = record["order"], record["dropped"], record["objective"]
+    cost = record["makespan"] + drop_penalty * len(dropped)
+    jobs = f"jobs from 0 to {n_jobs - 1}"
+    return [
+        ("order", sorted([*order, *dropped]) == [*range(n_jobs)], "each job once, if not dropped"),
+        ("comm", all(-1 <= job < n_jobs for job in record["comm"]), jobs),
+        ("comp", all(-1 <= job < n_jobs for job in record["comp"]), jobs),
+        ("comp", len(record["comp"]) == len(record["comm"]), "as many slots as in comm"),
+        ("makespan", 0 <= record["makespan"] <= 2 * MOST_SLOTS, "slots"),
+        ("objective", abs(objective - cost) <= _ROUNDING * max(1.0, cost), f"{cost:g}"),
+        ("bound", 0 <= record["bound"] <= objective, "a bound of the objective"),
+        ("gap", 0 <= record["gap"] <= 1, "a share"),
+        ("solve_s", record["solve_s"] >= 0, "at least 0"),
+        ("method", record["method"] in ("search", "ilp"), "search or ilp"),
+    ]
 
 
 def write_part(

@@ -24,7 +24,7 @@ SIZES_MB = (1, 2, 4, 8, 16, 32, 64)
 class StorageModel(BaseModel):
     """Compute time of a file of s MB: ``fixed_s + s_per_mb * s`` seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fixed_s: float = Field(ge=0, description="seconds for a file of any size")
     s_per_mb: float = Field(gt=0, description="seconds for each MB (10^6 bytes)")

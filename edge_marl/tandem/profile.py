@@ -22,10 +22,10 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from edge_marl.errors import InputError
-from edge_marl.files import write_aside
+from edge_marl.json_files import read_model, write_json
 from edge_marl.tandem.measure import StorageModel
 from edge_marl.tandem.readers import CODECS, read_transcoding, read_uplink
 
@@ -34,7 +34,8 @@ FloatArray = NDArray[np.float64]
 QUANTILES = 101  # table entry i is the quantile i / 100
 SHIPPED = "measured.json"
 
-Table = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)]
+Table = Annotated[tuple[Annotated[float, Field(gt=0, le=1e9)], ...], Field(min_length=2)]
+Ratios = Annotated[tuple[Annotated[float, Field(gt=0, le=1e15)], ...], Field(min_length=2)]
 
 # Short names of the recordings of Measurements5G; any other file goes by its own name.
 _NETWORKS = {
@@ -50,7 +51,7 @@ _NETWORKS = {
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SegmentProfile(_Frozen):
@@ -69,7 +70,7 @@ class SegmentProfile(_Frozen):
     size_mb: Table = Field(description="segment size, MB")
     compute_s: Table = Field(description="compute time, median of the repeated runs, s")
     rank_correlation: float = Field(ge=-1, le=1, description="Spearman, size and compute_s")
-    run_ratio: Table = Field(description="quantiles of a run's time over the segment's median")
+    run_ratio: Ratios = Field(description="quantiles of a run's time over the segment's median")
 
     @property
     def copula(self) -> float:
@@ -97,7 +98,7 @@ class WorkloadProfile(_Frozen):
 
     def write(self, path: str | Path) -> None:
         """Write as JSON, aside and then in place."""
-        write_aside(path, self.model_dump_json(indent=1) + "\n")
+        write_json(path, self)
 
 
 @lru_cache(maxsize=1)
@@ -113,14 +114,7 @@ def read_profile(path: str | Path) -> WorkloadProfile:
     Raises:
         InputError: if it cannot be read or fails validation, naming the first field at fault.
     """
-    try:
-        return WorkloadProfile.model_validate_json(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {place}: {first['msg']}") from error
+    return read_model(path, WorkloadProfile)
 
 
 def measure_profile(

@@ -5,7 +5,6 @@ Nothing of these files is shipped: :mod:`edge_marl.tandem.profile` keeps quantil
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.reading import csv_rows
+from edge_marl.validation import shown
 
 FloatArray = NDArray[np.float64]
 
@@ -34,6 +35,8 @@ _KIB_MB = 1024 / 1e6
 _LEAST_OF_RUNS = 0.5
 _LEAST_OF_SEGMENTS = 0.2
 _UPLINK_COLUMNS = ("Time", "RATE(MBit/s)")
+_LEAST, _MOST = 1e-6, 1e9
+"""Of KB, seconds and Mbit/s; beyond, quotients of them would not be numbers any more."""
 _UPLINK_TIME = "%a %b %d %H:%M:%S UTC %Y"
 
 
@@ -71,34 +74,39 @@ class UplinkRates:
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a CSV file as (place, fields), the header checked for ``columns``."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            for column in columns:
-                if column not in (reader.fieldnames or ()):
-                    raise InputError(f"{path}: row 1: expected a column {column!r}, found none")
-            for row in reader:
-                place = f"{path}: row {reader.line_num}"
-                for column in columns:
-                    if row[column] is None:
-                        raise InputError(f"{place}: {column}: expected a value, found a short row")
-                yield place, row
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a CSV file in UTF-8, found {error}") from error
+    rows = csv_rows(path)
+    line, header = next(rows, (1, []))
+    for column in columns:
+        count = header.count(column)
+        if count != 1:
+            raise InputError(
+                f"{path}: row {line}: expected a column {column!r}, found {count or 'none'}"
+            )
+    for line, row in rows:
+        place = f"{path}: row {line}"
+        if len(row) > len(header):
+            raise InputError(f"{place}: expected {len(header)} values, found {len(row)}")
+        fields = dict(zip(header, row, strict=False))
+        for column in columns:
+            if column not in fields:
+                raise InputError(f"{place}: {column}: expected a value, found a short row")
+        yield place, fields
 
 
 def _number(place: str, row: dict[str, str], column: str, *, zero: bool = False) -> float:
-    """A finite positive number (or 0 with ``zero``)."""
+    """A positive number (or 0 with ``zero``) of a size that can have been measured."""
     text = row[column]
     try:
         value = float(text)
     except ValueError:
         value = math.nan
+    expected = ""
     if not (math.isfinite(value) and (value > 0 or (zero and value == 0))):
         expected = "a number of at least 0" if zero else "a number above 0"
-        raise InputError(f"{place}: {column}: expected {expected}, found {text!r}")
+    elif value and not _LEAST <= value <= _MOST:
+        expected = f"a number from {_LEAST:g} to {_MOST:g}"
+    if expected:
+        raise InputError(f"{place}: {column}: expected {expected}, found {shown(text)}")
     return value
 
 
@@ -179,12 +187,12 @@ def read_uplink(path: str | Path) -> UplinkRates:
         except ValueError:
             raise InputError(
                 f"{place}: Time: expected a time like 'Thu Aug 11 13:42:06 UTC 2022', "
-                f"found {row['Time']!r}"
+                f"found {shown(row['Time'])}"
             ) from None
         seconds = moment.timestamp()
         if time_s and seconds < time_s[-1]:
             raise InputError(
-                f"{place}: Time: expected a time after the row before, found {row['Time']!r}"
+                f"{place}: Time: expected a time after the row before, found {shown(row['Time'])}"
             )
         time_s.append(seconds)
         rate.append(_number(place, row, "RATE(MBit/s)", zero=True))

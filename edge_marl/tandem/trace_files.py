@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,11 @@ from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
 from edge_marl.files import aside
+from edge_marl.json_files import json_text, parse_json
+from edge_marl.memory import check_memory
+from edge_marl.parquet_files import read_parquet
 from edge_marl.tandem.traces import APPLICATIONS, JOB_FIELDS, TraceSet
+from edge_marl.validation import shown
 
 FORMAT = "edge-marl tandem traces 1"
 _COLUMNS = ("trace", "job", *JOB_FIELDS)
@@ -22,7 +25,8 @@ _INT32_MAX = np.iinfo(np.int32).max
 
 
 def write_traces(traces: TraceSet, path: str | Path) -> None:
-    """Write a set; :func:`read_traces` gives back the same arrays and metadata, bit for bit.
+    """Write a set; :func:`read_traces` gives back the same arrays and metadata, bit for bit, but
+    for columns of the arrays that no trace uses.
 
     Columns, all integers: ``trace`` and ``job`` (both from 0), ``arrival``, ``comm``, ``comp``,
     ``deadline`` (slots) and ``app`` (index into :data:`~edge_marl.tandem.traces.APPLICATIONS`).
@@ -47,7 +51,7 @@ def write_traces(traces: TraceSet, path: str | Path) -> None:
     }
     table = pa.table({"trace": trace, "job": job, **fields})
     table = table.replace_schema_metadata(
-        {key: json.dumps(value, sort_keys=True) for key, value in described.items()}
+        {key: json_text(value, sort_keys=True) for key, value in described.items()}
     )
     with aside(path) as place:
         pq.write_table(table, place, compression="zstd")
@@ -60,33 +64,33 @@ def read_traces(path: str | Path) -> TraceSet:
         InputError: naming file, row (from 1) and column if the file is not Parquet, a column
             is missing or of another type, a value is null, NaN, negative or out of range, a
             deadline is not after its arrival, jobs are not sorted by arrival or their numbers
-            are not contiguous, or if the metadata are missing or do not fit.
+            are not contiguous, a trace has no job (the file was filtered, perhaps), or if the
+            metadata are missing or do not fit.
     """
     path = Path(path)
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"{path}: expected a Parquet file: {line}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    table = read_parquet(path, _COLUMNS)
     described = _described(path, table.schema.metadata or {})
     columns = {name: _integers(path, table, name) for name in _COLUMNS}
-    n_traces, width = described["traces"], described["jobs"]
-    _check(path, columns, n_traces, width)
+    _check(path, columns, described["traces"], described["jobs"])
 
+    n_jobs = np.bincount(columns["trace"]).astype(np.int32)
+    shape = len(n_jobs), int(n_jobs.max())
+    size = len(JOB_FIELDS) * np.dtype(np.int32).itemsize * float(shape[0]) * shape[1]
+    check_memory(size, f"{path}: {shape[0]} traces of up to {shape[1]} jobs")
     place = columns["trace"], columns["job"]
     arrays = {}
     for name in JOB_FIELDS:
-        arrays[name] = np.zeros((n_traces, width), dtype=np.int32)
+        arrays[name] = np.zeros(shape, dtype=np.int32)
         arrays[name][place] = columns[name]
-    return TraceSet(
+    traces = TraceSet(
         **arrays,
-        n_jobs=np.bincount(columns["trace"], minlength=n_traces).astype(np.int32),
+        n_jobs=n_jobs,
         downlink=described["downlink"],
         slot_s=float(described["slot_s"]),
         metadata=described["metadata"],
     )
+    traces.validate(str(path))
+    return traces
 
 
 def _described(path: Path, raw: dict[bytes, bytes]) -> dict[str, Any]:
@@ -95,22 +99,22 @@ def _described(path: Path, raw: dict[bytes, bytes]) -> dict[str, Any]:
     for key in _KEYS:
         if key.encode() not in raw:
             raise InputError(f"{path}: metadata: expected a key {key!r}, found none")
-        try:
-            described[key] = json.loads(raw[key.encode()])
-        except ValueError:
-            found = raw[key.encode()].decode(errors="replace")
-            raise InputError(f"{path}: metadata {key}: expected JSON, found {found!r}") from None
+        described[key] = parse_json(raw[key.encode()], f"{path}: metadata {key}")
     if described["format"] != FORMAT:
         raise InputError(
-            f"{path}: metadata format: expected {FORMAT!r}, found {described['format']!r}"
+            f"{path}: metadata format: expected {FORMAT!r}, found {shown(described['format'])}"
         )
     for key in ("traces", "jobs", "downlink"):
         value = described[key]
         if type(value) is not int or not 0 <= value <= _INT32_MAX:
-            raise InputError(f"{path}: metadata {key}: expected a whole number, found {value!r}")
+            raise InputError(
+                f"{path}: metadata {key}: expected a whole number, found {shown(value)}"
+            )
     slot_s = described["slot_s"]
     if type(slot_s) not in (int, float) or not 0 < slot_s < float("inf"):
-        raise InputError(f"{path}: metadata slot_s: expected seconds above 0, found {slot_s!r}")
+        raise InputError(
+            f"{path}: metadata slot_s: expected seconds above 0, found {shown(slot_s)}"
+        )
     if not isinstance(described["metadata"], dict):
         raise InputError(f"{path}: metadata metadata: expected an object")
     return described
@@ -118,9 +122,6 @@ def _described(path: Path, raw: dict[bytes, bytes]) -> dict[str, Any]:
 
 def _integers(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
     """One column of whole numbers without nulls."""
-    count = table.column_names.count(name)
-    if count != 1:
-        raise InputError(f"{path}: column {name}: expected one, found {count or 'none'}")
     column = table.column(name)
     if pa.types.is_floating(column.type):
         # NaN is the usual way a table written elsewhere says that a number is missing.
@@ -168,3 +169,10 @@ def _check(path: Path, columns: dict[str, NDArray[np.int64]], n_traces: int, wid
             raise InputError(
                 f"{path}: row {row + 1}, {name}: expected {expected}, found {columns[name][row]}"
             )
+    present = trace[first]
+    if len(present) < n_traces:
+        missing = np.append(present, -1) != np.arange(len(present) + 1)
+        raise InputError(
+            f"{path}: trace {int(missing.argmax())}: expected jobs, found none: the metadata say "
+            f"{n_traces} traces, the rows have {len(present)}"
+        )

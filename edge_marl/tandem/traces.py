@@ -14,7 +14,13 @@ from edge_marl.errors import InputError
 APPLICATIONS = ("file_transfer", "video_transcoding")
 JOB_FIELDS = ("arrival", "comm", "comp", "deadline", "app")
 
+MOST_SLOTS = 2**24
+"""Of a trace: as many as observations, in 32 bits, can tell apart."""
+MOST_SLOT_S = 1e12
+
 IntArray = NDArray[np.int32]
+
+_AT_MOST = f"at most {MOST_SLOTS} slots"
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,16 @@ class TraceSet:
         return int(self.arrival.shape[1])
 
     def validate(self, source: str) -> None:
-        """Check every job.
+        """Check every job, and that there are traces and each of them has one.
 
         Raises:
             InputError: naming ``source``, the trace, the job and the field at fault.
         """
+        if not len(self):
+            raise InputError(f"{source}: expected at least one trace, found none")
+        if not self.n_jobs.all():
+            k = int(self.n_jobs.argmin())
+            raise InputError(f"{source}: trace {k}: expected at least one job, found none")
         for name in JOB_FIELDS:
             if getattr(self, name).shape != (len(self), self.max_jobs):
                 raise InputError(f"{source}: {name} has another shape than arrival")
@@ -96,7 +107,10 @@ class TraceSet:
             ("arrival", self.arrival >= last_arrival, "jobs sorted by arrival"),
             ("comm", self.comm >= 1, "at least 1 slot"),
             ("comp", self.comp >= 1, "at least 1 slot"),
+            ("comm", self.comm <= MOST_SLOTS, _AT_MOST),
+            ("comp", self.comp <= MOST_SLOTS, _AT_MOST),
             ("deadline", self.deadline > self.arrival, "a deadline after the arrival"),
+            ("deadline", self.deadline <= MOST_SLOTS, _AT_MOST),
             ("app", (self.app >= 0) & (self.app < len(APPLICATIONS)), "a known application"),
         )
         for name, holds, expected in rules:
@@ -107,7 +121,12 @@ class TraceSet:
                 raise InputError(
                     f"{source}: trace {k}, job {j}, {name}: expected {expected}, found {value}"
                 )
-        if self.downlink < 0:
-            raise InputError(f"{source}: downlink: expected at least 0, found {self.downlink}")
-        if not self.slot_s > 0:
-            raise InputError(f"{source}: slot_s: expected more than 0, found {self.slot_s}")
+        if not 0 <= self.downlink <= MOST_SLOTS:
+            raise InputError(
+                f"{source}: downlink: expected 0 to {MOST_SLOTS} slots, found {self.downlink}"
+            )
+        if not 0 < self.slot_s <= MOST_SLOT_S:
+            raise InputError(
+                f"{source}: slot_s: expected more than 0 and at most {MOST_SLOT_S:g} s, "
+                f"found {self.slot_s}"
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -10,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.json_files import parse_json
 from edge_marl.peer_offloading.kernels import Status
 from edge_marl.task_log.records import FORMAT, TIMES, EpisodeRecord, Run, TaskColumns
+from edge_marl.validation import shown
 
 ROUNDING = 1e-9
 """Times that differ by this share of a slot or of a deadline are the same."""
@@ -61,7 +62,7 @@ class Rows:
             InputError: always.
         """
         label = ", ".join(f"{name} {_plain(self.columns[name][row])}" for name in self._key)
-        found = found or repr(_plain(self.columns[column][row]))
+        found = found or shown(_plain(self.columns[column][row]))
         raise InputError(f"{self.table}: row {label}: {column}: expected {expected}, found {found}")
 
     def check(self, column: str, holds: NDArray[np.bool_], expected: str) -> None:
@@ -79,11 +80,10 @@ class Rows:
         Raises:
             InputError: naming the first row with anything else.
         """
-        values = np.asarray(self.columns[column])
+        values = self._array(column, "iu")
         expected = f"a whole number from {low} to {high}" if high < _ANY[1] else "a whole number"
-        if len(values) and values.dtype.kind not in "iu":
-            whole = np.array([_is_integer(value) for value in self.columns[column]])
-            self.check(column, whole, expected)
+        if values.dtype == object:
+            self.check(column, np.array([_is_integer(v) for v in values], bool), expected)
         self.check(column, (values >= low) & (values <= high), expected)
         return values.astype(np.int64)
 
@@ -96,15 +96,28 @@ class Rows:
             InputError: naming the first row with anything else.
         """
         expected = "a number of at least 0" if zero else "a number above 0"
-        values = np.asarray(self.columns[column])
-        if len(values) and values.dtype.kind not in "fiu":
+        values = self._array(column, "fiu")
+        if values.dtype == object:
             kinds = (int, float, type(None)) if missing else (int, float)
-            of_kind = np.array([type(v) in kinds for v in self.columns[column]])
-            self.check(column, of_kind, expected)
+            self.check(column, np.array([type(v) in kinds for v in values], bool), expected)
         values = values.astype(np.float64)
         holds = np.isfinite(values) & ((values >= 0) if zero else (values > 0))
         self.check(column, holds | np.isnan(values) if missing else holds, expected)
         return values
+
+    def _array(self, column: str, kinds: str) -> NDArray[Any]:
+        """A column as numbers where numpy takes it for these, otherwise as objects."""
+        found = self.columns[column]
+        try:
+            values = np.asarray(found)
+        except ValueError:  # lists of different lengths
+            values = np.empty(0)
+        if values.shape == (len(found),) and values.dtype.kind in kinds:
+            return values
+        objects = np.empty(len(found), dtype=object)
+        for row, value in enumerate(found):
+            objects[row] = value
+        return objects
 
     def sorted_by(self, *columns: str) -> Rows:
         """The same rows in ascending order of some columns, which are arrays of numbers."""
@@ -129,15 +142,15 @@ def check_runs(rows: Rows) -> dict[int, Run]:
     rows.check("format", formats == FORMAT, str(FORMAT))
     nodes = rows.integers("nodes", 1, _SHORT - 1)
     ids = rows.integers("id", *_ANY)
-    rows.integers("features", 1, _ANY[1])
+    rows.integers("features", 1, np.iinfo(np.int32).max)
     rows.check("actions", rows.integers("actions", *_ANY) == nodes + 1, "one more than nodes")
     rows.numbers("slot_s")
     for name in ("environment", "configuration", "policy", "started"):
         rows.check(name, np.array([type(v) is str for v in rows.columns[name]], bool), "a text")
     for row, text in enumerate(rows.columns["configuration"]):
         try:
-            fine = isinstance(json.loads(text), dict)
-        except ValueError:
+            fine = isinstance(parse_json(text, rows.table), dict)
+        except InputError:
             fine = False
         if not fine:
             rows.refuse(row, "configuration", "a JSON object")
@@ -277,7 +290,8 @@ def _check_grid(decisions: Rows, slots: int, nodes: int, episode: int) -> None:
     found = decisions.columns["slot"] * nodes + decisions.columns["node"]
     decisions.check("node", np.diff(found, prepend=-1) > 0, "one decision a slot and node")
     if len(found) < slots * nodes:
-        missing = np.setdiff1d(np.arange(slots * nodes), found)[0]
+        # Not by a list of all that should be there: an episode may say anything of its length.
+        missing = int((np.append(found, -1) != np.arange(len(found) + 1)).argmax())
         raise InputError(
             f"{decisions.table}: row episode {episode}, slot {missing // nodes}, "
             f"node {missing % nodes}: expected a decision, found none"

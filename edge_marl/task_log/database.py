@@ -176,7 +176,7 @@ class DatabaseLog(TaskLog):
     def size_bytes(self) -> int:
         return self._database.size_bytes
 
-    def count(self) -> tuple[int, int]:
+    def _count_rows(self) -> tuple[int, int]:
         return self._count(DECISIONS), self._count(TASKS)
 
     def records(self, episodes: Sequence[EpisodeRow]) -> Iterator[EpisodeRecord]:

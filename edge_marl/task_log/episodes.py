@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
 from edge_marl.files import put_back
+from edge_marl.json_files import parse_json
 from edge_marl.peer_offloading.kernels import Status
 from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.task_log.checks import ROUNDING, EpisodeRow
@@ -20,6 +20,7 @@ from edge_marl.task_log.database import DatabaseLog, is_url
 from edge_marl.task_log.parquet import ParquetLog
 from edge_marl.task_log.records import TIMES, TaskColumns, json_text
 from edge_marl.task_log.source import TaskLog
+from edge_marl.validation import shown
 
 
 class LoggedEpisode(NamedTuple):
@@ -103,13 +104,13 @@ def select_episodes(
         for name, value in wanted.items():
             if getattr(run, name) != value:
                 raise InputError(f"{place}: {name}: expected {value}, found {getattr(run, name)}")
-        found = json.loads(run.configuration)
+        found = parse_json(run.configuration, place)
         # Through JSON, as the log went: a tuple is a list there.
-        for name, value in json.loads(json_text(configuration or {})).items():
+        for name, value in parse_json(json_text(configuration or {}), place).items():
             if name not in found or found[name] != value:
                 raise InputError(
-                    f"{place}: configuration: expected {name} = {json.dumps(value)}, "
-                    f"found {json.dumps(found[name]) if name in found else 'none'}"
+                    f"{place}: configuration: expected {name} = {shown(value)}, "
+                    f"found {shown(found[name]) if name in found else 'none'}"
                 )
     return episodes
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,9 @@ from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
 from edge_marl.files import aside
+from edge_marl.json_files import parse_json, read_json, write_json
+from edge_marl.parquet_files import check_columns, reading_parquet
+from edge_marl.reading import check_file
 from edge_marl.task_log.checks import (
     KEYS,
     EpisodeRow,
@@ -63,7 +65,7 @@ class ParquetLog(TaskLog):
     def size_bytes(self) -> int:
         return sum(file.stat().st_size for file in self._folder.iterdir())
 
-    def count(self) -> tuple[int, int]:
+    def _count_rows(self) -> tuple[int, int]:
         known = np.array([row.id for row in self.episodes])
         return self._count("decisions", known), self._count("tasks", known)
 
@@ -89,14 +91,9 @@ class ParquetLog(TaskLog):
 
     def _open(self, name: str) -> pds.Dataset:
         path = self._path(name)
-        try:
+        with reading_parquet(check_file(path)):
             table = pds.dataset(path, format="parquet")
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: expected a Parquet file: {reason}") from error
-        for column in _COLUMNS[name]:
-            if column not in table.schema.names:
-                raise InputError(f"{path}: expected a column {column}, found none")
+        check_columns(path, table.schema, _COLUMNS[name])
         for column, kind in _LISTS.items():
             if column not in _COLUMNS[name]:
                 continue
@@ -107,12 +104,7 @@ class ParquetLog(TaskLog):
 
     def _read_runs(self) -> Rows:
         path = self._folder / RUNS_FILE
-        try:
-            runs = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise InputError(f"{path}: expected JSON: {error}") from error
+        runs = read_json(path)
         if not (isinstance(runs, list) and all(isinstance(run, dict) for run in runs)):
             raise InputError(f"{path}: expected a list of objects")
         for k, run in enumerate(runs):
@@ -124,13 +116,11 @@ class ParquetLog(TaskLog):
         return Rows(str(path), columns, KEYS["runs"])
 
     def _rows(self, name: str, within: pc.Expression | None = None) -> Rows:
-        try:
+        path = self._path(name)
+        with reading_parquet(path):
             table = self._tables[name].to_table(columns=list(_COLUMNS[name]), filter=within)
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self._path(name)}: cannot be read: {reason}") from error
-        columns = {column: _values(table.column(column)) for column in _COLUMNS[name]}
-        return Rows(str(self._path(name)), columns, KEYS[name])
+            columns = {column: _values(table.column(column)) for column in _COLUMNS[name]}
+        return Rows(str(path), columns, KEYS[name])
 
     def _count(self, name: str, known: NDArray[np.int64]) -> int:
         """Rows of a table, each of which belongs to an episode."""
@@ -161,10 +151,10 @@ def write_parquet(
     with aside(folder, parts=_FILES) as place:
         place.mkdir()
         runs = [
-            {"id": id_, **run._asdict(), "configuration": json.loads(run.configuration)}
+            {"id": id_, **run._asdict(), "configuration": parse_json(run.configuration, log.name)}
             for id_, run in log.runs.items()
         ]
-        (place / RUNS_FILE).write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
+        write_json(place / RUNS_FILE, runs)
         episodes = zip(*log.episodes, strict=True) if log.episodes else [()] * 4
         pq.write_table(_table("episodes", *episodes), place / "episodes.parquet")
         with (

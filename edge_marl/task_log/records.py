@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_marl.json_files import json_text as as_json
 
 FORMAT = 1
 """Of the log: what its tables and columns are called and mean."""
@@ -56,7 +57,7 @@ def run_of(
 
 def json_text(configuration: Mapping[str, Any]) -> str:
     """The one way to write a configuration, so that equal ones are equal texts."""
-    return json.dumps(configuration, sort_keys=True)
+    return as_json(configuration, sort_keys=True)
 
 
 class TaskColumns(NamedTuple):

@@ -26,13 +26,23 @@ class TaskLog(ABC):
     def size_bytes(self) -> int:
         """What it takes on disk."""
 
-    @abstractmethod
     def count(self) -> tuple[int, int]:
         """Decisions and tasks that it holds.
 
         Raises:
-            InputError: naming the first that belongs to no episode.
+            InputError: naming the first that belongs to no episode, or the first bad row if there
+                are not as many decisions as the episodes have slots and nodes: nothing is to
+                be sized by what episodes say of themselves.
         """
+        decisions, tasks = self._count_rows()
+        if decisions != sum(row.slots * self.runs[row.run].nodes for row in self.episodes):
+            for _ in self.records(self.episodes):
+                pass
+        return decisions, tasks
+
+    @abstractmethod
+    def _count_rows(self) -> tuple[int, int]:
+        """Decisions and tasks, each found to belong to an episode."""
 
     @abstractmethod
     def records(self, episodes: Sequence[EpisodeRow]) -> Iterator[EpisodeRecord]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from edge_marl.experiments.machine import provenance
 from edge_marl.experiments.progress import stdout
-from edge_marl.files import write_aside
+from edge_marl.json_files import write_json
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def report(title: str, found: Sequence[Measurement], out: Path, **details: Any) 
     stdout().print(_table(title, found))
     records = [{**asdict(line), "passed": line.passed} for line in found]
     content = {**provenance(), **details, "measurements": records}
-    write_aside(out, json.dumps(content, indent=1) + "\n")
+    write_json(out, content)
 
 
 def _table(title: str, found: Sequence[Measurement]) -> Table:

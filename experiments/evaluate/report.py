@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from rich.table import Table
 
 from edge_marl.experiments import statistics
 from edge_marl.experiments.machine import provenance
-from edge_marl.experiments.publish import COLOURS, new_figure, save_figure
+from edge_marl.experiments.publish import COLOURS, new_figure, number, save_figure
 from edge_marl.experiments.statistics import Comparison, Estimate
 from edge_marl.experiments.training.checkpoints import Checkpoint
-from edge_marl.files import aside, write_aside
+from edge_marl.files import aside
+from edge_marl.json_files import write_json
 
 FloatArray = NDArray[np.float64]
 Group = Literal["oracle", "heuristic", "learned"]
@@ -121,7 +121,7 @@ def table(title: str, rows: Sequence[Row], headline: Headline) -> Table:
             row.name,
             row.mean.text("\n"),
             row.interquartile_mean.text("\n"),
-            *(f"{row.others[name]:.4g}" if name in row.others else "" for name in others),
+            *(number(row.others[name]) if name in row.others else "" for name in others),
             "" if row.versus is None else row.versus.text(),
         )
     return made
@@ -196,7 +196,7 @@ def write_summary(
             for row in rows
         ],
     }
-    write_aside(path, json.dumps(summary, indent=1) + "\n")
+    write_json(path, summary)
 
 
 def _wrapped(name: str) -> str:

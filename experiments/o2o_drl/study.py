@@ -6,7 +6,6 @@ that was stopped goes on where it was, and one that is run again only draws tabl
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.files import write_aside
+from edge_marl.json_files import write_json
 from edge_marl.locks import sole_writer
 
 NOTES = """\
@@ -76,7 +76,7 @@ def _reproduce(config: StudyConfig, out: Path) -> Results:
         "configuration": config.model_dump(mode="json"),
         "rows": records,
     }
-    write_aside(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_json(out / "summary.json", summary)
     console.print(f"{out}: tables and figures written in {seconds:.0f} s", soft_wrap=True)
     return results
 

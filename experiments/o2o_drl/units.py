@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, model_validator
 
 import edge_marl
-from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds
 from edge_marl.experiments.o2o_drl.config import Point, StudyConfig
 from edge_marl.experiments.o2o_drl.methods import (
@@ -27,7 +27,7 @@ from edge_marl.experiments.o2o_drl.methods import (
     play_heuristics,
     training_options,
 )
-from edge_marl.files import write_aside
+from edge_marl.json_files import Number, check_lengths, read_model, write_json
 from edge_marl.peer_offloading.simulator import METRICS
 
 HEURISTICS_UNIT = "heuristics"
@@ -102,7 +102,7 @@ def write_unit(outcome: Outcome, path: Path, seconds: float) -> None:
         "curve": outcome.curve,
         "hand_over": outcome.hand_over,
     }  # fmt: skip
-    write_aside(path, json.dumps(record) + "\n")
+    write_json(path, record, indent=None)
 
 
 def read_unit(path: Path) -> Outcome:
@@ -111,16 +111,27 @@ def read_unit(path: Path) -> Outcome:
     Raises:
         InputError: if the file is none of a study's.
     """
-    try:
-        record = json.loads(path.read_text())
-        test = {
-            method: {name: np.array(values, dtype=float) for name, values in metrics.items()}
-            for method, metrics in record["test"].items()
-        }
-        curve = tuple((str(p), int(x), float(y)) for p, x, y in record["curve"])
-        return Outcome(test, curve, tuple(tuple(rates) for rates in record["hand_over"]))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: expected the outcome of a unit, found {error}") from error
+    record = read_model(path, _Record)
+    test = {
+        method: {name: np.array(values) for name, values in metrics.items()}
+        for method, metrics in record.test.items()
+    }
+    return Outcome(test, record.curve, record.hand_over)
+
+
+class _Record(BaseModel):
+    """What is written of an :class:`Outcome`."""
+
+    test: dict[str, dict[str, list[Number]]]
+    curve: tuple[tuple[str, int, Number], ...]
+    hand_over: tuple[tuple[Number, ...], ...]
+
+    @model_validator(mode="after")
+    def _as_long(self) -> _Record:
+        columns = [*(v for metrics in self.test.values() for v in metrics.values())]
+        check_lengths("test", columns)
+        check_lengths("hand_over", self.hand_over)
+        return self
 
 
 def effort(unit: Unit) -> float:

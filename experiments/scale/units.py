@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, model_validator
 
 import edge_marl
 from edge_marl.dag_placement.simulator import METRICS
-from edge_marl.errors import InputError
 from edge_marl.experiments.scale.config import ENV, Point, StudyConfig, trained_in
 from edge_marl.experiments.scale.methods import LEARNERS, Metrics, learn, play_point
-from edge_marl.files import aside, write_aside
+from edge_marl.files import aside
+from edge_marl.json_files import Number, check_lengths, read_model, write_json
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def do_test(config: StudyConfig, unit: Test, out: str) -> None:
         },
         "features": statistics,
     }
-    write_aside(units / unit.path(config), json.dumps(record) + "\n")
+    write_json(units / unit.path(config), record, indent=None)
 
 
 def read_test(path: Path) -> tuple[Metrics, dict[str, Any] | None]:
@@ -114,21 +115,37 @@ def read_test(path: Path) -> tuple[Metrics, dict[str, Any] | None]:
     Raises:
         InputError: if the file is none of a study's.
     """
-    try:
-        record = json.loads(path.read_text())
-        metrics = {
-            name: np.array(values, dtype=float) for name, values in record["metrics"].items()
-        }
-        return metrics, record["features"]
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: expected the outcome of a unit, found {error}") from error
+    record = read_model(path, _Record)
+    return {name: np.array(values) for name, values in record.metrics.items()}, record.features
+
+
+class _Record(BaseModel):
+    """What is written of a :class:`Test`."""
+
+    metrics: dict[str, list[Number]]
+    features: dict[str, Number | list[Number]] | None
+
+    @model_validator(mode="after")
+    def _as_long(self) -> _Record:
+        check_lengths("metrics", [*self.metrics.values()])
+        return self
 
 
 def read_curve(folder: Path) -> list[tuple[int, float, float]]:
-    """The learning curve of a training, see :class:`.methods.Trained`."""
-    from edge_marl.algorithms.actors import read_card
+    """The learning curve of a training, see :class:`.methods.Trained`.
 
-    return [(int(x), float(y), float(z)) for x, y, z in read_card(folder)["curve"]]
+    Raises:
+        InputError: if the folder is none of a study's.
+    """
+    from edge_marl.algorithms.actors import CARD
+
+    return read_model(folder / CARD, _TrainingCard).curve
+
+
+class _TrainingCard(BaseModel):
+    """What the card of an actor has beside the actor."""
+
+    curve: list[tuple[int, Number, Number]]
 
 
 def _slug(name: str) -> str:

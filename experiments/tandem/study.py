@@ -43,6 +43,7 @@ from edge_marl.experiments.tandem.tables import (
 )
 from edge_marl.experiments.tandem.units import Unit, UnitResult, play, read_unit, write_unit
 from edge_marl.files import aside, write_aside
+from edge_marl.json_files import write_json
 from edge_marl.locks import sole_writer
 from edge_marl.oracle import Schedule
 from edge_marl.oracle.schedule_files import trace_hash
@@ -333,4 +334,4 @@ def _write_summary(
         "best_heuristic": results.best_heuristic,
         "rows": [row.record() for row in results.rows],
     }
-    write_aside(path, json.dumps(summary, indent=1) + "\n")
+    write_json(path, summary)

@@ -7,7 +7,6 @@ that is run again with the same configuration reads it instead of doing it again
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +17,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 import edge_marl
 from edge_marl.errors import InputError
 from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.methods import Scheduler
 from edge_marl.files import aside
+from edge_marl.json_files import json_text, parse_json
+from edge_marl.parquet_files import check_type, read_parquet
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.simulator import METRICS, TandemSimulator
 from edge_marl.tandem.traces import TraceSet
+from edge_marl.validation import invalid
 
 _RECORD = b"edge_marl.unit"
 
@@ -116,7 +119,7 @@ def write_unit(result: UnitResult, path: Path) -> None:
          "seed": [result.seed] * n, **columns}
     )  # fmt: skip
     record = {"train_s": result.train_s, "decision_us": result.decision_us}
-    table = table.replace_schema_metadata({_RECORD: json.dumps(record).encode()})
+    table = table.replace_schema_metadata({_RECORD: json_text(record).encode()})
     with aside(path) as place:
         pq.write_table(table, place)
 
@@ -127,18 +130,40 @@ def read_unit(path: Path) -> UnitResult:
     Raises:
         InputError: if the file is none of a study's.
     """
+    texts, numbers = ("method", "training", "split"), ("seed", *METRICS)
+    table = read_parquet(path, (*texts, *numbers))
+    for name in (*texts, *numbers):
+        check_type(path, table, name, pa.string() if name in texts else pa.float64())
+    if not len(table):
+        raise InputError(f"{path}: expected episodes, found none")
+    text = (table.schema.metadata or {}).get(_RECORD, b"null")
+    columns = table.to_pydict()
+    who = {name: columns[name][0] for name in ("method", "training", "seed")}
     try:
-        table = pq.read_table(path)
-        record = json.loads(table.schema.metadata[_RECORD])
-        columns = table.to_pydict()
-        split = np.array(columns["split"])
-        episodes = {
-            name: {metric: np.array(columns[metric])[split == name] for metric in METRICS}
-            for name in dict.fromkeys(columns["split"])
-        }
-        return UnitResult(
-            columns["method"][0], columns["training"][0], columns["seed"][0],
-            record["train_s"], record["decision_us"], episodes,
-        )  # fmt: skip
-    except (OSError, KeyError, TypeError, IndexError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{path}: expected episodes of a study, found {error}") from error
+        record = _Times.model_validate(parse_json(text, str(path)))
+        unit = _Who.model_validate(who)
+    except ValidationError as error:
+        raise invalid(error, f"{path}: ") from error
+    split = np.array(columns["split"])
+    episodes = {
+        name: {metric: np.array(columns[metric])[split == name] for metric in METRICS}
+        for name in dict.fromkeys(columns["split"])
+    }
+    return UnitResult(**dict(unit), **dict(record), episodes=episodes)
+
+
+class _Who(BaseModel):
+    """Whose episodes they are."""
+
+    method: str
+    training: Training
+    seed: int
+
+
+class _Times(BaseModel):
+    """What the metadata of the schema say."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    train_s: float
+    decision_us: float

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,7 +30,9 @@ from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.training.recipe import Recipe, changed_environment
 from edge_marl.files import aside, put_back
-from edge_marl.validation import invalid
+from edge_marl.json_files import Number, read_json, write_json
+from edge_marl.reading import check_file, reading
+from edge_marl.validation import invalid, shown
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm import Algorithm
@@ -49,8 +51,7 @@ _NUMBERED = re.compile(r"\d{6,}")
 class CheckpointCard(BaseModel):
     """The contents of ``checkpoint.json``."""
 
-    # A mean over no episode at all is written as NaN, and read as it.
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True)
 
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
@@ -60,9 +61,9 @@ class CheckpointCard(BaseModel):
     env_steps: int = Field(ge=0)
     time_s: float = Field(ge=0)
     """Training time of this and of the runs that it continued."""
-    evaluation: dict[str, float] | None = None
-    """Means over the evaluation episodes, where these weights were evaluated."""
-    files: dict[str, str] = Field(default_factory=dict)
+    evaluation: dict[str, Number] | None = None
+    """Means over the evaluation episodes, where these weights were evaluated; NaN over none."""
+    files: dict[Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")], str] = Field(default_factory=dict)
     """SHA-256 of the policy's files."""
 
 
@@ -124,7 +125,7 @@ def write_checkpoint(algorithm: Algorithm, folder: Path, card: CheckpointCard) -
         about = card.model_dump(mode="json", include={"recipe", "iteration", "env_steps"})
         save_actor(current_actor(algorithm), place / POLICY, {"training": about})
         whole = card.model_copy(update={"files": file_digests(place / POLICY)})
-        (place / CARD).write_text(whole.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_json(place / CARD, whole)
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
@@ -154,15 +155,12 @@ def read_card(folder: Path) -> CheckpointCard:
     """
     put_back(folder)
     path = folder / CARD
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder}: expected a checkpoint (a folder with {CARD})") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged: {error}") from error
+    if not os.path.lexists(path):
+        raise InputError(f"{folder}: expected a checkpoint (a folder with {CARD})")
+    found = read_json(path)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         format_ = found.get("format") if isinstance(found, dict) else found
-        raise InputError(f"{path}: format: expected {FORMAT!r}, found {format_!r}")
+        raise InputError(f"{path}: format: expected {FORMAT!r}, found {shown(format_)}")
     _refuse_newer(path, found)
     try:
         return CheckpointCard.model_validate(found)
@@ -183,16 +181,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     from edge_marl.algorithms.actors import load_actor
 
     put_back(folder / BEST)
-    if not (folder / CARD).exists() and (folder / BEST / CARD).exists():
+    if not os.path.lexists(folder / CARD) and os.path.lexists(folder / BEST / CARD):
         folder = folder / BEST
     card = read_card(folder)
     for name, digest in card.files.items():
         path = folder / POLICY / name
-        try:
-            found = _digest(path)
-        except OSError as error:
-            raise InputError(f"{path}: damaged checkpoint: {error.strerror}") from error
-        if found != digest:
+        if _digest(path) != digest:
             raise InputError(f"{path}: damaged checkpoint: its SHA-256 is not the recorded one")
     return Checkpoint(folder, card, load_actor(folder / POLICY), card.recipe.env_config)
 
@@ -210,7 +204,7 @@ def _refuse_newer(path: Path, found: Mapping[str, Any]) -> None:
     newer_format = isinstance(version, int) and version > FORMAT_VERSION
     if newer_format or _release(code) > _release(edge_marl.__version__):
         raise InputError(
-            f"{path}: written by edge-marl {code} (format {version}), newer than this "
+            f"{path}: written by edge-marl {shown(code)} (format {version}), newer than this "
             f"edge-marl {edge_marl.__version__} (format {FORMAT_VERSION}): update edge-marl"
         )
 
@@ -225,4 +219,6 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    path = check_file(path)
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from edge_marl.experiments.publish import number
 from edge_marl.experiments.training.validation import Validation
 
 _LINE_EVERY_S = 10.0
@@ -103,9 +104,9 @@ def describe(status: Status, validation: Validation) -> str:
             validation.baselines.items(), key=lambda item: goal.score(item[1]), reverse=True
         )
         beside = ", ".join(
-            f"{name} {values[goal.metric]:.4g}" for name, values in ranked[:_SHOWN_BASELINES]
+            f"{name} {number(values[goal.metric])}" for name, values in ranked[:_SHOWN_BASELINES]
         )
-        own = f"evaluation {goal.metric} {status.evaluation[goal.metric]:.4g}"
+        own = f"evaluation {goal.metric} {number(status.evaluation[goal.metric])}"
         parts.append(f"{own} ({beside})" if beside else own)
     if status.doing:
         parts.append(status.doing)
@@ -126,7 +127,7 @@ def result_table(rows: Mapping[str, Mapping[str, float]], validation: Validation
     for name in names:
         table.add_column(name, justify="right")
     for policy, values in every.items():
-        table.add_row(policy, *(f"{values[name]:.4g}" if name in values else "" for name in names))
+        table.add_row(policy, *(number(values[name]) if name in values else "" for name in names))
     return table
 
 

@@ -11,6 +11,7 @@ The folder of a run::
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import time
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from edge_marl.envs.faults import EnvironmentFaultError, described
 from edge_marl.errors import InputError
@@ -43,10 +44,10 @@ from edge_marl.experiments.training.logs import PROGRESS, STEP, TENSORBOARD, Run
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import built, ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
-from edge_marl.files import check_output, write_aside
+from edge_marl.files import check_output
+from edge_marl.json_files import read_model, write_json
 from edge_marl.locks import sole_writer
 from edge_marl.options import Count, Episodes, Options, Positive, Steps, Workers
-from edge_marl.validation import invalid
 
 SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
 
@@ -154,12 +155,9 @@ def read_settings(folder: Path) -> RunSettings:
         InputError: if there is none.
     """
     path = folder / SETTINGS
-    try:
-        return RunSettings.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{folder}: expected the folder of a run ({SETTINGS})") from error
-    except ValidationError as error:
-        raise invalid(error, f"{path}: ") from error
+    if not os.path.lexists(path):
+        raise InputError(f"{folder}: expected the folder of a run ({SETTINGS})")
+    return read_model(path, RunSettings)
 
 
 @dataclass
@@ -218,7 +216,7 @@ class _Run:
             _restore(algorithm, self.source)
             self._saved_s = time.monotonic()
         # Not before all is made that the run needs: a start that fails claims no folder.
-        write_aside(self.folder / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
+        write_json(self.folder / SETTINGS, self.settings)
         self._begun_s, self._before_s = time.monotonic(), self.card.time_s
         limits = self.settings.limits
 
@@ -428,6 +426,13 @@ class _Run:
         return f"last checkpoint {kept[-1]}; continue with: edge-marl train --resume {self.folder}"
 
 
+_DAMAGED = (
+    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, ImportError,
+    MemoryError, OverflowError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What unpickling damaged bytes may raise."""
+
+
 def _restore(algorithm: Any, source: Path) -> None:
     """Load a checkpoint, which has to be of the environment as it is now."""
     check_fit(read_checkpoint(source).actor, algorithm.get_module().actor.spec)
@@ -438,5 +443,5 @@ def _restore(algorithm: Any, source: Path) -> None:
         # The agents are the same: what remains is the state that the critic or the mixer looks at.
         what = str(error).strip().splitlines()[-1].strip()
         raise InputError(f"{folder}: of another environment or of other options: {what}") from error
-    except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except _DAMAGED as error:
         raise InputError(f"{folder}: damaged checkpoint: {error!r}") from error

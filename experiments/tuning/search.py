@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
@@ -30,6 +30,7 @@ from rich.table import Table
 from edge_marl.errors import InputError
 from edge_marl.experiments.parallel import all_cores
 from edge_marl.experiments.progress import stdout
+from edge_marl.experiments.publish import number
 from edge_marl.experiments.training.checkpoints import BEST, PARTS, copy_checkpoint, read_card
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import built, ray_for_training
@@ -38,9 +39,9 @@ from edge_marl.experiments.tuning.errors import errors_in_a_line, terminated_as_
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
 from edge_marl.files import aside, check_output, write_aside
+from edge_marl.json_files import read_model, write_json
 from edge_marl.locks import sole_writer
 from edge_marl.options import Count, Episodes, Options, Positive, Steps
-from edge_marl.validation import invalid
 
 SETTINGS, SPACE, TRIALS, RESULTS = "search.json", "space.yaml", "trials", "results.csv"
 FAILED, INTERRUPTED = 1, 130
@@ -97,17 +98,23 @@ def resume(folder: Path, *, address: str | None = None) -> int:
     Raises:
         InputError: if the folder holds no search, or another process writes to it.
     """
-    path = folder / SETTINGS
-    try:
-        settings = SearchSettings.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{folder}: expected the folder of a search ({SETTINGS})") from error
-    except ValidationError as error:
-        raise invalid(error, f"{path}: ") from error
+    settings = read_settings(folder)
     with sole_writer(folder):
         check_output(folder / BEST, parts=PARTS)
         begun = tune.Tuner.can_restore(str((folder / TRIALS).resolve()))
         return _search(settings, folder, address, space=folder / SPACE, restore=begun)
+
+
+def read_settings(folder: Path) -> SearchSettings:
+    """The settings of the search in a folder.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = folder / SETTINGS
+    if not os.path.lexists(path):
+        raise InputError(f"{folder}: expected the folder of a search ({SETTINGS})")
+    return read_model(path, SearchSettings)
 
 
 def _search(
@@ -135,7 +142,7 @@ def _search(
         else:
             _try_out(recipe, settings)
             write_aside(folder / SPACE, space.read_bytes())
-            write_aside(folder / SETTINGS, settings.model_dump_json(indent=1) + "\n")
+            write_json(folder / SETTINGS, settings)
             tuner = tune.Tuner(
                 trainable,
                 param_space={name: d.domain() for name, d in found.searched.items()},
@@ -323,4 +330,6 @@ def _table(rows: Sequence[Mapping[str, Any]], n_trials: int) -> Table:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number(value)
+    return str(value)

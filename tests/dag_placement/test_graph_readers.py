@@ -104,7 +104,7 @@ B, TASK = f"{SPECIFIED}.tasks.1", f"{SPECIFIED}.tasks[1]"
         (B, 3, f"{TASK}: expected an object, found 3"),
         (f"{B}.id", 3, f"{TASK}.id: expected a text, found 3"),
         (f"{B}.id", "a", f"{TASK}.id: expected a new one, found 'a' again"),
-        (f"{B}.parents", "a", f'{TASK}.parents: expected a list of ids, found "a"'),
+        (f"{B}.parents", "a", f"{TASK}.parents: expected a list of ids, found 'a'"),
         (f"{B}.parents", ["q"], f"{TASK}.parents: expected ids of tasks, found 'q'"),
         (
             f"{B}.parents",
@@ -133,7 +133,7 @@ B, TASK = f"{SPECIFIED}.tasks.1", f"{SPECIFIED}.tasks[1]"
                 f"{EXECUTED}.tasks[2].{name}: expected a number from 0 to 1e+18, found {found}",
             )
             for name in ("runtimeInSeconds", "memoryInBytes")
-            for value, found in (("3", '"3"'), (True, "true"), (-2, "-2"), (float("nan"), "NaN"))
+            for value, found in (("3", "'3'"), (True, "True"), (-2, "-2"), (float("nan"), "none"))
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.json"
     for content in (b"{", b"\xff", b""):
         path.write_bytes(content)
-        assert refusal("wfcommons", path).startswith("expected a JSON file in UTF-8, found")
+        assert refusal("wfcommons", path).startswith("expected JSON, found")
     path.write_text("[]")
     assert refusal("wfcommons", path).startswith("workflow.specification.tasks: expected a list")
 
@@ -231,7 +231,7 @@ def test_a_bad_task_graph_is_refused_by_line(
     path.write_text(GRAPH.replace(old, new))
     assert refusal("stg", path).startswith(expected)
     path.write_bytes(b"\xff")
-    assert refusal("stg", path).startswith("expected a text file in UTF-8, found")
+    assert refusal("stg", path).startswith("expected text in UTF-8, found")
 
 
 # The public files

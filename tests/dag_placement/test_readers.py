@@ -196,7 +196,6 @@ def test_the_first_row_may_be_a_task(tmp_path: Path) -> None:
         ("", "row 1: expected 9 columns (task_name, instance_num, job_name, task_type, status, "),
         ("a,b\n", "row 1: expected 9 columns"),
         (f"{HEADER}\nM1,1,j,1,Terminated,1,2,100\n", "row 2: expected 9 columns, found 8"),
-        (f"{HEADER}\n\n", "row 2: expected 9 columns, found 0"),
         ("M1,1,j,1,Terminated,soon,2,9,0\n", "row 1: start_time: expected a number, found 'soon'"),
         ("M1,1,j,1,Waiting,1,later,9,0\n", "row 1: end_time: expected a number, found 'later'"),
         ("M1,1,j,1,Terminated,1,inf,9,0\n", "row 1: end_time: expected a number, found 'inf'"),

@@ -164,12 +164,12 @@ def test_damaged_files_are_refused(
     tmp_path: Path, traces: TraceSet, schedules: list[Schedule]
 ) -> None:
     path = tmp_path / "all.parquet"
-    with pytest.raises(InputError, match=r"all\.parquet: expected a readable"):
+    with pytest.raises(InputError, match=r"all\.parquet: cannot be read: No such file"):
         read_schedules(path, traces, drop_penalty=100)
     write_schedules(path, schedules, traces, drop_penalty=100)
     pq.write_table(pq.read_table(path).drop_columns(["order"]), tmp_path / "cut.parquet")
-    with pytest.raises(InputError, match="expected column order"):
+    with pytest.raises(InputError, match="column order: expected one, found none"):
         read_schedules(tmp_path / "cut.parquet", traces, drop_penalty=100)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"all\.parquet: expected a readable"):
+    with pytest.raises(InputError, match=r"all\.parquet: "):
         read_schedules(path, traces, drop_penalty=100)

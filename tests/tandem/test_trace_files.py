@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -61,13 +62,11 @@ JOB = st.tuples(
 
 @settings(max_examples=40, deadline=None)
 @given(
-    traces=st.lists(st.lists(JOB, max_size=4), max_size=4),
+    traces=st.lists(st.lists(JOB, min_size=1, max_size=4), min_size=1, max_size=4),
     downlink=st.integers(0, 5),
     slot_s=st.floats(1e-3, 10),
 )
-def test_any_set_comes_back_even_with_ragged_or_empty_traces(
-    tmp_path_factory, traces, downlink, slot_s
-):
+def test_any_set_comes_back_even_with_ragged_traces(tmp_path_factory, traces, downlink, slot_s):
     path = tmp_path_factory.mktemp("traces") / "t.parquet"
     original = TraceSet.from_jobs(traces, downlink=downlink, slot_s=slot_s)
     write_traces(original, path)
@@ -138,12 +137,59 @@ def test_missing_or_broken_metadata_are_refused(written):
         ("downlink", "1.5", "metadata downlink: expected a whole number"),
         ("jobs", "5", "row 6, job: expected below 5"),
         ("metadata", "{", "metadata metadata: expected JSON"),
+        (
+            "metadata",
+            '{"a": 1, "a": 2}',
+            "metadata metadata: expected JSON, found the key 'a' twice",
+        ),
+        ("slot_s", "1e308", "slot_s: expected more than 0 and at most 1e[+]12 s, found 1e[+]308"),
         ("format", '"other"', "metadata format: expected 'edge-marl tandem traces 1'"),
     ]:
         metadata = {**table.schema.metadata, key.encode(): value.encode()}
         pq.write_table(table.replace_schema_metadata(metadata), written)
         with pytest.raises(InputError, match=expected):
             read_traces(written)
+
+
+def test_a_filtered_file_is_refused_by_the_first_trace_that_has_no_job(written):
+    table = pq.read_table(written)
+    for kept, missing in (((0, 1), 2), ((0, 2), 1), ((1, 2), 0), ((), 0)):
+        pq.write_table(table.filter(pc.is_in(table["trace"], pa.array(kept, pa.int32()))), written)
+        with pytest.raises(InputError, match=rf"trace {missing}: expected jobs, .* say 3 traces"):
+            read_traces(written)
+
+
+def test_sets_without_traces_and_traces_without_jobs_are_refused(tmp_path):
+    for jobs, message in (
+        ([], "at least one trace"),
+        ([[], [(0, 1, 1, 9)]], "trace 0: .* one job"),
+    ):
+        with pytest.raises(InputError, match=message):
+            TraceSet.from_jobs(jobs)
+    none = TandemWorkload().make(2)[:0]
+    with pytest.raises(InputError, match="expected at least one trace, found none"):
+        write_traces(none, tmp_path / "t.parquet")
+
+
+def test_what_the_metadata_say_is_not_taken_for_a_size(written):
+    table = pq.read_table(written)
+    for traces, jobs in ((2_000_000_000, 2_000_000_000), (3, 2_000_000_000)):
+        sizes = {b"traces": str(traces).encode(), b"jobs": str(jobs).encode()}
+        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **sizes}), written)
+        if traces == 3:
+            assert read_traces(written).max_jobs == 6
+        else:
+            with pytest.raises(InputError, match="trace 3: expected jobs, found none"):
+                read_traces(written)
+
+
+def test_rows_and_slots_beyond_any_memory_are_refused_before_they_are_taken(written, monkeypatch):
+    changed(written, "deadline", 5, 2**31 - 1, pa.int64())
+    with pytest.raises(InputError, match="trace 0, job 5, deadline: expected at most 16777216 sl"):
+        read_traces(written)
+    monkeypatch.setattr("edge_marl.memory.memory_limit", lambda: 1000.0)
+    with pytest.raises(InputError, match=r"traces\.parquet: expected to fit into"):
+        read_traces(written)
 
 
 def test_a_file_that_is_not_parquet_or_absent_is_refused(tmp_path):

@@ -193,7 +193,9 @@ def test_rows_of_files_may_be_in_any_order(folder: Path) -> None:
 def test_a_missing_column_of_a_file_is_named(folder: Path, file: str, column: str) -> None:
     path = folder / f"{file}.parquet"
     pq.write_table(pq.read_table(path).drop_columns([column]), path)
-    with pytest.raises(InputError, match=f"{file}.parquet: expected a column {column}, found none"):
+    with pytest.raises(
+        InputError, match=f"{file}.parquet: column {column}: expected one, found none"
+    ):
         open_log(folder)
 
 
@@ -219,7 +221,7 @@ def test_what_is_no_log_is_said(tmp_path: Path) -> None:
     for place, message in (
         (tmp_path / "missing.sqlite", "missing.sqlite: expected a task log, found no file"),
         (tmp_path / "text.sqlite", "text.sqlite: file is not a database"),
-        (tmp_path, "expected a Parquet file"),
+        (tmp_path, "episodes.parquet: cannot be read: No such file"),
         ("postgresql+psycopg://u:secret@127.0.0.1:1/x", r"u:\*\*\*@127.0.0.1:1/x: .*refused"),
         ("mysql://host/x", "mysql://host/x: "),
         ("ftp://host/x", "ftp://host/x: "),

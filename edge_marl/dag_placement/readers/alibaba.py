@@ -2,14 +2,16 @@
 
 Two forms, told apart by their columns:
 
-- ``batch_task.csv`` as published: task name, number of instances, job, type, status, start, end,
-  ``plan_cpu``, ``plan_mem``; with or without a first row of these names;
+- ``batch_task.csv`` as published, also within its ``batch_task.tar.gz``: task name, number of
+  instances, job, type, status, start, end, ``plan_cpu``, ``plan_mem``; with or without a first row
+  of these names;
 - the tasks of the spar package: arrival, job, task name, duration, ``plan_cpu``, ``plan_mem``,
   number of instances; nothing says when a task started.
 
 Times are whole seconds. The dependencies are in the names: ``R4_2_3`` is task 4, which depends
 on 2 and 3; a ``task_...`` depends on none. The rows of a job lie one behind the other, as they
-do in both public files.
+do in both public files. A row without the name of a job belongs to none that is known: each counts
+as a workflow that is left out.
 
 **Work.** Most jobs are gang-started: all their tasks start at once and then wait, so that the time
 from start to end includes that of their parents. A task's work is therefore the time from its
@@ -24,7 +26,6 @@ last of them was done, its memory that of one.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from array import array
@@ -39,9 +40,12 @@ import numpy as np
 
 from edge_marl.dag_placement.readers.collecting import Collector, topological
 from edge_marl.errors import InputError
+from edge_marl.reading import csv_rows
+from edge_marl.validation import shown
 
 # Recorded in whole seconds, 0 is anything up to 1.
 LEAST_S = 0.5
+_MOST = 1e12  # of any number, either way: seconds and milliseconds since 1970 are far below
 # plan_mem is per cent of the largest machine's memory, which is not published. Large values,
 # 1.91, 2.86, 3.82 and 4.77, are 10,000, 15,000, 20,000 and 25,000 MiB of 512 GiB.
 MACHINE_GB = 512.0
@@ -77,33 +81,31 @@ def collect(path: Path, collector: Collector) -> None:
             do not lie together.
     """
     jobs, lines = array("q"), array("q")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            tasks, starts_known = _tasks(path, csv.reader(file, strict=True))
-            for job, rows in groupby(tasks, key=attrgetter("job")):
-                of_job = list(rows)
-                jobs.append(hash(job))
-                lines.append(of_job[0].line)
-                _add(of_job, starts_known, collector)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a CSV file in UTF-8, found {error}") from error
+    tasks, starts_known = _tasks(path, csv_rows(path))
+    for job, rows in groupby(tasks, key=attrgetter("job")):
+        if not job:
+            for _ in rows:
+                collector.leave_out("a task has no job")
+            continue
+        of_job = list(rows)
+        jobs.append(hash(job))
+        lines.append(of_job[0].line)
+        _add(of_job, starts_known, collector)
     _check_together(path, jobs, lines)
 
 
-def _tasks(path: Path, reader: Iterator[list[str]]) -> tuple[Iterator[_Task], bool]:
+def _tasks(path: Path, rows: Iterator[tuple[int, list[str]]]) -> tuple[Iterator[_Task], bool]:
     """The rows of a file; whether it says when tasks started."""
-    first = next(reader, [])
+    line, first = next(rows, (1, []))
     forms = {len(_PUBLISHED): (_PUBLISHED, _published), len(_SPAR): (_SPAR, _spar)}
     if len(first) not in forms:
         raise InputError(
-            f"{path}: row 1: expected {len(_PUBLISHED)} columns ({', '.join(_PUBLISHED)}) or "
+            f"{path}: row {line}: expected {len(_PUBLISHED)} columns ({', '.join(_PUBLISHED)}) or "
             f"{len(_SPAR)} ({', '.join(_SPAR)}), found {len(first)}"
         )
     columns, task = forms[len(first)]
-    named = tuple(first) == _PUBLISHED
-    rows = enumerate(reader, 2) if named else enumerate(chain([first], reader), 1)
+    if tuple(first) != _PUBLISHED:
+        rows = chain([(line, first)], rows)
     return _checked(path, rows, columns, task), columns is _PUBLISHED
 
 
@@ -123,7 +125,7 @@ def _checked(
         except _NotANumberError as error:
             k = error.column
             raise InputError(
-                f"{path}: row {line}: {columns[k]}: expected a number, found {row[k]!r}"
+                f"{path}: row {line}: {columns[k]}: expected a number, found {shown(row[k])}"
             ) from None
 
 
@@ -135,13 +137,13 @@ class _NotANumberError(Exception):
 
 
 def _number(row: list[str], column: int) -> float:
-    """A finite number; 0 where there is none."""
+    """A number; 0 where there is none."""
     text = row[column]
     try:
         value = float(text) if text else 0.0
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= _MOST:  # NaN neither
         raise _NotANumberError(column)
     return value
 

@@ -14,6 +14,8 @@ from edge_marl.dag_placement.scenario import RecordedWorkflows
 from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.errors import InputError
 
+_MOST_GFLOP = 1e18
+
 
 @dataclass(frozen=True)
 class ReadReport:
@@ -129,7 +131,7 @@ class Collector:
         """All that was added, sorted by arrival if they have any, the first one at 0.
 
         Raises:
-            InputError: if nothing was.
+            InputError: if nothing was, or for work out of range.
         """
         recorded = self._recorded
         kept = len(self._sizes)
@@ -155,10 +157,18 @@ class Collector:
         place[primitives] = np.arange(len(primitives))
         before, after = place[np.array(self._before)], place[np.array(self._after)]
         counts = np.bincount(before, minlength=len(primitives))
-        gflop_per_s = recorded.reference_gflops * recorded.time_scale
+        compute_gflop = np.array(self._run_s)[primitives] * (
+            recorded.reference_gflops * recorded.time_scale
+        )
+        for gflop in (compute_gflop.min(), compute_gflop.max()):
+            if not 1 / _MOST_GFLOP <= gflop <= _MOST_GFLOP:
+                raise InputError(
+                    f"{recorded.path}: expected work from {1 / _MOST_GFLOP:g} to {_MOST_GFLOP:g} "
+                    f"GFLOP (run time x reference_gflops x time_scale), found {gflop:g}"
+                )
         workflows = Workflows(
             first=first.astype(np.int32),
-            compute_gflop=np.array(self._run_s)[primitives] * gflop_per_s,
+            compute_gflop=compute_gflop,
             memory_gb=np.array(self._memory_gb)[primitives],
             output_gb=np.array(self._output_gb)[primitives],
             first_successor=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edge_marl.dag_placement.readers.collecting import Collector, topological
 from edge_marl.errors import InputError
+from edge_marl.reading import lines
 
 LEAST_S = 1.0  # times are whole
 _NUMBER = re.compile("[0-9]{1,9}")
@@ -26,14 +27,7 @@ def collect(path: Path, collector: Collector) -> None:
     Raises:
         InputError: naming file, line and field of what is not of this format.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            rows = _rows(path, file)
-            n, parents, run_s = _graph(path, rows)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected a text file in UTF-8, found {error}") from error
+    n, parents, run_s = _graph(path, _rows(path, lines(path)))
     if collector.too_large(n):
         return
     order = topological(parents)
@@ -42,9 +36,9 @@ def collect(path: Path, collector: Collector) -> None:
     collector.add(order, parents, run_s, [None] * n, [0.0] * n)
 
 
-def _rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[str, list[int]]]:
+def _rows(path: Path, texts: Iterator[str]) -> Iterator[tuple[str, list[int]]]:
     """Place and numbers of each line that has any, up to the comments."""
-    for line, text in enumerate(lines, 1):
+    for line, text in enumerate(texts, 1):
         if text.startswith("#"):
             return
         fields = text.split()

@@ -15,12 +15,13 @@ times are raised to :data:`LEAST_S`, such memory counts as not recorded.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edge_marl.dag_placement.readers.collecting import Collector, topological
 from edge_marl.errors import InputError
+from edge_marl.json_files import read_json
+from edge_marl.validation import shown
 
 # As short as the shortest run times that are recorded where sub-second ones are.
 LEAST_S = 0.01
@@ -68,12 +69,7 @@ class _Document:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._root = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: expected a JSON file in UTF-8, found {error}") from error
+        self._root = read_json(path)
 
     def get(self, place: str) -> Any:
         """What is at a place such as ``workflow.specification``; None: nothing."""
@@ -98,7 +94,7 @@ class _Document:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else json.dumps(value)[:60]
+    return "none" if value is None else shown(value)
 
 
 def _by_id(path: Path, place: str, items: list[dict[str, Any]]) -> dict[str, int]:
