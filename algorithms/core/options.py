@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import (
     AllowInfNan,
@@ -25,31 +24,33 @@ from pydantic import (
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from edge_marl.limits import MOST
 from edge_marl.options import Count, NotNegative, Positive, Share
 from edge_marl.validation import invalid
 
+Number = TypeVar("Number")
+Step = Annotated[int, Field(ge=0, le=MOST**2)]
 _TAGS = _NUMBER, _SCHEDULE = "number", "schedule"
 
 
-def scheduled(number: Any) -> Any:
-    """The type of an option that is a ``number`` or a schedule ``[[environment steps, number]]``.
-
-    Args:
-        number: annotated with its range.
-    """
-    step = Annotated[tuple[Annotated[int, Field(ge=0, le=10**15)], number], Strict(False)]
-    return Annotated[
-        Annotated[number, Tag(_NUMBER)] | Annotated[Sequence[step], Tag(_SCHEDULE)],
-        Discriminator(lambda value: _SCHEDULE if isinstance(value, list | tuple) else _NUMBER),
-    ]
+def _tag(value: Any) -> str:
+    return _SCHEDULE if isinstance(value, list | tuple) else _NUMBER
 
 
-LearningRate = Annotated[float, Field(ge=0, le=1000)]
+Scheduled = Annotated[
+    Annotated[Number, Tag(_NUMBER)]
+    | Annotated[Sequence[Annotated[tuple[Step, Number], Strict(False)]], Tag(_SCHEDULE)],
+    Discriminator(_tag),
+]
+"""A number, or ``[[environment steps, number], ...]`` with linear interpolation."""
+
+LearningRate: TypeAlias = Scheduled[Annotated[float, Field(ge=0, le=1000)]]
+Coefficient: TypeAlias = Scheduled[NotNegative]
 
 _OF_RLLIB: Mapping[type, Mapping[str, Any]] = MappingProxyType({
     AlgorithmConfig: {
         "gamma": Share,
-        "lr": scheduled(LearningRate),
+        "lr": LearningRate,
         "grad_clip": Positive | None,
         "grad_clip_by": Literal["value", "norm", "global_norm"],
         "train_batch_size_per_learner": Count,
@@ -68,20 +69,19 @@ _OF_RLLIB: Mapping[type, Mapping[str, Any]] = MappingProxyType({
         "kl_coeff": NotNegative,
         "kl_target": NotNegative,
         "vf_loss_coeff": NotNegative,
-        "entropy_coeff": scheduled(NotNegative),
+        "entropy_coeff": Coefficient,
         "clip_param": Positive,
         "vf_clip_param": Annotated[float, AllowInfNan(True), Field(gt=0)],  # infinite: no clipping
     },
 })  # fmt: skip
 
 
-@cache
-def declared_options(config_class: type[AlgorithmConfig]) -> Mapping[str, Any]:
+def declared_options(config: AlgorithmConfig) -> Mapping[str, Any]:
     """The annotated types of all options of training, by name."""
     from edge_marl.algorithms.core.config import JointConfig
 
     found: dict[str, Any] = {}
-    for cls in reversed(config_class.__mro__):
+    for cls in reversed(type(config).__mro__):
         found |= _OF_RLLIB.get(cls, {})
         if issubclass(cls, JointConfig) and "training" in cls.__dict__:
             method = cls.__dict__["training"]
@@ -91,7 +91,7 @@ def declared_options(config_class: type[AlgorithmConfig]) -> Mapping[str, Any]:
                 for name, parameter in inspect.signature(method).parameters.items()
                 if parameter.kind is inspect.Parameter.KEYWORD_ONLY
             }
-    return MappingProxyType(found)
+    return found
 
 
 def check_options(config: AlgorithmConfig) -> None:
@@ -100,18 +100,25 @@ def check_options(config: AlgorithmConfig) -> None:
     Raises:
         InputError: naming the option, what was expected and what was found.
     """
-    for name, adapter in _adapters(type(config)).items():
+    adapters = _ADAPTERS.get(type(config))
+    if adapters is None:
+        declared = declared_options(config)
+        adapters = {
+            # A configuration of networks was validated when it was made.
+            name: TypeAdapter(kind, config=_STRICT)
+            for name, kind in declared.items()
+            if name != "network"
+        }
+        _ADAPTERS[type(config)] = adapters
+    for name, adapter in adapters.items():
         try:
             adapter.validate_python(getattr(config, name))
         except ValidationError as error:
             raise invalid(error, at=name, without=_TAGS) from None
 
 
-@cache
-def _adapters(config_class: type[AlgorithmConfig]) -> Mapping[str, TypeAdapter[Any]]:
-    # Strict: no text for a number. RLlib and torch would stumble over it much later.
-    how = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-    return {
-        name: TypeAdapter(kind, config=None if name == "network" else how)
-        for name, kind in declared_options(config_class).items()
-    }
+# Strict: no text for a number. RLlib and torch would stumble over it much later.
+_STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+_ADAPTERS: dict[type, Mapping[str, TypeAdapter[Any]]] = {}
+"""By class of a configuration: they take long to make."""

@@ -10,14 +10,13 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from edge_marl.algorithms.core.config import JointConfig
-from edge_marl.algorithms.core.options import scheduled
+from edge_marl.algorithms.core.options import Scheduled
 from edge_marl.algorithms.networks.config import Width
 from edge_marl.algorithms.value_decomposition.mixers import MixerKind
 from edge_marl.algorithms.value_decomposition.replay import TeamReward
 from edge_marl.errors import InputError
 from edge_marl.options import Count, CountOrZero, NotNegative, Positive, PositiveShare, Share
 
-Epsilon = scheduled(Share)
 Steps = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -126,7 +125,7 @@ class ValueDecompositionConfig(ReplayConfig):
         double_q: bool = NotProvided,
         n_step: Steps = NotProvided,
         loss: Literal["huber", "mse"] = NotProvided,
-        epsilon: Epsilon = NotProvided,
+        epsilon: Scheduled[Share] = NotProvided,
         target_update_interval: Count = NotProvided,
         replay_alpha: NotNegative = NotProvided,
         replay_beta: Share = NotProvided,

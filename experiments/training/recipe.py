@@ -200,7 +200,7 @@ def algorithm_options(algorithm: str) -> list[str]:
 
     config = default_config(algorithm)
     network = [f"{_NETWORK}{name}" for name in option_names(config.network)]
-    names = [name for name in declared_options(type(config)) if name != "network"]
+    names = [name for name in declared_options(config) if name != "network"]
     return sorted({*names, *network})
 
 

@@ -199,7 +199,7 @@ def test_every_number_of_every_model_has_a_range(model: type[Options]) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_number_of_every_algorithm_has_a_range(algorithm: str) -> None:
-    declared = declared_options(type(default_config(algorithm)))
+    declared = declared_options(default_config(algorithm))
     for name, kind in declared.items():
         if name != "vf_clip_param":  # infinite: values are not clipped
             assert_ranges(kind, name)
@@ -258,7 +258,7 @@ def test_fields_of_a_configuration(path: Line, drill: Drill) -> None:
 def test_options_of_algorithms(drill: Drill) -> None:
     tried: list[tuple[str, object]] = []
     for algorithm in ALGORITHMS:
-        declared = declared_options(type(default_config(algorithm)))
+        declared = declared_options(default_config(algorithm))
         for name, kind in sorted(declared.items()):
             if name == "network" or (name, kind) in tried:
                 continue
