@@ -14,7 +14,7 @@ from edge_marl.algorithms.actors import load_actor
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.batched import BatchedEvaluation
 from edge_marl.experiments.evaluate.command import evaluate
-from edge_marl.experiments.export.agents import folder_names
+from edge_marl.experiments.export.agents import ONNX, export_agent, folder_names
 from edge_marl.experiments.export.command import export
 from edge_marl.experiments.training import run
 from edge_marl.experiments.training.checkpoints import (
@@ -83,18 +83,26 @@ def test_it_is_trained_evaluated_and_kept(kind: str, algorithm: str, tmp_path: P
 
 @pytest.mark.parametrize(
     "kind",
-    ["Late", "Integers", "Punctuation", "Dictionaries", "MultiDiscretes", "Pictures",
-     "UnlikeEachOther", "Started", "MaskedInInfos", "rounds"],
+    ["Late", "Integers", "Dictionaries", "MultiDiscretes", "Pictures", "UnlikeEachOther",
+     "Started", "MaskedInInfos", "rounds"],
 )  # fmt: skip
-def test_the_commands_take_it(kind: str, tmp_path: Path) -> None:
+def test_it_is_compared_and_exported(kind: str, tmp_path: Path) -> None:
     best = trained(kind, "mappo", tmp_path / "run")
     evaluate([best.folder], env=MAKE, episodes=2, out=tmp_path / "evaluation")
     (row,) = json.loads((tmp_path / "evaluation" / "summary.json").read_text())["rows"]
     assert row["policy"] == "run/best"
+    # One agent, for the sake of time: it is checked against torch.
+    exported = export_agent(best, 1, tmp_path / "export")
+    assert exported.agent == str(foreign.make(kind).possible_agents[1])
+    assert (exported.folder / ONNX).is_file()
+
+
+def test_agents_of_similar_names_are_not_exported_over_one_another(tmp_path: Path) -> None:
+    best = trained("Punctuation", "mappo", tmp_path / "run")
     exported = export(best.folder, tmp_path / "export")
-    assert [one.agent for one in exported] == [str(a) for a in foreign.make(kind).possible_agents]
-    folders = [path.name for path in (tmp_path / "export").iterdir()]
-    assert len(folders) == len(exported), "none in another's place"
+    assert [one.agent for one in exported] == list(foreign.Punctuation.names)
+    assert {one.folder.name for one in exported} == {"a-b", "a-b-2", "agent"}
+    assert len(list((tmp_path / "export").iterdir())) == 3
 
 
 class StateWithoutEnd(foreign.Late):
