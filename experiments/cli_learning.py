@@ -56,7 +56,9 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a run to continue; takes neither ENV nor options.", show_default=False
+            help="Folder of a run to continue; takes no ENV, and of the options only those that "
+            "name files which were moved, such as env.scenario.workflows.path=NEW.",
+            show_default=False,
         ),
     ] = None,
     iterations: Annotated[
@@ -96,12 +98,17 @@ def train(
         iterations=iterations, env_steps=steps, time_s=None if time is None else _seconds(time)
     )
     if resume is not None:
-        if env is not None or out is not None:
+        # What stands behind it is no environment and no algorithm then.
+        files = [one for one in (env, algorithm, *(overrides or ())) if one is not None]
+        if out is not None or not all("=" in one for one in files):
             raise InputError(
-                "--resume: goes on with the run as it is; it takes no environment, options or --out"
+                "--resume: goes on with the run as it is; it takes no environment, algorithm or "
+                "--out, and only options that name files which were moved"
             )
         any_limit = iterations or steps or time
-        return run.resume(resume, limits if any_limit else None, workers, address=address)
+        return run.resume(
+            resume, limits if any_limit else None, workers, files=files, address=address
+        )
     if env is None or algorithm is None:
         raise InputError("train: expected ENV and ALGORITHM, or --resume DIR")
     settings = run.RunSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,7 @@ class Database:
         url = _url(place)
         self.name = shown(place)
         file = Path(url.database or "")
-        if url.get_backend_name() == "sqlite" and not file.is_file():
+        if url.get_backend_name() == "sqlite" and not os.path.isfile(file):
             if not create:
                 raise InputError(f"{self.name}: expected a task log, found no file")
             file.parent.mkdir(parents=True, exist_ok=True)

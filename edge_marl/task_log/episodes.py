@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -66,7 +67,7 @@ def open_log(place: str | Path) -> TaskLog:
         InputError: for a place that holds no log, or naming the first bad row of the tables of
             runs and episodes.
     """
-    return ParquetLog(place) if not is_url(place) and Path(place).is_dir() else DatabaseLog(place)
+    return ParquetLog(place) if not is_url(place) and os.path.isdir(place) else DatabaseLog(place)
 
 
 def select_episodes(

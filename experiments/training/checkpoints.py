@@ -190,7 +190,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 def numbered_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a schedule, the oldest first."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     return sorted((path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name)),
                   key=lambda path: int(path.name))  # fmt: skip

@@ -15,7 +15,7 @@ import os
 import pickle
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from edge_marl.experiments.training.checkpoints import (
 from edge_marl.experiments.training.display import Display, Status, result_table
 from edge_marl.experiments.training.interrupts import Interrupts
 from edge_marl.experiments.training.logs import STEP, RunLog, flat_numbers
-from edge_marl.experiments.training.recipe import Recipe
+from edge_marl.experiments.training.recipe import Recipe, with_files_at
 from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
 from edge_marl.json_files import read_model, write_json
@@ -105,6 +105,7 @@ def resume(
     limits: Limits | None = None,
     workers: int | None = None,
     *,
+    files: Sequence[str] = (),
     address: str | None = None,
 ) -> int:
     """Continue a run from its last checkpoint.
@@ -113,6 +114,8 @@ def resume(
         folder: of the run.
         limits: instead of those that it began with.
         workers: instead of as many as it had.
+        files: ``key=value`` of options that name files which were moved, see
+            :func:`~edge_marl.experiments.training.recipe.with_files_at`.
         address: of a Ray cluster.
 
     Raises:
@@ -121,6 +124,8 @@ def resume(
     settings = read_settings(folder)
     changes: dict[str, Any] = {"limits": limits, "workers": workers}
     changes = {name: value for name, value in changes.items() if value is not None}
+    if files:
+        changes["recipe"] = with_files_at(settings.recipe, files)
     found = numbered_checkpoints(folder / CHECKPOINTS)
     # A run that was stopped before its first checkpoint begins again.
     source = found[-1] if found else None
@@ -158,7 +163,8 @@ class _Run:
         if self.source is None:
             self.card = CheckpointCard(recipe=recipe, iteration=0, env_steps=0, time_s=0.0)
         else:
-            self.card = read_card(self.source)
+            # The recipe may have files at other places now.
+            self.card = read_card(self.source).model_copy(update={"recipe": recipe})
         config = recipe.config(workers=self.settings.workers)
         if self._finished():
             stdout().print(f"{self.folder}: at its limit already ({self._where()})")
