@@ -76,7 +76,8 @@ def train(
         Path | None,
         typer.Option(
             help="Folder of a run to continue, as it is but for limits, --workers, "
-            "--checkpoint-every, --keep and --evaluate-every.",
+            "--checkpoint-every, --keep, --evaluate-every and options that name files which were "
+            "moved, such as env.scenario.workflows.path=NEW.",
             show_default=False,
         ),
     ] = None,
@@ -120,11 +121,14 @@ def train(
         iterations=iterations, env_steps=steps, time_s=None if time is None else _seconds(time)
     )
     if resume is not None:
-        given = _given_with_resume(ctx, "run", (*_CHANGEABLE, *_LIMITS, "address"))
+        # What stands behind it is no environment and no algorithm then.
+        files = [one for one in (env, algorithm, *(overrides or ())) if one is not None]
+        placed = ("env", "algorithm", "overrides") if all("=" in one for one in files) else ()
+        given = _given_with_resume(ctx, "run", (*_CHANGEABLE, *_LIMITS, "address", *placed))
         changes = {name: given[name] for name in _CHANGEABLE if name in given}
         if any(name in given for name in _LIMITS):
             changes["limits"] = limits
-        return run.resume(resume, changes, address=address)
+        return run.resume(resume, changes, files=files, address=address)
     if env is None or algorithm is None:
         raise InputError("train: expected ENV and ALGORITHM, or --resume DIR")
     settings = run.RunSettings(

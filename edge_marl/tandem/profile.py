@@ -14,6 +14,7 @@ Redo it with ``edge-marl workload profile`` or :func:`measure_profile`.
 from __future__ import annotations
 
 import math
+import os
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -134,7 +135,7 @@ def measure_profile(
         machine: {codec: _tabulated(found) for codec, found in codecs.items()}
         for machine, codecs in segments_of(transcoding).items()
     }
-    files = sorted(Path(uplink).glob("*.csv")) if Path(uplink).is_dir() else [Path(uplink)]
+    files = sorted(Path(uplink).glob("*.csv")) if os.path.isdir(uplink) else [Path(uplink)]
     if not files:
         raise InputError(f"{uplink}: expected CSV files of uplink rates, found none")
     uplinks = {network_name(path): uplink_of(path, QUANTILES) for path in files}

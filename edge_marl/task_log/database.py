@@ -82,7 +82,7 @@ class Database:
         self.name = shown(place)
         file = Path(os.path.realpath(url.database or ""))
         is_file = url.get_backend_name() == "sqlite"
-        if is_file and not create and not file.is_file():
+        if is_file and not create and not os.path.isfile(file):
             raise InputError(f"{self.name}: expected a task log, found no file")
         self._held = ExitStack()
         if is_file and create:

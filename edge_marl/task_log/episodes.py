@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -70,7 +71,7 @@ def open_log(place: str | Path) -> TaskLog:
     if is_url(place):
         return DatabaseLog(place)
     put_back(Path(place))
-    return ParquetLog(place) if Path(place).is_dir() else DatabaseLog(place)
+    return ParquetLog(place) if os.path.isdir(place) else DatabaseLog(place)
 
 
 def select_episodes(

@@ -125,12 +125,13 @@ class ParquetLog(TaskLog):
     def _count(self, name: str, known: NDArray[np.int64]) -> int:
         """Rows of a table, each of which belongs to an episode."""
         n = 0
-        for batch in self._tables[name].to_batches(columns=list(KEYS[name])):
-            columns = {column: _values(batch.column(column)) for column in KEYS[name]}
-            rows = Rows(str(self._path(name)), columns, KEYS[name])
-            of = rows.integers("episode", 0, np.iinfo(np.int64).max)
-            rows.check("episode", np.isin(of, known), "the id of an episode")
-            n += len(rows)
+        with reading_parquet(self._path(name)):
+            for batch in self._tables[name].to_batches(columns=list(KEYS[name])):
+                columns = {column: _values(batch.column(column)) for column in KEYS[name]}
+                rows = Rows(str(self._path(name)), columns, KEYS[name])
+                of = rows.integers("episode", 0, np.iinfo(np.int64).max)
+                rows.check("episode", np.isin(of, known), "the id of an episode")
+                n += len(rows)
         return n
 
 

@@ -88,7 +88,7 @@ def _row(name: str, group: Sequence[Played], headline: Headline, reference: Play
     values = np.stack([one.metrics[headline.metric] for one in group]).astype(np.float64)
     others = {
         # Of the episodes that have it: without a success there is no delay, for one.
-        metric: float(np.nanmean([one.metrics[metric] for one in group]))
+        metric: _mean_of_known([one.metrics[metric] for one in group])
         for metric in group[0].metrics
         if metric != headline.metric and all(metric in one.metrics for one in group)
     }
@@ -105,6 +105,13 @@ def _row(name: str, group: Sequence[Played], headline: Headline, reference: Play
         others=others,
         versus=versus,
     )
+
+
+def _mean_of_known(values: Sequence[NDArray[Any]]) -> float:
+    """NaN if none is known."""
+    known = np.concatenate(values).astype(np.float64)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if known.size else np.nan
 
 
 def table(title: str, rows: Sequence[Row], headline: Headline) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -152,7 +153,7 @@ def _traces(
         traces = StudyConfig(test_traces=episodes or EPISODES).test_set(on)
         return f"{len(traces)} held-out {on} traces", traces
     if on is not None:
-        if not Path(on).is_file():
+        if not os.path.lexists(on):
             raise InputError(
                 f"--on: expected one of {', '.join(SPLITS)} or a trace file, found {on!r}"
             )

@@ -193,7 +193,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 def numbered_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a schedule, the oldest first."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     found = (path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name))
     return sorted((path for path in found if (path / CARD).is_file()), key=lambda p: int(p.name))

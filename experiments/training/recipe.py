@@ -18,7 +18,7 @@ from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.overrides import apply_changes, option_names, parse_overrides
 from edge_marl.options import Options, Seed
-from edge_marl.validation import check_name
+from edge_marl.validation import check_name, shown
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -149,11 +149,45 @@ def parse_recipe(env: str, algorithm: str, overrides: Sequence[str] = (), seed: 
     for name in options:
         check_name(name, [*valid, *(f"{ENV}{one}" for one in _environment_options(env) or ())])
     env_config = changed_environment(env, {}, of_env)
-    for name in PLACES:
-        place = options.get(name)
-        if isinstance(place, str) and "://" not in place:
-            options[name] = str(Path(place).resolve())
+    options = _with_places_resolved(options)
     return Recipe(env=env, algorithm=algorithm, options=options, env_config=env_config, seed=seed)
+
+
+def with_files_at(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The same recipe with files that were moved at their new places.
+
+    Args:
+        recipe: as recorded.
+        overrides: ``key=value`` of options that name files and that the recipe has, such as ``log``
+            or ``env.scenario.workflows.path``.
+
+    Raises:
+        InputError: for any other option, and for files that the environment cannot read.
+    """
+    of_env = [override for override in overrides if override.startswith(ENV)]
+    files = {name for name in PLACES if name in recipe.options}
+    if recipe.env in ENVIRONMENTS:
+        model = type(_validated_environment(recipe.env, {}))
+        files |= {f"{ENV}{name}" for name in _names_of(model, of=Path)
+                  if _nested(recipe.env_config, name.split(".")) is not None}  # fmt: skip
+    options = dict(recipe.options)
+    for override in overrides:
+        name, value = parse_override(override)
+        if name not in files:
+            one_of = f"one of {', '.join(sorted(files))}" if files else "none"
+            raise InputError(
+                f"{shown(name)}: expected an option that names a file of this run, {one_of}"
+            )
+        if override not in of_env:
+            options[name] = value
+    return recipe.model_copy(
+        update={
+            "options": _with_places_resolved(options),
+            "env_config": changed_environment(recipe.env, recipe.env_config, of_env)
+            if of_env
+            else recipe.env_config,
+        }
+    )
 
 
 def changed_environment(
@@ -258,21 +292,40 @@ def _environment_options(env: str) -> list[str] | None:
     return list(_names_of(type(_validated_environment(env, {}))))
 
 
-def _names_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Names of all fields; those of every model that a field may hold too, joined by dots."""
+def _names_of(model: type[BaseModel], prefix: str = "", *, of: type = object) -> Iterator[str]:
+    """Names of all fields that may hold a type; those of every model that a field may hold too,
+    joined by dots."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         several = get_origin(kind) in (Union, UnionType)
         kinds = get_args(kind) if several else (kind,)
         models = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
-        yield prefix + name
+        if of is object or of in kinds:
+            yield prefix + name
         for inner in models:
-            yield from _names_of(inner, f"{prefix}{name}.")
+            yield from _names_of(inner, f"{prefix}{name}.", of=of)
 
 
 def _validated_environment(env: str, env_config: Mapping[str, Any]) -> BaseModel:
     """The configuration model of an environment of this project."""
     return import_module(ENVIRONMENTS[env]).parallel_env(**env_config).config
+
+
+def _with_places_resolved(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the paths of files absolute: env runners work in other folders."""
+    return {
+        name: str(Path(value).resolve())
+        if name in PLACES and isinstance(value, str) and "://" not in value
+        else value
+        for name, value in options.items()
+    }
+
+
+def _nested(values: Any, path: Sequence[str]) -> Any:
+    """What is at a place within dictionaries; None: nothing."""
+    for name in path:
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
 
 
 def _set_nested(target: dict[str, Any], path: Sequence[str], value: Any) -> None:

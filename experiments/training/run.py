@@ -15,7 +15,7 @@ import os
 import pickle
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ from edge_marl.experiments.training.checkpoints import (
 from edge_marl.experiments.training.display import Display, Status, result_table
 from edge_marl.experiments.training.interrupts import Interrupts, StopRequested
 from edge_marl.experiments.training.logs import PROGRESS, STEP, TENSORBOARD, RunLog, flat_numbers
-from edge_marl.experiments.training.recipe import Recipe
+from edge_marl.experiments.training.recipe import Recipe, with_files_at
 from edge_marl.experiments.training.runtime import built, ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
 from edge_marl.files import check_output
@@ -127,12 +127,20 @@ def start(settings: RunSettings, folder: Path, *, address: str | None = None) ->
         return _Run(settings, folder, None).train(address)
 
 
-def resume(folder: Path, changes: Mapping[str, Any], *, address: str | None = None) -> int:
+def resume(
+    folder: Path,
+    changes: Mapping[str, Any],
+    *,
+    files: Sequence[str] = (),
+    address: str | None = None,
+) -> int:
     """Continue a run from its last checkpoint.
 
     Args:
         folder: of the run.
         changes: fields of :class:`RunSettings` that are to be others from now on.
+        files: ``key=value`` of options that name files which were moved, see
+            :func:`~edge_marl.experiments.training.recipe.with_files_at`.
         address: of a Ray cluster.
 
     Raises:
@@ -140,6 +148,8 @@ def resume(folder: Path, changes: Mapping[str, Any], *, address: str | None = No
             checkpoint is damaged.
     """
     settings = read_settings(folder)
+    if files:
+        changes = {**changes, "recipe": with_files_at(settings.recipe, files)}
     with sole_writer(folder):
         check_output(folder / BEST, parts=PARTS)
         found = numbered_checkpoints(folder / CHECKPOINTS)
@@ -184,7 +194,8 @@ class _Run:
         if self.source is None:
             self.card = CheckpointCard(recipe=recipe, iteration=0, env_steps=0, time_s=0.0)
         else:
-            self.card = read_card(self.source)
+            # The recipe may have files at other places now.
+            self.card = read_card(self.source).model_copy(update={"recipe": recipe})
         config = recipe.config(workers=self.settings.workers)
         if self._finished():
             stdout().print(f"{self.folder}: at its limit already ({self._where()})")

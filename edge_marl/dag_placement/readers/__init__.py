@@ -9,6 +9,7 @@ Each says what it takes for a primitive's compute, memory and output.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from edge_marl.dag_placement.readers import alibaba, stg, wfcommons
@@ -35,7 +36,7 @@ def read_workflows(recorded: RecordedWorkflows) -> tuple[Workflows, ReadReport]:
             nothing is left; for ``arrivals="recorded"`` unless two are recorded at different times.
     """
     path, format_ = Path(recorded.path), recorded.format
-    files = sorted(path.rglob(f"*{_SUFFIX[format_]}")) if path.is_dir() else [path]
+    files = sorted(path.rglob(f"*{_SUFFIX[format_]}")) if os.path.isdir(path) else [path]
     if not files:
         raise InputError(f"{path}: expected files *{_SUFFIX[format_]} in the folder, found none")
     reader = _READERS[format_]
