@@ -171,14 +171,13 @@ def with_files_at(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         files |= {f"{ENV}{name}" for name in _names_of(model, of=Path)
                   if _nested(recipe.env_config, name.split(".")) is not None}  # fmt: skip
     options = dict(recipe.options)
-    for override in overrides:
-        name, value = parse_override(override)
+    for name, value in parse_overrides(overrides).items():
         if name not in files:
             one_of = f"one of {', '.join(sorted(files))}" if files else "none"
             raise InputError(
                 f"{shown(name)}: expected an option that names a file of this run, {one_of}"
             )
-        if override not in of_env:
+        if not name.startswith(ENV):
             options[name] = value
     return recipe.model_copy(
         update={
