@@ -76,6 +76,9 @@ _EXPECTED = {
     "less_than_equal": "expected at most {le}",
     "extra_forbidden": "unknown option",
     "missing": "expected a value",
+    **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
 }
 """What pydantic says in other words, by its type of the error."""
 

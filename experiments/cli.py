@@ -67,7 +67,7 @@ def everywhere(
         bool, typer.Option(DEBUG, help="Show where an error comes from, not its line alone.")
     ] = False,
 ) -> None:
-    """Scheduling at the network edge: workloads, oracles, logs, learning, studies, benchmarks."""
+    """Options of every command."""
 
 
 @app.command()
@@ -352,7 +352,8 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            typer.echo(str(error))
+            shape: Any = error  # typer carries its own copy of click, whose classes have no path
+            typer.echo(shape.format_message())
             sys.exit(BAD_INPUT)
         if debug:
             traceback.print_exc()

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import (
-    AllowInfNan,
     ConfigDict,
     Discriminator,
     Field,
@@ -71,7 +70,7 @@ _OF_RLLIB: Mapping[type, Mapping[str, Any]] = MappingProxyType({
         "vf_loss_coeff": NotNegative,
         "entropy_coeff": Coefficient,
         "clip_param": Positive,
-        "vf_clip_param": Annotated[float, AllowInfNan(True), Field(gt=0)],  # infinite: no clipping
+        "vf_clip_param": Positive,
     },
 })  # fmt: skip
 

@@ -12,6 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from edge_marl.algorithms.mappo.config import MAPPOConfig
 from edge_marl.errors import InputError
+from edge_marl.limits import LARGEST
 from edge_marl.options import Count, CountOrZero, NotNegative, PositiveShare, Several
 
 OfflineMethod = Literal["cql", "bc", "iql"]
@@ -80,7 +81,7 @@ class O2OConfig(MAPPOConfig):
         self.lr = 3e-4
         self.num_epochs = 4
         self.entropy_coeff = 0.0
-        self.vf_clip_param = float("inf")
+        self.vf_clip_param = LARGEST  # values are not clipped
         self.train_batch_size_per_learner = 6400
         self.minibatch_size = 1600
 

@@ -10,6 +10,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from edge_marl.algorithms.mappo.config import MAPPOConfig
 from edge_marl.errors import InputError
+from edge_marl.limits import LARGEST
 from edge_marl.options import Count, CountOrZero, NotNegative
 
 _KINDS = ("pointer", "structured_mlp", "mlp")
@@ -63,7 +64,7 @@ class SCALEConfig(MAPPOConfig):
         self.lr = 1e-3
         self.lambda_ = 0.95
         self.clip_param = 0.2
-        self.vf_clip_param = float("inf")
+        self.vf_clip_param = LARGEST  # values are not clipped
         self.vf_loss_coeff = 0.5
         self.entropy_coeff = 0.01
         self.grad_clip = 0.5

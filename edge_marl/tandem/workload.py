@@ -35,8 +35,8 @@ from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 from edge_marl.tandem.workload_kernel import draw_traces
 
 FloatArray = NDArray[np.float64]
-MOST_SLOTS = 2**24
-"""Of a trace: as many as observations, in 32 bits, can tell apart."""
+MOST_SLOTS = 2**28
+"""Of a trace: the sum of a few such numbers fits into 32 bits."""
 
 Slack = Annotated[float, Field(ge=1, le=LARGEST)]
 T = TypeVar("T")
