@@ -396,7 +396,8 @@ class ParallelEnvBatch:
                     eight_bit = self._features.dtype == np.uint8
                     self._features[b, n, : row.size] = intake.typed(row, eight_bit=eight_bit)
             except intake.FAULTS as error:
-                raise intake.fault(env, f"{what} of {seat.name}", step, error) from error
+                if self._active[b, n]:  # whoever has left may be shown anything
+                    raise intake.fault(env, f"{what} of {seat.name}", step, error) from error
         if self.state_size:
             self._look_at_state(b)
 

@@ -363,6 +363,17 @@ class UnseenWhenGone(OneByOne):
         return super().observe(self.agents)
 
 
+@works
+class NonsenseWhenGone(OneByOne):
+    """Those who have left see no numbers, and their mask is none."""
+
+    def show(self, agent: Any, number: int) -> Any:
+        return super().show(agent, number) if agent in self.agents else [np.nan]
+
+    def info(self, agent: Any) -> dict[str, Any]:
+        return {} if agent in self.agents else {"action_mask": None}
+
+
 # What they may do ----------------------------------------------------------------------------
 
 
