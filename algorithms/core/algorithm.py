@@ -65,6 +65,13 @@ class JointAlgorithm(Algorithm):
         self.reward_scaler = RewardScaler() if self.config.reward_scaling else None
         super().setup(config)
 
+    def prepare(self) -> None:
+        """Open whatever the next iteration needs from outside, so that its faults show early.
+
+        Raises:
+            InputError: for what is missing or not as it should be.
+        """
+
     @property
     def env_steps_sampled(self) -> int:
         """Environment steps sampled for training so far."""

@@ -197,7 +197,8 @@ class _Run:
     ) -> None:
         if self.source is not None:
             _restore(algorithm, self.source / ALGORITHM)
-        # Not before all is made that the run needs: a start that fails claims no folder.
+        # Not before all is there that the run needs: a start that fails claims no folder.
+        algorithm.prepare()
         write_aside(self.folder / SETTINGS, self.settings.model_dump_json(indent=1) + "\n")
         log = RunLog(self.folder, after=self.card.iteration)
         try:

@@ -162,8 +162,8 @@ def _search(
 def _try_out(recipe: Recipe, episodes: int) -> None:
     """Make once what every trial makes: a search that cannot begin claims no folder."""
     make_validation(recipe, episodes)
-    with built(recipe.config()):
-        pass
+    with built(recipe.config()) as algorithm:
+        algorithm.prepare()
 
 
 def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:
