@@ -108,6 +108,13 @@ class JointAlgorithm(Algorithm):
         if len(self.faults) > TOLERATED_FAULTS:
             raise fault
 
+    def prepare(self) -> None:
+        """Open whatever the next iteration needs from outside, so that its faults show early.
+
+        Raises:
+            InputError: for what is missing or not as it should be.
+        """
+
     @property
     def env_steps_sampled(self) -> int:
         """Environment steps sampled for training so far."""

@@ -98,10 +98,19 @@ class O2O(MAPPO):
 
     # Offline (Algorithm 1) ------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Open the log, if there is more to learn from it.
+
+        Raises:
+            InputError: for a log that cannot be read, or of another environment.
+        """
+        if self.phase == "offline" and self._transitions is None:
+            self._transitions = self._open_log()
+
     def _learn_offline(self) -> None:
         """The gradient steps of an iteration."""
-        if self._transitions is None:
-            self._transitions = self._open_log()
+        self.prepare()
+        assert self._transitions is not None
         if not self.rewards.fixed:
             self._take_moments(self._transitions)
         due = self.config.offline_updates - self.offline_updates_done

@@ -226,7 +226,8 @@ class _Run:
         if self.source is not None:
             _restore(algorithm, self.source)
             self._saved_s = time.monotonic()
-        # Not before all is made that the run needs: a start that fails claims no folder.
+        # Not before all is there that the run needs: a start that fails claims no folder.
+        algorithm.prepare()
         write_json(self.folder / SETTINGS, self.settings)
         self._begun_s, self._before_s = time.monotonic(), self.card.time_s
         limits = self.settings.limits
@@ -267,20 +268,10 @@ class _Run:
             self._checkpoint(algorithm)
             raise
         except InputError as error:
-            if self.source is None and self.card.iteration == 0:
-                # What is read only when it is needed, a task log for one, is not as it should be.
-                self._release()
-                raise
             raise InputError(f"{error}; {self._left()}") from error
         finally:
             log.close()
         self._checkpoint(algorithm)
-
-    def _release(self) -> None:
-        """Remove what a start that failed has claimed the folder with."""
-        for name in (SETTINGS, PROGRESS):
-            (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / TENSORBOARD, ignore_errors=True)
 
     def _iterate(self, algorithm: Any) -> dict[str, float]:
         """One training iteration; the numbers of it."""

@@ -176,8 +176,8 @@ def _search(
 def _try_out(recipe: Recipe, settings: SearchSettings) -> None:
     """Make once what every trial makes: a search that cannot begin claims no folder."""
     make_validation(recipe, settings.episodes, settings.max_episode_steps)
-    with built(recipe.config()):
-        pass
+    with built(recipe.config()) as algorithm:
+        algorithm.prepare()
 
 
 def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:
