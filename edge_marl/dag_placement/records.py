@@ -46,6 +46,7 @@ class Law(NamedTuple):
     beta: float
     largest_delay_s: float
     largest_energy_j: float
+    paper_reward: bool
     response_reward: bool
     extended: bool
     """More features than the paper's."""
@@ -69,7 +70,8 @@ class Tasks(NamedTuple):
     finish_s: NDArray[np.float64]
     """``f_i``, as soon as it is placed."""
     earliest_s: NDArray[np.float64]
-    """No schedule finishes it sooner, after all that is decided; ``f_i`` once it is placed."""
+    """No schedule finishes it sooner, after all that is decided; ``f_i`` once it is placed. Kept up
+    to date for the response reward only."""
 
 
 class Servers(NamedTuple):
@@ -127,9 +129,8 @@ class Lists(NamedTuple):
 
     ready: NDArray[np.int32]
     """``[B, P]``: primitives ready or set aside, ``n_ready`` of them."""
-    response_s: NDArray[np.float64]
-    """``[B, W]``: sum over the primitives of each workflow that has arrived of the least response
-    time that is still possible; in the end, of their response times."""
+    valued: NDArray[np.int32]
+    """``[B, W]``: decision after which the delays of each workflow were last summed up."""
     left: NDArray[np.int32]
     """``[B, W]``: primitives of each workflow that are not done."""
     offered: NDArray[np.int32]

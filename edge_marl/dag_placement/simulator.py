@@ -149,7 +149,7 @@ class DagPlacementSimulator:
     Args:
         scenario: what episodes are drawn from.
         batch_size: B.
-        reward: see :data:`Reward`.
+        reward: see :data:`Reward`; None: all are zero, where nobody reads them.
         terms: constants of equation 2.
         features: see :class:`Observation`.
         selector: "longest_path" (section 4.1), or "learned": a second agent chooses the primitive
@@ -165,7 +165,7 @@ class DagPlacementSimulator:
         scenario: DagScenario,
         batch_size: int,
         *,
-        reward: Reward = "response",
+        reward: Reward | None = "response",
         terms: RewardTerms | None = None,
         features: Features = "extended",
         selector: Selector = "longest_path",
@@ -179,8 +179,7 @@ class DagPlacementSimulator:
         self._generator = Generator(scenario, recorded)
         self.law = _law(
             scenario, self._generator, terms or RewardTerms(),
-            response_reward=reward == "response", extended=features == "extended",
-            selects=selector == "learned",
+            reward=reward, extended=features == "extended", selects=selector == "learned",
         )  # fmt: skip
         B, N, F = batch_size, scenario.servers, N_FEATURES[features]
         self.n_agents = 2 if selector == "learned" else 1
@@ -196,7 +195,7 @@ class DagPlacementSimulator:
         self.progress: Progress = together(Progress, B)
         self.lists = Lists(
             ready=np.zeros(self.workload.hops.shape, dtype=np.int32),
-            response_s=np.zeros(self.workload.arrival_s.shape),
+            valued=np.zeros(self.workload.arrival_s.shape, dtype=np.int32),
             left=np.zeros(self.workload.arrival_s.shape, dtype=np.int32),
             offered=np.zeros((B, N), dtype=np.int32),
         )
@@ -332,7 +331,7 @@ def _law(
     generator: Generator,
     terms: RewardTerms,
     *,
-    response_reward: bool,
+    reward: Reward | None,
     extended: bool,
     selects: bool,
 ) -> Law:
@@ -362,7 +361,8 @@ def _law(
         # of mean size on the server that it takes most energy on.
         largest_delay_s=largest_delay_s if largest_delay_s > 0 else 1.0,
         largest_energy_j=float((power_w / capacity_gflops).max()) * generator.mean_compute_gflop,
-        response_reward=response_reward,
+        paper_reward=reward == "paper",
+        response_reward=reward == "response",
         extended=extended,
         selects=selects,
         per_server=1.0 / scenario.servers,
