@@ -61,17 +61,36 @@ def reset_kernel(
 
 
 @kernel  # type: ignore[untyped-decorator]
-def first_illegal(actions: Any, done: Any, mask: Any) -> Any:
-    """``b * agents + i`` of the first action that the mask forbids, or -1."""
+def first_illegal(
+    actions: Any, done: Any, mask: Any, law: Any, load: Any, tasks: Any, at: Any
+) -> Any:
+    """``b * agents + i`` of the first action that is not legal, or -1."""
     B, n_agents = actions.shape
     for b in range(B):
         if done[b]:
             continue
         for i in range(n_agents):
             action = actions[b, i]
-            if action < 0 or action >= mask.shape[2] or not mask[b, i, action]:
+            if action >= mask.shape[2]:
+                legal = i == 0 and _may_await(b, action - mask.shape[2], law, load, tasks, at, mask)
+            else:
+                legal = action >= 0 and mask[b, i, action]
+            if not legal:
                 return b * n_agents + i
     return -1
+
+
+@kernel  # type: ignore[untyped-decorator]
+def _may_await(b: Any, awaited: Any, law: Any, load: Any, tasks: Any, at: Any, mask: Any) -> Any:
+    """Whether the primitive to place may wait for the end of another one.
+
+    Where nothing is to happen it may while there is another to decide on, so the last is placed.
+    """
+    if not law.event or at.task[b] in (NOBODY, awaited):
+        return False
+    if awaited >= load.first[b, at.n_arrived[b]] or tasks.status[b, awaited] == _DONE:
+        return False
+    return mask[b, 0, mask.shape[2] - 1] or at.n_open[b] > 1
 
 
 @kernel  # type: ignore[untyped-decorator]
@@ -95,8 +114,10 @@ def step_kernel(
             task, j = at.task[b], actions[b, 0]
             at.task[b] = NOBODY
             passed = False
-            if j == N:
+            if j >= N:
                 tasks.status[b, task] = _SET_ASIDE
+                tasks.awaits[b, task] = j - (N + 1)
+                tasks.asked_s[b, task] = at.now_s[b]
                 at.n_waits[b] += 1
             elif takes(b, j, task, law, load, servers):
                 _place(b, task, j, law, load, tasks, servers, at, lists)
@@ -201,22 +222,31 @@ def _offer(b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists
 
     Ties: the earlier workflow, then the lower number; both are the lower number.
     """
+    at.n_open[b] = 0
     if at.n_ready[b] == 0:
         return
-    room_gb = -1.0
+    idle_gb = new_gb = -1.0  # memory of what is idle, and of what has got idle just now
     for j in range(servers.state.shape[1]):
         if servers.state[b, j] == HERE and (not law.event or servers.running[b, j] == NOBODY):
-            room_gb = max(room_gb, law.memory_gb[j])
-    if room_gb < 0.0:
+            idle_gb = max(idle_gb, law.memory_gb[j])
+            if servers.free_s[b, j] == at.now_s[b]:
+                new_gb = max(new_gb, law.memory_gb[j])
+    if idle_gb < 0.0:
         return
     if not law.event:
-        room_gb = np.inf
+        idle_gb = np.inf
     n, most = 0, servers.state.shape[1] if law.selects else 1
     offered = lists.offered[b]
     for k in range(at.n_ready[b]):
         task = lists.ready[b, k]
-        if tasks.status[b, task] != _READY or load.memory_gb[b, task] > room_gb:
+        room_gb = idle_gb
+        if tasks.status[b, task] == _SET_ASIDE:
+            # What got idle earlier and still is, it has been offered if it has the memory.
+            again = tasks.awaits[b, task] == NOBODY and tasks.asked_s[b, task] < at.now_s[b]
+            room_gb = new_gb if again else -1.0
+        if load.memory_gb[b, task] > room_gb:
             continue
+        at.n_open[b] += 1
         hops = load.hops[b, task]
         place = n
         while place > 0:
@@ -286,21 +316,26 @@ def _happen(
     """Go to the moment of the next event, let all happen that is due."""
     at.now_s[b] = now_s
     N = servers.state.shape[1]
-    gets_idle = False
+    completes = changes = False
     for j in range(N):
         if servers.running[b, j] != NOBODY and servers.free_s[b, j] <= now_s:
             _complete(b, j, load, tasks, servers, at, lists)
-            gets_idle = True
+            completes = True
     while at.n_arrived[b] < load.n_workflows[b] and (load.arrival_s[b, at.n_arrived[b]] <= now_s):
         _arrive(b, law, load, tasks, at, lists)
     if law.mean_up_s < np.inf:
         for j in range(N):
             if servers.change_s[b, j] <= now_s:
                 _change(b, j, seed, law, load, tasks, servers, at, lists)
-                gets_idle = True
-    if gets_idle and at.n_waits[b] > 0:
+                changes = True
+    if at.n_waits[b] > 0 and (completes or changes):
+        everyone = changes or at.n_running[b] == 0
         for k in range(at.n_ready[b]):
-            tasks.status[b, lists.ready[b, k]] = _READY
+            task = lists.ready[b, k]
+            if tasks.status[b, task] == _SET_ASIDE:
+                awaited = tasks.awaits[b, task]
+                if everyone or (awaited != NOBODY and tasks.status[b, awaited] == _DONE):
+                    tasks.status[b, task] = _READY
 
 
 @kernel  # type: ignore[untyped-decorator]

@@ -65,8 +65,12 @@ class Tasks(NamedTuple):
     """Where it was placed last; -1 before."""
     source: NDArray[np.int32]
     """The predecessor that finished first, -1 without one."""
+    awaits: NDArray[np.int32]
+    """The primitive for whose end one that is set aside waits, -1: for any server."""
     waiting_for: NDArray[np.int32]
     """Predecessors that are not done."""
+    asked_s: NDArray[np.float64]
+    """When it was set aside."""
     finish_s: NDArray[np.float64]
     """``f_i``, as soon as it is placed."""
     earliest_s: NDArray[np.float64]
@@ -82,7 +86,7 @@ class Servers(NamedTuple):
     running: NDArray[np.int32]
     """The primitive that occupies it, -1 when idle."""
     free_s: NDArray[np.float64]
-    """When it is done with that."""
+    """When it is done with that, or was with the last one."""
     change_s: NDArray[np.float64]
     """When it goes or comes back."""
     n_changes: NDArray[np.int32]
@@ -100,6 +104,8 @@ class Progress(NamedTuple):
     """Workflows."""
     n_ready: NDArray[np.int32]
     """Primitives ready or set aside."""
+    n_open: NDArray[np.int32]
+    """Primitives that there is to decide on at this moment."""
     n_running: NDArray[np.int32]
     n_unplaced: NDArray[np.int32]
     """Primitives that have arrived and are not placed."""

@@ -140,8 +140,9 @@ class DagPlacementSimulator:
     One step is one decision on one ready primitive. A placed primitive occupies its server at once;
     its inputs are sent side by side from the servers of its predecessors, then it is executed. In
     ``time="event"`` decisions are offered only where there is something to decide: primitives that
-    fit an idle server, longest path first. One that is to wait is offered again as soon as a server
-    gets idle, goes or comes back. Outputs outlive the servers that made them.
+    fit an idle server, longest path first. One that is to wait is set aside. It is offered again
+    while a server with the memory is idle that has become so since, when a server goes or comes
+    back, and when nothing is executed any more. Outputs outlive the servers that made them.
 
     What arrives, and when servers come and go, does not depend on decisions: the same seed has the
     same workflows and failures under every policy.
@@ -238,18 +239,24 @@ class DagPlacementSimulator:
         """Carry out one decision in every episode.
 
         Args:
-            actions: ``[B, agents]``, see :attr:`Observation.action_mask`. Actions of finished
-                episodes are ignored.
+            actions: ``[B, agents]``, see :attr:`Observation.action_mask`. With ``time="event"`` the
+                placer's may also be N + 1 + i, wait for the end of primitive i, for policies that
+                know what they wait for: the primitive is offered again when i is done, instead of
+                when any server gets idle. Legal if i has arrived and is not done, and if
+                waiting is legal or there is another primitive to decide on at this moment.
+                Actions of finished episodes are ignored.
 
         Raises:
-            InputError: for an action that the mask forbids, naming episode and agent.
+            InputError: for an action that is not legal, naming episode and agent.
         """
         actions = np.asarray(actions)
         shape = (self.batch_size, self.n_agents)
         if actions.shape != shape or actions.dtype.kind not in "iu":
             raise InputError(f"actions: expected integers of shape {shape}")
         mask = self.observation.action_mask
-        illegal = kernels.first_illegal(actions, self.done, mask)
+        illegal = kernels.first_illegal(
+            actions, self.done, mask, self.law, self.workload, self.tasks, self.progress
+        )
         if illegal >= 0:
             b, i = divmod(illegal, self.n_agents)
             raise InputError(
