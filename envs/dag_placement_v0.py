@@ -58,9 +58,10 @@ class DagPlacementEnv(SimulatorEnv):
     - ``action_mask``: int8 ``[N + 1]``, 1 for legal actions.
 
     **Action** ``Discrete(N + 1)``. Of the placer: the server; N, wait: the primitive is set aside
-    until a server gets idle, goes or comes back; legal if one will. With ``time="paper"`` busy
-    servers and ones too small are legal too, but invalid: the clock advances; N is not. Of the
-    selector: k for row 1 + k of what it sees.
+    and offered again while a server with the memory is idle that has become so since, when a server
+    goes or comes back, and when nothing is executed any more; legal if a server will get idle or
+    come back. With ``time="paper"`` busy servers and ones too small are legal too, but invalid: the
+    clock advances; N is not. Of the selector: k for row 1 + k of what it sees.
 
     **State** (``state()``): float32, the observations of all agents, flat.
 

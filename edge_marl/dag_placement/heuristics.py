@@ -13,18 +13,18 @@ Those that place at once, on one of the servers that are idle and have the memor
 Those that may wait for a busy server:
 
 - ``earliest_finish``: the idle server that would finish first, unless a busy one would in less than
-  half that time, counting what it executes and what has been set aside for it since the last event
-  (or everything would wait for the same fast server). Half, because longer paths overtake what
-  waits: if any gain is waited for, response times are longer by a fifth to a third.
+  half that time, counting what it executes and what waits for that to end already (or everything
+  would wait for the same fast server). Half, because longer paths overtake what waits: if any gain
+  is waited for, response times are longer by a fifth to a third.
 - ``heft``, ``cpop``: every workflow is planned when it arrives, into the gaps of what is planned
-  already (:mod:`edge_marl.dag_placement.list_scheduling`); a primitive waits for its server and
-  for those planned before it there. When a server comes or goes, all that is not placed is planned
+  already (:mod:`edge_marl.dag_placement.list_scheduling`); a primitive waits for the
+  end of the one before it there. When a server comes or goes, all that is not placed is planned
   anew, in the order of arrival. With ``time="paper"`` primitives are offered in one order only, so
   that there they wait for their server alone.
 
-Waiting is the action N with ``time="event"``, a server that is busy or too small with
-``time="paper"``; there those that place at once wait if they cannot place. Ties go to the lower
-server. As ``selector`` all take the first primitive, that of the longest path.
+Waiting is for the end of a primitive with ``time="event"``, and a server that is busy or too small
+with ``time="paper"``; there those that place at once wait if they cannot place. Ties go to the
+lower server. As ``selector`` all take the first primitive, that of the longest path.
 """
 
 from __future__ import annotations
@@ -82,9 +82,11 @@ class _Memory(NamedTuple):
     last: IntArray
     """``[B]``: server used last, -1 before."""
     round: IntArray
-    """``[B]``: events after which what was set aside is offered again, up to now."""
+    """``[B]``: comings and goings of servers, after which all is offered again, up to now."""
+    awaited: IntArray
+    """``[B, N]``: the primitive on each server whose end others wait for, -1 before."""
     reserved_s: FloatArray
-    """``[B, N]``: for what has been set aside for a server since the last of them."""
+    """``[B, N]``: how long these will occupy it."""
 
 
 class _Plans(NamedTuple):
@@ -135,7 +137,10 @@ class PlacingHeuristic:
             B, N = simulator.servers.state.shape
             self._simulator = simulator
             self._memory = _Memory(
-                np.full(B, NOBODY, dtype=np.int32), np.zeros(B, dtype=np.int32), np.zeros((B, N))
+                last=np.full(B, NOBODY, dtype=np.int32),
+                round=np.zeros(B, dtype=np.int32),
+                awaited=np.full((B, N), NOBODY, dtype=np.int32),
+                reserved_s=np.zeros((B, N)),
             )
         actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
         _place_one(self._rule, _view(simulator), self._memory, actions)
@@ -294,9 +299,9 @@ def _refusing(b: Any, view: Any) -> Any:
 
 @kernel  # type: ignore[untyped-decorator]
 def _forget_rounds(b: Any, view: Any, memory: Any) -> None:
-    """Drop reservations at every event: kept longer, they did worse."""
+    """Drop reservations of those that are offered again."""
     N = memory.reserved_s.shape[1]
-    now = view.at.n_completed[b] + view.at.n_arrived[b]
+    now = 0
     for j in range(N):
         now += view.servers.n_changes[b, j]
     if view.at.n_decisions[b] == 0 or now != memory.round[b]:
@@ -316,10 +321,14 @@ def _earliest_finish(b: Any, task: Any, view: Any, memory: Any) -> Any:
         if view.servers.state[b, j] != HERE or not fits:
             continue
         occupied_s = _occupied_s(b, task, j, view)
-        if view.servers.running[b, j] == NOBODY:
+        running = view.servers.running[b, j]
+        if running == NOBODY:
             if occupied_s < idle_s:
                 idle, idle_s = j, occupied_s
             continue
+        if running != memory.awaited[b, j]:
+            memory.awaited[b, j] = running
+            memory.reserved_s[b, j] = 0.0
         rest_s = view.servers.free_s[b, j] - now_s
         finish_s = rest_s + memory.reserved_s[b, j] + occupied_s
         if finish_s < busy_s:
@@ -331,7 +340,7 @@ def _earliest_finish(b: Any, task: Any, view: Any, memory: Any) -> Any:
     if not view.law.event:
         return busy
     memory.reserved_s[b, busy] += busy_occupied_s
-    return N
+    return N + 1 + memory.awaited[b, busy]
 
 
 @kernel  # type: ignore[untyped-decorator]
@@ -450,12 +459,11 @@ def _as_planned(b: Any, task: Any, view: Any, plans: Any) -> Any:
         return _refusing(b, view)
     if not view.law.event:
         return server
-    if _takes(b, server, task, view):
-        for k in range(plans.n_planned[b]):
-            other = plans.order[b, k]
-            # Where nothing is to happen, waiting for one another would never end.
-            if other == task or not view.mask[b, 0, N]:
-                return server
-            if plans.of.server[b, other] == server:
-                break
-    return N
+    before = view.servers.running[b, server]
+    for k in range(plans.n_planned[b]):
+        other = plans.order[b, k]
+        if other == task:
+            break
+        if plans.of.server[b, other] == server:
+            before = other
+    return server if before == NOBODY else N + 1 + before

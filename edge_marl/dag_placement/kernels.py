@@ -61,17 +61,36 @@ def reset_kernel(
 
 
 @kernel  # type: ignore[untyped-decorator]
-def first_illegal(actions: Any, done: Any, mask: Any) -> Any:
-    """``b * agents + i`` of the first action that the mask forbids, or -1."""
+def first_illegal(
+    actions: Any, done: Any, mask: Any, law: Any, load: Any, tasks: Any, at: Any
+) -> Any:
+    """``b * agents + i`` of the first action that is not legal, or -1."""
     B, n_agents = actions.shape
     for b in range(B):
         if done[b]:
             continue
         for i in range(n_agents):
             action = actions[b, i]
-            if action < 0 or action >= mask.shape[2] or not mask[b, i, action]:
+            if action >= mask.shape[2]:
+                legal = i == 0 and _may_await(b, action - mask.shape[2], law, load, tasks, at, mask)
+            else:
+                legal = action >= 0 and mask[b, i, action]
+            if not legal:
                 return b * n_agents + i
     return -1
+
+
+@kernel  # type: ignore[untyped-decorator]
+def _may_await(b: Any, awaited: Any, law: Any, load: Any, tasks: Any, at: Any, mask: Any) -> Any:
+    """Whether the primitive to place may wait for the end of another one.
+
+    Where nothing is to happen it may while there is another to decide on, so the last is placed.
+    """
+    if not law.event or at.task[b] in (NOBODY, awaited):
+        return False
+    if awaited >= load.first[b, at.n_arrived[b]] or tasks.status[b, awaited] == _DONE:
+        return False
+    return mask[b, 0, mask.shape[2] - 1] or at.n_open[b] > 1
 
 
 @kernel  # type: ignore[untyped-decorator]
@@ -94,21 +113,30 @@ def step_kernel(
             at.n_decisions[b] += 1
             task, j = at.task[b], actions[b, 0]
             at.task[b] = NOBODY
-            if j == N:
+            passed = False
+            if j >= N:
                 tasks.status[b, task] = _SET_ASIDE
+                tasks.awaits[b, task] = j - (N + 1)
+                tasks.asked_s[b, task] = at.now_s[b]
                 at.n_waits[b] += 1
             elif takes(b, j, task, law, load, servers):
-                gain += _place(b, task, j, law, load, tasks, servers, at, lists)
+                _place(b, task, j, law, load, tasks, servers, at, lists)
+                if law.paper_reward:
+                    gain += _equation_2(b, task, law, load, tasks)
             else:
                 at.n_invalid[b] += 1
-                gain += 0.0 if law.response_reward else _INVALID
+                if law.paper_reward:
+                    gain += _INVALID
                 until_s = at.now_s[b] + law.step_s
                 next_s = next_event_s(b, law, load, servers, at)
                 while next_s <= until_s:
-                    gain += _happen(b, next_s, seeds[b], law, load, tasks, servers, at, lists)
+                    _happen(b, next_s, seeds[b], law, load, tasks, servers, at, lists)
                     next_s = next_event_s(b, law, load, servers, at)
-                gain += _let_pass(b, until_s, law, load, tasks, at, lists)
-            gain += _go_on(b, seeds[b], law, load, tasks, servers, at, lists)
+                at.now_s[b] = until_s
+                passed = True
+            passed = _go_on(b, seeds[b], law, load, tasks, servers, at, lists) or passed
+            if law.response_reward:
+                gain -= _delay_s(b, task, passed, load, tasks, at, lists) * law.per_server
             if at.task[b] == NOBODY and at.n_selected[b] == 0:
                 finished = at.n_arrived[b] == load.n_workflows[b] and (
                     at.n_unplaced[b] + at.n_running[b] == 0
@@ -124,14 +152,11 @@ def step_kernel(
 @kernel  # type: ignore[untyped-decorator]
 def _place(
     b: Any, task: Any, j: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
-) -> Any:
-    """Assign a primitive to a server; returns the reward."""
+) -> None:
+    """Assign a primitive to a server."""
     now_s = at.now_s[b]
     tau_s = load.compute_gflop[b, task] / law.capacity_gflops[j]
     finish_s = now_s + inputs_s(b, task, j, law, load, tasks) + tau_s
-    sent_s = 0.0
-    if tasks.source[b, task] != NOBODY:
-        sent_s = delay_s(b, tasks.source[b, task], j, law, load, tasks)
     tasks.status[b, task] = _PLACED
     tasks.server[b, task] = j
     tasks.finish_s[b, task] = finish_s
@@ -145,15 +170,26 @@ def _place(
             break
     at.n_running[b] += 1
     at.n_unplaced[b] -= 1
-    at.communication_s[b] += sent_s
-    energy_j = law.power_w[j] * tau_s
-    at.energy_j[b] += energy_j
-    if law.response_reward:
-        return -_delay(b, load.workflow[b, task], load, tasks, at, lists) * law.per_server
-    return (  # equation 2
+    at.communication_s[b] += _sent_s(b, task, law, load, tasks)
+    at.energy_j[b] += law.power_w[j] * tau_s
+
+
+@kernel  # type: ignore[untyped-decorator]
+def _sent_s(b: Any, task: Any, law: Any, load: Any, tasks: Any) -> Any:
+    """Delay of equation 2 of a primitive that has been placed."""
+    source = tasks.source[b, task]
+    return 0.0 if source == NOBODY else delay_s(b, source, tasks.server[b, task], law, load, tasks)
+
+
+@kernel  # type: ignore[untyped-decorator]
+def _equation_2(b: Any, task: Any, law: Any, load: Any, tasks: Any) -> Any:
+    """What a primitive earns that has been placed."""
+    j = tasks.server[b, task]
+    tau_s = load.compute_gflop[b, task] / law.capacity_gflops[j]
+    return (
         law.w_tau * math.exp(-tau_s / law.s_tau_s)
-        - law.alpha * sent_s / law.largest_delay_s
-        - law.beta * energy_j / law.largest_energy_j
+        - law.alpha * _sent_s(b, task, law, load, tasks) / law.largest_delay_s
+        - law.beta * law.power_w[j] * tau_s / law.largest_energy_j
     )
 
 
@@ -161,23 +197,23 @@ def _place(
 def _go_on(
     b: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
 ) -> Any:
-    """Let time pass until there is something to decide; returns the reward.
+    """Let time pass until there is something to decide; returns whether any did.
 
     At the end of the episode there is neither a primitive to place nor one to select.
     """
-    gain = 0.0
+    passed = False
     while True:
         _offer(b, law, load, tasks, servers, at, lists)
         if at.task[b] != NOBODY or at.n_selected[b] > 0:
-            return gain
+            return passed
         if at.n_arrived[b] == load.n_workflows[b] and at.n_unplaced[b] + at.n_running[b] == 0:
-            return gain
+            return passed
+        passed = True
         next_s = next_event_s(b, law, load, servers, at)
         if next_s > law.time_limit_s:
-            return gain + _let_pass(
-                b, max(law.time_limit_s, at.now_s[b]), law, load, tasks, at, lists
-            )
-        gain += _happen(b, next_s, seed, law, load, tasks, servers, at, lists)
+            at.now_s[b] = max(law.time_limit_s, at.now_s[b])
+            return passed
+        _happen(b, next_s, seed, law, load, tasks, servers, at, lists)
 
 
 @kernel  # type: ignore[untyped-decorator]
@@ -186,22 +222,31 @@ def _offer(b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists
 
     Ties: the earlier workflow, then the lower number; both are the lower number.
     """
+    at.n_open[b] = 0
     if at.n_ready[b] == 0:
         return
-    room_gb = -1.0
+    idle_gb = new_gb = -1.0  # memory of what is idle, and of what has got idle just now
     for j in range(servers.state.shape[1]):
         if servers.state[b, j] == HERE and (not law.event or servers.running[b, j] == NOBODY):
-            room_gb = max(room_gb, law.memory_gb[j])
-    if room_gb < 0.0:
+            idle_gb = max(idle_gb, law.memory_gb[j])
+            if servers.free_s[b, j] == at.now_s[b]:
+                new_gb = max(new_gb, law.memory_gb[j])
+    if idle_gb < 0.0:
         return
     if not law.event:
-        room_gb = np.inf
+        idle_gb = np.inf
     n, most = 0, servers.state.shape[1] if law.selects else 1
     offered = lists.offered[b]
     for k in range(at.n_ready[b]):
         task = lists.ready[b, k]
-        if tasks.status[b, task] != _READY or load.memory_gb[b, task] > room_gb:
+        room_gb = idle_gb
+        if tasks.status[b, task] == _SET_ASIDE:
+            # What got idle earlier and still is, it has been offered if it has the memory.
+            again = tasks.awaits[b, task] == NOBODY and tasks.asked_s[b, task] < at.now_s[b]
+            room_gb = new_gb if again else -1.0
+        if load.memory_gb[b, task] > room_gb:
             continue
+        at.n_open[b] += 1
         hops = load.hops[b, task]
         place = n
         while place > 0:
@@ -222,64 +267,79 @@ def _offer(b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists
 
 
 @kernel  # type: ignore[untyped-decorator]
-def _delay(b: Any, w: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
-    """Find out what is possible now in a workflow; returns by how much its responses grow."""
+def _delay_s(b: Any, decided: Any, passed: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
+    """By how much response times have grown at least since the last decision.
+
+    While time passes those grow that depend on ready primitives. Every workflow is gone through
+    once, however many of its primitives are ready.
+    """
     sum_s = 0.0
-    for task in range(load.first[b, w], load.first[b, w + 1]):
+    if passed:
+        for k in range(at.n_ready[b]):
+            w = load.workflow[b, lists.ready[b, k]]
+            if lists.valued[b, w] < at.n_decisions[b]:
+                lists.valued[b, w] = at.n_decisions[b]
+                sum_s += _foresee(b, load.first[b, w], load, tasks, at)
+    w = load.workflow[b, decided]
+    if tasks.status[b, decided] >= _PLACED and lists.valued[b, w] < at.n_decisions[b]:
+        sum_s += _foresee(b, decided, load, tasks, at)
+    return sum_s
+
+
+@kernel  # type: ignore[untyped-decorator]
+def _foresee(b: Any, first: Any, load: Any, tasks: Any, at: Any) -> Any:
+    """Find out what is possible now from a primitive to the end of its workflow.
+
+    Returns:
+        by how much later they can be done than was known before, summed up.
+    """
+    sum_s = 0.0
+    for task in range(first, load.first[b, load.workflow[b, first] + 1]):
         if tasks.status[b, task] < _PLACED:
             start_s = at.now_s[b]
             edge = load.first_predecessor[b, task]
             for e in range(edge, edge + load.n_predecessors[b, task]):
                 start_s = max(start_s, tasks.earliest_s[b, load.predecessor[b, e]])
-            tasks.earliest_s[b, task] = start_s + load.fastest_s[b, task]
+            earliest_s = start_s + load.fastest_s[b, task]
         else:
-            tasks.earliest_s[b, task] = tasks.finish_s[b, task]
-        sum_s += tasks.earliest_s[b, task] - load.arrival_s[b, w]
-    delay_s = sum_s - lists.response_s[b, w]
-    lists.response_s[b, w] = sum_s
-    return delay_s
-
-
-@kernel  # type: ignore[untyped-decorator]
-def _let_pass(b: Any, until_s: Any, law: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
-    """Move the clock; returns the reward."""
-    at.now_s[b] = until_s
-    delay_s = 0.0
-    if law.response_reward:
-        for k in range(at.n_ready[b]):
-            w = load.workflow[b, lists.ready[b, k]]
-            delay_s += _delay(b, w, load, tasks, at, lists)
-    return -delay_s * law.per_server
+            earliest_s = tasks.finish_s[b, task]
+        sum_s += earliest_s - tasks.earliest_s[b, task]
+        tasks.earliest_s[b, task] = earliest_s
+    return sum_s
 
 
 @kernel  # type: ignore[untyped-decorator]
 def _happen(
     b: Any, now_s: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any,
     lists: Any,
-) -> Any:  # fmt: skip
-    """Go to the moment of the next event, let all happen that is due; returns the reward."""
-    gain = _let_pass(b, now_s, law, load, tasks, at, lists)
+) -> None:  # fmt: skip
+    """Go to the moment of the next event, let all happen that is due."""
+    at.now_s[b] = now_s
     N = servers.state.shape[1]
-    gets_idle = False
+    completes = changes = False
     for j in range(N):
         if servers.running[b, j] != NOBODY and servers.free_s[b, j] <= now_s:
             _complete(b, j, load, tasks, servers, at, lists)
-            gets_idle = True
+            completes = True
     while at.n_arrived[b] < load.n_workflows[b] and (load.arrival_s[b, at.n_arrived[b]] <= now_s):
-        _arrive(b, load, tasks, at, lists)
+        _arrive(b, law, load, tasks, at, lists)
     if law.mean_up_s < np.inf:
         for j in range(N):
             if servers.change_s[b, j] <= now_s:
-                gain += _change(b, j, seed, law, load, tasks, servers, at, lists)
-                gets_idle = True
-    if gets_idle and at.n_waits[b] > 0:
+                _change(b, j, seed, law, load, tasks, servers, at, lists)
+                changes = True
+    if at.n_waits[b] > 0 and (completes or changes):
+        everyone = changes or at.n_running[b] == 0
         for k in range(at.n_ready[b]):
-            tasks.status[b, lists.ready[b, k]] = _READY
-    return gain
+            task = lists.ready[b, k]
+            if tasks.status[b, task] == _SET_ASIDE:
+                awaited = tasks.awaits[b, task]
+                if everyone or (awaited != NOBODY and tasks.status[b, awaited] == _DONE):
+                    tasks.status[b, task] = _READY
 
 
 @kernel  # type: ignore[untyped-decorator]
-def _arrive(b: Any, load: Any, tasks: Any, at: Any, lists: Any) -> None:
+def _arrive(b: Any, law: Any, load: Any, tasks: Any, at: Any, lists: Any) -> None:
     """Let the next workflow in."""
     w = at.n_arrived[b]
     at.n_arrived[b] += 1
@@ -288,8 +348,9 @@ def _arrive(b: Any, load: Any, tasks: Any, at: Any, lists: Any) -> None:
         tasks.status[b, task] = _BLOCKED
         if tasks.waiting_for[b, task] == 0:
             _make_ready(b, task, tasks, at, lists)
-    lists.response_s[b, w] = 0.0
-    lists.response_s[b, w] = _delay(b, w, load, tasks, at, lists)
+    if law.response_reward:
+        lists.valued[b, w] = 0
+        _foresee(b, load.first[b, w], load, tasks, at)
 
 
 @kernel  # type: ignore[untyped-decorator]
@@ -338,10 +399,9 @@ def _plan_change(b: Any, j: Any, now_s: Any, mean_s: Any, seed: Any, servers: An
 @kernel  # type: ignore[untyped-decorator]
 def _change(
     b: Any, j: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
-) -> Any:
-    """A server fails, leaves or comes back; returns the reward."""
+) -> None:
+    """A server fails, leaves or comes back."""
     now_s = at.now_s[b]
-    gain = 0.0
     if servers.state[b, j] == HERE:
         luck = uniform(seed, CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j] + 1)
         _plan_change(b, j, now_s, law.mean_away_s, seed, servers)
@@ -360,12 +420,8 @@ def _change(
             at.n_lost[b] += 1
             tasks.finish_s[b, task] = np.nan
             _make_ready(b, task, tasks, at, lists)
-            if law.response_reward:
-                w = load.workflow[b, task]
-                gain = -_delay(b, w, load, tasks, at, lists) * law.per_server
         else:
             servers.state[b, j] = LEAVING
     else:
         servers.state[b, j] = HERE
         _plan_change(b, j, now_s, law.mean_up_s, seed, servers)
-    return gain

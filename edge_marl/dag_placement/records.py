@@ -46,6 +46,7 @@ class Law(NamedTuple):
     beta: float
     largest_delay_s: float
     largest_energy_j: float
+    paper_reward: bool
     response_reward: bool
     extended: bool
     """More features than the paper's."""
@@ -64,12 +65,17 @@ class Tasks(NamedTuple):
     """Where it was placed last; -1 before."""
     source: NDArray[np.int32]
     """The predecessor that finished first, -1 without one."""
+    awaits: NDArray[np.int32]
+    """The primitive for whose end one that is set aside waits, -1: for any server."""
     waiting_for: NDArray[np.int32]
     """Predecessors that are not done."""
+    asked_s: NDArray[np.float64]
+    """When it was set aside."""
     finish_s: NDArray[np.float64]
     """``f_i``, as soon as it is placed."""
     earliest_s: NDArray[np.float64]
-    """No schedule finishes it sooner, after all that is decided; ``f_i`` once it is placed."""
+    """No schedule finishes it sooner, after all that is decided; ``f_i`` once it is placed. Kept up
+    to date for the response reward only."""
 
 
 class Servers(NamedTuple):
@@ -80,7 +86,7 @@ class Servers(NamedTuple):
     running: NDArray[np.int32]
     """The primitive that occupies it, -1 when idle."""
     free_s: NDArray[np.float64]
-    """When it is done with that."""
+    """When it is done with that, or was with the last one."""
     change_s: NDArray[np.float64]
     """When it goes or comes back."""
     n_changes: NDArray[np.int32]
@@ -98,6 +104,8 @@ class Progress(NamedTuple):
     """Workflows."""
     n_ready: NDArray[np.int32]
     """Primitives ready or set aside."""
+    n_open: NDArray[np.int32]
+    """Primitives that there is to decide on at this moment."""
     n_running: NDArray[np.int32]
     n_unplaced: NDArray[np.int32]
     """Primitives that have arrived and are not placed."""
@@ -127,9 +135,8 @@ class Lists(NamedTuple):
 
     ready: NDArray[np.int32]
     """``[B, P]``: primitives ready or set aside, ``n_ready`` of them."""
-    response_s: NDArray[np.float64]
-    """``[B, W]``: sum over the primitives of each workflow that has arrived of the least response
-    time that is still possible; in the end, of their response times."""
+    valued: NDArray[np.int32]
+    """``[B, W]``: decision after which the delays of each workflow were last summed up."""
     left: NDArray[np.int32]
     """``[B, W]``: primitives of each workflow that are not done."""
     offered: NDArray[np.int32]

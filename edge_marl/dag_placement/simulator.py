@@ -140,8 +140,9 @@ class DagPlacementSimulator:
     One step is one decision on one ready primitive. A placed primitive occupies its server at once;
     its inputs are sent side by side from the servers of its predecessors, then it is executed. In
     ``time="event"`` decisions are offered only where there is something to decide: primitives that
-    fit an idle server, longest path first. One that is to wait is offered again as soon as a server
-    gets idle, goes or comes back. Outputs outlive the servers that made them.
+    fit an idle server, longest path first. One that is to wait is set aside. It is offered again
+    while a server with the memory is idle that has become so since, when a server goes or comes
+    back, and when nothing is executed any more. Outputs outlive the servers that made them.
 
     What arrives, and when servers come and go, does not depend on decisions: the same seed has the
     same workflows and failures under every policy.
@@ -149,7 +150,7 @@ class DagPlacementSimulator:
     Args:
         scenario: what episodes are drawn from.
         batch_size: B.
-        reward: see :data:`Reward`.
+        reward: see :data:`Reward`; None: all are zero, where nobody reads them.
         terms: constants of equation 2.
         features: see :class:`Observation`.
         selector: "longest_path" (section 4.1), or "learned": a second agent chooses the primitive
@@ -165,7 +166,7 @@ class DagPlacementSimulator:
         scenario: DagScenario,
         batch_size: int,
         *,
-        reward: Reward = "response",
+        reward: Reward | None = "response",
         terms: RewardTerms | None = None,
         features: Features = "extended",
         selector: Selector = "longest_path",
@@ -179,8 +180,7 @@ class DagPlacementSimulator:
         self._generator = Generator(scenario, recorded)
         self.law = _law(
             scenario, self._generator, terms or RewardTerms(),
-            response_reward=reward == "response", extended=features == "extended",
-            selects=selector == "learned",
+            reward=reward, extended=features == "extended", selects=selector == "learned",
         )  # fmt: skip
         B, N, F = batch_size, scenario.servers, N_FEATURES[features]
         self.n_agents = 2 if selector == "learned" else 1
@@ -196,7 +196,7 @@ class DagPlacementSimulator:
         self.progress: Progress = together(Progress, B)
         self.lists = Lists(
             ready=np.zeros(self.workload.hops.shape, dtype=np.int32),
-            response_s=np.zeros(self.workload.arrival_s.shape),
+            valued=np.zeros(self.workload.arrival_s.shape, dtype=np.int32),
             left=np.zeros(self.workload.arrival_s.shape, dtype=np.int32),
             offered=np.zeros((B, N), dtype=np.int32),
         )
@@ -242,18 +242,24 @@ class DagPlacementSimulator:
         """Carry out one decision in every episode.
 
         Args:
-            actions: ``[B, agents]``, see :attr:`Observation.action_mask`. Actions of finished
-                episodes are ignored.
+            actions: ``[B, agents]``, see :attr:`Observation.action_mask`. With ``time="event"`` the
+                placer's may also be N + 1 + i, wait for the end of primitive i, for policies that
+                know what they wait for: the primitive is offered again when i is done, instead of
+                when any server gets idle. Legal if i has arrived and is not done, and if
+                waiting is legal or there is another primitive to decide on at this moment.
+                Actions of finished episodes are ignored.
 
         Raises:
-            InputError: for an action that the mask forbids, naming episode and agent.
+            InputError: for an action that is not legal, naming episode and agent.
         """
         actions = np.asarray(actions)
         shape = (self.batch_size, self.n_agents)
         if actions.shape != shape or actions.dtype.kind not in "iu":
             raise InputError(f"actions: expected integers of shape {shape}")
         mask = self.observation.action_mask
-        illegal = kernels.first_illegal(actions, self.done, mask)
+        illegal = kernels.first_illegal(
+            actions, self.done, mask, self.law, self.workload, self.tasks, self.progress
+        )
         if illegal >= 0:
             b, i = divmod(illegal, self.n_agents)
             raise InputError(
@@ -335,7 +341,7 @@ def _law(
     generator: Generator,
     terms: RewardTerms,
     *,
-    response_reward: bool,
+    reward: Reward | None,
     extended: bool,
     selects: bool,
 ) -> Law:
@@ -365,7 +371,8 @@ def _law(
         # of mean size on the server that it takes most energy on.
         largest_delay_s=largest_delay_s if largest_delay_s > 0 else 1.0,
         largest_energy_j=float((power_w / capacity_gflops).max()) * generator.mean_compute_gflop,
-        response_reward=response_reward,
+        paper_reward=reward == "paper",
+        response_reward=reward == "response",
         extended=extended,
         selects=selects,
         per_server=1.0 / scenario.servers,

@@ -39,7 +39,7 @@ class Status(IntEnum):
     """It waits for predecessors."""
     READY = 2
     SET_ASIDE = 3
-    """Ready, but not offered again before a server gets idle, goes or comes back."""
+    """Ready, but it waits for another server, or for the end of another primitive."""
     PLACED = 4
     """On its server, its inputs on their way to it, or in execution."""
     DONE = 5

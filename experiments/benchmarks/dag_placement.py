@@ -21,9 +21,10 @@ from torch import Tensor
 
 from edge_marl.algorithms.actors import Actor, ActorSpec
 from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.dag_placement.evaluation import run
 from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
 from edge_marl.dag_placement.policies import Policy
-from edge_marl.dag_placement.scenario import DagScenario, ServerCount
+from edge_marl.dag_placement.scenario import DagScenario, Primitives, RandomWorkflows, ServerCount
 from edge_marl.dag_placement.simulator import N_FEATURES, DagPlacementSimulator, IntArray
 from edge_marl.experiments.benchmarks.learning import (
     Comparison,
@@ -54,6 +55,7 @@ class PlacementSizes(Options):
 
     measure_s: Positive = Field(2.0, description="processor time of each measurement")
     servers: tuple[ServerCount, ...] = Field((16, 48, 128, 256, 1024), min_length=2)
+    widths: tuple[Primitives, ...] = Field((500, 2000), min_length=2, description="of fan-outs")
     decided: tuple[ServerCount, ...] = Field((16, 64, 256, 1024, 4096), min_length=2)
     decisions: int = Field(
         1000, ge=10, le=MOST, description="timed of the exported policy at each size"
@@ -66,8 +68,8 @@ class PlacementSizes(Options):
     def smallest(cls) -> PlacementSizes:
         """Enough to see that everything runs; its speeds say nothing."""
         return cls(
-            measure_s=0.01, servers=(5, 6), decided=(5, 6), decisions=10, gpu_batches=(4,),
-            gpu_passes=1, learning=LearningSizes.smallest(),
+            measure_s=0.01, servers=(5, 6), widths=(5, 6), decided=(5, 6), decisions=10,
+            gpu_batches=(4,), gpu_passes=1, learning=LearningSizes.smallest(),
         )  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def benchmark(out: Path, sizes: PlacementSizes | None = None) -> list[Measuremen
     check_output(out)
     sizes = sizes or PlacementSizes()
     parts: Sequence[Callable[[PlacementSizes], Iterator[Measurement]]] = (
-        _simulator, _growth, _heuristics, _decision, _gpu,
+        _simulator, _growth, _wide, _heuristics, _decision, _gpu,
     )  # fmt: skip
     found: list[Measurement] = []
     with progress_bar() as bar:
@@ -152,6 +154,38 @@ def _growth(sizes: PlacementSizes) -> Iterator[Measurement]:
     for n, seconds in zip(sizes.servers, cost_s, strict=True):
         yield Measurement(f"placement, {n} servers, B = {BATCH}", 1e6 * seconds, "CPU-µs")
     yield from _powers("a placement", sizes.servers, cost_s)
+
+
+def _wide(sizes: PlacementSizes) -> Iterator[Measurement]:
+    """One fan-out on 16 servers: what its rewards cost, and how often HEFT is asked."""
+    for width in sizes.widths:
+        shape = RandomWorkflows(shape="fan_out", primitives=(width, width))
+        # The first workflow arrives at once, and no other.
+        scenario = DagScenario(workflows=shape, horizon_s=1e-3)
+        with_reward, without = (
+            _episode_s(heuristic("fastest_idle"), DagPlacementSimulator(scenario, 1, reward=reward),
+                       sizes.measure_s)
+            for reward in ("response", None)
+        )  # fmt: skip
+        name = f"fan-out of {width}"
+        yield Measurement(f"{name}, response reward", 1e3 * with_reward, "CPU-ms")
+        yield Measurement(f"{name}, no reward", 1e3 * without, "CPU-ms")
+        yield Measurement(
+            f"{name}, response reward over none", with_reward / without, "times", 3, "lower"
+        )
+        decisions = run(heuristic("heft"), scenario, [0]).decisions[0] / width
+        yield Measurement(f"{name}, decisions of HEFT", decisions, "per primitive", 3, "lower")
+
+
+def _episode_s(policy: Policy, simulator: DagPlacementSimulator, seconds: float) -> float:
+    """Processor time of an episode, decisions included."""
+
+    def episode() -> None:
+        simulator.reset([0])
+        while not simulator.done[0]:
+            simulator.step(policy.act(simulator))
+
+    return seconds_each(episode, seconds)
 
 
 def _heuristics(sizes: PlacementSizes) -> Iterator[Measurement]:

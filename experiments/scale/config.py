@@ -70,7 +70,7 @@ def _load(times: float) -> tuple[tuple[str, Any], ...]:
 
 LARGE = 128
 """N from which on episodes are shorter and fewer trainings are tested: who waits is asked again
-whenever a server gets idle, so that decisions grow with the square of N."""
+when another server gets idle, so that decisions grow faster than N."""
 _SHORT = (("horizon_s", 10.0),)
 
 _LONG = RandomWorkflows(shape="chain", primitives=(8, 16))

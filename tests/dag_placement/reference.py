@@ -35,6 +35,9 @@ class Primitive:
     finish: float = math.nan
     placement: int = 0  # number of its last one
     source: "Primitive | None" = None  # the predecessor that finished first
+    # Of one that is set aside: what it waits for, if it knows, and since which event.
+    awaits: "Primitive | None" = None
+    since: int = 0
 
     @property
     def hops(self) -> int:
@@ -52,6 +55,7 @@ class Server:
     presence: str = "here"
     running: Primitive | None = None
     n_changes: int = 0
+    idle_since: int = 0  # number of the event
 
 
 class Reference:
@@ -76,7 +80,7 @@ class Reference:
         values = zip(*(scenario.of_servers(name).tolist() for name in columns), strict=True)
         self.servers = [Server(*row) for row in values]
         self.now = 0.0
-        self.decisions = self.placements = self.waits = self.lost = 0
+        self.decisions = self.placements = self.waits = self.lost = self.happened = 0
         self.offered: Primitive | None = None
         self.choices: list[Primitive] = []
         self.over = self.cut_off = False
@@ -129,6 +133,7 @@ class Reference:
     def happen(self) -> None:
         """All that happens at the moment of the next event."""
         moment = self.now = self.next_event()
+        self.happened += 1
         kinds = set()
         while self.next_event() == moment:
             _, kind, index, _ = heapq.heappop(self.events)
@@ -141,14 +146,16 @@ class Reference:
                 self.least[index] = self.possible(index)
             else:
                 self.change(index)
-        if kinds & {COMPLETION, CHANGE}:
-            for primitive in self.primitives("set aside"):
+        for primitive in self.primitives("set aside"):
+            awaited = primitive.awaits is not None and primitive.awaits.state == "done"
+            over = COMPLETION in kinds and not self.primitives("running")
+            if awaited or over or CHANGE in kinds:
                 primitive.state = "ready"
 
     def complete(self, server: Server) -> None:
         done = server.running
         assert done is not None
-        server.running = None
+        server.running, server.idle_since = None, self.happened
         if server.presence == "leaving":
             server.presence = "away"
         done.state = "done"
@@ -186,6 +193,7 @@ class Reference:
 
     def candidates(self) -> list[Primitive]:
         ready = self.primitives("ready")
+        ready += [p for p in self.primitives("set aside") if self.is_offered_more(p)]
         if self.scenario.time == "event":
             every = range(len(self.servers))
             ready = [p for p in ready if any(self.takes(j, p) for j in every)]
@@ -193,6 +201,13 @@ class Reference:
             ready = []
         arrival = self.arrivals
         return sorted(ready, key=lambda p: (-p.hops, arrival[p.workflow], p.workflow, p.number))
+
+    def is_offered_more(self, waiting: Primitive) -> bool:
+        """Whether a server has got idle since that it could have."""
+        if waiting.awaits is not None:
+            return False
+        pairs = enumerate(self.servers)
+        return any(self.takes(j, waiting) and it.idle_since > waiting.since for j, it in pairs)
 
     def all_done(self) -> bool:
         return all(p.state == "done" for workflow in self.workflows for p in workflow)
@@ -230,6 +245,15 @@ class Reference:
         selector = list(range(len(self.choices))) or [N]
         return [placer, selector] if self.learned else [placer]
 
+    def awaitable(self) -> list[int]:
+        """Primitives for whose end the one that is offered may wait."""
+        if self.offered is None or self.scenario.time == "paper":
+            return []
+        if len(self.servers) not in self.legal()[0] and len(self.candidates()) == 1:
+            return []
+        known = self.primitives("blocked", "ready", "set aside", "running")
+        return [p.number for p in known if p is not self.offered]
+
     def step(self, actions: list[int]) -> float:
         """Carry out a decision; returns the reward."""
         self.gain = 0.0
@@ -240,9 +264,8 @@ class Reference:
         assert primitive is not None
         self.decisions += 1
         j = actions[0]
-        if j == len(self.servers):
-            primitive.state = "set aside"
-            self.waits += 1
+        if j >= len(self.servers):
+            self.set_aside(primitive, j - len(self.servers) - 1)
         elif self.takes(j, primitive):
             self.place(primitive, j)
         else:
@@ -258,6 +281,12 @@ class Reference:
         if self.scenario.time == "paper" and self.decisions == self.scenario.decisions:
             self.cut_off = not self.over
         return self.gain
+
+    def set_aside(self, primitive: Primitive, awaited: int) -> None:
+        everything = [p for workflow in self.workflows for p in workflow]
+        primitive.state, primitive.since = "set aside", self.happened
+        primitive.awaits = everything[awaited] if awaited >= 0 else None
+        self.waits += 1
 
     def place(self, primitive: Primitive, j: int) -> None:
         server = self.servers[j]

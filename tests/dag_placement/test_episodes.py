@@ -1,5 +1,8 @@
 """Drawn episodes of DAG placement: what holds under any decisions."""
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,9 @@ from edge_marl.dag_placement import (
     DagScenario,
     RandomWorkflows,
     Status,
+    kernels,
 )
+from edge_marl.dag_placement import simulator as simulator_module
 from edge_marl.errors import InputError
 
 
@@ -91,6 +96,36 @@ def least_responses_s(simulator: DagPlacementSimulator, n: int) -> float:
         fastest = simulator.law.capacity_gflops[fits].max()
         end_s[i] = end_s[before].max(initial=0.0) + load.compute_gflop[0, i] / fastest
     return float(end_s.sum())
+
+
+@pytest.mark.parametrize("reward", ["response", "paper", None])
+def test_workflows_are_gone_through_once_per_decision_and_for_the_response_reward_alone(
+    reward: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not compiled, so that what the kernels call can be counted.
+    for module in (kernels, simulator_module):
+        for name, function in vars(module).copy().items():
+            if name in vars(kernels):
+                plain = getattr(function, "py_func", function)
+                monkeypatch.setattr(module, name, plain)
+    valued: Counter[tuple[int, int]] = Counter()
+    foresee = kernels._foresee
+
+    def counted(b: int, first: int, load: Any, tasks: Any, at: Any) -> float:
+        valued[int(at.n_decisions[b]), int(load.workflow[b, first])] += 1
+        return float(foresee(b, first, load, tasks, at))
+
+    monkeypatch.setattr(kernels, "_foresee", counted)
+    scenario = DagScenario(
+        servers=2, tiers=DagScenario().tiers[1:], horizon_s=3.0, arrival_rate_per_server_s=0.5,
+        workflows=RandomWorkflows(shape="fan_out", primitives=(20, 20), memory_gb=(16, 8, 1, 32)),
+    )  # fmt: skip
+    simulator = DagPlacementSimulator(scenario, 1, reward=reward)
+    play_random(simulator, np.array([0]))
+    workflows = simulator.results.workflows[0]
+    assert workflows > 1
+    assert bool(valued) == (reward == "response")
+    assert sum(valued.values()) - len(valued) <= workflows  # once more when it arrives
 
 
 @pytest.mark.parametrize("time", ["event", "paper"])

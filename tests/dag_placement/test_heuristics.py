@@ -18,7 +18,7 @@ from edge_marl.dag_placement import (
 )
 from edge_marl.dag_placement.evaluation import run
 from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
-from edge_marl.dag_placement.list_scheduling import plan
+from edge_marl.dag_placement.list_scheduling import RULES, Rule, plan
 from edge_marl.dag_placement.workflows import pack
 from edge_marl.errors import InputError
 from tests.dag_placement.by_hand import by_hand
@@ -114,45 +114,56 @@ def test_earliest_finish_waits_only_for_what_is_worth_it() -> None:
     assert chosen(simulator, "earliest_finish") == 1
     simulator = by_hand(scenario, [[single(4), single(16), single(8)]])
     step(simulator, 2, 1)
-    assert chosen(simulator, "earliest_finish") == 3
+    assert chosen(simulator, "earliest_finish") == 3 + 1 + 0  # for the end of 0
 
 
 def test_earliest_finish_counts_what_was_set_aside_before() -> None:
     # Two more of 8 GFLOP: the first waits for server 2 (3 s instead of 8), the second would be
-    # done there at 5 s, which is no longer worth it.
+    # done there at 5 s, which is no longer worth it, nor is it for one that arrives later.
     scenario = cluster(tiers=TIERS[:3], servers=3)
     workflows = [single(4), single(16), single(8), single(8), single(8, arrival_s=0.5)]
     simulator = by_hand(scenario, [workflows])
     policy = heuristic("earliest_finish")
     step(simulator, 2, 1)
-    assert policy.act(simulator)[0, 0] == 3
-    step(simulator, 3)
+    assert policy.act(simulator)[0, 0] == 3 + 1 + 0
+    step(simulator, 3 + 1 + 0)
     assert policy.act(simulator)[0, 0] == 0
-    step(simulator, 0)
-    # An arrival, as any event, lets it be forgotten: both would wait.
     simulator = by_hand(scenario, [[*workflows[:3], workflows[4]]])
-    step(simulator, 2, 1)
-    assert policy.act(simulator)[0, 0] == 3
-    step(simulator, 3)
+    step(simulator, 2, 1, int(policy.act(simulator)[0, 0]))
     assert simulator.progress.now_s[0] == 0.5
-    assert policy.act(simulator)[0, 0] == 3
-    step(simulator, 3)
-    assert simulator.progress.now_s[0] == 1
-    assert policy.act(simulator)[0, 0] == 2
+    assert policy.act(simulator)[0, 0] == 0
 
 
-def test_plans_are_followed_also_where_that_means_waiting() -> None:
-    # 0 has 1 and 2 behind it; 2 has 3. HEFT puts both long ones on server 2, one by one.
-    workflow = Workflow([4, 16, 16, 4], [8] * 4, [0.0] * 4, [[0, 1], [0, 2], [2, 3]], 0.0)
-    tiers = (TIERS[0], TIERS[2])
-    scenario = cluster(servers=2, tiers=tiers)
-    expected = plan("heft", pack([workflow]), 0, scenario)
-    simulator = by_hand(scenario, [[workflow]])
-    policy = heuristic("heft")
-    while not simulator.done[0]:
+@pytest.mark.parametrize("rule", RULES)
+def test_plans_are_followed_to_the_letter(rule: Rule) -> None:
+    # Also where a primitive is offered before the one that is planned before it, all servers idle.
+    rng = np.random.default_rng(0)
+    scenario = cluster(servers=3, tiers=TIERS[:3])
+    workflows = []
+    for n in range(1, 41):
+        edges = [(i, k) for k in range(n) for i in range(k) if rng.random() < 2 / n]
+        draws = rng.uniform(1, 9, n), np.full(n, 8.0), rng.uniform(0, 1, n)
+        workflows.append(Workflow(*draws, edges, 0.0))
+    simulator = by_hand(scenario, [[workflow] for workflow in workflows])
+    policy = heuristic(rule)
+    while not simulator.done.all():
         simulator.step(policy.act(simulator))
-    np.testing.assert_allclose(simulator.tasks.finish_s[0, :4], expected.finish_s)
-    np.testing.assert_array_equal(simulator.tasks.server[0, :4], expected.server)
+    for b, workflow in enumerate(workflows):
+        expected, n = plan(rule, pack([workflow]), 0, scenario), b + 1
+        np.testing.assert_allclose(simulator.tasks.finish_s[b, :n], expected.finish_s)
+        np.testing.assert_array_equal(simulator.tasks.server[b, :n], expected.server)
+        assert simulator.results.decisions[b] <= 2 * n
+
+
+@pytest.mark.parametrize("name", ["heft", "cpop", "earliest_finish"])
+def test_decisions_grow_with_the_primitives_that_wait_not_with_their_square(name: str) -> None:
+    decisions = []
+    for n in (250, 500):
+        shape = RandomWorkflows(shape="fan_out", primitives=(n, n))
+        scenario = DagScenario(workflows=shape, horizon_s=0.01)
+        decisions.append(int(run(heuristic(name), scenario, [0]).decisions[0]))
+        assert decisions[-1] <= 3 * n
+    assert decisions[1] / decisions[0] < 2.2
 
 
 @pytest.mark.parametrize("rule", ["heft", "cpop"])

@@ -1,6 +1,7 @@
 """The physics, rewards and features of DAG placement, computed by hand."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -117,18 +118,91 @@ def test_primitives_are_offered_by_hops_then_arrival_then_number() -> None:
     assert order == [3, 1, 4, 2, 5, 6, 7]
 
 
-def test_what_is_set_aside_comes_back_when_a_server_gets_idle() -> None:
-    simulator = by_hand(cluster(), [[chain(2, 2), chain(4), chain(2, arrival_s=1.0)]])
-    play(simulator, 0)  # until 2
-    assert simulator.progress.task[0] == 2
-    play(simulator, WAIT)
+THREE = {"servers": 3, "tiers": (SLOW, SLOW.model_copy(update={"name": "slow too"}), FAST)}
+
+
+def waiting(*workflows: Workflow) -> tuple[DagPlacementSimulator, Callable[[], tuple[float, int]]]:
+    """Two slow servers and a fast one; and when what is offered."""
+    simulator = by_hand(cluster(**THREE), [workflows])
+    at = simulator.progress
+    return simulator, lambda: (float(at.now_s[0]), int(at.task[0]))
+
+
+def test_who_waits_is_offered_again_when_there_is_another_server() -> None:
+    # 0 has the fast server until 4, 1 a slow one until 2; 2 declines the other slow one.
+    simulator, offered = waiting(chain(8), chain(2), chain(6), chain(1, arrival_s=0.5))
+    play(simulator, 2, 0)
+    assert offered() == (0, 2)
+    play(simulator, WAIT + 1)
     assert simulator.tasks.status[0, 2] == Status.SET_ASIDE
-    # The fast server is idle, but the arrival alone brings nothing back.
+    assert offered() == (0.5, 3)
+    play(simulator, WAIT + 1)  # an arrival brings nothing back
+    assert offered() == (2, 2)
+    play(simulator, WAIT + 1)
+    assert offered() == (2, 3)
+    play(simulator, 0)  # until 3, when it is idle again
+    assert offered() == (3, 2)
+
+
+def test_who_waits_is_not_offered_again_what_is_too_small_or_taken() -> None:
+    # At 2 the first slow server gets idle, too small for 3; at 4 the fast one, and 4 takes it
+    # until 6. The other slow one has been idle all the time.
+    tiers = (SLOW, FAST.model_copy(update={"capacity_gflops": 1}), FAST)
+    scenario = cluster(servers=3, tiers=tiers)
+    workflows = [chain(8), chain(2, 20), chain(6, memory_gb=8), chain(4, 1, arrival_s=4.0)]
+    simulator = by_hand(scenario, [workflows])
+    play(simulator, 0, 2, WAIT + 1)
+    assert (simulator.progress.now_s[0], simulator.progress.task[0]) == (2, 2)
+    play(simulator, 0)  # until 22
+    assert (simulator.progress.now_s[0], simulator.progress.task[0]) == (4, 4)
+    play(simulator, 2)
+    assert (simulator.progress.now_s[0], simulator.progress.task[0]) == (6, 3)
+
+
+def test_who_waits_is_offered_again_when_nothing_is_executed_any_more() -> None:
+    simulator = by_hand(cluster(), [[chain(2, 2), chain(4), chain(2, arrival_s=1.0)]])
+    play(simulator, 0, WAIT)  # 0 on the slow server until 2; 2 declines the fast one
     assert (simulator.progress.now_s[0], simulator.progress.task[0]) == (1, 3)
     play(simulator, WAIT)
     assert (simulator.progress.now_s[0], simulator.progress.task[0]) == (2, 1)
     play(simulator, 0)
     assert (simulator.progress.now_s[0], simulator.progress.task[0]) == (2, 2)
+
+
+def test_who_knows_what_it_waits_for_is_not_offered_before() -> None:
+    # 2 waits for 1, which is done at 5; the fast server gets idle at 4, and 3 arrives there.
+    simulator, offered = waiting(chain(8), chain(5), chain(6), chain(1, 1, arrival_s=4.5))
+    play(simulator, 2, 0)
+    assert offered() == (0, 2)
+    play(simulator, WAIT + 1 + 1 + 1)
+    assert offered() == (4.5, 3)
+    play(simulator, 2)  # until 5
+    assert offered() == (5, 2)
+    assert simulator.results.waits[0] == 1
+
+
+def test_one_may_wait_for_another_that_is_to_be_decided_on_after_it() -> None:
+    def illegal(*awaited: int) -> None:
+        for i in awaited:
+            with pytest.raises(InputError, match=rf"placer in episode 0: .*, found {3 + i}"):
+                simulator.step(np.array([[3 + i]]))
+
+    # Nothing is executed: to wait for nothing in particular is not legal.
+    simulator = by_hand(cluster(), [[chain(2, 2), chain(4), chain(2, arrival_s=1.0)]])
+    assert simulator.observation.action_mask[0, 0].tolist() == [True, True, False]
+    illegal(0, 3, 4, 1000)  # itself; not arrived; not there
+    play(simulator, WAIT + 1 + 2)
+    assert simulator.progress.task[0] == 2
+    illegal(0, 1)  # there is no other any more
+    play(simulator, 1)  # until 2
+    assert (simulator.progress.now_s[0], simulator.progress.task[0]) == (1, 3)
+    play(simulator, 0)  # until 3
+    assert (simulator.progress.now_s[0], simulator.progress.task[0]) == (2, 0)
+    illegal(2)  # done
+    play(simulator, 1)
+    paper = by_hand(cluster(time="paper"), [[chain(2), chain(4)]])
+    with pytest.raises(InputError, match="found 4"):
+        paper.step(np.array([[WAIT + 1 + 1]]))
 
 
 def test_waiting_needs_something_to_wait_for() -> None:

@@ -69,6 +69,9 @@ def test_every_step_is_that_of_the_reference(
         for b, it in enumerate(references):
             if going[b]:
                 actions[b] = [choose(legal, waiting, rng) for legal in it.legal()]
+                known = it.awaitable()
+                if known and rng.random() < waiting:
+                    actions[b, 0] = scenario.servers + 1 + rng.choice(known)
                 expected[b] = it.step(actions[b].tolist())
         transition = simulator.step(actions)
         np.testing.assert_allclose(transition.reward.T, [expected] * simulator.n_agents, atol=1e-5)
