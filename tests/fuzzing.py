@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from edge_marl.errors import InputError
 
 fuzzed = settings(
-    max_examples=400,
+    max_examples=40,
     deadline=None,
-    derandomize=False,
+    derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
