@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec
 from edge_marl.algorithms.networks.weights import load_weights
 from edge_marl.errors import InputError
-from edge_marl.files import write_aside
+from edge_marl.files import put_back, write_aside
 from edge_marl.json_files import read_json, write_json
 from edge_marl.tandem import Observation
 from edge_marl.tandem.traces import IntArray
@@ -24,6 +24,7 @@ from edge_marl.validation import invalid, shown
 
 FORMAT = "edge-marl actor 1"
 WEIGHTS, CARD = "actor.safetensors", "card.json"
+PARTS = (CARD, WEIGHTS)
 
 __all__ = ["Actor", "ActorPolicy", "ActorSpec", "load_actor", "read_card", "save_actor"]
 
@@ -48,6 +49,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: naming the file that is missing, damaged or of another format.
     """
+    put_back(folder)
     path = folder / CARD
     card = read_json(path)
     found = card.get("format") if isinstance(card, dict) else None
@@ -94,11 +96,18 @@ def drawn(probabilities: Tensor, random: Tensor | None = None) -> Tensor:
 
 
 class ActorPolicy:
-    """An actor that plays tandem: greedy, each stage by its own queue."""
+    """An actor that plays tandem: greedy, each stage by its own queue.
 
-    def __init__(self, name: str, actor: Actor) -> None:
+    Args:
+        name: in tables.
+        actor: the two stages.
+        check: called before every decision; what it raises ends the playing.
+    """
+
+    def __init__(self, name: str, actor: Actor, check: Callable[[], None] | None = None) -> None:
         self.name = name
         self.actor = actor.eval()
+        self._check = check
         self._hidden: Tensor | None = None
 
     def reset(self, batch_size: int) -> None:
@@ -109,6 +118,8 @@ class ActorPolicy:
     @torch.inference_mode()
     def act(self, observation: Observation) -> IntArray:
         """``[B, 2]`` positions of the chosen jobs."""
+        if self._check is not None:
+            self._check()
         features = torch.from_numpy(observation.features).flatten(2)
         mask = torch.from_numpy(observation.action_mask)
         outputs, self._hidden = self.actor(features, mask, self._hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,40 @@ from numpy.typing import NDArray
 from edge_marl.algorithms.actors import drawn
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.envs import ENVIRONMENTS
 from edge_marl.envs.batched import BatchedEnv
+from edge_marl.errors import InputError
 from edge_marl.random_stream import uniforms
 
 _ACTION_DRAWS = 2**53
 """Counters of an episode's stream from here on are the actors' (environments: below)."""
+
+_MOST_STEPS = 10_000
+
+
+def longest_episode(env: str, asked: int | None = None) -> int | None:
+    """Steps after which an episode that is played to judge by is cut off.
+
+    Args:
+        env: the environment by name.
+        asked: how many the user wants.
+
+    Returns:
+        10,000 if the user does not say; None, no bound, in environments of this project, whose
+        episodes all end.
+
+    Raises:
+        InputError: for a bound in one of these.
+    """
+    if env not in ENVIRONMENTS:
+        return asked or _MOST_STEPS
+    if asked is not None:
+        raise InputError(f"max_episode_steps: episodes of {env} end by themselves, found {asked}")
+    return None
+
+
+def nothing() -> None:
+    """The check of who is not to be stopped."""
 
 
 class Episodes(NamedTuple):
@@ -26,11 +56,19 @@ class Episodes(NamedTuple):
     """``[B]``: rewards of all agents together."""
     lengths: NDArray[np.float64]
     """``[B]``: steps."""
+    cut: NDArray[np.bool_]
+    """``[B]``: had not ended after the greatest number of steps."""
 
 
 @torch.inference_mode()
 def play_batch(
-    actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64], *, sampled: bool
+    actor: Actor,
+    env: BatchedEnv,
+    seeds: NDArray[np.int64],
+    *,
+    sampled: bool,
+    max_steps: int | None = None,
+    check: Callable[[], None] = nothing,
 ) -> Episodes:
     """Play one episode per slot of ``env`` to its end, every agent by its own observation alone.
 
@@ -41,14 +79,17 @@ def play_batch(
         sampled: draw actions from the softmax of the outputs, which have to be logits, instead of
             taking the largest. Draws depend on the episode's seed alone: the same episode goes
             the same way in any batch.
+        max_steps: cut episodes off after so many; None: never.
+        check: called before every step; what it raises ends it.
     """
     B, N = env.batch_size, len(env.agents)
     observation = env.reset(seeds)
     hidden = actor.initial_hidden(B) if actor.is_recurrent else None
     returns, lengths = np.zeros(B), np.zeros(B)
     for step in itertools.count():
-        if env.done.all():
+        if env.done.all() or step == max_steps:
             break
+        check()
         mask = torch.from_numpy(observation.action_mask)
         outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
         if sampled:
@@ -62,4 +103,4 @@ def play_batch(
         returns += transition.reward.sum(axis=1)
         lengths += playing
         observation = transition.observation
-    return Episodes(returns, lengths)
+    return Episodes(returns, lengths, ~env.done)

@@ -11,3 +11,18 @@ class InputError(ValueError):
     def __init__(self, message: str) -> None:
         # Names and what other libraries say may hold line breaks.
         super().__init__(" ".join(message.splitlines()))
+
+
+def original(error: BaseException) -> BaseException:
+    """What was raised in another process, without what Ray wraps it in.
+
+    A task's error has the original as its ``cause``; that of an actor that could not be made has
+    such an error as its first argument.
+    """
+    while type(error).__module__ == "ray.exceptions":
+        carried = (getattr(error, "cause", None), *error.args)
+        inner = next((one for one in carried if isinstance(one, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return error

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import pickle
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pettingzoo import ParallelEnv
 
-from edge_marl.envs import ENVIRONMENTS
+from edge_marl.envs import ENVIRONMENTS, intake
+from edge_marl.envs.faults import naming_faults
 from edge_marl.errors import InputError
 
 FloatArray = NDArray[np.float32]
@@ -22,15 +24,18 @@ BoolArray = NDArray[np.bool_]
 class BatchedObservation(NamedTuple):
     """What is seen in B episodes of N agents; arrays may be overwritten by the next step."""
 
-    features: FloatArray
-    """``[B, N, F]``: each agent's local observation, flattened, zero padded to the widest."""
+    features: NDArray[Any]
+    """``[B, N, F]`` float32: each agent's local observation, flattened, zero padded to the widest.
+    Where all agents see 8-bit pictures, these as they are, uint8."""
     action_mask: BoolArray
     """``[B, N, A]``: legal actions; False behind the actions of agents that have fewer."""
-    state: FloatArray
-    """``[B, S]``: global state, for centralised training only."""
+    state: NDArray[Any]
+    """``[B, S]`` float32, or uint8 of an 8-bit picture: global state, for centralised training
+    only; S is 0 where nobody asked for it."""
     active: BoolArray
-    """``[B, N]``: agents in the episode. At the end of an episode those cut off by truncation
-    still count, because what they see then is worth something."""
+    """``[B, N]``: agents whose next action is played, be it that they have just arrived. At the end
+    of an episode, where none is, those cut off by truncation count, because what they see then is
+    worth something."""
 
 
 class BatchedTransition(NamedTuple):
@@ -66,6 +71,11 @@ class BatchedEnv(Protocol):
         """``[B]``: episodes that are over and wait for a reset."""
         ...
 
+    @property
+    def observation(self) -> BatchedObservation:
+        """What is seen now."""
+        ...
+
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
         """Start the episodes ``where [B]`` anew (all when None) from ``seeds [B]``."""
         ...
@@ -88,7 +98,11 @@ class BatchedEnv(Protocol):
 
 
 def make_batched(
-    env: str | Callable[[Any], Any], env_config: Mapping[str, Any], batch_size: int
+    env: str | Callable[[Any], Any],
+    env_config: Mapping[str, Any],
+    batch_size: int,
+    *,
+    state: bool = True,
 ) -> BatchedEnv:
     """Make B episodes of an environment.
 
@@ -98,13 +112,19 @@ def make_batched(
             Tune, of which B copies are stepped; or what makes one from ``env_config``.
         env_config: options of the environment.
         batch_size: B.
+        state: whether the global state is looked at; it may be large.
 
     Raises:
         InputError: for an unknown environment or one that is not a parallel environment with
             discrete actions.
     """
     if isinstance(env, str) and env in ENVIRONMENTS:
-        return import_module(ENVIRONMENTS[env]).batched_env(batch_size, **_own_options(env_config))
+        own: BatchedEnv = import_module(ENVIRONMENTS[env]).batched_env(
+            batch_size, **_own_options(env_config)
+        )
+        if not state:
+            own.state_size = 0
+        return own
     from ray.rllib.env.env_context import EnvContext
     from ray.tune.registry import ENV_CREATOR, _global_registry
 
@@ -118,10 +138,15 @@ def make_batched(
             f"ray.tune.register_env, found {env!r}"
         )
     made = [
-        _unwrapped(creator(EnvContext(dict(env_config), worker_index=0, vector_index=b)))
+        intake.parallel(creator(EnvContext(dict(env_config), worker_index=0, vector_index=b)))
         for b in range(batch_size)
     ]
-    return ParallelEnvBatch(made)
+    if len(set(map(id, made))) < batch_size:
+        raise InputError(
+            f"environment {intake.name_of(made[0])}: expected a new one from every call, found the "
+            "same again"
+        )
+    return ParallelEnvBatch(made, state=state)
 
 
 def logged_configuration(env: Any, env_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,84 +162,127 @@ def _own_options(env_config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in env_config.items() if name != "flatten"}
 
 
-def _unwrapped(env: Any) -> ParallelEnv[str, Any, Any]:
-    """The PettingZoo environment itself, or inside an adapter for RLlib."""
-    for candidate in (env, getattr(env, "par_env", None), getattr(env, "env", None)):
-        if isinstance(candidate, ParallelEnv):
-            return candidate
-    # PettingZoo's own wrappers, such as those of aec_to_parallel, keep the shape, not the class.
-    if all(hasattr(env, name) for name in ("possible_agents", "observation_space", "step")):
-        return env
-    raise InputError(f"environment: expected a PettingZoo ParallelEnv, found {type(env).__name__}")
+class _Seat(NamedTuple):
+    """What is fixed about an agent."""
+
+    key: Any
+    """The environment's own name for it."""
+    name: str
+    space: intake.AnySpace
+    """Of its observations, without the mask."""
+    width: int
+    n_actions: int
+    first_action: int
 
 
 class ParallelEnvBatch:
     """B copies of a PettingZoo environment behind the interface of the batched simulators.
 
-    Agents are in the order of ``possible_agents`` and may leave at different times. Observations
-    that differ between agents are flattened and padded; so are action masks. The state is the
-    environment's own where it has one and all observations otherwise. Domain metrics are the
-    numbers in the infos of the last step.
+    Agents are in the order of ``possible_agents``; they may join, pause and leave at any time.
+    Observations that differ between agents are flattened and padded; so are action masks, which
+    are taken from beside the observation or from the infos. The state is the environment's own,
+    padded to what its ``state_space`` says or to its size at first, and all observations where
+    there is none. Domain metrics are the numbers in the infos of the last step.
+
+    Whoever is flagged as terminated or truncated has left. Where such agents stay in
+    ``env.agents``, they are warned of once, their actions are still sent, and the episode is over
+    when all are flagged.
+
+    Args:
+        envs: the copies.
+        state: whether the state is looked at.
 
     Raises:
-        InputError: for actions that are not discrete.
+        InputError: for actions that are not discrete, observations of varying size, and, by any
+            method, for values that do not fit: which of which agent in which step.
     """
 
-    def __init__(self, envs: list[ParallelEnv[str, Any, Any]]) -> None:
+    def __init__(self, envs: Sequence[intake.AnyParallelEnv], *, state: bool = True) -> None:
         self.envs = envs
         self.batch_size = len(envs)
         env = envs[0]
-        self.agents = tuple(env.possible_agents)
-        local: dict[str, spaces.Space[Any]] = {}
-        n_actions: dict[str, int] = {}
-        self._first_action = np.zeros(len(self.agents), dtype=np.int64)
-        for n, agent in enumerate(self.agents):
-            action_space = env.action_space(agent)
-            if not isinstance(action_space, spaces.Discrete):
+        names = intake.agents_of(env)
+        for other in envs[1:]:
+            if (found := intake.agents_of(other)) != names:
                 raise InputError(
-                    f"action space of {agent}: expected Discrete, found {action_space}"
+                    f"environment {intake.name_of(env)}: possible_agents: expected {list(names)} "
+                    f"in every copy, found {list(found)}"
                 )
-            n_actions[agent] = int(action_space.n)
-            self._first_action[n] = int(action_space.start)
-            local[agent] = _without_mask(env.observation_space(agent))
-        self._spaces = local
-        shapes = {space.shape for space in local.values()}
-        widths = [int(spaces.flatdim(space)) for space in local.values()]
+        self.agents = tuple(names.values())
+        self._seats = tuple(_seat(env, key, name) for key, name in names.items())
+        # A network has to see something, were it always zero.
+        width = max(1, *(seat.width for seat in self._seats))
+        shapes = {seat.space.shape for seat in self._seats}
         shape = shapes.pop() if len(shapes) == 1 else None
-        self.observation_shape = shape if shape else (max(widths),)
-        self.n_actions = max(n_actions.values())
+        self.observation_shape = shape if shape and math.prod(shape) == width else (width,)
+        self.n_actions = max(seat.n_actions for seat in self._seats)
         B, N, A = self.batch_size, len(self.agents), self.n_actions
+        self._first_action = np.array([seat.first_action for seat in self._seats])
         self._legal_by_default = np.zeros((N, A), dtype=np.bool_)
-        for n, agent in enumerate(self.agents):
-            self._legal_by_default[n, : n_actions[agent]] = True
-        self._features = np.zeros((B, N, max(widths)), dtype=np.float32)
+        for n, seat in enumerate(self._seats):
+            self._legal_by_default[n, : seat.n_actions] = True
+        observations, _ = intake.started(env, 0)
+        kind = np.uint8 if _are_pictures(self._seats, observations) else np.float32
+        self._features = np.zeros((B, N, width), dtype=kind)
         self._mask = np.tile(self._legal_by_default, (B, 1, 1))
         self._active = np.zeros((B, N), dtype=np.bool_)
+        self._left = np.zeros((B, N), dtype=np.bool_)  # flagged, and in env.agents all the same
         self._reward = np.zeros((B, N), dtype=np.float32)
         self._terminated = np.zeros((B, N), dtype=np.bool_)
         self._truncated = np.zeros((B, N), dtype=np.bool_)
         self._done = np.ones(B, dtype=np.bool_)
+        self._steps = np.zeros(B, dtype=np.int64)
         self._infos: list[dict[str, float]] = [{} for _ in envs]
-        env.reset(seed=0)
-        own_state = _state_of(env)
-        self._has_state = own_state is not None
-        self.state_size = self._features[0].size if own_state is None else own_state.size
-        self._state = np.zeros((B, self.state_size), dtype=np.float32)
+        self._warned = False
+        self._state = self._room_for_state(env) if state else np.zeros((B, 0), dtype=np.float32)
+        self.state_size = self._state.shape[1]
+
+    def _room_for_state(self, env: intake.AnyParallelEnv) -> NDArray[Any]:
+        """``[B, S]``, and how it is filled: from the environment, or from what all observe."""
+        own = intake.state_of(env)
+        self._has_state = own is not None
+        if own is None:
+            return np.zeros((self.batch_size, self._features[0].size), self._features.dtype)
+        space = getattr(env, "state_space", None)
+        size = 0
+        try:
+            # A box says no more than how many numbers there are.
+            self._state_space = space if isinstance(space, spaces.Space) else spaces.Box(0, 1, ())
+            if self._state_space is space:
+                size = intake.width_of(space)
+            row = intake.flat(self._state_space, own)
+        except intake.FAULTS as error:
+            raise intake.fault(env, "state()", 0, error) from error
+        kind = np.uint8 if row.dtype == np.uint8 else np.float32
+        return np.zeros((self.batch_size, max(size, row.size)), dtype=kind)
 
     @property
     def done(self) -> BoolArray:
         """``[B]``: episodes that are over."""
         return self._done
 
+    @property
+    def observation(self) -> BatchedObservation:
+        """What is seen now."""
+        return BatchedObservation(self._features, self._mask, self._state, self._active)
+
+    @naming_faults
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
         """Start episodes anew, see :class:`BatchedEnv`."""
         for b in range(self.batch_size) if where is None else np.flatnonzero(where).tolist():
-            observations, _ = self.envs[b].reset(seed=int(seeds[b]))
-            self._done[b] = False
-            self._active[b] = [agent in self.envs[b].agents for agent in self.agents]
-            self._see(b, observations)
-        return self._observation()
+            env = self.envs[b]
+            observations, infos = intake.started(env, int(seeds[b]))
+            self._done[b], self._steps[b], self._left[b] = False, 0, False
+            self._active[b] = self._present(env)
+            if not self._active[b].any():
+                raise InputError(
+                    f"environment {intake.name_of(env)}: agents: expected some after reset, "
+                    "found none"
+                )
+            self._see(b, observations, infos)
+        return self.observation
 
+    @naming_faults
     def step(self, actions: NDArray[np.integer[Any]]) -> BatchedTransition:
         """Play one step, see :class:`BatchedEnv`."""
         self._reward[:] = 0.0
@@ -222,29 +290,63 @@ class ParallelEnvBatch:
         self._truncated[:] = False
         for b in np.flatnonzero(~self._done).tolist():
             self._step_one(b, actions[b] + self._first_action)
-        return BatchedTransition(
-            self._observation(), self._reward, self._terminated, self._truncated
-        )
+        return BatchedTransition(self.observation, self._reward, self._terminated, self._truncated)
 
     def _step_one(self, b: int, actions: NDArray[np.int64]) -> None:
         env = self.envs[b]
-        playing = {agent: int(actions[n]) for n, agent in enumerate(self.agents)
-                   if agent in env.agents}  # fmt: skip
-        observations, rewards, terminations, truncations, infos = env.step(playing)
-        for n, agent in enumerate(self.agents):
-            if agent not in playing:
-                continue
-            self._reward[b, n] = rewards.get(agent, 0.0)
-            self._terminated[b, n] = bool(terminations.get(agent, False))
-            self._truncated[b, n] = (
-                bool(truncations.get(agent, False)) and not (self._terminated[b, n])
-            )
-            self._active[b, n] = agent in env.agents
-        if not env.agents:
+        here = intake.present_in(env)
+        observations, rewards, terminations, truncations, infos = intake.stepped(
+            env, {seat.key: int(actions[n]) for n, seat in enumerate(self._seats)
+                  if seat.key in here}
+        )  # fmt: skip
+        self._steps[b] += 1
+        played = self._active[b].copy()
+        for n in np.flatnonzero(played).tolist():
+            key, what = self._seats[n].key, "reward"
+            try:
+                self._reward[b, n] = intake.number(rewards.get(key, 0.0))
+                what = "termination and truncation"
+                self._terminated[b, n] = bool(terminations.get(key, False))
+                self._truncated[b, n] = (
+                    bool(truncations.get(key, False)) and not self._terminated[b, n]
+                )
+            except intake.FAULTS as error:
+                step = int(self._steps[b])
+                raise intake.fault(env, f"{what} of {self.agents[n]}", step, error) from error
+        flagged = self._terminated[b] | self._truncated[b]
+        present = self._present(env)
+        self._left[b] = (self._left[b] | flagged) & present
+        self._active[b] = present & ~self._left[b]
+        if self._left[b].any() and not self._warned:
+            self._warn(env, self.agents[int(self._left[b].argmax())])
+        if not self._active[b].any():
             self._done[b] = True
+            # Without a word about how, it is over for good.
+            self._terminated[b] |= played & ~flagged
             self._active[b] = self._truncated[b]
-            self._infos[b] = next((_numbers(info) for info in infos.values() if info), {})
-        self._see(b, observations)
+            self._infos[b] = next(filter(None, map(_numbers, infos.values())), {})
+        self._see(b, observations, infos)
+
+    def _present(self, env: intake.AnyParallelEnv) -> BoolArray:
+        """``[N]``: agents in the episode, as the environment has them."""
+        here = intake.present_in(env)
+        present = np.array([seat.key in here for seat in self._seats])
+        if present.sum() < len(here):
+            unknown = sorted(map(str, here - {seat.key for seat in self._seats}))
+            raise InputError(
+                f"environment {intake.name_of(env)}: agents: expected some of possible_agents, "
+                f"{', '.join(self.agents)}, found {unknown[0]}"
+            )
+        return present
+
+    def _warn(self, env: intake.AnyParallelEnv, agent: str) -> None:
+        self._warned = True
+        warnings.warn(
+            f"environment {intake.name_of(env)}: {agent} is flagged as terminated or truncated and "
+            "stays in env.agents; such agents are taken for gone, and the episode for over when "
+            "all are",
+            stacklevel=2,
+        )
 
     def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:
         """The numbers in the infos at the end, NaN where an episode has none."""
@@ -267,46 +369,88 @@ class ParallelEnvBatch:
             # From a checkpoint of RLlib's, which is pickled as a whole.
             self.__dict__.update(pickle.loads(state))
 
-    def _see(self, b: int, observations: Mapping[str, Any]) -> None:
+    def _see(self, b: int, observations: intake.ByAgent, infos: intake.ByAgent) -> None:
         """Copy the observations of episode b; what is not observed is zero."""
-        self._features[b] = 0.0
+        env, step = self.envs[b], int(self._steps[b])
+        self._features[b] = 0
         self._mask[b] = self._legal_by_default
-        for n, agent in enumerate(self.agents):
-            seen = observations.get(agent)
-            if seen is None:
-                continue
-            if isinstance(seen, Mapping) and "action_mask" in seen:
-                mask = np.asarray(seen["action_mask"], dtype=np.bool_)
-                if mask.any():
-                    self._mask[b, n, : len(mask)] = mask
-                seen = {name: part for name, part in seen.items() if name != "action_mask"}
-                if len(seen) == 1:
-                    (seen,) = seen.values()
-            flat = np.asarray(spaces.flatten(self._spaces[agent], seen), dtype=np.float32)
-            self._features[b, n, : len(flat)] = flat
-        state = _state_of(self.envs[b]) if self._has_state else None
-        self._state[b] = self._features[b].ravel() if state is None else state
+        turn = None if self._done[b] else intake.whose_turn(env)
+        for n, seat in enumerate(self._seats):
+            seen = observations.get(seat.key)
+            mask = intake.mask_of(seen, infos.get(seat.key))
+            what = "action mask"
+            try:
+                if mask is not None:
+                    legal = intake.legal_actions(mask, seat.n_actions)
+                    if not legal.any() and self._active[b, n] and not self._done[b]:
+                        if turn is None or turn == seat.key:
+                            raise ValueError("expected a legal action, found none")
+                        legal[0] = True  # it is not played
+                    if legal.any():
+                        self._mask[b, n, : seat.n_actions] = legal
+                what = "observation"
+                if seen is not None:
+                    row = intake.flat(seat.space, intake.beside_mask(seen))
+                    if row.size != seat.width:
+                        raise ValueError(f"expected {seat.width} numbers, found {row.size}")
+                    eight_bit = self._features.dtype == np.uint8
+                    self._features[b, n, : row.size] = intake.typed(row, eight_bit=eight_bit)
+            except intake.FAULTS as error:
+                if self._active[b, n]:  # whoever has left may be shown anything
+                    raise intake.fault(env, f"{what} of {seat.name}", step, error) from error
+        if self.state_size:
+            self._look_at_state(b)
 
-    def _observation(self) -> BatchedObservation:
-        return BatchedObservation(self._features, self._mask, self._state, self._active)
+    def _look_at_state(self, b: int) -> None:
+        """Copy the state of episode b."""
+        if not self._has_state:
+            self._state[b] = self._features[b].ravel()
+            return
+        env = self.envs[b]
+        try:
+            own = intake.state_of(env)
+        except Exception:
+            # Made of those who are there, it may not exist when nobody is: then the last one stays.
+            if not self._done[b]:
+                raise
+            return
+        try:
+            row = intake.flat(self._state_space, own)
+            if row.size > self.state_size:
+                raise ValueError(
+                    f"expected at most {self.state_size} numbers, as state_space or the first "
+                    f"state has, found {row.size}"
+                )
+            row = intake.typed(row, eight_bit=self._state.dtype == np.uint8)
+        except intake.FAULTS as error:
+            raise intake.fault(env, "state()", int(self._steps[b]), error) from error
+        self._state[b] = 0
+        self._state[b, : row.size] = row
 
 
-def _without_mask(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The space of the observation itself."""
-    if isinstance(space, spaces.Dict) and "action_mask" in space.spaces:
-        rest = {name: part for name, part in space.spaces.items() if name != "action_mask"}
-        return next(iter(rest.values())) if len(rest) == 1 else spaces.Dict(rest)
-    return space
-
-
-def _state_of(env: ParallelEnv[str, Any, Any]) -> FloatArray | None:
-    """The environment's global state, flat; None where it has none."""
+def _seat(env: intake.AnyParallelEnv, key: Any, name: str) -> _Seat:
+    """What an environment says about one of its agents."""
+    action_space = env.action_space(key)
+    if not isinstance(action_space, spaces.Discrete):
+        raise InputError(f"action space of {name}: expected Discrete, found {action_space}")
+    space = intake.without_mask(env.observation_space(key))
     try:
-        return np.asarray(env.state(), dtype=np.float32).ravel()
-    except (AttributeError, NotImplementedError):
-        return None
+        width = intake.width_of(space)
+    except ValueError as error:
+        raise InputError(f"observation space of {name}: {error}") from error
+    return _Seat(key, name, space, width, int(action_space.n), int(action_space.start))
 
 
-def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in info.items()
+def _are_pictures(seats: Sequence[_Seat], observations: intake.ByAgent) -> bool:
+    """Whether all agents see 8-bit integers, as their spaces say and as they are."""
+    seen = [intake.beside_mask(one) for one in observations.values()]
+    return all(
+        isinstance(seat.space, spaces.Box) and seat.space.dtype == np.uint8 for seat in seats
+    ) and all(getattr(one, "dtype", None) == np.uint8 for one in seen)
+
+
+def _numbers(info: Any) -> dict[str, float]:
+    if not isinstance(info, Mapping):
+        return {}
+    return {str(name): float(value) for name, value in info.items()
             if isinstance(value, bool | int | float | np.number)}  # fmt: skip

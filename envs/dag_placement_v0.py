@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from edge_marl.dag_placement.scenario import DagScenario
 from edge_marl.dag_placement.simulator import (
@@ -20,13 +20,12 @@ from edge_marl.dag_placement.simulator import (
     Selector,
 )
 from edge_marl.envs.views import SimulatorBatch, SimulatorEnv
+from edge_marl.options import Options, Seed
 from edge_marl.validation import invalid
 
 
-class DagPlacementConfig(BaseModel):
+class DagPlacementConfig(Options):
     """Options of ``dag_placement_v0``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenario: DagScenario = Field(
         default_factory=DagScenario, description="what episodes are drawn from"
@@ -37,7 +36,7 @@ class DagPlacementConfig(BaseModel):
     selector: Selector = Field(
         "longest_path", description="who selects the primitive: the paper's rule, or an agent"
     )
-    seed: int = Field(default=0, ge=0, description="seed of the first reset without one")
+    seed: Seed = Field(default=0, description="seed of the first reset without one")
 
 
 class DagPlacementEnv(SimulatorEnv):

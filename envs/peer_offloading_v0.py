@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from edge_marl.envs.views import SimulatorBatch, SimulatorEnv
+from edge_marl.options import Options, Seed
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import (
     METRICS,
@@ -19,17 +20,15 @@ from edge_marl.peer_offloading.simulator import (
 from edge_marl.validation import invalid
 
 
-class PeerOffloadingConfig(BaseModel):
+class PeerOffloadingConfig(Options):
     """Options of ``peer_offloading_v0``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenario: OffloadingScenario = Field(
         default_factory=OffloadingScenario,
         description="what episodes are drawn from; a preset's name stands for that preset",
     )
     reward: Reward = Field("team", description="feedback on all tasks, or on the node's own")
-    seed: int = Field(default=0, ge=0, description="seed of the first reset without one")
+    seed: Seed = Field(default=0, description="seed of the first reset without one")
 
 
 class PeerOffloadingEnv(SimulatorEnv):

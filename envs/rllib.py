@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pettingzoo import ParallelEnv
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
-AnyParallelEnv: TypeAlias = ParallelEnv[str, Any, Any]
-_SEED_LIMIT = 2**31
+from edge_marl.envs import intake
+from edge_marl.envs.intake import AnyParallelEnv
+from edge_marl.errors import InputError
+from edge_marl.seeds import SEED_LIMIT
 
 
 class ParallelEnvAdapter(MultiAgentEnv):
     """Any PettingZoo :class:`ParallelEnv` as an RLlib environment.
 
     Agents are always listed in the order of ``possible_agents``. They may leave at different
-    times; the episode ends when the last one has left. Then ``terminateds["__all__"]`` is set if
-    every agent of the episode terminated and ``truncateds["__all__"]`` otherwise.
+    times; the episode ends when the last one has left, or is flagged and stays. Then
+    ``terminateds["__all__"]`` is set if every agent of the episode terminated and
+    ``truncateds["__all__"]`` otherwise.
 
     RLlib 2.60 takes an episode whose agents are all flagged, be it by truncation, for terminated,
     and learners would not bootstrap at its end. Agents truncated in the last step are therefore
@@ -32,14 +34,19 @@ class ParallelEnvAdapter(MultiAgentEnv):
         flatten: give dictionary observations as one flat float32 vector, keys in the order of
             the space, because RLlib's default modules have no encoder for dictionaries. These
             modules know no masks either, so an action that the ``action_mask`` of the agent's
-            last observation forbids is replaced by the first legal one. With ``flatten=False``
-            dictionaries are passed on for modules that mask, and actions are played as they are.
+            last observation or infos forbids is replaced by the first legal one. With
+            ``flatten=False`` dictionaries are passed on for modules that mask, and actions are
+            played as they are.
+
+    Raises:
+        InputError: for what is no parallel environment, and for what it returns if that does not
+            fit.
     """
 
     def __init__(self, env: AnyParallelEnv, *, flatten: bool = True) -> None:
-        self.env = env
-        self.possible_agents = list(env.possible_agents)
-        self.agents = list(env.possible_agents)
+        self.env = env = intake.parallel(env)
+        self.possible_agents = list(intake.agents_of(env))
+        self.agents = list(self.possible_agents)
         self.metadata = dict(env.metadata)
         self.render_mode = getattr(env, "render_mode", None)
         own = {agent: env.observation_space(agent) for agent in self.possible_agents}
@@ -53,7 +60,10 @@ class ParallelEnvAdapter(MultiAgentEnv):
             for agent, space in own.items()
         }
         self.action_spaces = {agent: env.action_space(agent) for agent in self.possible_agents}
-        self._masks: dict[str, NDArray[np.int8]] = {}
+        self._flatten = flatten
+        self._legal: dict[Any, NDArray[np.bool_]] = {}
+        self._actions: dict[Any, Any] = {}
+        self._left: set[Any] = set()  # flagged, and in the environment's agents all the same
         self._any_truncated = False
         super().__init__()
 
@@ -61,21 +71,29 @@ class ParallelEnvAdapter(MultiAgentEnv):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start an episode; observations and infos per agent."""
-        observations, infos = self.env.reset(seed=seed, options=options)
+        observations, infos = intake.started(self.env, seed, options)
         self.agents = list(self.env.agents)
         self._any_truncated = False
-        self._masks = {}
-        return self._observe(observations), self._ordered(infos)
+        self._legal, self._left = {}, set()
+        return self._observe(self._ordered(observations), infos), self._ordered(infos)
 
     def step(
         self, action_dict: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """Play one step with the actions of the agents still there."""
-        actions = {agent: self._playable(agent, act) for agent, act in action_dict.items()}
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        self.agents = list(self.env.agents)
-        terminateds = {agent: bool(flag) for agent, flag in self._ordered(terminations).items()}
-        truncateds = {agent: bool(flag) for agent, flag in self._ordered(truncations).items()}
+        played = {agent: self._playable(agent, act) for agent, act in action_dict.items()}
+        # Who has left and stays in the environment's agents sends what it sent last.
+        self._actions = {agent: self._actions[agent] for agent in self._left} | played
+        observations, rewards, terminations, truncations, infos = (
+            self._ordered(part) for part in intake.stepped(self.env, self._actions)
+        )
+        for agent, ended in (*terminations.items(), *truncations.items()):
+            if ended:
+                self._left.add(agent)
+        self._left &= set(self.env.agents)
+        self.agents = [agent for agent in self.env.agents if agent not in self._left]
+        terminateds = {agent: bool(flag) for agent, flag in terminations.items()}
+        truncateds = {agent: bool(flag) for agent, flag in truncations.items()}
         self._any_truncated |= any(
             truncateds[agent] and not terminateds[agent] for agent in truncateds
         )
@@ -85,11 +103,11 @@ class ParallelEnvAdapter(MultiAgentEnv):
         terminateds["__all__"] = all_gone and not self._any_truncated
         truncateds["__all__"] = all_gone and self._any_truncated
         return (
-            self._observe(observations),
-            self._ordered(rewards),
+            self._observe(observations, infos),
+            rewards,
             terminateds,
             truncateds,
-            self._ordered(infos),
+            infos,
         )
 
     def render(self) -> Any:
@@ -100,24 +118,39 @@ class ParallelEnvAdapter(MultiAgentEnv):
         """Close the environment."""
         self.env.close()
 
-    def _ordered(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {agent: values[agent] for agent in self.possible_agents if agent in values}
+    def _ordered(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """What concerns agents that have not left before."""
+        return {
+            agent: values[agent]
+            for agent in self.possible_agents
+            if agent in values and agent not in self._left
+        }
 
-    def _observe(self, observations: Mapping[str, Any]) -> dict[str, Any]:
-        seen = self._ordered(observations)
-        for agent, space in self._flat.items():
-            if agent in seen:
-                if "action_mask" in space.spaces:
-                    self._masks[agent] = seen[agent]["action_mask"]
-                seen[agent] = np.asarray(spaces.flatten(space, seen[agent]), dtype=np.float32)
+    def _observe(self, observations: Mapping[Any, Any], infos: Mapping[Any, Any]) -> dict[Any, Any]:
+        seen = dict(observations)
+        for agent in seen if self._flatten else ():
+            mask = intake.mask_of(seen[agent], infos.get(agent))
+            if mask is not None and agent in self.agents:
+                self._legal[agent] = np.asarray(mask, dtype=np.bool_)
+            if agent in self._flat:
+                flat = spaces.flatten(self._flat[agent], seen[agent])
+                seen[agent] = np.asarray(flat, dtype=np.float32)
         return seen
 
-    def _playable(self, agent: str, action: Any) -> Any:
-        """``action``, or the first legal one if a flattened agent chose a forbidden one."""
-        mask = self._masks.get(agent)
-        if mask is None or mask[action]:
+    def _playable(self, agent: Any, action: Any) -> Any:
+        """``action``, or the first legal one if an agent that knows no mask chose a forbidden one.
+
+        Raises:
+            InputError: if there is no legal one.
+        """
+        legal = self._legal.get(agent)
+        space = self.action_spaces[agent]
+        if legal is None or not isinstance(space, spaces.Discrete) or legal[action - space.start]:
             return action
-        return int(np.argmax(mask))
+        if not legal.any():
+            name = intake.name_of(self.env)
+            raise InputError(f"environment {name}: action mask of {agent}: no action is legal")
+        return int(space.start) + int(np.argmax(legal))
 
 
 class RegisteredEnv(ParallelEnvAdapter):
@@ -206,5 +239,5 @@ def create(module: str, env_config: Mapping[str, Any]) -> RegisteredEnv:
     """
     options = dict(env_config)
     flatten = bool(options.pop("flatten", True))
-    options.setdefault("seed", int(np.random.SeedSequence().generate_state(1)[0]) % _SEED_LIMIT)
+    options.setdefault("seed", int(np.random.SeedSequence().generate_state(1)[0]) % SEED_LIMIT)
     return RegisteredEnv(import_module(module).parallel_env(**options), flatten=flatten)

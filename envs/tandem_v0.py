@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
+from pydantic import Field, InstanceOf, ValidationError, model_validator
 
 from edge_marl.envs.tandem_timeline import draw_timeline
 from edge_marl.envs.views import ObsDict, SimulatorBatch, SimulatorEnv
+from edge_marl.options import Count, NotNegative, Options, Seed
 from edge_marl.tandem.simulator import (
     AGENTS,
     DROP_PENALTY,
@@ -27,10 +28,8 @@ from edge_marl.tandem.workload import TandemWorkload
 from edge_marl.validation import invalid
 
 
-class TandemConfig(BaseModel):
+class TandemConfig(Options):
     """Options of ``tandem_v0``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     workload: TandemWorkload = Field(
         default_factory=TandemWorkload, description="draws the trace of each episode"
@@ -38,12 +37,12 @@ class TandemConfig(BaseModel):
     traces: Path | InstanceOf[TraceSet] | None = Field(
         default=None, description="trace file, or set of traces, to replay instead of drawing"
     )
-    max_queue: int = Field(default=MAX_QUEUE, ge=1, description="Q, jobs an agent sees")
+    max_queue: Count = Field(default=MAX_QUEUE, description="Q, jobs an agent sees")
     rewards: RewardConfig = Field(default_factory=RewardConfig)
-    drop_penalty: float = Field(default=DROP_PENALTY, ge=0, description="lambda, in slots")
-    horizon: int | None = Field(default=None, ge=1, description="slots until truncation")
+    drop_penalty: NotNegative = Field(default=DROP_PENALTY, description="lambda, in slots")
+    horizon: Count | None = Field(default=None, description="slots until truncation")
     decisions: Decisions = Field(default="slots", description="slots, or events: see simulator")
-    seed: int = Field(default=0, ge=0, description="seed of the first reset without one")
+    seed: Seed = Field(default=0, description="seed of the first reset without one")
     render_mode: Literal["rgb_array"] | None = None
 
     @model_validator(mode="after")

@@ -19,9 +19,9 @@ from pettingzoo import ParallelEnv
 from edge_marl.envs.batched import BatchedObservation, BatchedTransition, BoolArray
 from edge_marl.envs.legal_discrete import LegalDiscrete
 from edge_marl.errors import InputError
+from edge_marl.seeds import EPISODE_SEED_LIMIT, SEED_LIMIT
 
 ObsDict = dict[str, NDArray[Any]]
-_SEED_LIMIT = 2**31
 
 
 class _Observation(Protocol):
@@ -127,13 +127,15 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
     ) -> tuple[dict[str, ObsDict], dict[str, dict[str, Any]]]:
         """Start an episode; see the class on seeds."""
         if seed is not None:
-            if seed < 0:
-                raise InputError(f"{self._name}: seed: expected at least 0, found {seed}")
+            if not 0 <= seed < EPISODE_SEED_LIMIT:
+                raise InputError(
+                    f"{self._name}: seed: expected 0 to {EPISODE_SEED_LIMIT - 1}, found {seed}"
+                )
             self._seeds = np.random.default_rng(seed)
         elif self._seed is not None:
             seed = self._seed
         else:
-            seed = int(self._seeds.integers(_SEED_LIMIT))
+            seed = int(self._seeds.integers(SEED_LIMIT))
         self._seed = None
         self._view_of.reset(np.array([seed], dtype=np.int64))
         self.agents = list(self.possible_agents)
@@ -215,7 +217,7 @@ class SimulatorBatch:
         seen: _Observation = simulator.observation
         self.observation_shape = tuple(seen.features.shape[2:])
         self.n_actions = seen.action_mask.shape[2]
-        self.state_size = seen.state.shape[1]
+        self.state_size = seen.state.shape[1]  # so much of it is shown
         self._metric_names = tuple(metrics)
         shape = (self.batch_size, len(self.agents))
         self._active = np.zeros(shape, dtype=np.bool_)
@@ -226,6 +228,11 @@ class SimulatorBatch:
     def done(self) -> BoolArray:
         """``[B]``: episodes that are over."""
         return self.simulator.done
+
+    @property
+    def observation(self) -> BatchedObservation:
+        """What is seen now."""
+        return self._seen(self.simulator.observation)
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
         """Start episodes anew, see :class:`edge_marl.envs.batched.BatchedEnv`."""
@@ -267,6 +274,6 @@ class SimulatorBatch:
         return BatchedObservation(
             features.reshape(*features.shape[:2], -1),
             observation.action_mask,
-            observation.state,
+            observation.state[:, : self.state_size],
             self._active,
         )

@@ -6,16 +6,26 @@ Commands import what they need when they run, so that ``--help`` answers at once
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from edge_marl.errors import InputError
+from edge_marl.errors import InputError, original
 from edge_marl.experiments import cli_learning, cli_log, cli_workflows
+from edge_marl.experiments.cli_options import count, quantity
+from edge_marl.experiments.cli_options import seed as seed_option
+from edge_marl.limits import MOST_WORKERS
 
 BAD_INPUT = 2
+INTERNAL_ERROR = 1
 INTERRUPTED = 130
+
+DEBUG = "--debug"
+
+_LONGEST_LINE = 1000
 
 app = typer.Typer(
     name="edge-marl",
@@ -43,12 +53,21 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Options of the configuration to change."),
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Training seeds.", show_default=False)]
+Seeds = Annotated[int | None, count("Training seeds.", show_default=False)]
 Workers = Annotated[
     int | None,
-    typer.Option(min=0, help="Tasks at a time; 0: in this process. Default: all cores.",
-                 show_default=False),
+    count("Tasks at a time; 0: in this process. Default: all cores.",
+          least=0, most=MOST_WORKERS, show_default=False),
 ]  # fmt: skip
+
+
+@app.callback()
+def everywhere(
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show where an error comes from, not its line alone.")
+    ] = False,
+) -> None:
+    """Options of every command."""
 
 
 @app.command()
@@ -63,8 +82,8 @@ def version() -> None:
 def workload_generate(
     out: Annotated[Path, typer.Argument(help="Parquet file to write.")],
     overrides: Overrides = None,
-    traces: Annotated[int, typer.Option(min=1, help="How many traces.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first trace.")] = 0,
+    traces: Annotated[int, count("How many traces.")] = 1000,
+    seed: Annotated[int, seed_option("Seed of the first trace.")] = 0,
     transcoding: Annotated[
         Path | None,
         typer.Option(help="CSV file of transcoding runs, instead of the shipped profile."),
@@ -75,19 +94,21 @@ def workload_generate(
 ) -> None:
     """Draw traces, such as: edge-marl workload generate t.parquet files=2 videos=4"""
     from edge_marl.experiments.overrides import apply_overrides
+    from edge_marl.files import check_output
     from edge_marl.tandem.trace_files import write_traces
     from edge_marl.tandem.workload import TandemWorkload
 
     files = [f"{name}={path}" for name, path in (("transcoding", transcoding), ("uplink", uplink))
              if path is not None]  # fmt: skip
     workload = apply_overrides(TandemWorkload(), [*files, *(overrides or ())])
+    check_output(out, *(value for _, value in workload if isinstance(value, Path)))
     write_traces(workload.make(traces, seed=seed), out)
     typer.echo(f"{out}: {traces} traces of {workload.n_jobs} jobs")
 
 
 @workload_app.command("measure")
 def workload_measure(
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each file size.")] = 5,
+    repeats: Annotated[int, count("Runs of each file size.")] = 5,
     folder: Annotated[
         Path | None, typer.Option(help="Folder on the disk to measure.", show_default=False)
     ] = None,
@@ -106,8 +127,10 @@ def workload_profile(
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
 ) -> None:
     """Measure the quantile tables of a workload from full public files."""
+    from edge_marl.files import check_output
     from edge_marl.tandem.profile import measure_profile
 
+    check_output(out, *(source for source in (transcoding, uplink) if source.is_file()))
     profile = measure_profile(transcoding, uplink)
     profile.write(out)
     measured = [found for codecs in profile.segments.values() for found in codecs.values()]
@@ -121,28 +144,30 @@ def oracle_solve(
     traces: Annotated[Path, typer.Argument(help="Parquet file of traces.")],
     out: Annotated[Path, typer.Option(help="Folder for the schedules; solved parts are kept.")],
     drop_penalty: Annotated[
-        float | None, typer.Option(min=0, help="Slots per dropped job.", show_default=False)
+        float | None, quantity("Slots per dropped job.", least=0, show_default=False)
     ] = None,
     method: Annotated[
         Literal["auto", "search", "ilp"], typer.Option(help="How to solve.")
     ] = "auto",
-    time_limit: Annotated[float, typer.Option(help="Seconds per integer programme.")] = 60.0,
+    time_limit: Annotated[float, quantity("Seconds per integer programme.")] = 60.0,
     workers: Workers = None,
 ) -> None:
     """Solve every trace exactly; a run that was stopped continues where it was."""
     from edge_marl.experiments.oracle_sets import solve_set
     from edge_marl.experiments.parallel import all_cores
+    from edge_marl.locks import sole_writer
     from edge_marl.tandem.simulator import DROP_PENALTY
     from edge_marl.tandem.trace_files import read_traces
 
-    schedules = solve_set(
-        read_traces(traces),
-        out,
-        drop_penalty=DROP_PENALTY if drop_penalty is None else drop_penalty,
-        method=method,
-        time_limit=time_limit,
-        workers=all_cores() if workers is None else workers,
-    )
+    with sole_writer(out):
+        schedules = solve_set(
+            read_traces(traces),
+            out,
+            drop_penalty=DROP_PENALTY if drop_penalty is None else drop_penalty,
+            method=method,
+            time_limit=time_limit,
+            workers=all_cores() if workers is None else workers,
+        )
     n = len(schedules)
     optimal = sum(schedule.optimal for schedule in schedules)
     objective = sum(schedule.objective for schedule in schedules) / n
@@ -236,7 +261,7 @@ def benchmark_tandem(
     out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path(
         "results/benchmark-tandem.json"
     ),
-    traces: Annotated[int, typer.Option(min=1, help="Traces for the oracles.")] = 1000,
+    traces: Annotated[int, count("Traces for the oracles.")] = 1000,
 ) -> None:
     """Simulator, oracles and policies, each beside its target."""
     from edge_marl.experiments.benchmarks.tandem import benchmark as run_benchmark
@@ -315,24 +340,55 @@ def benchmark_spread(
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
-    # click's own errors are caught by their shape: typer carries its own copy of click.
+    arguments = sys.argv[1:]
+    debug = DEBUG in arguments
     try:
-        code = app(standalone_mode=False)
-    except InputError as error:
-        _fail(str(error))
+        _refuse_other_encodings(arguments)
+        # It counts wherever it stands: who has seen an error puts it at the end.
+        arguments = [argument for argument in arguments if argument != DEBUG]
+        code = app([DEBUG, *arguments] if debug else arguments, standalone_mode=False)
     except typer.Abort:
         typer.echo("edge-marl: stopped; run the same command again to continue", err=True)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if not hasattr(error, "format_message"):
-            raise
         if type(error).__name__ == "NoArgsIsHelpError":
-            typer.echo(error.format_message())
+            shape: Any = error  # typer carries its own copy of click, whose classes have no path
+            typer.echo(shape.format_message())
             sys.exit(BAD_INPUT)
-        _fail(error.format_message())
+        if debug:
+            traceback.print_exc()
+        code, line = explained(original(error))
+        typer.echo(f"edge-marl: {line}", err=True)
     sys.exit(code or 0)
 
 
-def _fail(message: str) -> None:
-    typer.echo(f"edge-marl: {' '.join(message.split())}", err=True)
-    sys.exit(BAD_INPUT)
+def explained(error: BaseException) -> tuple[int, str]:
+    """The exit code for an exception and the one line that a person reads of it."""
+    # click's own errors are known by their shape: typer carries its own copy of click.
+    if isinstance(error, InputError) or hasattr(error, "format_message"):
+        shape: Any = error
+        text = str(error) if isinstance(error, InputError) else shape.format_message()
+        return BAD_INPUT, _one_line(text)
+    if isinstance(error, OSError):
+        named = error.filename is not None and error.strerror is not None
+        return BAD_INPUT, _one_line(f"{error.filename}: {error.strerror}" if named else str(error))
+    if isinstance(error, MemoryError):
+        return BAD_INPUT, _one_line(f"expected to fit into memory: {error or 'it does not'}")
+    text = _one_line(f"internal error: {type(error).__name__}: {error}")
+    return INTERNAL_ERROR, f"{text}; run with {DEBUG} for the traceback"
+
+
+def _one_line(text: str) -> str:
+    """In one line, cut in the middle where it would fill a screen."""
+    line = " ".join(text.split())
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+
+
+def _refuse_other_encodings(arguments: Sequence[str]) -> None:
+    """What is no UTF-8 could be neither printed nor kept in a file of settings."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{argument!a}: expected UTF-8") from None

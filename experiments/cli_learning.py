@@ -6,15 +6,24 @@ They import what they need when they run, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from edge_marl.errors import InputError
+from edge_marl.experiments.cli_options import count
+from edge_marl.experiments.cli_options import seed as seed_option
+from edge_marl.limits import LARGEST, MOST, MOST_EPISODES, MOST_WORKERS, SMALLEST
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?)([smhd]?)")
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_LIMITS = ("iterations", "steps", "time")
+_CHANGEABLE = ("workers", "checkpoint_every", "keep", "evaluate_every")
+"""Settings of a run that may be others when it is continued. Not the episodes that it is judged on:
+its best checkpoint is the best on the same ones."""
 
 Environment = Annotated[
     str | None,
@@ -36,6 +45,15 @@ LearningOptions = Annotated[
         "network.kind=attention; env.* of the environment, such as env.workload.files=2.",
     ),
 ]
+MaxEpisodeSteps = Annotated[
+    int | None,
+    count(
+        "Steps after which an episode of an evaluation is cut off. Default: 10000; the "
+        "environments of this project have no need of it.",
+        most=MOST**2,
+        show_default=False,
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(help="Ray cluster to join; auto: the one of this machine. Default: Ray of its "
@@ -44,6 +62,7 @@ Address = Annotated[
 
 
 def train(
+    ctx: typer.Context,
     env: Environment = None,
     algorithm: Algorithm = None,
     overrides: LearningOptions = None,
@@ -56,34 +75,38 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a run to continue; takes no ENV, and of the options only those that "
-            "name files which were moved, such as env.scenario.workflows.path=NEW.",
+            help="Folder of a run to continue, as it is but for limits, --workers, "
+            "--checkpoint-every, --keep, --evaluate-every and options that name files which were "
+            "moved, such as env.scenario.workflows.path=NEW.",
             show_default=False,
         ),
     ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(min=1, help="Limit of iterations.", show_default=False)
-    ] = None,
+    iterations: Annotated[int | None, count("Limit of iterations.", show_default=False)] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Limit of environment steps.", show_default=False)
+        int | None, count("Limit of environment steps.", most=MOST**2, show_default=False)
     ] = None,
     time: Annotated[
         str | None,
-        typer.Option(help="Limit of training time, such as 90s, 30m or 1h.", show_default=False),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    workers: Annotated[
-        int | None,
         typer.Option(
-            min=0,
-            help="Remote env runners; 0: sample in this process. Default: 0.",
+            help="Limit of the time for training and evaluations, such as 90s, 30m or 1h.",
             show_default=False,
         ),
     ] = None,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Iterations.")] = 50,
-    keep: Annotated[int, typer.Option(min=1, help="Checkpoints to keep beside the best.")] = 3,
-    evaluate_every: Annotated[int, typer.Option(min=1, help="Iterations.")] = 25,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    seed: Annotated[int, seed_option("Seed of everything random.")] = 0,
+    workers: Annotated[
+        int | None,
+        count(
+            "Remote env runners; 0: sample in this process. Default: 0.",
+            least=0,
+            most=MOST_WORKERS,
+            show_default=False,
+        ),
+    ] = None,
+    checkpoint_every: Annotated[int, count("Iterations.")] = 50,
+    keep: Annotated[int, count("Checkpoints to keep beside the best.")] = 3,
+    evaluate_every: Annotated[int, count("Iterations.")] = 25,
+    episodes: Annotated[int, count("Episodes of each evaluation.", most=MOST_EPISODES)] = 100,
+    max_episode_steps: MaxEpisodeSteps = None,
     address: Address = None,
 ) -> int:
     """Train agents, such as: edge-marl train tandem_v0 qmix --time 10m
@@ -100,15 +123,12 @@ def train(
     if resume is not None:
         # What stands behind it is no environment and no algorithm then.
         files = [one for one in (env, algorithm, *(overrides or ())) if one is not None]
-        if out is not None or not all("=" in one for one in files):
-            raise InputError(
-                "--resume: goes on with the run as it is; it takes no environment, algorithm or "
-                "--out, and only options that name files which were moved"
-            )
-        any_limit = iterations or steps or time
-        return run.resume(
-            resume, limits if any_limit else None, workers, files=files, address=address
-        )
+        placed = ("env", "algorithm", "overrides") if all("=" in one for one in files) else ()
+        given = _given_with_resume(ctx, "run", (*_CHANGEABLE, *_LIMITS, "address", *placed))
+        changes = {name: given[name] for name in _CHANGEABLE if name in given}
+        if any(name in given for name in _LIMITS):
+            changes["limits"] = limits
+        return run.resume(resume, changes, files=files, address=address)
     if env is None or algorithm is None:
         raise InputError("train: expected ENV and ALGORITHM, or --resume DIR")
     settings = run.RunSettings(
@@ -119,16 +139,36 @@ def train(
         keep=keep,
         evaluate_every=evaluate_every,
         episodes=episodes,
+        max_episode_steps=max_episode_steps,
     )
     folder = out or Path("results/train") / f"{_slug(env)}-{algorithm}-{seed}"
     return run.start(settings, folder, address=address)
 
 
+def _given_with_resume(ctx: typer.Context, what: str, taken: Sequence[str]) -> dict[str, Any]:
+    """What was given on the command line, by the names of the parameters.
+
+    Raises:
+        InputError: naming an argument or an option that ``--resume`` does not take.
+    """
+    given: dict[str, Any] = {}
+    for parameter in ctx.command.params:
+        name, source = str(parameter.name), ctx.get_parameter_source(str(parameter.name))
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        if name not in (*taken, "resume"):
+            option = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
+            raise InputError(f"--resume: goes on with the {what} as it is; it takes no {option}")
+        given[name] = ctx.params[name]
+    return given
+
+
 def _seconds(text: str) -> float:
     found = _DURATION.fullmatch(text)
-    if found is None or float(found[1]) == 0:
+    seconds = 0.0 if found is None else float(found[1]) * _UNIT_S[found[2]]
+    if not SMALLEST <= seconds <= LARGEST:
         raise InputError(f"--time: expected a duration such as 90s, 30m or 1h, found {text!r}")
-    return float(found[1]) * _UNIT_S[found[2]]
+    return seconds
 
 
 def _slug(env: str) -> str:
@@ -171,10 +211,14 @@ def evaluate(
     ] = None,
     episodes: Annotated[
         int | None,
-        typer.Option(
-            min=2, help="How many. Default: 300 traces, or 100 seeds elsewhere.", show_default=False
+        count(
+            "How many. Default: 300 traces, or 100 seeds elsewhere.",
+            least=2,
+            most=MOST_EPISODES,
+            show_default=False,
         ),
     ] = None,
+    max_episode_steps: MaxEpisodeSteps = None,
     env: Annotated[
         str | None,
         typer.Option(
@@ -198,10 +242,13 @@ def evaluate(
     folders = [Path(one) for one in checkpoints if one not in overrides]
     if not folders:
         raise InputError("evaluate: expected the folder of a checkpoint or of a run")
-    compare(folders, overrides, on=on, env=env, episodes=episodes, out=out)
+    compare(
+        folders, overrides, on=on, env=env, episodes=episodes, max_steps=max_episode_steps, out=out
+    )
 
 
 def tune(
+    ctx: typer.Context,
     env: Environment = None,
     algorithm: Algorithm = None,
     overrides: LearningOptions = None,
@@ -213,21 +260,20 @@ def tune(
             show_default=False,
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Trials; with pbt, the population.")] = 16,
+    samples: Annotated[int, count("Trials; with pbt, the population.")] = 16,
     scheduler: Annotated[
         Literal["asha", "pbt"],
         typer.Option(help="asha stops weak trials early; pbt lets them take over good ones."),
     ] = "asha",
-    iterations: Annotated[
-        int, typer.Option(min=1, help="Training iterations of a whole trial.")
-    ] = 400,
-    evaluate_every: Annotated[int, typer.Option(min=1, help="Training iterations.")] = 20,
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    iterations: Annotated[int, count("Training iterations of a whole trial.")] = 400,
+    evaluate_every: Annotated[int, count("Training iterations.")] = 20,
+    episodes: Annotated[int, count("Episodes of each evaluation.", most=MOST_EPISODES)] = 100,
+    max_episode_steps: MaxEpisodeSteps = None,
     time: Annotated[
         str | None,
         typer.Option(help="Limit of the whole search, such as 30m or 2h.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every trial.")] = 0,
+    seed: Annotated[int, seed_option("Seed of every trial.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -236,9 +282,7 @@ def tune(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of a search to continue; takes nothing else.", show_default=False
-        ),
+        typer.Option(help="Folder of a search to continue, as it is.", show_default=False),
     ] = None,
     address: Address = None,
 ) -> int:
@@ -251,8 +295,7 @@ def tune(
     from edge_marl.experiments.tuning.space import shipped_space
 
     if resume is not None:
-        if env is not None or out is not None or space is not None:
-            raise InputError("--resume: goes on with the search as it is; it takes nothing else")
+        _given_with_resume(ctx, "search", ("address",))
         return search.resume(resume, address=address)
     if env is None or algorithm is None:
         raise InputError("tune: expected ENV and ALGORITHM, or --resume DIR")
@@ -265,6 +308,7 @@ def tune(
         iterations=iterations,
         evaluate_every=evaluate_every,
         episodes=episodes,
+        max_episode_steps=max_episode_steps,
         time_s=None if time is None else _seconds(time),
     )
     folder = out or Path("results/tune") / f"{_slug(env)}-{algorithm}"

@@ -6,13 +6,20 @@ They import what they need when they run, so that ``--help`` answers at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from edge_marl.experiments.cli_options import count
+from edge_marl.experiments.cli_options import seed as seed_option
+from edge_marl.limits import MOST_EPISODES
+
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from edge_marl.peer_offloading import OffloadingScenario
 
 app = typer.Typer(
@@ -49,9 +56,9 @@ def collect(
     variant: Annotated[
         Literal["paper", "testbed"], typer.Option(help="The heuristic as of its text or its code.")
     ] = "paper",
-    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first episode.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Episodes to play at once.")] = 64,
+    episodes: Annotated[int, count("How many.", most=MOST_EPISODES)] = 500,
+    seed: Annotated[int, seed_option("Of the first episode.")] = 0,
+    batch_size: Annotated[int, count("Episodes to play at once.")] = 64,
 ) -> None:
     """Log a heuristic at work, such as: edge-marl log collect log.sqlite nodes=10 --policy rda
 
@@ -92,8 +99,10 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder of Parquet files to write.")],
 ) -> None:
     """Write a log as Parquet files, to hand over or to train from."""
+    from edge_marl.files import check_apart
     from edge_marl.task_log import open_log, write_parquet
 
+    check_apart(folder, place)
     with open_log(place) as opened, _progress("export", len(opened.episodes)) as advance:
         write_parquet(opened, folder, advance)
         typer.echo(f"{folder}: {len(opened.episodes)} episodes")
@@ -111,22 +120,32 @@ def stats(place: Readable) -> None:
 
 @contextmanager
 def _progress(description: str, episodes: int) -> Iterator[Callable[[int], None]]:
+    """A bar that appears with the first call: what is refused before is one line, without it."""
     from edge_marl.experiments.progress import progress_bar
 
-    with progress_bar() as bar:
-        task = bar.add_task(description, total=episodes)
-        yield lambda done: bar.advance(task, done)
+    with ExitStack() as shown:
+
+        @cache
+        def begun() -> tuple[Progress, TaskID]:
+            bar = shown.enter_context(progress_bar())
+            return bar, bar.add_task(description, total=episodes)
+
+        def advance(done: int) -> None:
+            bar, task = begun()
+            bar.advance(task, done)
+
+        yield advance
 
 
 def _scenario(overrides: list[str]) -> OffloadingScenario:
     """The scenario of a preset, the default one or that of ``preset=``, with changes."""
     from pydantic import ValidationError
 
-    from edge_marl.experiments.overrides import apply_changes, parse_override
+    from edge_marl.experiments.overrides import apply_changes, parse_overrides
     from edge_marl.peer_offloading import OffloadingScenario
     from edge_marl.validation import invalid
 
-    changes = dict(map(parse_override, overrides))
+    changes = parse_overrides(overrides)
     preset = changes.pop("preset", "simulation")
     try:
         scenario = OffloadingScenario(preset=preset)

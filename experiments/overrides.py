@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edge_marl.errors import InputError
-from edge_marl.validation import check_name, invalid
+from edge_marl.validation import check_name, invalid, shown
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -25,7 +25,24 @@ def apply_overrides(config: Config, overrides: Iterable[str]) -> Config:
     Raises:
         InputError: for an unknown name, with the nearest valid one, or a value out of range.
     """
-    return apply_changes(config, dict(map(parse_override, overrides)))
+    return apply_changes(config, parse_overrides(overrides))
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """Names and values of ``key=value``.
+
+    Raises:
+        InputError: as :func:`parse_override`, and for an option that is given twice, be it once as
+            a whole and once in parts.
+    """
+    changes: dict[str, Any] = {}
+    for override in overrides:
+        name, value = parse_override(override)
+        for other in changes:
+            if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}."):
+                raise InputError(f"{shown(name)}: given twice")
+        changes[name] = value
+    return changes
 
 
 def apply_changes(config: Config, changes: Mapping[str, Any], prefix: str = "") -> Config:
@@ -44,15 +61,22 @@ def parse_override(override: str) -> tuple[str, Any]:
     """Name and value of one ``key=value``.
 
     Raises:
-        InputError: without an equals sign.
+        InputError: without an equals sign or a value, and for a value that is no text, or that
+            nobody could mean.
     """
-    name, equals, text = override.partition("=")
-    if not equals:
-        raise InputError(f"{override!r}: expected key=value")
+    name, _, text = override.partition("=")
+    if not text:
+        raise InputError(f"{shown(override)}: expected key=value")
     try:
-        return name, json.loads(text)
+        value = json.loads(text)
+        as_text = json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError:
         return name, text
+    except (ValueError, RecursionError) as error:  # too many digits or brackets, half a character
+        raise InputError(f"{shown(name)}: expected a value, found {shown(text)}") from error
+    if rb"\u0000" in as_text:
+        raise InputError(f"{shown(name)}: expected text, found {shown(text)}")
+    return name, value
 
 
 def option_names(config: BaseModel, prefix: str = "") -> Iterator[str]:

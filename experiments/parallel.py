@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import edge_marl
+from edge_marl.errors import original
 
 Result = TypeVar("Result")
 
@@ -72,6 +73,8 @@ def run_tasks(
         task: a function of a module, with what it needs in its arguments.
         arguments: one tuple per call.
         workers: tasks at a time, each on one core; 0 calls them here, one after the other.
+
+    What a task raises is raised here too.
     """
     if workers == 0 or not arguments:
         for i, values in enumerate(arguments):
@@ -82,7 +85,11 @@ def run_tasks(
         pending = {remote.remote(*values): i for i, values in enumerate(arguments)}
         while pending:
             (finished, *_), _ = ray.wait(list(pending), num_returns=1)
-            yield pending.pop(finished), ray.get(finished)
+            try:
+                result = ray.get(finished)
+            except ray.exceptions.RayTaskError as error:
+                raise original(error) from error
+            yield pending.pop(finished), result
 
 
 def all_cores() -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -20,7 +20,20 @@ from ray.rllib.utils.metrics import (
 )
 from torch import Tensor
 
+from edge_marl.algorithms.core.runners import failures_shown
+from edge_marl.algorithms.playing import nothing
+from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner, Delivery
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.envs.faults import EnvironmentFaultError
+
+TOLERATED_FAULTS = 2
+"""Exceptions of the environment that a training goes on after, as with a flaw that is rare; an
+environment that raises once more is broken."""
+
+_SAMPLE = BatchedEnvRunner.deliver.__name__
+_POLL_S = 0.1
+
+_log = logging.getLogger(__name__)
 
 
 class RewardScaler:
@@ -62,8 +75,38 @@ class JointAlgorithm(Algorithm):
 
     def setup(self, config: Any) -> None:
         """Build env runners and learners."""
+        self.check: Callable[[], None] = nothing
+        self.faults: list[EnvironmentFaultError] = []
         self.reward_scaler = RewardScaler() if self.config.reward_scaling else None
-        super().setup(config)
+        with failures_shown(self.config):
+            super().setup(config)
+
+    def watch(self, check: Callable[[], None]) -> None:
+        """Have ``check`` called before every step, or while remote runners play.
+
+        What it raises leaves the iteration. The state is then one within it, from which, where
+        this process samples, :meth:`train` goes on exactly.
+        """
+        self.check = self.env_runner.check = check
+
+    def cleanup(self) -> None:
+        """Let go of everything; of remote runners that play without waiting for them."""
+        group = getattr(self, "env_runner_group", None)
+        if group is not None and group.num_in_flight_async_reqs(_SAMPLE):
+            group._worker_manager.clear()
+        super().cleanup()
+
+    def note_fault(self, fault: EnvironmentFaultError) -> None:
+        """Count an exception of the environment and tell of it, once.
+
+        Raises:
+            EnvironmentFaultError: this one, where it is one too many.
+        """
+        if str(fault) not in map(str, self.faults):
+            _log.warning("%s; going on with new episodes", fault)
+        self.faults.append(fault)
+        if len(self.faults) > TOLERATED_FAULTS:
+            raise fault
 
     @property
     def env_steps_sampled(self) -> int:
@@ -77,24 +120,45 @@ class JointAlgorithm(Algorithm):
 
         Returns:
             Rows of :class:`edge_marl.algorithms.sampling.columns.Fragment`; None when every
-            runner was lost. What a lost runner had played is counted nowhere.
+            runner was lost. What a lost runner had played is counted nowhere, nor what one had
+            whose environment raised an exception.
+
+        Raises:
+            EnvironmentFaultError: if the environment has raised more than :data:`TOLERATED_FAULTS`.
         """
+        batches: list[Any] = []
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            batches, results = synchronous_parallel_sample(
-                worker_set=self.env_runner_group,
-                max_env_steps=1,
-                sample_timeout_s=self.config.sample_timeout_s,
-                _uses_new_env_runners=True,
-                _return_metrics=True,
-            )
-            if not batches:
-                return None
-            self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
+            while sum(batch.env_steps() for batch in batches) == 0:
+                found = self._deliveries()
+                if not found:
+                    return None
+                for one in found:
+                    if isinstance(one, EnvironmentFaultError):
+                        self.note_fault(one)
+                    elif isinstance(one, Exception):
+                        raise one
+                delivered = [one for one in found if not isinstance(one, Exception)]
+                batches += [batch for batch, _ in delivered]
+                if delivered:
+                    metrics = [metrics for _, metrics in delivered]
+                    self.metrics.aggregate(metrics, key=ENV_RUNNER_RESULTS)
         rows = [batch.policy_batches[DEFAULT_MODULE_ID] for batch in batches]
         fragments = rows[0] if len(rows) == 1 else concat_samples(rows)
         if self.reward_scaler is not None:
             self.reward_scaler.update(fragments[Fragment.REWARDS][fragments[Fragment.VALID]])
         return fragments
+
+    def _deliveries(self) -> list[Delivery | Exception]:
+        """What the runners played, in their order; nothing of those that were lost."""
+        group = self.env_runner_group
+        if group.num_remote_env_runners() == 0:
+            return [self.env_runner.deliver()]
+        group.foreach_env_runner_async(_SAMPLE, tag=_SAMPLE)
+        found = []
+        while group.num_in_flight_async_reqs(_SAMPLE):
+            self.check()
+            found += group.fetch_ready_async_reqs(tags=_SAMPLE, timeout_seconds=_POLL_S)
+        return [delivery for _, delivery in sorted(found, key=lambda one: one[0])]
 
     def sync_weights(self) -> None:
         """Bring the learner's weights, and the count of steps, to the runners."""

@@ -9,10 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 
+from edge_marl.algorithms.core.options import check_options
 from edge_marl.algorithms.networks.agents import ParameterSharing
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner
-from edge_marl.validation import check_name, invalid
+from edge_marl.errors import InputError
+from edge_marl.validation import check_name, invalid, shown
 
 
 class JointConfig(AlgorithmConfig):
@@ -69,6 +71,8 @@ class JointConfig(AlgorithmConfig):
         if parameter_sharing is not NotProvided:
             self.parameter_sharing = parameter_sharing
         if network is not NotProvided:
+            if not isinstance(network, NetworkConfig | Mapping):
+                raise InputError(f"network: expected options of networks, found {shown(network)}")
             fields = network.model_dump() if isinstance(network, NetworkConfig) else dict(network)
             try:
                 self.network = NetworkConfig.model_validate({**self.network.model_dump(), **fields})
@@ -79,6 +83,45 @@ class JointConfig(AlgorithmConfig):
         if reward_scaling is not NotProvided:
             self.reward_scaling = reward_scaling
         return self
+
+    def validate(self) -> None:
+        """Check types and ranges of all options; subclasses add what has to fit together.
+
+        Raises:
+            InputError: naming the option, what was expected and what was found.
+        """
+        check_options(self)
+        super().validate()
+
+    def check(self, *checks: tuple[str, bool, str]) -> None:
+        """Refuse the first option that is not as it should be.
+
+        Args:
+            checks: option, whether it is fine, what is expected.
+
+        Raises:
+            InputError: naming the option, what was expected and what was found.
+        """
+        for name, fine, expected in checks:
+            if not fine:
+                raise InputError(f"{name}: expected {expected}, found {shown(getattr(self, name))}")
+
+    @property
+    def uses_state(self) -> bool:
+        """Whether the global state is looked at; where it is not, it is not even asked for."""
+        return True
+
+    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
+        """What is sampled and kept takes, from below.
+
+        Args:
+            step_bytes: of what all agents of one episode see in one step.
+
+        Returns:
+            Bytes, and what takes them, with the option that decides how many.
+        """
+        n_steps = self.num_envs_per_env_runner
+        return n_steps * step_bytes, f"{n_steps} steps (num_envs_per_env_runner)"
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:

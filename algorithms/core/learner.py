@@ -98,7 +98,7 @@ class JointLearner(TorchLearner):
         loss.backward()
         norm = weights.grad.norm()
         size = norm.item()
-        if not math.isfinite(size):  # as it is if the loss is not
+        if not (math.isfinite(size) and math.isfinite(loss.item())):
             self._diverged({DEFAULT_MODULE_ID: batch})
         self.log_terms(total_loss=loss, gradient_norm=norm)
         if clip is not None and size > clip:

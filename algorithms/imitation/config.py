@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from edge_marl.algorithms.networks.config import MOST_WIDTH
+from edge_marl.options import Count, Options, Positive, PositiveShare, Seed, Share
 
 Model = Literal["attention", "mlp", "forest", "svm"]
+ImitationWidth = Annotated[int, Field(ge=8, le=MOST_WIDTH)]
 Labels = Literal["raw", "canonical", "online_global", "online_local", "cost_to_go"]
 
 
-class ImitationConfig(BaseModel):
+class ImitationConfig(Options):
     """SL-Step: per-slot imitation, one model for each stage (tandem paper, section 3.2).
 
     ``labels`` says what is imitated:
@@ -28,31 +32,27 @@ class ImitationConfig(BaseModel):
     labels exist in the oracle's own states only.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     model: Model = "mlp"
     labels: Labels = "cost_to_go"
-    n_traces: int = Field(700, ge=1, description="training traces to draw (paper: 700)")
-    rounds: int = Field(1, ge=1, description="rounds of data collection; above 1 is DAgger")
-    state_share: float = Field(0.25, gt=0, le=1, description="share of visited states to label")
-    exploration: float = Field(0.05, ge=0, le=1, description="share of random decisions, DAgger")
-    gradient_steps: int = Field(2000, ge=1, description="optimiser steps per stage, all rounds")
-    batch_size: int = Field(512, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    width: int = Field(64, ge=8, description="width of the network")
-    seed: int = Field(0, ge=0)
+    n_traces: Count = Field(700, description="training traces to draw (paper: 700)")
+    rounds: Count = Field(1, description="rounds of data collection; above 1 is DAgger")
+    state_share: PositiveShare = Field(0.25, description="share of visited states to label")
+    exploration: Share = Field(0.05, description="share of random decisions, DAgger")
+    gradient_steps: Count = Field(2000, description="optimiser steps per stage, all rounds")
+    batch_size: Count = 512
+    learning_rate: Positive = 2e-3
+    width: ImitationWidth = Field(64, description="width of the network")
+    seed: Seed = 0
 
 
-class EndToEndConfig(BaseModel):
+class EndToEndConfig(Options):
     """SL-E2E: the job set in, the schedule of one stage out in a single pass (section 3.2)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gradient_steps: int = Field(1500, ge=1)
-    batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    width: int = Field(256, ge=8, description="width of the two hidden layers")
-    seed: int = Field(0, ge=0)
+    gradient_steps: Count = 1500
+    batch_size: Count = 128
+    learning_rate: Positive = 1e-3
+    width: ImitationWidth = Field(256, description="width of the two hidden layers")
+    seed: Seed = 0
 
 
 BEST = ImitationConfig(labels="cost_to_go", rounds=4, n_traces=24_000, gradient_steps=12_000)

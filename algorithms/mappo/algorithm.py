@@ -19,6 +19,8 @@ from ray.tune.result import TRAINING_ITERATION
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
 from edge_marl.algorithms.sampling.columns import Fragment
 
+_PARTS = "parts"
+
 
 class MAPPO(JointAlgorithm, PPO):
     """Built by :class:`edge_marl.algorithms.mappo.config.MAPPOConfig`, which describes it."""
@@ -29,6 +31,11 @@ class MAPPO(JointAlgorithm, PPO):
         from edge_marl.algorithms.mappo.config import MAPPOConfig
 
         return MAPPOConfig()
+
+    def setup(self, config: Any) -> None:
+        """Build env runners and learners."""
+        self._parts: list[SampleBatch] = []  # of the batch that is being sampled
+        super().setup(config)
 
     def training_step(self) -> None:
         """One iteration."""
@@ -58,13 +65,25 @@ class MAPPO(JointAlgorithm, PPO):
         The few steps that only show the end of an episode count here, so that batches do not
         differ in size by whole rounds of sampling.
         """
-        parts: list[SampleBatch] = []
+        parts = self._parts
         while sum(part[Fragment.VALID].size for part in parts) < self.config.total_train_batch_size:
             part = self.sample_fragments()
             if part is None:
                 return None
             parts.append(part)
+        self._parts = []
         fragments = parts[0] if len(parts) == 1 else concat_samples(parts)
         if self.reward_scaler is not None:
             fragments[Fragment.REWARDS] = fragments[Fragment.REWARDS] / self.reward_scaler.scale
         return fragments
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What :meth:`set_state` needs to go on exactly here."""
+        state = super().get_state(*args, **kwargs)
+        state[_PARTS] = [dict(part) for part in self._parts]
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        super().set_state(state)
+        self._parts = [SampleBatch(part) for part in state.get(_PARTS, ())]

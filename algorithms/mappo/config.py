@@ -9,7 +9,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from edge_marl.algorithms.core.config import JointConfig
-from edge_marl.errors import InputError
+from edge_marl.options import CountOrZero
 
 
 class MAPPOConfig(JointConfig, PPOConfig):
@@ -55,7 +55,7 @@ class MAPPOConfig(JointConfig, PPOConfig):
         critic: Literal["central", "local"] = NotProvided,
         team_reward: Literal["sum", "own"] = NotProvided,
         value_normalisation: bool = NotProvided,
-        critic_warmup_steps: int = NotProvided,
+        critic_warmup_steps: CountOrZero = NotProvided,
         **kwargs: Any,
     ) -> MAPPOConfig:
         """Set training options.
@@ -81,25 +81,15 @@ class MAPPOConfig(JointConfig, PPOConfig):
             self.critic_warmup_steps = critic_warmup_steps
         return self
 
-    def validate(self) -> None:
-        """Check ranges.
+    @property
+    def uses_state(self) -> bool:
+        """Whether the global state is looked at."""
+        return self.critic == "central"
 
-        Raises:
-            InputError: naming the option that is out of range.
-        """
-        for name, choices in (("critic", ("central", "local")), ("team_reward", ("sum", "own"))):
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"{name}: expected {' or '.join(choices)}, found {getattr(self, name)!r}"
-                )
-        if self.critic_warmup_steps < 0:
-            raise InputError(
-                f"critic_warmup_steps: expected at least 0, found {self.critic_warmup_steps}"
-            )
-        for name in ("use_critic", "use_gae"):
-            if not getattr(self, name):
-                raise InputError(f"{name}: expected True, found False")
-        super().validate()
+    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
+        """See :meth:`JointConfig.memory_needed`: the fragments, and the rows chosen from them."""
+        n_steps = self.total_train_batch_size
+        return 2 * n_steps * step_bytes, f"{n_steps} steps (train_batch_size_per_learner)"
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Actors and critic in one module."""

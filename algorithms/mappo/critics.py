@@ -33,7 +33,7 @@ class CentralCritic(nn.Module):
 
     def forward(self, columns: Mapping[str, Tensor]) -> Tensor:
         """``state [..., S]`` -> ``[..., V]``."""
-        state = columns[Fragment.STATE]
+        state = columns[Fragment.STATE].float()  # it may be an 8-bit picture
         if self.normaliser is not None:
             state = self.normaliser.normalise(state)
         values: Tensor = self.layers(state, None)

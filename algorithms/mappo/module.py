@@ -16,6 +16,9 @@ from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
 
+_AT_ONCE = 2**26
+"""Numbers of observations and states that are valued together: 8-bit pictures become floats."""
+
 
 class MAPPOModule(PolicyModule, ValueFunctionAPI):
     """Actors that sample from masked logits; a critic that env runners do not need."""
@@ -55,7 +58,13 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
 
     def values_of_return(self, fragments: dict[str, Tensor]) -> Tensor:
         """``[B, T+1, N]`` values in units of the return."""
-        values = self.compute_values(fragments)
+        seen = [fragments[name] for name in (Fragment.FEATURES, Fragment.STATE)]
+        rows = max(1, _AT_ONCE * len(seen[0]) // sum(column.numel() for column in seen))
+        parts = {name: column.split(rows) for name, column in fragments.items()}
+        values = torch.cat([
+            self.compute_values({name: column[k] for name, column in parts.items()})
+            for k in range(len(parts[Fragment.FEATURES]))
+        ])  # fmt: skip
         return values if self.value_moments is None else self.value_moments.denormalise(values)
 
     def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:

@@ -307,7 +307,7 @@ class Actor(nn.Module):
         if len(rows) >= _MOST * n_rows:
             return self(features, action_mask)[0]
         flat, masks = features.reshape(n_rows, -1), action_mask.reshape(n_rows, A)
-        outputs, n_groups = flat.new_zeros(n_rows, A), max(self.spec.groups) + 1
+        outputs, n_groups = self.ids.new_zeros(n_rows, A), max(self.spec.groups) + 1
         for group in range(n_groups):
             own = rows if n_groups == 1 else rows[self.groups[rows % N] == group]
             if len(own) > 0:
@@ -331,7 +331,7 @@ class Actor(nn.Module):
         Returns:
             ``[K, A]``.
         """
-        groups = self.groups.new_tensor([group])
+        groups, features = self.groups.new_tensor([group]), self._floats(features)
         if self.queue is not None:
             jobs = features.view(-1, 1, *self.spec.observation_shape)
             outputs: Tensor = self.queue(jobs, action_mask[:, None, :-1], self.ids[:1], groups)
@@ -401,7 +401,12 @@ class Actor(nn.Module):
             return x
         return torch.cat([x, ids.expand(*x.shape[:2], -1)], dim=-1)
 
+    def _floats(self, features: Tensor) -> Tensor:
+        """The same; 8-bit pictures become floats only where they are looked at."""
+        return features.to(self.ids.dtype)
+
     def _normalised(self, features: Tensor) -> Tensor:
+        features = self._floats(features)
         return features if self.normaliser is None else self.normaliser.normalise(features)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 _EPSILON = 1e-8
 _CLIP = 10.0  # standard deviations; an outlier must not dominate an update
+_AT_ONCE = 2**26  # numbers of an update that are looked at together: 8-bit pictures become floats
 
 
 class RunningMoments(nn.Module):
@@ -34,9 +35,15 @@ class RunningMoments(nn.Module):
         """Take in samples.
 
         Args:
-            x: ``[R, *shape]``.
-            present: bool, broadcastable to ``x``: which samples count. All when None.
+            x: ``[R, *shape]``, of any type.
+            present: bool ``[R, ...]``, broadcastable to ``x``: which samples count. All when None.
         """
+        rows = max(1, _AT_ONCE // max(1, self.mean.numel()))
+        for k in range(0, len(x), rows):
+            counted = None if present is None else present[k : k + rows]
+            self._merge(x[k : k + rows].to(self.mean.dtype), counted)
+
+    def _merge(self, x: Tensor, present: Tensor | None) -> None:
         weight = torch.ones_like(x) if present is None else present.to(x.dtype).expand_as(x)
         n = weight.sum(0, dtype=torch.float64)
         safe = n.clamp(min=1)

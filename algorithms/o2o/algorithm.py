@@ -24,7 +24,7 @@ from edge_marl.algorithms.o2o.config import Transitions
 from edge_marl.algorithms.o2o.guard import check_seeds, significantly_worse
 from edge_marl.algorithms.o2o.rewards import RewardNormaliser
 from edge_marl.algorithms.offline.dataset import Drawn, OfflineTransitions
-from edge_marl.algorithms.playing import play_batch
+from edge_marl.algorithms.playing import longest_episode, play_batch
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.envs.batched import BatchedEnv, logged_configuration, make_batched
@@ -50,6 +50,7 @@ class O2O(MAPPO):
         self._rng = np.random.default_rng(own.seed)
         self._transitions: Transitions | None = None
         self._n_online = 0
+        self._check_due = False
         self._deployed: dict[str, Any] | None = None
         self._guard_env: BatchedEnv | None = None
 
@@ -74,10 +75,13 @@ class O2O(MAPPO):
         guarded = self.config.guard_interval > 0
         if guarded and self._deployed is None:
             self._deployed = self._snapshot()
-        super().training_step()
-        self._n_online += 1
-        if guarded and self._n_online % self.config.guard_interval == 0:
+        if not self._check_due:
+            super().training_step()
+            self._n_online += 1
+            self._check_due = guarded and self._n_online % self.config.guard_interval == 0
+        if self._check_due:  # at once, or where an iteration goes on that was left in its check
             self._check()
+            self._check_due = False
 
     def step(self) -> Any:
         """One iteration, as RLlib's; the results say of which phase."""
@@ -177,10 +181,15 @@ class O2O(MAPPO):
         config, candidate, deployed = self.config, self._snapshot(), self._deployed
         assert deployed is not None
         if self._guard_env is None:
-            self._guard_env = make_batched(config.env, config.env_config, config.guard_episodes)
+            self._guard_env = make_batched(
+                config.env, config.env_config, config.guard_episodes, state=False
+            )
         seeds = check_seeds(self._n_online // config.guard_interval, config.guard_episodes)
+        env, longest = self._guard_env, longest_episode(config.env)
         returns, before = (
-            play_batch(self._actor(snapshot), self._guard_env, seeds, sampled=True).returns
+            play_batch(
+                self._actor(snapshot), env, seeds, sampled=True, max_steps=longest, check=self.check
+            ).returns
             for snapshot in (candidate, deployed)
         )
         if significantly_worse(returns, before):
@@ -215,6 +224,7 @@ class O2O(MAPPO):
             "rewards": self.rewards.get_state(),
             "rng": self._rng.bit_generator.state,
             "n_online": self._n_online,
+            "check_due": self._check_due,
             "deployed": copy.deepcopy(self._deployed),
         }
         return state
@@ -229,4 +239,5 @@ class O2O(MAPPO):
             self.rewards.set_state(own["rewards"])
             self._rng.bit_generator.state = own["rng"]
             self._n_online = own["n_online"]
+            self._check_due = own.get("check_due", False)
             self._deployed = copy.deepcopy(own["deployed"])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from edge_marl.algorithms.mappo.config import MAPPOConfig
 from edge_marl.errors import InputError
+from edge_marl.limits import LARGEST
+from edge_marl.options import Count, CountOrZero, NotNegative, PositiveShare, Several
 
 OfflineMethod = Literal["cql", "bc", "iql"]
 RewardNormalisation = Literal["standardise", "scale", "none"]
 
 
+@runtime_checkable
 class Transitions(Protocol):
     """A log as offline learning reads it."""
 
@@ -77,7 +81,7 @@ class O2OConfig(MAPPOConfig):
         self.lr = 3e-4
         self.num_epochs = 4
         self.entropy_coeff = 0.0
-        self.vf_clip_param = float("inf")
+        self.vf_clip_param = LARGEST  # values are not clipped
         self.train_batch_size_per_learner = 6400
         self.minibatch_size = 1600
 
@@ -86,17 +90,17 @@ class O2OConfig(MAPPOConfig):
         *,
         log: str | Transitions | None = NotProvided,
         offline_method: OfflineMethod = NotProvided,
-        offline_updates: int = NotProvided,
-        offline_updates_per_iteration: int = NotProvided,
-        offline_batch_size: int = NotProvided,
-        alpha: float = NotProvided,
-        lambda_c: float = NotProvided,
-        tau: float = NotProvided,
-        iql_expectile: float = NotProvided,
-        iql_beta: float = NotProvided,
+        offline_updates: CountOrZero = NotProvided,
+        offline_updates_per_iteration: Count = NotProvided,
+        offline_batch_size: Count = NotProvided,
+        alpha: NotNegative = NotProvided,
+        lambda_c: NotNegative = NotProvided,
+        tau: PositiveShare = NotProvided,
+        iql_expectile: Annotated[float, Field(gt=0, lt=1)] = NotProvided,
+        iql_beta: NotNegative = NotProvided,
         reward_normalisation: RewardNormalisation = NotProvided,
-        guard_interval: int = NotProvided,
-        guard_episodes: int = NotProvided,
+        guard_interval: CountOrZero = NotProvided,
+        guard_episodes: Several = NotProvided,
         **kwargs: Any,
     ) -> O2OConfig:
         """Set training options; those not given stay as they are.
@@ -147,31 +151,12 @@ class O2OConfig(MAPPOConfig):
             InputError: naming the option, what was expected and what was found.
         """
         super().validate()
-        methods, rewards = ("cql", "bc", "iql"), ("standardise", "scale", "none")
-        place = self.log is None or isinstance(self.log, str) or hasattr(self.log, "draw")
-        for name, fine, expected in (
-            ("log", place, "a path or URL"),
-            ("offline_method", self.offline_method in methods, "cql, bc or iql"),
-            ("offline_updates", self.offline_updates >= 0, "at least 0"),
-            ("offline_updates_per_iteration", self.offline_updates_per_iteration >= 1,
-             "at least 1"),
-            ("offline_batch_size", self.offline_batch_size >= 1, "at least 1"),
-            ("alpha", self.alpha >= 0, "at least 0"),
-            ("lambda_c", self.lambda_c >= 0, "at least 0"),
-            ("tau", 0 < self.tau <= 1, "above 0, at most 1"),
-            ("iql_expectile", 0 < self.iql_expectile < 1, "between 0 and 1"),
-            ("iql_beta", self.iql_beta >= 0, "at least 0"),
-            ("reward_normalisation", self.reward_normalisation in rewards,
-             "standardise, scale or none"),
-            ("guard_interval", self.guard_interval >= 0, "at least 0"),
-            ("guard_episodes", self.guard_episodes >= 2, "at least 2"),
+        self.check(
             ("critic", self.critic == "local", "local"),
             ("team_reward", self.team_reward == "own", "own"),
             ("reward_scaling", not self.reward_scaling, "False, see reward_normalisation"),
             ("num_learners", self.num_learners <= 1, "at most 1"),
-        ):  # fmt: skip
-            if not fine:
-                raise InputError(f"{name}: expected {expected}, found {getattr(self, name)!r}")
+        )
         if self.has_offline_phase:
             self._validate_offline()
 

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from edge_marl.seeds import GUARD_SEEDS
+
 SIGNIFICANCE = 0.05
-_FIRST_SEED, _SEEDS = 3 * 2**29, 2**29
-"""Seeds of checks: away from those of training (above) and of evaluation (below)."""
 
 
 def check_seeds(n_checks: int, n_episodes: int) -> NDArray[np.int64]:
     """Episodes of the next check, after ``n_checks``: ever new ones, or one would fit to them."""
-    first = _FIRST_SEED + n_checks * n_episodes % _SEEDS
+    first = GUARD_SEEDS.start + n_checks * n_episodes % len(GUARD_SEEDS)
     return first + np.arange(n_episodes, dtype=np.int64)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from edge_marl.algorithms.value_decomposition.config import ReplayConfig
+from edge_marl.options import Positive
 
 
 class DiscreteSACConfig(ReplayConfig):
@@ -38,8 +40,8 @@ class DiscreteSACConfig(ReplayConfig):
     def training(
         self,
         *,
-        alpha: float = NotProvided,
-        target_entropy: float | None = NotProvided,
+        alpha: Positive = NotProvided,
+        target_entropy: Annotated[float, Field(gt=0, lt=1)] | None = NotProvided,
         **kwargs: Any,
     ) -> DiscreteSACConfig:
         """Set training options; those not given stay as they are.
@@ -64,15 +66,17 @@ class DiscreteSACConfig(ReplayConfig):
             InputError: naming the option, what was expected and what was found.
         """
         super().validate()
-        target = self.target_entropy
         self.check(
-            ("alpha", self.alpha > 0, "above 0"),
-            ("target_entropy", target is None or 0 < target < 1, "between 0 and 1"),
             ("parameter_sharing", self.parameter_sharing == "shared", "shared"),
             ("observation_normalisation", not self.observation_normalisation, "False"),
             ("network", self.network.gru == 0, "gru=0"),
             ("num_learners", self.num_learners <= 1, "at most 1"),
         )
+
+    @property
+    def uses_state(self) -> bool:
+        """Never: critics are decentralised."""
+        return False
 
     def get_default_learner_class(self) -> type:
         """The learner of soft actor-critic."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,17 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
 from edge_marl.algorithms.core.spaces import joint_spaces
+from edge_marl.algorithms.playing import longest_episode, nothing
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.sampling.episodes import EpisodeLog
 from edge_marl.envs.batched import BatchedObservation, make_batched
+from edge_marl.envs.faults import EnvironmentFaultError
+from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
+from edge_marl.seeds import TRAINING_SEEDS
 
-_TRAINING_SEEDS = (2**31, 2**32)
-"""Training episodes have seeds of this range, evaluation counts from 0: they never meet."""
+Delivery = tuple[MultiAgentBatch, Any]
+"""Fragments and metrics."""
 
 
 class BatchedEnvRunner(EnvRunner, Checkpointable):
@@ -36,6 +43,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     fragments as arrays that are ready for a learner, see
     :class:`edge_marl.algorithms.sampling.columns.Fragment`, instead of Python episode objects.
     Works as the local runner and as any number of remote ones.
+
+    ``check`` is called before every step. What it raises ends the sampling there; the fragment
+    that was begun is part of the state, and the next :meth:`sample` goes on with it.
     """
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
@@ -45,18 +55,28 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         seed = np.random.SeedSequence().entropy if self._seed is None else self._seed
         self._episode_seeds = np.random.default_rng(seed)
         self._weights_seq_no = 0
+        self.check: Callable[[], None] = nothing
         self.make_env()
+        if self.worker_index == 0:  # others are elsewhere, and nobody would see what they say
+            step_bytes = sum(part.nbytes for part in self.env.observation) / self.num_envs
+            check_memory(*config.memory_needed(step_bytes))
         self.module: Any = None
         self.make_module()
 
     def make_env(self) -> None:
         """Make the batched environment; episodes begin with the next :meth:`sample`."""
         config = self.config
-        self.env = make_batched(config.env, config.env_config, config.num_envs_per_env_runner)
+        self.env = make_batched(
+            config.env,
+            config.env_config,
+            config.num_envs_per_env_runner,
+            state=config.uses_state,
+        )
         self.num_envs = self.env.batch_size
         self._observation: BatchedObservation | None = None
         self._hidden: torch.Tensor | None = None
         self._first = np.zeros(self.num_envs, dtype=np.bool_)
+        self._begun: tuple[int, dict[str, NDArray[Any]]] | None = None
         self._log = EpisodeLog(
             self.env.agents, self.num_envs, config.metrics_num_episodes_for_smoothing
         )
@@ -79,6 +99,27 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         """Nothing is held open."""
 
     # Sampling ------------------------------------------------------------------------------
+
+    def deliver(self) -> Delivery | Exception:
+        """Sample a fragment of every slot; the outcome, and what happened since the last call.
+
+        Returns:
+            The fragments and the metrics. An exception is returned instead of being raised: RLlib
+            restarts remote runners that raise one, slowly, and never shows its text. After one of
+            the environment new episodes begin with the next call.
+        """
+        try:
+            (batch,) = self.sample()
+        except EnvironmentFaultError as fault:
+            self._observation = self._begun = None
+            return fault
+        except InputError as error:
+            return error
+        except Exception:
+            if self.worker_index == 0:
+                raise
+            return RuntimeError(traceback.format_exc())
+        return batch, self.get_metrics()
 
     def sample(
         self,
@@ -111,18 +152,23 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             if num_episodes is not None:
                 return [self._play_episodes(num_episodes, explore)]
             if force_reset or self._observation is None:
+                self._begun = None
                 self._start(self._draw_seeds(), np.ones(self.num_envs, dtype=np.bool_))
             T = self.config.get_rollout_fragment_length(worker_index=self.worker_index)
             if num_timesteps is not None:
+                self._begun = None
                 T = max(1, -(-num_timesteps // self.num_envs))
             return [self._play_fragment(T, explore, random_actions)]
 
     def _play_fragment(self, T: int, explore: bool, random_actions: bool) -> MultiAgentBatch:
-        """T steps of every slot."""
+        """T steps of every slot, those that were played already included."""
         assert self._observation is not None
-        columns: dict[str, NDArray[Any]] = {}
-        hidden = self._hidden
-        for t in range(T):
+        begun, columns = self._begun or (0, {})
+        if begun == 0 and self._hidden is not None:
+            columns[Fragment.HIDDEN] = self._hidden.numpy()
+        for t in range(begun, T):
+            self._begun = (t, columns)
+            self.check()
             self._record(columns, t, T + 1, self._seen())
             valid = ~self.env.done
             outputs = self._act(explore, random_actions)
@@ -146,21 +192,25 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             over = ~valid
             if over.any():
                 self._start(self._draw_seeds(), over)
+        self._begun = None
         self._record(columns, T, T + 1, self._seen())
-        if hidden is not None:
-            columns[Fragment.HIDDEN] = hidden.numpy()
         n_steps = int(columns[Fragment.VALID].sum())
         self.num_env_steps_sampled_lifetime += n_steps
         self._log.count(n_steps)
         return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=n_steps)
 
     def _play_episodes(self, n_episodes: int, explore: bool) -> MultiAgentBatch:
-        """Whole episodes, each begun one played to its end, so that no length is favoured."""
+        """Whole episodes, each begun one played to its end, so that no length is favoured.
+
+        Those that do not end are cut off, see
+        :func:`edge_marl.algorithms.playing.longest_episode`.
+        """
         B, stride = self.num_envs, max(self.num_workers, 1)
         offset = max(self.worker_index - 1, 0)
         begun = min(B, n_episodes)
         seeds = (offset + stride * np.arange(B)).astype(np.int64)
         playing = np.arange(B) < begun
+        longest = longest_episode(self.config.env)
         self._log.forget()
         self._start(seeds, np.ones(B, dtype=np.bool_))
         n_steps = 0
@@ -169,9 +219,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             before = playing & ~self.env.done
             transition = self.env.step(actions)
             self._observation = transition.observation
-            self._log.add(transition.reward, before, self.env)
+            over = self._log.add(transition.reward, before, self.env, longest)
             n_steps += int(before.sum())
-            over = before & self.env.done
             waiting = np.flatnonzero(over)
             again = waiting[: n_episodes - begun]
             playing[waiting[len(again) :]] = False
@@ -221,7 +270,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._log.start(where)
 
     def _draw_seeds(self) -> NDArray[np.int64]:
-        return self._episode_seeds.integers(*_TRAINING_SEEDS, size=self.num_envs)
+        return self._episode_seeds.integers(
+            TRAINING_SEEDS.start, TRAINING_SEEDS.stop, size=self.num_envs
+        )
 
     def _seen(self) -> dict[str, NDArray[Any]]:
         assert self._observation is not None
@@ -264,6 +315,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
                 "observation": self._observation and tuple(x.copy() for x in self._observation),
                 "first": self._first.copy(),
                 "hidden": None if self._hidden is None else self._hidden.numpy().copy(),
+                "begun": self._begun and (self._begun[0], _copied(self._begun[1])),
                 "log": self._log.get_state(),
                 "episode_seeds": self._episode_seeds.bit_generator.state,
                 # The process-wide generators, which RLlib and torch draw from.
@@ -303,6 +355,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._first = sampling["first"].copy()
         hidden = sampling["hidden"]
         self._hidden = None if hidden is None else torch.from_numpy(hidden.copy())
+        begun = sampling.get("begun") if exact else None
+        self._begun = begun and (begun[0], _copied(begun[1]))
         self._log.set_state(sampling["log"])
         self._episode_seeds.bit_generator.state = sampling["episode_seeds"]
         python, numpy, torch_state = sampling["rng"]
@@ -317,3 +371,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         """The module is a component of its own."""
         return [(COMPONENT_RL_MODULE, self.module)]
+
+
+def _copied(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: column.copy() for name, column in columns.items()}

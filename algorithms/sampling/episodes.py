@@ -60,23 +60,36 @@ class EpisodeLog:
         self._returns[where] = 0.0
         self._lengths[where] = 0
 
-    def add(self, reward: NDArray[np.float32], played: NDArray[np.bool_], env: BatchedEnv) -> None:
-        """Take in a step's ``reward [B, N]`` of the slots ``played [B]``."""
+    def add(
+        self,
+        reward: NDArray[np.float32],
+        played: NDArray[np.bool_],
+        env: BatchedEnv,
+        longest: int | None = None,
+    ) -> NDArray[np.bool_]:
+        """Take in a step's ``reward [B, N]`` of the slots ``played [B]``.
+
+        Returns:
+            ``[B]``: episodes that are over with it, or have had ``longest`` steps; the latter
+            have no domain metrics.
+        """
         self._returns[played] += reward[played]
         self._lengths += played
-        over = played & env.done
-        if not over.any():
-            return
-        metrics = env.metrics(over)
-        for k, b in enumerate(np.flatnonzero(over)):
+        ended = played & env.done
+        over = ended if longest is None else ended | (played & (self._lengths >= longest))
+        metrics = env.metrics(ended) if ended.any() else {}
+        rank = np.cumsum(ended) - 1
+        for b in np.flatnonzero(over):
+            own = metrics.items() if ended[b] else ()
             self._finished.append(
                 {
                     "returns": self._returns[b].copy(),
                     "length": int(self._lengths[b]),
-                    "metrics": {name: float(values[k]) for name, values in metrics.items()},
+                    "metrics": {name: float(values[rank[b]]) for name, values in own},
                 }
             )
         self._n_finished += int(over.sum())
+        return over
 
     def count(self, n_steps: int) -> None:
         """``n_steps`` environment steps were played."""
@@ -141,7 +154,12 @@ class EpisodeLog:
     def get_state(self) -> dict[str, Any]:
         """Episodes under way and the window of finished ones."""
         return copy.deepcopy(
-            {"returns": self._returns, "lengths": self._lengths, "finished": list(self._finished)}
+            {
+                "returns": self._returns,
+                "lengths": self._lengths,
+                "finished": list(self._finished),
+                "n_finished": self._n_finished,
+            }
         )
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -149,6 +167,7 @@ class EpisodeLog:
         state = copy.deepcopy(state)
         self._returns, self._lengths = state["returns"], state["lengths"]
         self._finished = deque(state["finished"], maxlen=self._window)
+        self._n_finished = state.get("n_finished", 0)
 
 
 def _log(metrics: Any, key: str, value: Any, **how: Any) -> None:

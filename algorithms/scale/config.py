@@ -10,6 +10,8 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from edge_marl.algorithms.mappo.config import MAPPOConfig
 from edge_marl.errors import InputError
+from edge_marl.limits import LARGEST
+from edge_marl.options import Count, CountOrZero, NotNegative
 
 _KINDS = ("pointer", "structured_mlp", "mlp")
 _SEGMENTS = 64  # of a cosine: off by less than 0.0004 of its height
@@ -62,7 +64,7 @@ class SCALEConfig(MAPPOConfig):
         self.lr = 1e-3
         self.lambda_ = 0.95
         self.clip_param = 0.2
-        self.vf_clip_param = float("inf")
+        self.vf_clip_param = LARGEST  # values are not clipped
         self.vf_loss_coeff = 0.5
         self.entropy_coeff = 0.01
         self.grad_clip = 0.5
@@ -74,11 +76,11 @@ class SCALEConfig(MAPPOConfig):
         self,
         *,
         srr: bool = NotProvided,
-        srr_decorrelation_coeff: float = NotProvided,
-        srr_kl_coeff: float = NotProvided,
-        srr_start_iteration: int = NotProvided,
-        srr_warmup_iterations: int = NotProvided,
-        cosine_steps: int = NotProvided,
+        srr_decorrelation_coeff: NotNegative = NotProvided,
+        srr_kl_coeff: NotNegative = NotProvided,
+        srr_start_iteration: CountOrZero = NotProvided,
+        srr_warmup_iterations: Count = NotProvided,
+        cosine_steps: CountOrZero = NotProvided,
         **kwargs: Any,
     ) -> SCALEConfig:
         """Set training options; those not given stay as they are.
@@ -121,19 +123,13 @@ class SCALEConfig(MAPPOConfig):
             InputError: naming the option, what was expected and what was found.
         """
         super().validate()
-        for name, fine, expected in (
-            ("srr_decorrelation_coeff", self.srr_decorrelation_coeff >= 0, "at least 0"),
-            ("srr_kl_coeff", self.srr_kl_coeff >= 0, "at least 0"),
-            ("srr_start_iteration", self.srr_start_iteration >= 0, "at least 0"),
-            ("srr_warmup_iterations", self.srr_warmup_iterations >= 1, "at least 1"),
+        self.check(
             ("cosine_steps", self.cosine_steps == 0 or self.cosine_steps >= _SEGMENTS,
              f"0 or at least {_SEGMENTS}"),
             ("lr", self.cosine_steps == 0 or isinstance(self.lr, float | int),
              "a number with cosine_steps"),
             ("critic", self.critic == "local", "local"),
-        ):  # fmt: skip
-            if not fine:
-                raise InputError(f"{name}: expected {expected}, found {getattr(self, name)!r}")
+        )  # fmt: skip
         if self.network.kind not in _KINDS or self.network.gru:
             raise InputError(
                 f"network.kind: expected {', '.join(_KINDS)}, without a memory, "

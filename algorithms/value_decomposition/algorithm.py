@@ -24,8 +24,9 @@ from edge_marl.algorithms.value_decomposition.replay import Drawn, FragmentRepla
 
 _REPLAY = "replay"
 _AT_ONCE = 32
-"""Updates whose data is drawn at once: enough to hide the cost of a call, and priorities and
-memory ask for no more."""
+"""Updates whose data is drawn at once, at most: enough to hide the cost of a call."""
+_BYTES_AT_ONCE = 2**28
+"""Of observations drawn at once: pictures are many times as large when they are learnt from."""
 
 
 class ValueDecomposition(JointAlgorithm):
@@ -64,8 +65,10 @@ class ValueDecomposition(JointAlgorithm):
         n_updates = int(self._steps_due // self.config.total_train_batch_size)
         if n_updates > 0:
             self._steps_due -= n_updates * self.config.total_train_batch_size
-            for done in range(0, n_updates, _AT_ONCE):
-                self._learn(min(_AT_ONCE, n_updates - done))
+            update_bytes = 2 * self.config.total_train_batch_size * self.replay.step_bytes
+            at_once = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // update_bytes))
+            for done in range(0, n_updates, at_once):
+                self._learn(min(at_once, n_updates - done))
             self.sync_weights()
 
     def _learn(self, n_updates: int) -> None:

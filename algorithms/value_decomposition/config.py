@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.schedules.scheduler import Scheduler
 
 from edge_marl.algorithms.core.config import JointConfig
+from edge_marl.algorithms.core.options import Scheduled
+from edge_marl.algorithms.networks.config import Width
 from edge_marl.algorithms.value_decomposition.mixers import MixerKind
 from edge_marl.algorithms.value_decomposition.replay import TeamReward
 from edge_marl.errors import InputError
+from edge_marl.options import Count, CountOrZero, NotNegative, Positive, PositiveShare, Share
 
-Schedule = float | Sequence[tuple[float, float]]
+Steps = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class ReplayConfig(JointConfig):
@@ -41,10 +44,10 @@ class ReplayConfig(JointConfig):
         self,
         *,
         team_reward: TeamReward = NotProvided,
-        tau: float = NotProvided,
-        replay_capacity: int = NotProvided,
-        num_steps_sampled_before_learning_starts: int = NotProvided,
-        training_intensity: float = NotProvided,
+        tau: PositiveShare = NotProvided,
+        replay_capacity: Count = NotProvided,
+        num_steps_sampled_before_learning_starts: CountOrZero = NotProvided,
+        training_intensity: Positive = NotProvided,
         store_buffer_in_checkpoints: bool = NotProvided,
         **kwargs: Any,
     ) -> ReplayConfig:
@@ -75,30 +78,10 @@ class ReplayConfig(JointConfig):
             setattr(self, name, value)
         return self
 
-    def validate(self) -> None:
-        """Check ranges.
-
-        Raises:
-            InputError: naming the option, what was expected and what was found.
-        """
-        super().validate()
-        self.check(
-            ("team_reward", self.team_reward in ("sum", "shared"), "'sum' or 'shared'"),
-            ("tau", 0 < self.tau <= 1, "above 0, at most 1"),
-            ("replay_capacity", self.replay_capacity >= 1, "at least 1"),
-            ("training_intensity", self.training_intensity > 0, "above 0"),
-            ("gamma", 0 <= self.gamma <= 1, "between 0 and 1"),
-        )
-
-    def check(self, *checks: tuple[str, bool, str]) -> None:
-        """Refuse the first option that is not as it should be.
-
-        Args:
-            checks: option, whether it is fine, what is expected.
-        """
-        for name, fine, expected in checks:
-            if not fine:
-                raise InputError(f"{name}: expected {expected}, found {getattr(self, name)!r}")
+    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
+        """See :meth:`JointConfig.memory_needed`: the replay once it is full."""
+        n_steps = self.replay_capacity
+        return n_steps * step_bytes, f"a replay of {n_steps} steps (replay_capacity)"
 
 
 class ValueDecompositionConfig(ReplayConfig):
@@ -126,7 +109,7 @@ class ValueDecompositionConfig(ReplayConfig):
         self.mixer_hypernet = 64
         self.double_q = True
         self.loss: Literal["huber", "mse"] = "huber"
-        self.epsilon: Schedule = [(0, 1.0), (50_000, 0.05)]
+        self.epsilon: Any = [(0, 1.0), (50_000, 0.05)]
         self.target_update_interval = 200
         self.observation_normalisation = True
         self.lr = 5e-4
@@ -137,15 +120,15 @@ class ValueDecompositionConfig(ReplayConfig):
         self,
         *,
         mixer: MixerKind = NotProvided,
-        mixer_embedding: int = NotProvided,
-        mixer_hypernet: int = NotProvided,
+        mixer_embedding: Width = NotProvided,
+        mixer_hypernet: Width = NotProvided,
         double_q: bool = NotProvided,
-        n_step: int = NotProvided,
+        n_step: Steps = NotProvided,
         loss: Literal["huber", "mse"] = NotProvided,
-        epsilon: Schedule = NotProvided,
-        target_update_interval: int = NotProvided,
-        replay_alpha: float = NotProvided,
-        replay_beta: float = NotProvided,
+        epsilon: Scheduled[Share] = NotProvided,
+        target_update_interval: Count = NotProvided,
+        replay_alpha: NotNegative = NotProvided,
+        replay_beta: Share = NotProvided,
         **kwargs: Any,
     ) -> ValueDecompositionConfig:
         """Set training options; those not given stay as they are.
@@ -184,16 +167,8 @@ class ValueDecompositionConfig(ReplayConfig):
         """
         super().validate()
         self.check(
-            ("mixer", self.mixer in ("sum", "qmix"), "'sum' or 'qmix'"),
             # Its scores are log probabilities: the greedy action is not the one of largest value.
             ("network", self.network.kind != "pointer", "any kind but pointer"),
-            ("mixer_embedding", self.mixer_embedding >= 1, "at least 1"),
-            ("mixer_hypernet", self.mixer_hypernet >= 1, "at least 1"),
-            ("n_step", self.n_step >= 1, "at least 1"),
-            ("loss", self.loss in ("huber", "mse"), "'huber' or 'mse'"),
-            ("target_update_interval", self.target_update_interval >= 1, "at least 1"),
-            ("replay_alpha", self.replay_alpha >= 0, "at least 0"),
-            ("replay_beta", 0 <= self.replay_beta <= 1, "between 0 and 1"),
         )
         try:
             Scheduler.validate(
@@ -201,6 +176,11 @@ class ValueDecompositionConfig(ReplayConfig):
             )
         except ValueError as error:
             raise InputError(f"epsilon: {error}") from None
+
+    @property
+    def uses_state(self) -> bool:
+        """Whether the mixer looks at the global state."""
+        return self.mixer == "qmix"
 
     def get_default_learner_class(self) -> type:
         """The learner of value decomposition."""

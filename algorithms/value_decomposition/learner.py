@@ -65,13 +65,13 @@ class ValueDecompositionLearner(JointLearner):
         size, start = minibatch_size or n_rows, 0
         # All minibatches are draws from one replay: the first tells the moments enough.
         self._take_in({name: column[:size] for name, column in columns.items()})
-        columns[Drawn.STATE] = module.state_normaliser.normalise(columns[Drawn.STATE])
         history: list[Terms] = []
         while start < n_rows:
             # The targets of all updates that share a target network are computed in one pass.
             alike = min(_PASS, self._interval - self._n_updates % self._interval)
             end = min(start + alike * size, n_rows)
             part = {name: column[start:end] for name, column in columns.items()}
+            part[Drawn.STATE] = module.state_normaliser.normalise(part[Drawn.STATE])
             part |= module.forward_target(part)
             minibatches = {name: column.split(size) for name, column in part.items()}
             for k in range(len(minibatches[Drawn.STATE])):

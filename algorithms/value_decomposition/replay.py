@@ -8,6 +8,7 @@ bootstrap from, up to n steps on. One loss serves both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition.sum_tree import SumTree
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
@@ -133,16 +135,28 @@ class FragmentReplay:
         """Environment steps held."""
         return int(self._ring["played"][: self._size].sum()) if self._ring else 0
 
+    @property
+    def step_bytes(self) -> int:
+        """Of what is observed in a step; something must be held."""
+        return sum(self._ring[name][0, 0].nbytes for name in _OBSERVED)
+
     def add(self, fragments: Mapping[str, Array]) -> None:
         """Take in B fragments, in the columns that the environment runners return.
 
         Raises:
-            InputError: if the ring is shorter than one fragment.
+            InputError: if the ring is shorter than one fragment, or holds others than these.
         """
         new = self._compact(fragments)
         if not self._ring:
             self._allocate(new)
         n_rows, T = self._ring["played"].shape
+        for name, column in new.items():
+            ring = self._ring[name]
+            if (ring.shape[1:], ring.dtype) != (column.shape[1:], column.dtype):
+                raise InputError(
+                    f"replay: {name}: expected {ring.dtype} of shape {ring.shape[1:]} as it holds "
+                    f"already, found {column.dtype} of shape {column.shape[1:]}"
+                )
         new = {name: column[-n_rows:] for name, column in new.items()}
         B = len(new["played"])
         rows = (self._next + np.arange(B)) % n_rows
@@ -204,7 +218,9 @@ class FragmentReplay:
             # Observations counted through the ring: the one at the step, the one to bootstrap from.
             seen = rows * (T + 1) + np.concatenate([steps, last + 1], axis=1)
             for name in _OBSERVED:
-                drawn[name] = ring[name].reshape(-1, *ring[name].shape[2:]).take(seen, axis=0)
+                n_rows, _, *shape = ring[name].shape
+                one_by_one = ring[name].reshape(n_rows * (T + 1), *shape)
+                drawn[name] = one_by_one.take(seen, axis=0)
             drawn |= {Drawn.BOOTSTRAP: np.zeros_like(last)}
             drawn |= {Drawn.REMAINING: ring["remaining"][rows, last]}
         return drawn
@@ -262,17 +278,22 @@ class FragmentReplay:
         """The columns of the ring: what draws need of the fragments, and no more."""
         T = fragments[Fragment.VALID].shape[1]
         played = fragments[Fragment.VALID]
-        present = fragments[Fragment.ACTIVE][:, :T] & played[..., None]
+        active, terminated = fragments[Fragment.ACTIVE], fragments[Fragment.TERMINATED]
+        present = active[:, :T] & played[..., None]
+        cut_off = present & fragments[Fragment.TRUNCATED]
         ends = np.ones_like(played)
         ends[:, :-1] = ~played[:, 1:]
         columns = {
             Drawn.FEATURES: fragments[Fragment.FEATURES],
             Drawn.ACTION_MASK: fragments[Fragment.ACTION_MASK],
             Drawn.STATE: fragments[Fragment.STATE],
-            Drawn.ACTIONS: fragments[Fragment.ACTIONS].astype(np.int16),
+            Drawn.ACTIONS: fragments[Fragment.ACTIONS].astype(
+                np.int16 if fragments[Fragment.ACTION_MASK].shape[-1] <= 2**15 else np.int32
+            ),
             Drawn.PRESENT: present,
-            # Whoever played and has not terminated has a future, were it only truncated.
-            Drawn.REMAINING: present & ~fragments[Fragment.TERMINATED],
+            # Whoever acts next has a future, be it that it has just arrived, and so has whoever
+            # was cut off.
+            Drawn.REMAINING: (active[:, 1:] & played[..., None] | cut_off) & ~terminated,
             "rewards": team_rewards(fragments[Fragment.REWARDS], present, self._team_reward),
             "elapsed": fragments.get(Fragment.ELAPSED, np.ones(played.shape, np.float32)),
             "played": played,
@@ -290,6 +311,8 @@ class FragmentReplay:
                 f"replay_capacity: expected at least one fragment of {T} steps, "
                 f"found {self._capacity}"
             )
+        per_row = sum(math.prod(c.shape[1:]) * c.dtype.itemsize for c in like.values())
+        check_memory(float(n_rows) * per_row, f"the replay of {n_rows * T} steps (replay_capacity)")
         self._ring = {
             name: np.zeros((n_rows, *column.shape[1:]), column.dtype)
             for name, column in like.items()

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from edge_marl.limits import LARGEST
+from edge_marl.options import Count, NotNegative, Options, Positive, Share
 
 FloatArray = NDArray[np.float64]
-Normal = tuple[float, float, float, float]
+Normal = tuple[NotNegative, NotNegative, NotNegative, NotNegative]
+"""Mean, standard deviation and the bounds that it is clipped to."""
+
+ServerCount = Annotated[int, Field(ge=1, le=16_384)]
+Primitives = Annotated[int, Field(ge=1, le=10_000)]
+"""Of a workflow."""
+
+Time = Annotated[float, Field(ge=1e-3, le=LARGEST)]
+"""Seconds between changes of a server, each of which is simulated."""
 
 
-class Tier(BaseModel):
+class Tier(Options):
     """Servers of one kind."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
-    share: float = Field(gt=0, description="of the servers, relative to those of other tiers")
-    capacity_gflops: float = Field(gt=0, description="C_j")
-    memory_gb: float = Field(gt=0, description="M_j")
-    power_w: float = Field(gt=0, description="while it executes")
-    idle_power_w: float = Field(ge=0, description="while it does not")
+    share: Positive = Field(description="of the servers, relative to those of other tiers")
+    capacity_gflops: Positive = Field(description="C_j")
+    memory_gb: Positive = Field(description="M_j")
+    power_w: Positive = Field(description="while it executes")
+    idle_power_w: NotNegative = Field(description="while it does not")
 
 
 # The table of the paper is lost; its text gives the ratio of the counts (2 : 5 : 1, at N = 16) and
@@ -36,16 +45,11 @@ TIERS = (
 )
 
 
-class RandomWorkflows(BaseModel):
-    """Workflows as section 5.1.2 draws them; quantities are clipped normal.
-
-    A normal is its mean, its standard deviation and the bounds that it is clipped to.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class RandomWorkflows(Options):
+    """Workflows as section 5.1.2 draws them; quantities are clipped normal."""
 
     kind: Literal["random"] = "random"
-    primitives: tuple[int, int] = Field((3, 8), description="of a workflow, uniform")
+    primitives: tuple[Primitives, Primitives] = Field((3, 8), description="of a workflow, uniform")
     # The paper calls compute "truncated below at 1.0", the others "clipped" or with "a floor";
     # all are clipped here.
     compute_gflop: Normal = Field((10.0, 3.0, 1.0, 1e6), description="c_i")
@@ -58,19 +62,18 @@ class RandomWorkflows(BaseModel):
         "and each other one with edge_probability; chain: one after the other; fan_out: the first, "
         "then all but the last side by side, then the last",
     )
-    edge_probability: float = Field(0.2, ge=0, le=1, description="of random graphs")
+    edge_probability: Share = Field(0.2, description="of random graphs")
 
     @model_validator(mode="after")
     def _consistent(self) -> RandomWorkflows:
         low, high = self.primitives
-        if not 1 <= low <= high <= 10_000:
+        if low > high:
             raise ValueError(
-                f"primitives: expected a lower and an upper bound from 1 to 10000, "
-                f"found {low}, {high}"
+                f"primitives: expected a lower and an upper bound, found {low}, {high}"
             )
         for name, floor in (("compute_gflop", 1e-9), ("memory_gb", 1e-9), ("output_gb", 0.0)):
             mean, deviation, least, most = getattr(self, name)
-            if not (math.isfinite(mean) and 0 <= deviation < math.inf and floor <= least <= most):
+            if not floor <= least <= most:
                 raise ValueError(
                     f"{name}: expected mean, standard deviation and bounds "
                     f"{'above' if floor else 'of at least'} 0, "
@@ -79,13 +82,11 @@ class RandomWorkflows(BaseModel):
         return self
 
 
-class RecordedWorkflows(BaseModel):
+class RecordedWorkflows(Options):
     """Workflows read from a file or a folder of files; each arrival is one of them at random.
 
     See :mod:`edge_marl.dag_placement.readers` for formats and for what is filtered.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["recorded"] = "recorded"
     format: Literal["alibaba", "wfcommons", "stg"]
@@ -96,22 +97,20 @@ class RecordedWorkflows(BaseModel):
         "of the trace, sped up to the arrival rate, from a random one on",
     )
     # Recorded are run times; a primitive would take as long on a server of this capacity.
-    reference_gflops: float = Field(6.0, gt=0, description="capacity that run times stand for")
-    time_scale: float = Field(1.0, gt=0, description="what run times are multiplied by")
-    largest: int = Field(64, ge=1, description="primitives of a workflow, larger ones are left out")
-    memory_gb: float = Field(4.0, gt=0, description="of a primitive where it is not recorded")
-    output_gb: float = Field(0.5, ge=0, description="of a primitive where it is not recorded")
+    reference_gflops: Positive = Field(6.0, description="capacity that run times stand for")
+    time_scale: Positive = Field(1.0, description="what run times are multiplied by")
+    largest: Count = Field(64, description="primitives of a workflow, larger ones are left out")
+    memory_gb: Positive = Field(4.0, description="of a primitive where it is not recorded")
+    output_gb: NotNegative = Field(0.5, description="of a primitive where it is not recorded")
 
 
-class DagScenario(BaseModel):
+class DagScenario(Options):
     """A cluster, what arrives at it, and when its servers come and go."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    servers: int = Field(16, ge=1, le=16_384, description="N")
+    servers: ServerCount = Field(16, description="N")
     tiers: tuple[Tier, ...] = Field(TIERS, min_length=1, description="kinds of servers")
-    bandwidth_gb_per_s: float = Field(10.0, gt=0, description="B")
-    latency_s: float = Field(0.01, ge=0, description="L")
+    bandwidth_gb_per_s: Positive = Field(10.0, description="B")
+    latency_s: NotNegative = Field(0.01, description="L")
     communication: Literal["physical", "reward"] = Field(
         "physical",
         description="physical: a primitive waits on its server for its inputs; reward: they are "
@@ -120,27 +119,25 @@ class DagScenario(BaseModel):
     workflows: RandomWorkflows | RecordedWorkflows = Field(
         default_factory=RandomWorkflows, discriminator="kind", description="what arrives"
     )
-    arrival_rate_per_server_s: float = Field(
-        1 / 16, gt=0, description="workflows, so that load is the same at any N"
+    arrival_rate_per_server_s: Positive = Field(
+        1 / 16, description="workflows, so that load is the same at any N"
     )
-    horizon_s: float = Field(
-        60.0, gt=0, description="workflows arrive until then, the first at once"
-    )
+    horizon_s: Positive = Field(60.0, description="workflows arrive until then, the first at once")
     time: Literal["event", "paper"] = Field(
         "event",
         description="event: an episode lasts until all that arrived is done, waiting is an action; "
         "paper: the clock stands still but for invalid actions (section 4.1.2)",
     )
     # From here on not given in the paper.
-    step_s: float = Field(0.1, gt=0, description="time of an invalid action, time=paper")
-    decisions: int = Field(200, ge=1, description="of an episode, time=paper")
-    time_limit_s: float = Field(600.0, gt=0, description="an episode is cut off then")
-    mean_up_s: float | None = Field(
-        None, gt=0, description="mean time until a server goes; none: servers stay"
+    step_s: Positive = Field(0.1, description="time of an invalid action, time=paper")
+    decisions: Count = Field(200, description="of an episode, time=paper")
+    time_limit_s: Positive = Field(600.0, description="an episode is cut off then")
+    mean_up_s: Time | None = Field(
+        None, description="mean time until a server goes; none: servers stay"
     )
-    mean_away_s: float = Field(10.0, gt=0, description="mean time until it is back")
-    failure_share: float = Field(
-        0.5, ge=0, le=1, description="departures that are failures: what is executed is lost"
+    mean_away_s: Time = Field(10.0, description="mean time until it is back")
+    failure_share: Share = Field(
+        0.5, description="departures that are failures: what is executed is lost"
     )
 
     @field_validator("workflows", mode="before")

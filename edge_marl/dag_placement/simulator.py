@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge_marl.dag_placement import kernels
 from edge_marl.dag_placement.kernels import reset_kernel, step_kernel
@@ -20,6 +20,8 @@ from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.dag_placement.workload import Generator
 from edge_marl.episodes import copied, restore
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
+from edge_marl.options import NotNegative, Options, Positive
 from edge_marl.validation import checked_seeds
 
 FloatArray = NDArray[np.float32]
@@ -33,15 +35,13 @@ N_FEATURES: Mapping[Features, int] = {"paper": 5, "extended": 10}
 """F, columns of an observation's rows."""
 
 
-class RewardTerms(BaseModel):
+class RewardTerms(Options):
     """Equation 2 and its constants."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    w_tau: float = Field(1.0, ge=0, description="weight of the execution time")
-    s_tau_s: float = Field(1.0, gt=0, description="s_tau")
-    alpha: float = Field(0.1, ge=0, description="weight of the communication delay")
-    beta: float = Field(0.0, ge=0, description="weight of the energy")
+    w_tau: NotNegative = Field(1.0, description="weight of the execution time")
+    s_tau_s: Positive = Field(1.0, description="s_tau")
+    alpha: NotNegative = Field(0.1, description="weight of the communication delay")
+    beta: NotNegative = Field(0.0, description="weight of the energy")
 
 
 Reward = Literal["response", "paper"]
@@ -199,6 +199,9 @@ class DagPlacementSimulator:
             response_s=np.zeros(self.workload.arrival_s.shape),
             left=np.zeros(self.workload.arrival_s.shape, dtype=np.int32),
             offered=np.zeros((B, N), dtype=np.int32),
+        )
+        check_memory(
+            float(B) * self.n_agents * (1 + N) * (4 * F + 1), f"{B} episodes of {N} servers"
         )
         seen = np.zeros((B, self.n_agents, 1 + N, F), dtype=np.float32)
         self.observation = Observation(

@@ -17,12 +17,17 @@ from edge_marl.compiled import kernel
 from edge_marl.dag_placement.scenario import DagScenario, RandomWorkflows, RecordedWorkflows
 from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
 from edge_marl.random_stream import normal_quantile, uniform
 
 _ARRIVAL_DRAWS = 2**49
 """Counters of a stream: below it workflows, from here on their arrivals."""
 CHANGE_DRAWS = 2**50
 """From here on departures and returns of servers; from 2**53 on, draws of actions."""
+
+
+_MANY = "arrival_rate_per_server_s, servers, horizon_s"
+"""Options that decide how much arrives."""
 
 
 class Status(IntEnum):
@@ -129,6 +134,7 @@ class Generator:
         self._rate = scenario.arrival_rate_per_server_s * scenario.servers
         self._horizon_s = scenario.horizon_s
         mean = self._rate * self._horizon_s
+        check_memory(20.0 * mean, f"{mean:.3g} workflows of an episode ({_MANY})")
         # More than six standard deviations above the mean: the rest would come once in a billion.
         self._capacity = max(1, math.ceil(mean + 6 * math.sqrt(mean) + 10))
         has_some = np.array(scenario.tier_sizes) > 0
@@ -165,6 +171,16 @@ class Generator:
     def empty(self, batch_size: int) -> Workload:
         """Room for what arrives in B episodes."""
         B, W = batch_size, self._capacity
+        numbered = W * max(self.largest, self._edges)
+        if numbered > np.iinfo(np.int32).max:
+            raise InputError(
+                f"workflows: expected fewer than 2^31 edges and primitives in an episode, found "
+                f"room for {numbered:.3g} ({_MANY}, workflows.primitives)"
+            )
+        check_memory(
+            float(B) * W * (self.largest * _TASK.itemsize + self._edges * 8 + 20),
+            f"{B} episodes of up to {W} workflows ({_MANY}, workflows.primitives)",
+        )
         task = np.zeros((B, W * self.largest), dtype=_TASK)
         names = _TASK.names
         assert names is not None

@@ -157,7 +157,7 @@ def solve_ilp(
     else:  # stopped before HiGHS took the start
         order = incumbent
         point = np.array(solution.col_value)
-    objective = float(cost @ point) + drop_penalty * n
+    objective = math.fsum(cost * point) + drop_penalty * n  # the same on every processor
     bound = float(info.mip_dual_bound)
     bound = objective if optimal else min(objective, max(bound, 0.0))
     if not math.isfinite(bound):

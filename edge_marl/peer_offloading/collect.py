@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
 from edge_marl.peer_offloading.kernels import Status, TaskRecords
 from edge_marl.peer_offloading.policies import Policy
 from edge_marl.peer_offloading.scenario import OffloadingScenario
@@ -41,8 +42,14 @@ def collect(
         how many episodes were played.
 
     Raises:
-        InputError: for a database that cannot be written to, or an action that is not legal.
+        InputError: for a database that cannot be written to, an action that is not legal, or more
+            than fits into memory.
     """
+    B, T, N = min(batch_size, len(seeds)), scenario.slots, scenario.nodes
+    check_memory(
+        float(B) * T * N * (4 * n_features(N) + N + 1),
+        f"what the nodes see in {B} episodes at a time (--batch-size, nodes, slots)",
+    )
     run = run_of(
         ENVIRONMENT,
         scenario.model_dump(mode="json"),

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from edge_marl.options import NotNegative, Options, Positive, Seed, Share
 from edge_marl.random_stream import uniform
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 Range = tuple[float, float]
+PositiveRange = tuple[Positive, Positive]
+NodeCount = Annotated[int, Field(ge=2, le=1000)]
+Cores = Annotated[int, Field(ge=1, le=10_000)]
+Node = Annotated[int, Field(ge=0, lt=1000)]
 Preset = Literal["simulation", "testbed"]
+
+MOST_SLOTS = 30_000
+"""Of an episode, and of the time that a task may take."""
 
 CYCLES_PER_KB = 8000.0
 """Bits of a KB, which is 1,000 bytes: times the cycles per bit, its cycles."""
@@ -55,37 +63,44 @@ class EdgeNetworks(NamedTuple):
     """``[B, N, N]``: ``beta_ij``, failures per second of transmission."""
 
 
-class OffloadingScenario(BaseModel):
+class OffloadingScenario(Options):
     """Settings of section V-A; ``preset="testbed"`` starts from those of section VI-C instead.
 
     Ranges are of uniform distributions. KB and MB are powers of ten.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     preset: Preset = Field("simulation", description="whose settings hold for what is not given")
-    nodes: int = Field(20, ge=2, le=1000, description="N")
-    slots: int = Field(100, ge=1, le=30_000, description="T, of an episode")
-    slot_s: float = Field(0.5, gt=0, description="length of a slot")
-    size_kb: Range = Field((1000.0, 8000.0), description="input of a task")
-    cycles_per_bit: Range = Field((800.0, 2400.0), description="complexity of a task")
-    deadline_s: Range = Field((4.0, 4.0), description="of a task, from its arrival on")
-    arrival_probability: Range = Field((0.0, 1.0), description="of a task, per node and slot")
-    cores: tuple[int, ...] = Field(
+    nodes: NodeCount = Field(20, description="N")
+    slots: int = Field(100, ge=1, le=MOST_SLOTS, description="T, of an episode")
+    slot_s: Positive = Field(0.5, description="length of a slot")
+    size_kb: PositiveRange = Field((1000.0, 8000.0), description="input of a task")
+    cycles_per_bit: PositiveRange = Field((800.0, 2400.0), description="complexity of a task")
+    deadline_s: PositiveRange = Field((4.0, 4.0), description="of a task, from its arrival on")
+    arrival_probability: tuple[Share, Share] = Field(
+        (0.0, 1.0), description="of a task, per node and slot"
+    )
+    cores: tuple[Cores, ...] = Field(
         (4, 8, 16, 20, 24, 28, 32), min_length=1, description="of a node, one of these"
     )
-    core_hz: float = Field(3e9, gt=0, description="cycles per second of a core")
-    rate_mb_per_s: Range = Field((10.0, 40.0), description="of a link")
-    failure_rate: Range = Field((0.0, 0.1), description="failures per second of execution")
-    link_failure_rate: Range = Field((0.0, 0.03), description="failures per second on a link")
+    core_hz: Positive = Field(3e9, description="cycles per second of a core")
+    rate_mb_per_s: PositiveRange = Field((10.0, 40.0), description="of a link")
+    failure_rate: tuple[NotNegative, NotNegative] = Field(
+        (0.0, 0.1), description="failures per second of execution"
+    )
+    link_failure_rate: tuple[NotNegative, NotNegative] = Field(
+        (0.0, 0.03), description="failures per second on a link"
+    )
     # Not given in the paper. By the deadline a core finishes 0.21 tasks of mean size.
     queue_limit_per_core: float = Field(
-        0.2, gt=0, description="tasks at a node, per core, from which on it takes no more"
+        0.2,
+        gt=0,
+        le=10_000,
+        description="tasks at a node, per core, from which on it takes no more",
     )
-    network_seed: int | None = Field(
-        None, ge=0, description="the network of every episode; none: each episode draws its own"
+    network_seed: Seed | None = Field(
+        None, description="the network of every episode; none: each episode draws its own"
     )
-    links: tuple[tuple[int, int], ...] | None = Field(
+    links: tuple[tuple[Node, Node], ...] | None = Field(
         None, description="pairs of neighbours, both directions; none: all are neighbours"
     )
 
@@ -100,26 +115,22 @@ class OffloadingScenario(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> OffloadingScenario:
-        for name, lowest in (
-            ("size_kb", None), ("cycles_per_bit", None), ("deadline_s", None),
-            ("rate_mb_per_s", None), ("arrival_probability", 0.0), ("failure_rate", 0.0),
-            ("link_failure_rate", 0.0),
+        for name in (
+            "size_kb", "cycles_per_bit", "deadline_s", "rate_mb_per_s", "arrival_probability",
+            "failure_rate", "link_failure_rate",
         ):  # fmt: skip
             low, high = getattr(self, name)
-            fine = low > 0 if lowest is None else low >= lowest
-            if not (fine and low <= high and math.isfinite(high)):
-                floor = "above 0" if lowest is None else "of at least 0"
+            if low > high:
                 raise ValueError(
-                    f"{name}: expected a lower and an upper bound {floor}, found {low:g}, {high:g}"
+                    f"{name}: expected a lower and an upper bound, found {low:g}, {high:g}"
                 )
-        if self.arrival_probability[1] > 1:
+        if self.deadline_slots > MOST_SLOTS:
             raise ValueError(
-                f"arrival_probability: expected at most 1, found {self.arrival_probability[1]:g}"
+                f"deadline_s: expected at most {MOST_SLOTS} slots of slot_s, {self.slot_s:g} s, "
+                f"found {self.deadline_s[1]:g} s"
             )
-        if min(self.cores) < 1:
-            raise ValueError(f"cores: expected at least 1, found {min(self.cores)}")
         for i, j in self.links or ():
-            if not (0 <= i < self.nodes and 0 <= j < self.nodes) or i == j:
+            if not (i < self.nodes and j < self.nodes) or i == j:
                 raise ValueError(
                     f"links: expected pairs of different nodes from 0 to {self.nodes - 1}, "
                     f"found {i}, {j}"

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_marl.episodes import copied, restore
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
 from edge_marl.peer_offloading import kernels
 from edge_marl.peer_offloading.kernels import N_STATUS, Queues, Status, TaskRecords
 from edge_marl.peer_offloading.scenario import (
@@ -164,6 +165,16 @@ class PeerOffloadingSimulator:
         self._law = _law(scenario)
         B, N, T = batch_size, scenario.nodes, scenario.slots
         W = scenario.deadline_slots + 1
+        per_episode = (
+            (T + 1) * N * _TASK.itemsize
+            + N * N * (_LINK.itemsize + 2)
+            + W * (12 * N + 4 * N_STATUS)
+            + N * (4 * n_features(N) + N + 1)
+        )
+        check_memory(
+            float(B) * per_episode,
+            f"{B} episodes of {N} nodes and {T} slots (nodes, slots, deadline_s over slot_s)",
+        )
         self.seeds = np.zeros(B, dtype=np.int64)
         """``[B]``"""
         self.slot = np.zeros(B, dtype=np.int32)

@@ -9,9 +9,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
+from edge_marl.options import NotNegative, Options
 from edge_marl.tandem import kernels
 from edge_marl.tandem.traces import IntArray, TraceSet
 from edge_marl.validation import checked_seeds
@@ -34,20 +36,18 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 
-class RewardConfig(BaseModel):
+class RewardConfig(Options):
     """Coefficients of section 3.3; the paper gives no values.
 
     The defaults put one dropped job at 1 (as ``DROP_PENALTY`` slots of makespan) and keep the
     sum of the step penalties of a typical episode below that.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    alpha1: float = Field(default=0.001, ge=0, description="per slot that a queued job has waited")
-    alpha2: float = Field(default=0.1, ge=0, description="per queued job projected to be late")
-    alpha3: float = Field(default=0.1, ge=0, description="uplink: per late job downstream")
-    beta1: float = Field(default=0.01, ge=0, description="per slot of makespan, at the end")
-    beta2: float = Field(default=1.0, ge=0, description="per dropped job, at the end")
+    alpha1: NotNegative = Field(default=0.001, description="per slot that a queued job has waited")
+    alpha2: NotNegative = Field(default=0.1, description="per queued job projected to be late")
+    alpha3: NotNegative = Field(default=0.1, description="uplink: per late job downstream")
+    beta1: NotNegative = Field(default=0.01, description="per slot of makespan, at the end")
+    beta2: NotNegative = Field(default=1.0, description="per dropped job, at the end")
 
     def weights(self) -> tuple[float, float, float, float, float]:
         """``(alpha1, alpha2, alpha3, beta1, beta2)`` as the kernel takes them."""
@@ -178,6 +178,10 @@ class TandemSimulator:
         self._at_events = decisions == "events"
         self._horizon = _UNBOUNDED if horizon is None else horizon
         self._source = source
+        check_memory(
+            42.0 * batch_size * max_queue,  # of both agents: two rows of numbers and the mask
+            f"{batch_size} episodes with {max_queue} jobs seen (max_queue)",
+        )
         every_seed = np.arange(batch_size, dtype=np.int64)
         first = source if isinstance(source, TraceSet) else source.sample(every_seed)
         if len(first) == 0:

@@ -21,6 +21,9 @@ TRAIN_TRACES, TEST_TRACES = 700, 300
 
 Part = Literal["train", "test"]
 
+SET_SEED_LIMIT = 2**22
+"""Seeds of trace sets are below: a set takes 2^32 seeds of traces, and a seed 2^8 sets."""
+
 _PER_SET = 2**32
 _SETS = 2**8
 
@@ -52,8 +55,8 @@ def split_seeds(split: str, part: Part, n: int, seed: int = 0) -> NDArray[np.int
         raise InputError(f"part: expected train or test, found {part!r}")
     if not 0 <= n < _PER_SET:
         raise InputError(f"traces: expected 0 to {_PER_SET - 1}, found {n}")
-    if not 0 <= seed < 2**22:
-        raise InputError(f"seed: expected 0 to {2**22 - 1}, found {seed}")
+    if not 0 <= seed < SET_SEED_LIMIT:
+        raise InputError(f"seed: expected 0 to {SET_SEED_LIMIT - 1}, found {seed}")
     number = 2 * SPLITS.index(split) + (part == "test")
     first = (seed * _SETS + number) * _PER_SET
     return np.arange(first, first + n, dtype=np.int64)
@@ -73,7 +76,9 @@ def split_traces(
     """
     if n is None:
         n = TRAIN_TRACES if part == "train" else TEST_TRACES
-    return split_workload(split, workload).sample(split_seeds(split, part, n, seed))
+    drawn = split_workload(split, workload)
+    drawn.check_memory(n)
+    return drawn.sample(split_seeds(split, part, n, seed))
 
 
 def paper_splits(workload: TandemWorkload | None = None, seed: int = 0) -> dict[str, TraceSet]:

@@ -53,11 +53,8 @@ def write_traces(traces: TraceSet, path: str | Path) -> None:
     table = table.replace_schema_metadata(
         {key: json_text(value, sort_keys=True) for key, value in described.items()}
     )
-    try:
-        with aside(path) as place:
-            pq.write_table(table, place, compression="zstd")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with aside(path) as place:
+        pq.write_table(table, place, compression="zstd")
 
 
 def read_traces(path: str | Path) -> TraceSet:

@@ -12,13 +12,16 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from edge_marl.errors import InputError
+from edge_marl.limits import LARGEST
+from edge_marl.memory import check_memory
+from edge_marl.options import CountOrZero, NotNegative, Options, Positive, Share
 from edge_marl.tandem.profile import (
     SegmentProfile,
     UplinkProfile,
@@ -28,14 +31,18 @@ from edge_marl.tandem.profile import (
     uplink_of,
 )
 from edge_marl.tandem.readers import CODECS
-from edge_marl.tandem.traces import TraceSet
+from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 from edge_marl.tandem.workload_kernel import draw_traces
 
 FloatArray = NDArray[np.float64]
+MOST_SLOTS = 2**28
+"""Of a trace: the sum of a few such numbers fits into 32 bits."""
+
+Slack = Annotated[float, Field(ge=1, le=LARGEST)]
 T = TypeVar("T")
 
 
-class TandemWorkload(BaseModel):
+class TandemWorkload(Options):
     """The distribution that traces are drawn from.
 
     A trace has ``files + videos`` jobs, the two applications in random order. Time 0 is the
@@ -59,47 +66,44 @@ class TandemWorkload(BaseModel):
     SRTF is optimal or nearly so on half of the traces and loses whole jobs on others.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    files: int = Field(default=3, ge=0, description="file-transfer jobs of a trace (paper: 3)")
-    videos: int = Field(default=3, ge=0, description="video-transcoding jobs of a trace (paper: 3)")
+    files: CountOrZero = Field(default=3, description="file-transfer jobs of a trace (paper: 3)")
+    videos: CountOrZero = Field(
+        default=3, description="video-transcoding jobs of a trace (paper: 3)"
+    )
 
     # Not given in the paper: everything below.
-    slot_s: float = Field(default=0.2, gt=0, description="length of a slot, s")
+    slot_s: Positive = Field(default=0.2, description="length of a slot, s")
     machine: str = Field(default="AWS-m5a2xlarge", description="machine type that computes")
-    hevc_share: float = Field(
-        default=0.85,
-        ge=0,
-        le=1,
-        description="share of videos transcoded to hevc; the others to mpeg4",
+    hevc_share: Share = Field(
+        default=0.85, description="share of videos transcoded to hevc; the others to mpeg4"
     )
     network: str | None = Field(
         default=None,
         description="uplink recording; 5g_static, or the one in `uplink`, if not given",
     )
-    file_mb: tuple[float, float] = Field(
+    file_mb: tuple[Positive, Positive] = Field(
         default=(2.0, 4.0), description="smallest and largest file, MB; log-uniform between"
     )
-    file_fixed_s: float | None = Field(
-        default=None, ge=0, description="compute time of any file, s; measured if not given"
+    file_fixed_s: NotNegative | None = Field(
+        default=None, description="compute time of any file, s; measured if not given"
     )
-    file_s_per_mb: float | None = Field(
-        default=None, ge=0, description="more compute time per MB of file, s; measured if not given"
+    file_s_per_mb: NotNegative | None = Field(
+        default=None, description="more compute time per MB of file, s; measured if not given"
     )
     arrivals: Literal["window", "poisson"] = Field(
         default="window", description="uniform within a window, or Poisson with a mean gap"
     )
-    window_s: float = Field(
-        default=3.0, ge=0, description="window of arrivals, s (arrivals=window)"
+    window_s: NotNegative = Field(
+        default=3.0, description="window of arrivals, s (arrivals=window)"
     )
-    mean_gap_s: float = Field(
-        default=1.0, gt=0, description="mean time between arrivals, s (arrivals=poisson)"
+    mean_gap_s: Positive = Field(
+        default=1.0, description="mean time between arrivals, s (arrivals=poisson)"
     )
-    slack: tuple[float, float] = Field(
+    slack: tuple[Slack, Slack] = Field(
         default=(2.0, 3.5),
         description="smallest and largest deadline slack, multiple of comm + comp",
     )
-    downlink_slots: int = Field(default=1, ge=0, description="constant downlink delay, slots")
+    downlink_slots: CountOrZero = Field(default=1, description="constant downlink delay, slots")
     transcoding: Path | None = Field(
         default=None,
         description="full file of transcoding runs to resample; else the shipped profile",
@@ -112,12 +116,16 @@ class TandemWorkload(BaseModel):
     def _consistent(self) -> Self:
         if self.files + self.videos < 1:
             raise InputError("files + videos: expected at least 1 job, found 0")
-        if not 0 < self.file_mb[0] <= self.file_mb[1] < math.inf:
-            raise InputError(f"file_mb: expected 0 < smallest <= largest, found {self.file_mb}")
-        if not 1 <= self.slack[0] <= self.slack[1] < math.inf:
-            raise InputError(f"slack: expected 1 <= smallest <= largest, found {self.slack}")
-        self.segment_profiles()
-        self.uplink_profile()
+        if self.file_mb[0] > self.file_mb[1]:
+            raise InputError(f"file_mb: expected smallest <= largest, found {self.file_mb}")
+        if self.slack[0] > self.slack[1]:
+            raise InputError(f"slack: expected smallest <= largest, found {self.slack}")
+        slots = _most_slots(self)
+        if slots > MOST_SLOTS:
+            raise InputError(
+                f"slot_s: expected traces of at most {MOST_SLOTS} slots, found up to {slots:.3g} "
+                "(slot_s, file_mb, slack, downlink_slots, window_s or mean_gap_s, files, videos)"
+            )
         return self
 
     @property
@@ -163,6 +171,7 @@ class TandemWorkload(BaseModel):
             ``K`` traces of :attr:`n_jobs` jobs; their metadata hold seeds and configuration.
         """
         values = seeds if isinstance(seeds, np.ndarray) else list(seeds)
+        self.check_memory(len(values))
         seed_array = np.ascontiguousarray(values, dtype=np.int64)
         if seed_array.ndim != 1:
             raise InputError(f"seeds: expected a list, found an array of shape {seed_array.shape}")
@@ -202,7 +211,17 @@ class TandemWorkload(BaseModel):
 
     def make(self, n: int, seed: int = 0) -> TraceSet:
         """``n`` traces from the seeds ``seed``, ``seed + 1`` and so on."""
+        self.check_memory(n)
         return self.sample(np.arange(seed, seed + n, dtype=np.int64))
+
+    def check_memory(self, n: int) -> None:
+        """Refuse to draw more traces than fit into memory.
+
+        Raises:
+            InputError: if ``n`` traces would not.
+        """
+        numbers = len(JOB_FIELDS) * self.n_jobs
+        check_memory(4.0 * n * numbers, f"{n} traces of {self.n_jobs} jobs (files, videos)")
 
     def stage_slots(self) -> FloatArray:
         """``[2, 2]`` mean slots of a (file, video) job on (uplink, compute), in a fixed sample."""
@@ -227,7 +246,8 @@ class TandemWorkload(BaseModel):
             raise InputError(f"load: expected more than 0, found {load}")
         files = round(n_jobs * file_share)
         shares = np.array([files, n_jobs - files]) / n_jobs
-        busier = float((shares @ self.stage_slots()).max())
+        # Not by a matrix product, whose last digit depends on the processor, as traces would.
+        busier = float((shares[:, None] * self.stage_slots()).sum(axis=0).max())
         changed = {
             "files": files,
             "videos": n_jobs - files,
@@ -279,6 +299,22 @@ def _tables(workload: TandemWorkload) -> _Tables:
         storage.fixed_s if fixed_s is None else fixed_s,
         storage.s_per_mb if s_per_mb is None else s_per_mb,
     )
+
+
+def _most_slots(workload: TandemWorkload) -> float:
+    """More slots than the traces of a workload have; Poisson arrivals so late are unheard of."""
+    tables, n = _tables(workload), workload.n_jobs
+    size_mb = max(tables.file_mb_high, float(tables.size_mb.max()))
+    compute_s = max(
+        tables.file_fixed_s + tables.file_s_per_mb * tables.file_mb_high,
+        float(tables.compute_s.max() * tables.run_ratio.max()),
+    )
+    busy = 8.0 * size_mb / float(tables.rate_mbit_s.min()) + compute_s
+    arriving = workload.window_s
+    if workload.arrivals == "poisson":
+        arriving = workload.mean_gap_s * (n + 8.0 * math.sqrt(n) + 40.0)
+    longest = arriving + workload.slack[1] * (busy + 2.0 * workload.slot_s)
+    return longest / workload.slot_s + workload.downlink_slots
 
 
 @lru_cache(maxsize=8)

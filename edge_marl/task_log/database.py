@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from sqlalchemy import URL, Table, create_engine, event, func, inspect, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from edge_marl.errors import InputError
+from edge_marl.files import check_output
+from edge_marl.locks import LOCK, locked
 from edge_marl.task_log.checks import (
     KEYS,
     EpisodeRow,
@@ -67,21 +69,33 @@ class Database:
 
     Args:
         place: path of a SQLite file, or a URL such as ``postgresql+psycopg://user@host/name``.
-        create: make the file and the tables where there are none.
+        create: to write, too, making the file and the tables where there are none. A SQLite file
+            is then locked: one process at a time writes to it.
 
     Raises:
-        InputError: for a URL that is none, a database that cannot be reached, a missing table or
-            column.
+        InputError: for a URL that is none, a database that cannot be reached or that another
+            process writes to, a missing table or column.
     """
 
     def __init__(self, place: str | Path, *, create: bool = False) -> None:
         url = _url(place)
         self.name = shown(place)
-        file = Path(url.database or "")
-        if url.get_backend_name() == "sqlite" and not os.path.isfile(file):
-            if not create:
-                raise InputError(f"{self.name}: expected a task log, found no file")
-            file.parent.mkdir(parents=True, exist_ok=True)
+        file = Path(os.path.realpath(url.database or ""))
+        is_file = url.get_backend_name() == "sqlite"
+        if is_file and not create and not os.path.isfile(file):
+            raise InputError(f"{self.name}: expected a task log, found no file")
+        self._held = ExitStack()
+        if is_file and create:
+            check_output(file)
+            lock = file.with_name(f".{file.name}{LOCK}")
+            self._held.enter_context(locked(lock, Path(self.name)))
+        try:
+            self._open(url, create=create)
+        except BaseException:
+            self._held.close()
+            raise
+
+    def _open(self, url: URL, *, create: bool) -> None:
         try:
             self.engine = create_engine(url)
         except (ImportError, NoSuchModuleError) as error:
@@ -127,8 +141,9 @@ class Database:
 
     def close(self) -> None:
         """Give the connection back."""
-        self.connection.close()
-        self.engine.dispose()
+        with self._held:
+            self.connection.close()
+            self.engine.dispose()
 
     def _check_tables(self) -> None:
         inspector = inspect(self.connection)

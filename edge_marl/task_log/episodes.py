@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.files import put_back
 from edge_marl.json_files import parse_json
 from edge_marl.peer_offloading.kernels import Status
 from edge_marl.peer_offloading.simulator import Reward
@@ -67,7 +68,10 @@ def open_log(place: str | Path) -> TaskLog:
         InputError: for a place that holds no log, or naming the first bad row of the tables of
             runs and episodes.
     """
-    return ParquetLog(place) if not is_url(place) and os.path.isdir(place) else DatabaseLog(place)
+    if is_url(place):
+        return DatabaseLog(place)
+    put_back(Path(place))
+    return ParquetLog(place) if os.path.isdir(place) else DatabaseLog(place)
 
 
 def select_episodes(

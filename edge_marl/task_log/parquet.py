@@ -48,6 +48,7 @@ _COLUMNS = {
     "tasks": ("episode", *TaskColumns._fields),
     "decisions": ("episode", "slot", "node", "action", "mask", "observation"),
 }
+_FILES = (RUNS_FILE, *(f"{table}.parquet" for table in _COLUMNS))
 
 
 class ParquetLog(TaskLog):
@@ -145,38 +146,32 @@ def write_parquet(
         advance: called with the number of episodes just written.
 
     Raises:
-        InputError: naming the first bad row of the log, or if the folder cannot be written.
+        InputError: naming the first bad row of the log, or if the folder holds something else than
+            such files or cannot be written.
     """
-    try:
-        with aside(folder) as place:
-            place.mkdir()
-            runs = [
-                {
-                    "id": id_,
-                    **run._asdict(),
-                    "configuration": parse_json(run.configuration, log.name),
-                }
-                for id_, run in log.runs.items()
-            ]
-            write_json(place / RUNS_FILE, runs)
-            episodes = zip(*log.episodes, strict=True) if log.episodes else [()] * 4
-            pq.write_table(_table("episodes", *episodes), place / "episodes.parquet")
-            with (
-                _writer(place, "tasks") as tasks,
-                _writer(place, "decisions") as decisions,
-            ):
-                for first in range(0, len(log.episodes), EPISODES_AT_ONCE):
-                    some = log.episodes[first : first + EPISODES_AT_ONCE]
-                    records = list(log.records(some))
-                    tasks.write_table(
-                        pa.concat_tables(map(_task_table, some, records)).combine_chunks()
-                    )
-                    decisions.write_table(
-                        pa.concat_tables(map(_decision_table, some, records)).combine_chunks()
-                    )
-                    advance(len(some))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    with aside(folder, parts=_FILES) as place:
+        place.mkdir()
+        runs = [
+            {"id": id_, **run._asdict(), "configuration": parse_json(run.configuration, log.name)}
+            for id_, run in log.runs.items()
+        ]
+        write_json(place / RUNS_FILE, runs)
+        episodes = zip(*log.episodes, strict=True) if log.episodes else [()] * 4
+        pq.write_table(_table("episodes", *episodes), place / "episodes.parquet")
+        with (
+            _writer(place, "tasks") as tasks,
+            _writer(place, "decisions") as decisions,
+        ):
+            for first in range(0, len(log.episodes), EPISODES_AT_ONCE):
+                some = log.episodes[first : first + EPISODES_AT_ONCE]
+                records = list(log.records(some))
+                tasks.write_table(
+                    pa.concat_tables(map(_task_table, some, records)).combine_chunks()
+                )
+                decisions.write_table(
+                    pa.concat_tables(map(_decision_table, some, records)).combine_chunks()
+                )
+                advance(len(some))
 
 
 def _writer(folder: Path, name: str) -> pq.ParquetWriter:

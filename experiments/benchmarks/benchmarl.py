@@ -12,6 +12,7 @@ from pathlib import Path
 import edge_marl
 from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+from edge_marl.files import writing
 
 ENVS = 10
 """Environments at a time: BenchMARL's default, and faster there than our 64, since its collector
@@ -37,9 +38,10 @@ def prepare_venv(folder: Path) -> Path:
     if stamp.is_file() and stamp.read_text() == wanted:
         _link_package(folder)
         return python
-    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
-        raise InputError(f"{folder}: expected a new folder or a virtual environment")
-    venv.create(folder, with_pip=True)
+    with writing(folder):
+        if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
+            raise InputError(f"{folder}: expected a new folder or a virtual environment")
+        venv.create(folder, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*pip, *requirements], stderr=subprocess.PIPE, text=True)
     if done.returncode:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from edge_marl.algorithms.actors import Actor, ActorSpec
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
 from edge_marl.dag_placement.policies import Policy
-from edge_marl.dag_placement.scenario import DagScenario
+from edge_marl.dag_placement.scenario import DagScenario, ServerCount
 from edge_marl.dag_placement.simulator import N_FEATURES, DagPlacementSimulator, IntArray
 from edge_marl.experiments.benchmarks.learning import (
     Comparison,
@@ -38,6 +38,9 @@ from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.benchmarks.timing import percentiles_s, seconds_each
 from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
 from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.files import check_output
+from edge_marl.limits import MOST
+from edge_marl.options import Count, Options, Positive
 
 BATCH = 64
 SERVERS = 16
@@ -46,17 +49,17 @@ GROWTH_HORIZON_S = 10.0
 """Of the episodes by which growth with N is measured: at N = 1,024 they have 3,500 primitives."""
 
 
-class PlacementSizes(BaseModel):
+class PlacementSizes(Options):
     """How much is measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    measure_s: float = Field(2.0, gt=0, description="processor time of each measurement")
-    servers: tuple[int, ...] = Field((16, 48, 128, 256, 1024), min_length=2)
-    decided: tuple[int, ...] = Field((16, 64, 256, 1024, 4096), min_length=2)
-    decisions: int = Field(1000, ge=10, description="timed of the exported policy at each size")
-    gpu_batches: tuple[int, ...] = Field((256, 1024, 4096), min_length=1)
-    gpu_passes: int = Field(20, ge=1, description="forward and backward at each batch")
+    measure_s: Positive = Field(2.0, description="processor time of each measurement")
+    servers: tuple[ServerCount, ...] = Field((16, 48, 128, 256, 1024), min_length=2)
+    decided: tuple[ServerCount, ...] = Field((16, 64, 256, 1024, 4096), min_length=2)
+    decisions: int = Field(
+        1000, ge=10, le=MOST, description="timed of the exported policy at each size"
+    )
+    gpu_batches: tuple[Count, ...] = Field((256, 1024, 4096), min_length=1)
+    gpu_passes: Count = Field(20, description="forward and backward at each batch")
     learning: LearningSizes = Field(default_factory=LearningSizes)
 
     @classmethod
@@ -103,7 +106,11 @@ def benchmark(out: Path, sizes: PlacementSizes | None = None) -> list[Measuremen
     Args:
         out: JSON file.
         sizes: how much is measured.
+
+    Raises:
+        InputError: when the file cannot be written.
     """
+    check_output(out)
     sizes = sizes or PlacementSizes()
     parts: Sequence[Callable[[PlacementSizes], Iterator[Measurement]]] = (
         _simulator, _growth, _heuristics, _decision, _gpu,

@@ -24,6 +24,7 @@ from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.parallel import import_environment
 from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.files import check_output
 
 Found = Mapping[Case, list[dict[str, float]]]
 """What each turn of each case measured."""
@@ -62,8 +63,9 @@ def benchmark(
             without it BenchMARL is left out.
 
     Raises:
-        InputError: when that virtual environment cannot be made.
+        InputError: when that virtual environment cannot be made, or the file not be written.
     """
+    check_output(out)
     sizes = sizes or LearningSizes()
     python = benchmarl.prepare_venv(benchmarl_venv) if benchmarl_venv else None
     comparisons = [*_against_rllib(sizes), *(_against_benchmarl(sizes) if python else ())]

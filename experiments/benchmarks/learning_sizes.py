@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from edge_marl.algorithms.networks.config import Width
+from edge_marl.options import Count, Options, Positive
 
 
-class LearningSizes(BaseModel):
+class LearningSizes(Options):
     """Sizes of networks and batches, the same on every side of a comparison."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    repeats: int = Field(default=3, ge=1, description="runs of everything, interleaved")
-    sampling_s: float = Field(default=3.0, gt=0, description="seconds of sampling a run")
-    iterations: int = Field(default=2, ge=1, description="measured a run, after one to warm up")
-    hidden_sizes: tuple[int, ...] = Field(default=(64, 64), min_length=1)
-    envs: int = Field(
-        default=64, ge=1, description="episodes at a time; stock RLlib: 1 and 16, BenchMARL: 10"
+    repeats: Count = Field(default=3, description="runs of everything, interleaved")
+    sampling_s: Positive = Field(default=3.0, description="seconds of sampling a run")
+    iterations: Count = Field(default=2, description="measured a run, after one to warm up")
+    hidden_sizes: tuple[Width, ...] = Field(default=(64, 64), min_length=1)
+    envs: Count = Field(
+        default=64, description="episodes at a time; stock RLlib: 1 and 16, BenchMARL: 10"
     )
-    frames: int = Field(default=3200, ge=1, description="env steps of an iteration")
-    epochs: int = Field(default=4, ge=1, description="of PPO over an iteration's steps")
-    minibatch: int = Field(default=400, ge=1, description="env steps per gradient step of PPO")
-    replay_batch: int = Field(default=128, ge=1, description="env steps per gradient step of QMIX")
-    replay_steps: int = Field(
-        default=533, ge=1, description="gradient steps of QMIX an iteration, BenchMARL's 1 in 6"
+    frames: Count = Field(default=3200, description="env steps of an iteration")
+    epochs: Count = Field(default=4, description="of PPO over an iteration's steps")
+    minibatch: Count = Field(default=400, description="env steps per gradient step of PPO")
+    replay_batch: Count = Field(default=128, description="env steps per gradient step of QMIX")
+    replay_steps: Count = Field(
+        default=533, description="gradient steps of QMIX an iteration, BenchMARL's 1 in 6"
     )
-    offline_updates: int = Field(
-        default=500, ge=1, description="gradient steps of O2O-DRL's offline phase an iteration"
+    offline_updates: Count = Field(
+        default=500, description="gradient steps of O2O-DRL's offline phase an iteration"
     )
-    offline_batch: int = Field(default=128, ge=1, description="rows per gradient step of it")
-    offline_episodes: int = Field(default=100, ge=1, description="in its log")
+    offline_batch: Count = Field(default=128, description="rows per gradient step of it")
+    offline_episodes: Count = Field(default=100, description="in its log")
 
     @classmethod
     def smallest(cls) -> LearningSizes:

@@ -14,30 +14,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.parallel import all_cores, run_tasks
 from edge_marl.experiments.progress import progress_bar
 from edge_marl.files import aside
+from edge_marl.locks import sole_writer
+from edge_marl.options import Count, Options, Workers
 
 ENV = "simple_spread"
 SLOTS = 25
 ALGORITHMS = ("mappo", "qmix")
 
 
-class SpreadSizes(BaseModel):
+class SpreadSizes(Options):
     """How much is trained."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    env_steps: int = Field(default=1_000_000, ge=1, description="of training a run")
-    seeds: int = Field(default=5, ge=1)
-    envs: int = Field(default=64, ge=1, description="episodes at a time")
-    evaluations: int = Field(default=20, ge=1, description="points of a learning curve")
-    episodes: int = Field(default=200, ge=1, description="greedy ones an evaluation")
-    workers: int = Field(default_factory=all_cores, ge=0, description="runs at a time")
+    env_steps: Count = Field(default=1_000_000, description="of training a run")
+    seeds: Count = Field(default=5)
+    envs: Count = Field(default=64, description="episodes at a time")
+    evaluations: Count = Field(default=20, description="points of a learning curve")
+    episodes: Count = Field(default=200, description="greedy ones an evaluation")
+    workers: Workers = Field(default_factory=all_cores, description="runs at a time")
 
 
 class Point(NamedTuple):
@@ -57,7 +57,11 @@ def benchmark(out: Path, sizes: SpreadSizes | None = None) -> list[Measurement]:
     Raises:
         InputError: without mpe2.
     """
-    sizes = sizes or SpreadSizes()
+    with sole_writer(out):
+        return _benchmark(out, sizes or SpreadSizes())
+
+
+def _benchmark(out: Path, sizes: SpreadSizes) -> list[Measurement]:
     make_env({})
     runs = [(algorithm, seed) for algorithm in ALGORITHMS for seed in range(sizes.seeds)]
     curves: dict[tuple[str, int], list[Point]] = {}

@@ -14,7 +14,7 @@ from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge_marl.experiments.benchmarks.learning import (
     Comparison,
@@ -29,10 +29,12 @@ from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.benchmarks.timing import seconds_each
 from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.files import check_output
+from edge_marl.options import Count, Options, Positive
 from edge_marl.oracle.offloading_bound import success_bound
 from edge_marl.peer_offloading.collect import ENVIRONMENT, play
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
-from edge_marl.peer_offloading.scenario import OffloadingScenario
+from edge_marl.peer_offloading.scenario import NodeCount, OffloadingScenario
 from edge_marl.peer_offloading.simulator import IntArray, PeerOffloadingSimulator, n_features
 from edge_marl.task_log import TaskLogWriter, run_of
 
@@ -40,15 +42,13 @@ BATCH = 64
 NODES = 20
 
 
-class OffloadingSizes(BaseModel):
+class OffloadingSizes(Options):
     """How much is measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    measure_s: float = Field(2.0, gt=0, description="processor time of each measurement")
-    nodes: tuple[int, ...] = Field((10, 20, 50, 100, 200), min_length=2)
-    bounds: int = Field(10, ge=1, description="episodes to bound")
-    logged: int = Field(100, ge=1, description="episodes to log")
+    measure_s: Positive = Field(2.0, description="processor time of each measurement")
+    nodes: tuple[NodeCount, ...] = Field((10, 20, 50, 100, 200), min_length=2)
+    bounds: Count = Field(10, description="episodes to bound")
+    logged: Count = Field(100, description="episodes to log")
     learning: LearningSizes = Field(default_factory=LearningSizes)
 
     @classmethod
@@ -92,7 +92,11 @@ def benchmark(out: Path, sizes: OffloadingSizes | None = None) -> list[Measureme
     Args:
         out: JSON file.
         sizes: how much is measured.
+
+    Raises:
+        InputError: when the file cannot be written.
     """
+    check_output(out)
     sizes = sizes or OffloadingSizes()
     parts: Sequence[Callable[[OffloadingSizes], Iterator[Measurement]]] = (
         _simulator, _growth, _view, _heuristics, _bound, _log,

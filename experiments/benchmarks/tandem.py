@@ -17,6 +17,7 @@ import numpy as np
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.parallel import import_environment
 from edge_marl.experiments.progress import progress_bar
+from edge_marl.files import check_output
 from edge_marl.oracle import solve
 from edge_marl.oracle.online import OnlineOracle
 from edge_marl.oracle.schedule import Method
@@ -37,7 +38,11 @@ def benchmark(out: Path, *, traces: int = 1000) -> list[Measurement]:
     Args:
         out: JSON file.
         traces: paper traces (700 of training, then test) that the oracles solve.
+
+    Raises:
+        InputError: when the file cannot be written.
     """
+    check_output(out)
     paper = split_traces("3-3", "train", traces)
     parts: Sequence[Callable[[], list[Measurement]]] = (
         lambda: _simulator(paper),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from edge_marl.envs.faults import EnvironmentFaultError
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.episodes import BATCH, RETURN, evaluation_seeds, play
 from edge_marl.experiments.evaluate.report import Headline, Played
@@ -39,34 +40,51 @@ class BatchedEvaluation:
         checkpoints: of one environment with the same options.
         on: None; there is nothing to choose.
         episodes: how many; 100 when None.
+        longest: steps after which an episode is cut off; None: never.
 
     Raises:
         InputError: for checkpoints that cannot be compared.
     """
 
     def __init__(
-        self, checkpoints: Sequence[Checkpoint], on: str | None, episodes: int | None
+        self,
+        checkpoints: Sequence[Checkpoint],
+        on: str | None,
+        episodes: int | None,
+        longest: int | None = None,
     ) -> None:
         recipe = checkpoints[0].card.recipe
         if on is not None:
             raise InputError(f"--on: expected a checkpoint of tandem_v0, found one of {recipe.env}")
         self.checkpoints = checkpoints
         self.seeds = evaluation_seeds(episodes or EPISODES)
+        self.longest = longest
         self._refuse_different_episodes()
         self.title = f"{len(self.seeds)} episodes of {recipe.env}"
         self.headline = Headline(RETURN, True, reference=checkpoints[0].name)
         register_environment(recipe.env)
 
     def play(self, out: Path) -> list[Played]:
-        """Play the checkpoints, each as its algorithm is deployed."""
+        """Play the checkpoints, each as its algorithm is deployed.
+
+        Raises:
+            InputError: for what the environment raises.
+        """
         from edge_marl.envs.batched import make_batched
 
         played = []
         with progress_bar() as bar:
             for checkpoint in bar.track(self.checkpoints, description="evaluate"):
                 recipe = checkpoint.card.recipe
-                env = make_batched(recipe.env, checkpoint.env_config, min(BATCH, len(self.seeds)))
-                metrics = play(checkpoint.actor, env, self.seeds, sampled=recipe.acts_by_sampling)
+                batch_size = min(BATCH, len(self.seeds))
+                env = make_batched(recipe.env, checkpoint.env_config, batch_size, state=False)
+                try:
+                    metrics = play(
+                        checkpoint.actor, env, self.seeds,
+                        sampled=recipe.acts_by_sampling, max_steps=self.longest,
+                    )  # fmt: skip
+                except EnvironmentFaultError as fault:
+                    raise InputError(f"{recipe.env}: {fault}") from fault
                 played.append(Played(checkpoint.name, "learned", metrics, checkpoint))
         return played
 

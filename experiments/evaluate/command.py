@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,8 +10,11 @@ from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate import report
 from edge_marl.experiments.evaluate.batched import BatchedEvaluation, Evaluation
+from edge_marl.experiments.evaluate.episodes import CUT, cut_note
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import Checkpoint, read_checkpoint
+from edge_marl.files import check_apart, check_output
+from edge_marl.locks import sole_writer
 
 
 def evaluate(
@@ -20,6 +24,7 @@ def evaluate(
     on: str | None = None,
     env: str | None = None,
     episodes: int | None = None,
+    max_steps: int | None = None,
     out: Path | None = None,
 ) -> Path:
     """Compare checkpoints of one environment.
@@ -33,6 +38,7 @@ def evaluate(
         env: the environment that the checkpoints are of; has to be said for one that is not of
             this project, because its code, named in the checkpoint, is then run.
         episodes: how many; by default 300 in tandem and 100 elsewhere.
+        max_steps: see :func:`edge_marl.algorithms.playing.longest_episode`.
         out: folder for the results; by default ``results/evaluate`` and the environment's name.
 
     Returns:
@@ -40,33 +46,52 @@ def evaluate(
 
     Raises:
         InputError: for a checkpoint that is damaged, newer than this program, or of another
-            environment.
+            environment, and for a folder that cannot be written or that another process writes to.
     """
+    from edge_marl.algorithms.playing import longest_episode
+
     checkpoints = [read_checkpoint(source) for source in sources]
     name = _environment(checkpoints, env)
+    longest = longest_episode(name, max_steps)
     _refuse_twice(checkpoints)
     checkpoints = [checkpoint.elsewhere(overrides) for checkpoint in checkpoints]
     folder = out or Path("results/evaluate") / "-".join(name.replace(":", ".").split("/"))
-    folder.mkdir(parents=True, exist_ok=True)
-    evaluation = _evaluation(name)(checkpoints, on, episodes)
+    check_apart(folder, *(checkpoint.folder for checkpoint in checkpoints))
+    with sole_writer(folder):
+        _compare(_evaluation(name, longest)(checkpoints, on, episodes), folder, longest)
+    return folder
+
+
+def _compare(evaluation: Evaluation, folder: Path, longest: int | None) -> None:
+    """Play, and say and write what came of it."""
+    headline = evaluation.headline
+    episodes, summary = folder / "episodes.parquet", folder / "summary.json"
+    picture = folder / f"{headline.metric}.png"
+    for file in (episodes, summary, picture):
+        check_output(file)
     played = evaluation.play(folder)
-    title, headline = evaluation.title, evaluation.headline
+    title = evaluation.title
     pictures = evaluation.draw_worst(played, folder)
     rows = report.summarise(played, headline)
     console = stdout()
     console.print(report.table(title, rows, headline))
-    report.write_episodes(played, folder / "episodes.parquet")
-    report.write_summary(title, rows, played, headline, folder / "summary.json")
-    report.draw(rows, headline, title, folder / f"{headline.metric}.png")
+    for one in played:
+        if CUT in one.metrics:
+            cut = one.metrics[CUT]
+            console.print(cut_note(one.name, cut.sum(), len(cut), longest), soft_wrap=True)
+    report.write_episodes(played, episodes)
+    report.write_summary(title, rows, played, headline, summary)
+    report.draw(rows, headline, title, picture)
     timelines = f", {len(pictures)} timelines of the worst episodes" if pictures else ""
     console.print(
         f"{folder}: summary.json, episodes.parquet, {headline.metric}.png{timelines}",
         soft_wrap=True,
     )
-    return folder
 
 
-def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:
+def _evaluation(
+    env: str, longest: int | None
+) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:
     """What knows with what, and by which metric, checkpoints of an environment are compared."""
     if env == "tandem_v0":
         from edge_marl.experiments.evaluate.tandem import TandemEvaluation
@@ -80,7 +105,7 @@ def _evaluation(env: str) -> Callable[[Sequence[Checkpoint], str | None, int | N
         from edge_marl.experiments.evaluate.placement import PlacementEvaluation
 
         return PlacementEvaluation
-    return BatchedEvaluation
+    return functools.partial(BatchedEvaluation, longest=longest)
 
 
 def _environment(checkpoints: Sequence[Checkpoint], expected: str | None) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 
 if TYPE_CHECKING:
-    from edge_marl.algorithms.actors import Actor
+    from edge_marl.algorithms.actors import Actor, ActorSpec
     from edge_marl.envs.batched import BatchedEnv
 
 FloatArray = NDArray[np.float64]
@@ -19,14 +21,18 @@ BATCH = 32
 """Episodes at a time; an environment from elsewhere is copied as often."""
 
 RETURN, LENGTH = "return", "length"
-
-_FIRST_SEED = 2**30
-_FIRST_VALIDATION_SEED = 2**28
-"""Training episodes have seeds from 2^31 on, what guards a training from 1.5 times 2^30 on."""
+CUT = "cut"
+"""Whether an episode was cut off; where none was, there is no such metric."""
 
 
 def play(
-    actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64], *, sampled: bool = False
+    actor: Actor,
+    env: BatchedEnv,
+    seeds: NDArray[np.int64],
+    *,
+    sampled: bool = False,
+    max_steps: int | None = None,
+    check: Callable[[], None] | None = None,
 ) -> dict[str, FloatArray]:
     """Play one episode per seed, every agent by its own observation alone.
 
@@ -34,17 +40,18 @@ def play(
         actor: the agents.
         env: B episodes at a time.
         seeds: ``[K]``.
-        sampled: see :func:`edge_marl.algorithms.playing.play_batch`.
+        sampled, max_steps, check: see :func:`edge_marl.algorithms.playing.play_batch`.
 
     Returns:
         ``[K]`` by name: ``return`` (all agents together), ``length`` (steps) and the domain
-        metrics of the environment.
+        metrics of the environment, which an episode that was cut off has none of; and ``cut``
+        (0 or 1) if there was one.
 
     Raises:
         InputError: if the actor is not of this environment.
     """
     # RLlib comes with it: who only reads a report needs none of that.
-    from edge_marl.algorithms.playing import play_batch
+    from edge_marl.algorithms.playing import nothing, play_batch
 
     check_fit(actor, env)
     batches = []
@@ -52,10 +59,18 @@ def play(
         own = seeds[start : start + env.batch_size]
         # The last batch is filled up; what fills it is played and forgotten.
         filled = np.concatenate([own, np.repeat(own[:1], env.batch_size - len(own))])
-        played = play_batch(actor, env, filled, sampled=sampled)
-        everywhere = np.ones(env.batch_size, dtype=np.bool_)
-        batch = {RETURN: played.returns, LENGTH: played.lengths, **env.metrics(everywhere)}
+        played = play_batch(
+            actor, env, filled, sampled=sampled, max_steps=max_steps, check=check or nothing
+        )
+        batch = {
+            RETURN: played.returns,
+            LENGTH: played.lengths,
+            CUT: played.cut.astype(np.float64),
+            **_spread(env.metrics(~played.cut), ~played.cut),
+        }
         batches.append({name: values[: len(own)] for name, values in batch.items()})
+    if not any(batch[CUT].any() for batch in batches):
+        batches = [{name: batch[name] for name in batch if name != CUT} for batch in batches]
     names = dict.fromkeys(name for batch in batches for name in batch)
     missing = np.full(env.batch_size, np.nan)
     return {
@@ -64,18 +79,42 @@ def play(
     }
 
 
+def _spread(
+    metrics: Mapping[str, NDArray[Any]], where: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """Metrics ``[K]`` of the K episodes ``where [B]`` as ``[B]``, NaN for the others."""
+    if where.all():
+        return dict(metrics)
+    spread = {name: np.full(len(where), np.nan) for name in metrics}
+    for name, values in metrics.items():
+        spread[name][where] = values
+    return spread
+
+
+def cut_note(policy: str, n_cut: float, n_episodes: int, longest: int | None) -> str:
+    """What a person is told below a table where episodes of a policy were cut off."""
+    return (
+        f"{policy}: {n_cut:.0f} of {n_episodes} episodes had not ended after {longest:,} steps "
+        "and were cut off; --max-episode-steps changes that"
+    )
+
+
 def evaluation_seeds(n: int) -> NDArray[np.int64]:
     """``[n]`` seeds of evaluation episodes; a smaller set is the beginning of a larger one."""
-    return np.arange(_FIRST_SEED, _FIRST_SEED + n, dtype=np.int64)
+    return np.array(EVALUATION_SEEDS[:n], dtype=np.int64)
 
 
 def validation_seeds(n: int) -> NDArray[np.int64]:
     """``[n]`` seeds of episodes that choose between weights, and therefore judge none of them."""
-    return np.arange(_FIRST_VALIDATION_SEED, _FIRST_VALIDATION_SEED + n, dtype=np.int64)
+    return np.array(VALIDATION_SEEDS[:n], dtype=np.int64)
 
 
-def check_fit(actor: Actor, env: BatchedEnv) -> None:
+def check_fit(actor: Actor, env: BatchedEnv | ActorSpec) -> None:
     """Refuse agents of other observations or actions than those of an environment.
+
+    Args:
+        actor: the agents.
+        env: the environment, or agents that were made for it.
 
     Raises:
         InputError: naming what differs.

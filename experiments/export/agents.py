@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edge_marl.algorithms.actors import CARD, WEIGHTS, Actor, save_actor
-from edge_marl.errors import InputError
+from edge_marl.algorithms.actors import PARTS, WEIGHTS, Actor, save_actor
 from edge_marl.experiments.export.onnx_files import (
     HIDDEN,
     MASK,
@@ -28,6 +27,8 @@ from edge_marl.experiments.training.checkpoints import Checkpoint
 from edge_marl.files import aside
 
 ONNX = "actor.onnx"
+EXPORTED = (*PARTS, ONNX)
+"""What the folder of an agent holds."""
 
 _CHECKED_ROWS = 512
 _TOLERANCE = 1e-4
@@ -36,6 +37,8 @@ _TOLERANCE = 1e-4
 _OTHER_SERVERS = 100
 
 _TIMED_CALLS = 300
+
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,13 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
         out: the agent's folder is made in it.
 
     Raises:
-        InputError: if the folder is there already and is no export.
+        InputError: if the folder is there already and is no export, or cannot be written.
         RuntimeError: if onnxruntime decides otherwise than torch.
     """
     agent = checkpoint.actor.spec.agents[number]
-    folder = out / re.sub(r"[^\w.-]+", "-", agent)
-    if folder.exists() and not (folder / CARD).is_file():
-        raise InputError(f"{folder}: expected an earlier export or nothing, found something else")
+    folder = out / folder_names(checkpoint.actor.spec.agents)[number]
     local = LocalActor(checkpoint.actor.single(number))
-    with aside(folder) as place:
+    with aside(folder, parts=EXPORTED) as place:
         save_actor(local.actor, place, _card(checkpoint, local))
         write_onnx(local, place / ONNX)
         session = open_session(place / ONNX)
@@ -94,6 +95,19 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
             torch_us=_median_us(lambda: local.decide(one)),
         )
     return exported
+
+
+def folder_names(agents: Sequence[str]) -> list[str]:
+    """A folder for each agent: its name as far as it can be that of a file, and never twice."""
+    names: list[str] = []
+    for agent in agents:
+        plain = re.sub(r"[^\w.-]+", "-", agent).strip(".")[:_LONGEST_NAME] or "agent"
+        name, count = plain, 1
+        while name.lower() in (other.lower() for other in names):  # some systems see no difference
+            count += 1
+            name = f"{plain}-{count}"
+        names.append(name)
+    return names
 
 
 def check(local: LocalActor, session: Session) -> float:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from edge_marl.experiments.export.agents import ExportedAgent, export_agent
+from edge_marl.experiments.export.agents import EXPORTED, ExportedAgent, export_agent, folder_names
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.training.checkpoints import read_checkpoint
+from edge_marl.files import check_apart, check_output
+from edge_marl.locks import sole_writer
 
 
 def export(source: Path, out: Path | None = None) -> list[ExportedAgent]:
@@ -20,16 +22,21 @@ def export(source: Path, out: Path | None = None) -> list[ExportedAgent]:
             checkpoint's name.
 
     Raises:
-        InputError: for what is no whole checkpoint of this version.
+        InputError: for what is no whole checkpoint of this version, and where the folder of an
+            agent would replace something else than an earlier export.
     """
     checkpoint = read_checkpoint(source)
     folder = out or Path("results/export") / checkpoint.name
+    check_apart(folder, checkpoint.folder)
     agents = range(len(checkpoint.actor.spec.agents))
-    with progress_bar() as bar:
-        exported = [
-            export_agent(checkpoint, number, folder)
-            for number in bar.track(agents, description="export")
-        ]
+    with sole_writer(folder):
+        for name in folder_names(checkpoint.actor.spec.agents):
+            check_output(folder / name, parts=EXPORTED)
+        with progress_bar() as bar:
+            exported = [
+                export_agent(checkpoint, number, folder)
+                for number in bar.track(agents, description="export")
+            ]
     console = stdout()
     console.print(_table(exported))
     console.print(f"{folder}: ONNX, safetensors and card of each agent", soft_wrap=True)

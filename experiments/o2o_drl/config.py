@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge_marl.experiments.parallel import all_cores
+from edge_marl.options import Count, CountOrZero, Options, Several, Workers
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import Reward
 
@@ -18,6 +19,9 @@ MOST_NETWORKS = 100
 
 _FIRST_NETWORK = 10_000
 """Networks below are those in which settings were chosen: none of them is in a table."""
+
+
+Networks = Annotated[int, Field(ge=1, le=MOST_NETWORKS)]
 
 
 class Point(NamedTuple):
@@ -92,34 +96,27 @@ BASE = Point("size", 8000.0, (), _FIRST_NETWORK)
 """The default scenario: Figures 3 and 4, and where the sweeps meet."""
 
 
-class StudyConfig(BaseModel):
+class StudyConfig(Options):
     """Options of ``edge-marl reproduce o2o-drl``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sweeps: tuple[Sweep, ...] = Field(tuple(SWEEPS), description="panels to redo")
     ends_only: bool = Field(False, description="only the ends and the middle of every sweep")
-    networks: int = Field(
-        10, ge=1, le=MOST_NETWORKS,
-        description="at the default point, each with training of its own",
-    )  # fmt: skip
-    swept_networks: int = Field(
-        5, ge=1, le=MOST_NETWORKS, description="at each other point, which has its own"
+    networks: Networks = Field(10, description="at the default point, each trained in by itself")
+    swept_networks: Networks = Field(5, description="at each other point, which has its own")
+    episodes: Several = Field(20, description="test episodes per network")
+    validation_episodes: Several = Field(10, description="episodes behind learning curves")
+    bound_episodes: CountOrZero = Field(
+        2, description="test episodes per network whose clairvoyant bound is computed"
     )
-    episodes: int = Field(20, ge=2, description="test episodes per network")
-    validation_episodes: int = Field(10, ge=2, description="episodes behind learning curves")
-    bound_episodes: int = Field(
-        2, ge=0, description="test episodes per network whose clairvoyant bound is computed"
-    )
-    log_episodes: int = Field(300, ge=2, description="episodes of heuristic control in a log")
-    offline_updates: int = Field(4_000, ge=1, description="gradient steps of offline training")
-    iterations: int = Field(30, ge=1, description="refits of online training")
+    log_episodes: Several = Field(300, description="episodes of heuristic control in a log")
+    offline_updates: Count = Field(4_000, description="gradient steps of offline training")
+    iterations: Count = Field(30, description="refits of online training")
     ablations: bool = Field(True, description="other offline methods, and the other reward")
     reward: Reward = Field(
         "own", description="feedback that learners are rewarded with; the paper's is team"
     )
-    workers: int = Field(
-        default_factory=all_cores, ge=0, description="tasks at a time; 0: all in this process"
+    workers: Workers = Field(
+        default_factory=all_cores, description="tasks at a time; 0: all in this process"
     )
 
     @classmethod

@@ -20,6 +20,7 @@ from edge_marl.experiments.parallel import local_ray
 from edge_marl.peer_offloading.heuristics import heuristic
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import Reward
+from edge_marl.seeds import STUDY_LOG_SEEDS
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.o2o.algorithm import O2O
@@ -32,9 +33,6 @@ HEURISTICS = ("random", "local", "rda", "ratc", "greedy", "reliable")
 OFFLINE, ONLINE = "Offline only", "Online only"
 O2O_DRL = "O2O-DRL"
 WITH_IQL = f"{O2O_DRL}, IQL"
-
-_LOG_SEEDS = 2**29
-"""First seed of logged episodes: below those of validation, test and training."""
 
 _CHECKS = 12
 """Points of the online part of a learning curve, those at its start not counted."""
@@ -140,8 +138,7 @@ def write_log(config: StudyConfig, scenario: OffloadingScenario, name: str, log:
     """Phase 1: what a heuristic does in the network, as a task log."""
     from edge_marl.peer_offloading.collect import collect
 
-    seeds = range(_LOG_SEEDS, _LOG_SEEDS + config.log_episodes)
-    collect(heuristic(name), scenario, list(seeds), log)
+    collect(heuristic(name), scenario, STUDY_LOG_SEEDS[: config.log_episodes], log)
 
 
 def build(

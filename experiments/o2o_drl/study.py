@@ -34,6 +34,7 @@ from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.files import write_aside
 from edge_marl.json_files import write_json
+from edge_marl.locks import sole_writer
 
 NOTES = """\
 success rate: equation 9, mean over networks and test episodes, with 95% t intervals over \
@@ -49,8 +50,11 @@ All figures are measured here; the paper prints none, only curves."""
 
 def reproduce(config: StudyConfig, out: Path) -> Results:
     """Run what is missing of the study, print its tables and write everything to ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
-    out = out.resolve()  # Ray's workers may have another working directory
+    with sole_writer(out):
+        return _reproduce(config, out.resolve())  # Ray's workers may work in another folder
+
+
+def _reproduce(config: StudyConfig, out: Path) -> Results:
     begin = time.perf_counter()
     results = Results(config, {unit: read_unit(path) for unit, path in _do_all(config, out)})
     console = stdout()

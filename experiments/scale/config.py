@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from edge_marl.dag_placement.scenario import TIERS, DagScenario, RandomWorkflows, RecordedWorkflows
+from edge_marl.dag_placement.scenario import (
+    TIERS,
+    DagScenario,
+    RandomWorkflows,
+    RecordedWorkflows,
+    ServerCount,
+)
 from edge_marl.experiments.parallel import all_cores
+from edge_marl.options import Count, Options, Several, Workers
 
 Family = Literal["paper", "event"]
 """Whose time, communication, features and reward: the paper's, or our defaults."""
@@ -87,25 +94,25 @@ _TRACES: dict[str, dict[str, Any]] = {
 }
 
 
-class StudyConfig(BaseModel):
+class StudyConfig(Options):
     """Options of ``edge-marl reproduce scale``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seeds: int = Field(5, ge=1, description="trainings of every method")
-    episodes: int = Field(30, ge=2, description="test episodes per scenario")
-    changed_episodes: int = Field(10, ge=2, description="test episodes of changed scenarios")
-    large_episodes: int = Field(5, ge=2, description="test episodes from 128 servers on")
-    large_trainings: int = Field(2, ge=1, description="trainings tested from 128 servers on")
-    paper_iterations: int = Field(40, ge=1, description="trainings in the paper's time, PPO's")
-    event_iterations: int = Field(80, ge=1, description="trainings in event time")
-    off_policy_steps: int = Field(80_000, ge=1, description="environment steps of DQN and SAC")
-    sizes: tuple[int, ...] = Field((16, 32, 48, 128, 256, 1024), min_length=1, description="N")
+    seeds: Count = Field(5, description="trainings of every method")
+    episodes: Several = Field(30, description="test episodes per scenario")
+    changed_episodes: Several = Field(10, description="test episodes of changed scenarios")
+    large_episodes: Several = Field(5, description="test episodes from 128 servers on")
+    large_trainings: Count = Field(2, description="trainings tested from 128 servers on")
+    paper_iterations: Count = Field(40, description="trainings in the paper's time, PPO's")
+    event_iterations: Count = Field(80, description="trainings in event time")
+    off_policy_steps: Count = Field(80_000, description="environment steps of DQN and SAC")
+    sizes: tuple[ServerCount, ...] = Field(
+        (16, 32, 48, 128, 256, 1024), min_length=1, description="N"
+    )
     changed: bool = Field(True, description="other mixes, graphs and loads, failing servers")
     alibaba: Path | None = Field(None, description="file of the Alibaba trace of 2018, if at hand")
     wfcommons: Path | None = Field(None, description="folder of WfCommons instances, if at hand")
-    workers: int = Field(
-        default_factory=all_cores, ge=0, description="tasks at a time; 0: all in this process"
+    workers: Workers = Field(
+        default_factory=all_cores, description="tasks at a time; 0: all in this process"
     )
 
     @classmethod

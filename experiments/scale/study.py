@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_marl.dag_placement.heuristics import HEURISTICS
+from edge_marl.dag_placement.scenario import RecordedWorkflows
+from edge_marl.dag_placement.simulator import DagPlacementSimulator
 from edge_marl.experiments.machine import provenance
 from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar, stdout
@@ -32,6 +34,7 @@ from edge_marl.experiments.scale.units import (
 )
 from edge_marl.files import write_aside
 from edge_marl.json_files import write_json
+from edge_marl.locks import sole_writer
 
 NOTES = """\
 response time: equation 1, mean over completed primitives, trainings and test episodes, with 95% \
@@ -49,10 +52,16 @@ Unit = TypeVar("Unit", Training, Test)
 
 def reproduce(config: StudyConfig, out: Path) -> Results:
     """Run what is missing of the study, print its tables and write everything to ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
-    out = out.resolve()  # Ray's workers may have another working directory
+    with sole_writer(out):
+        return _reproduce(config, out.resolve())  # Ray's workers may work in another folder
+
+
+def _reproduce(config: StudyConfig, out: Path) -> Results:
     begin = time.perf_counter()
     trainings, tests = trainings_of(config), tests_of(config)
+    for point in config.points("event"):
+        if isinstance(point.scenario.workflows, RecordedWorkflows):
+            DagPlacementSimulator(point.scenario, 1)  # before all is trained: can the file be read?
     _do_missing(config, out, "training", do_training, trainings)
     _do_missing(config, out, "tests", do_test, tests)
     units = out / "units"

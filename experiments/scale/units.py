@@ -69,13 +69,13 @@ def do_training(config: StudyConfig, unit: Training, out: str) -> None:
     """Train and keep the policy; a Ray task, so it is given only what is small."""
     import torch
 
-    from edge_marl.algorithms.actors import save_actor
+    from edge_marl.algorithms.actors import PARTS, save_actor
 
     torch.set_num_threads(1)  # small networks, one task per core: threads only contend
     begin = time.perf_counter()
     trained = learn(config, unit.method, unit.seed)
     seconds = round(time.perf_counter() - begin, 1)
-    with aside(Path(out) / "units" / unit.path(config)) as place:
+    with aside(Path(out) / "units" / unit.path(config), parts=PARTS) as place:
         save_actor(trained.actor, place, {"curve": trained.curve, "seconds": seconds})
 
 

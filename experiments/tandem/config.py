@@ -7,11 +7,20 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge_marl.experiments.parallel import all_cores
+from edge_marl.limits import MOST
+from edge_marl.options import (
+    Count,
+    NotNegative,
+    Options,
+    PositiveShare,
+    Several,
+    Workers,
+)
 from edge_marl.tandem.simulator import DROP_PENALTY
-from edge_marl.tandem.splits import SPLITS, TEST_TRACES, split_traces
+from edge_marl.tandem.splits import SET_SEED_LIMIT, SPLITS, TEST_TRACES, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 from edge_marl.tandem.workload import TandemWorkload
 
@@ -21,29 +30,29 @@ Training = Literal["none", "3-3", "mixed"]
 """What a method learned from: nothing, 3-3 traces (Figure 4) or all splits (Figure 6)."""
 
 
-class StudyConfig(BaseModel):
+class StudyConfig(Options):
     """Options of ``edge-marl reproduce tandem``; the defaults are the paper's sizes.
 
     Each learned method says itself how many traces and gradient steps it wants;
     ``most_train_traces`` and ``step_share`` cut that down for a quick look.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seeds: int = Field(5, ge=1, description="training seeds of each learned method")
-    test_traces: int = Field(TEST_TRACES, ge=2, description="test traces of each split")
-    most_train_traces: int = Field(100_000, ge=5, description="upper limit of training traces")
-    step_share: float = Field(1.0, gt=0, le=1, description="share of the gradient steps to make")
-    env_step_share: float = Field(
-        1.0, gt=0, le=1, description="share of the environment steps of reinforcement learning"
+    seeds: Count = Field(5, description="training seeds of each learned method")
+    test_traces: Several = Field(TEST_TRACES, description="test traces of each split")
+    most_train_traces: int = Field(
+        100_000, ge=5, le=MOST, description="upper limit of training traces"
+    )
+    step_share: PositiveShare = Field(1.0, description="share of the gradient steps to make")
+    env_step_share: PositiveShare = Field(
+        1.0, description="share of the environment steps of reinforcement learning"
     )
     ablations: bool = Field(True, description="all rows of the ablation table")
-    drop_penalty: float = Field(DROP_PENALTY, ge=0, description="lambda, slots per dropped job")
-    decision_traces: int = Field(10, ge=1, description="test traces to time decisions on")
+    drop_penalty: NotNegative = Field(DROP_PENALTY, description="lambda, slots per dropped job")
+    decision_traces: Count = Field(10, description="test traces to time decisions on")
     # Not 0: the workload's defaults were chosen with a look at the test traces of seed 0.
-    trace_seed: int = Field(1, ge=0, lt=2**22, description="seed of all trace sets")
-    workers: int = Field(
-        default_factory=all_cores, ge=0, description="tasks at a time; 0: all in this process"
+    trace_seed: int = Field(1, ge=0, lt=SET_SEED_LIMIT, description="seed of all trace sets")
+    workers: Workers = Field(
+        default_factory=all_cores, description="tasks at a time; 0: all in this process"
     )
     workload: TandemWorkload = Field(default_factory=TandemWorkload)
 

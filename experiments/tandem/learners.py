@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge_marl.algorithms.imitation import ImitationConfig
 from edge_marl.algorithms.imitation.policies import as_actor
 from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.imitated import imitated
+from edge_marl.options import Count, Options
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.traces import TraceSet
@@ -48,17 +49,15 @@ _MAPPO: dict[str, Any] = _COMMON | {
 }
 
 
-class ReinforcementConfig(BaseModel):
+class ReinforcementConfig(Options):
     """How one of the study's policies is trained."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     algorithm: Literal["vdn", "qmix", "mappo"]
-    env_steps: int = Field(ge=1, description="decisions of the pair of schedulers")
-    n_traces: int = Field(default=24_000, ge=1)
+    env_steps: Count = Field(description="decisions of the pair of schedulers")
+    n_traces: Count = Field(default=24_000)
     options: dict[str, Any] = Field(description="of the algorithm")
     decisions: Literal["slots", "events"] = "events"
-    episodes: int = Field(default=256, ge=1, description="played at a time")
+    episodes: Count = Field(default=256, description="played at a time")
     warm_start: ImitationConfig | None = Field(
         default=None, description="imitation whose policy is where training begins"
     )

@@ -44,6 +44,7 @@ from edge_marl.experiments.tandem.tables import (
 from edge_marl.experiments.tandem.units import Unit, UnitResult, play, read_unit, write_unit
 from edge_marl.files import aside, write_aside
 from edge_marl.json_files import write_json
+from edge_marl.locks import sole_writer
 from edge_marl.oracle import Schedule
 from edge_marl.oracle.schedule_files import trace_hash
 from edge_marl.tandem.evaluation import degradation, run
@@ -71,8 +72,11 @@ heuristics, on workloads that are not public."""
 
 def reproduce(config: StudyConfig, out: Path) -> Results:
     """Run what is missing of the study, print its tables and write everything to ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
-    out = out.resolve()  # Ray's workers may have another working directory
+    with sole_writer(out):
+        return _reproduce(config, out.resolve())  # Ray's workers may work in another folder
+
+
+def _reproduce(config: StudyConfig, out: Path) -> Results:
     console = stdout()
     begin = time.perf_counter()
     table_of_methods = methods(config)

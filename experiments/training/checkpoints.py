@@ -29,7 +29,7 @@ import edge_marl
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.training.recipe import Recipe, changed_environment
-from edge_marl.files import aside
+from edge_marl.files import aside, put_back
 from edge_marl.json_files import Number, read_json, write_json
 from edge_marl.reading import check_file, reading
 from edge_marl.validation import invalid, shown
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 FORMAT = "edge-marl checkpoint"
 FORMAT_VERSION = 1
 CARD, POLICY, ALGORITHM = "checkpoint.json", "policy", "algorithm"
+PARTS = (CARD, POLICY, ALGORITHM)
 BEST = "best"
 """The folder, within a run's, of the checkpoint with the best evaluation."""
 _NUMBERED = re.compile(r"\d{6,}")
@@ -118,7 +119,7 @@ def write_checkpoint(algorithm: Algorithm, folder: Path, card: CheckpointCard) -
     """
     from edge_marl.algorithms.actors import save_actor
 
-    with aside(folder) as place:
+    with aside(folder, parts=PARTS) as place:
         place.mkdir()
         algorithm.save_to_path(str((place / ALGORITHM).resolve()))
         about = card.model_dump(mode="json", include={"recipe", "iteration", "env_steps"})
@@ -129,7 +130,7 @@ def write_checkpoint(algorithm: Algorithm, folder: Path, card: CheckpointCard) -
 
 def copy_checkpoint(source: Path, target: Path) -> None:
     """The same checkpoint at another place, replacing what is there."""
-    with aside(target) as place:
+    with aside(target, parts=PARTS) as place:
         shutil.copytree(source, place)
 
 
@@ -152,6 +153,7 @@ def read_card(folder: Path) -> CheckpointCard:
         InputError: in one line, if this is no checkpoint, a damaged one or one that was written
             by a newer version.
     """
+    put_back(folder)
     path = folder / CARD
     if not os.path.lexists(path):
         raise InputError(f"{folder}: expected a checkpoint (a folder with {CARD})")
@@ -178,6 +180,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """
     from edge_marl.algorithms.actors import load_actor
 
+    put_back(folder / BEST)
     if not os.path.lexists(folder / CARD) and os.path.lexists(folder / BEST / CARD):
         folder = folder / BEST
     card = read_card(folder)
@@ -192,8 +195,8 @@ def numbered_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a schedule, the oldest first."""
     if not os.path.isdir(folder):
         return []
-    return sorted((path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name)),
-                  key=lambda path: int(path.name))  # fmt: skip
+    found = (path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name))
+    return sorted((path for path in found if (path / CARD).is_file()), key=lambda p: int(p.name))
 
 
 def _refuse_newer(path: Path, found: Mapping[str, Any]) -> None:

@@ -17,6 +17,9 @@ from edge_marl.experiments.training.validation import Validation
 _LINE_EVERY_S = 10.0
 """Where there is no terminal, in a job's log for one."""
 
+_MOVES_EVERY_S = 0.5
+"""In a terminal."""
+
 _SHOWN_BASELINES = 2
 
 
@@ -31,6 +34,8 @@ class Status:
     steps_per_s: float = 0.0
     episode_return: float = float("nan")
     """Of training episodes, exploration included; NaN while none has ended."""
+    doing: str = ""
+    """What takes its time now."""
     evaluation: Mapping[str, float] | None = None
     """Means over the evaluation episodes, greedy."""
     share_done: float | None = None
@@ -49,7 +54,7 @@ class Display:
             console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
         self._task = self._progress.add_task(f"{name}: starting", total=None)
-        self._last_line = 0.0
+        self._last_s = -math.inf
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -58,13 +63,20 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    @property
+    def due(self) -> bool:
+        """Whether something should be shown by now."""
+        every_s = _MOVES_EVERY_S if self._console.is_terminal else _LINE_EVERY_S
+        return time.monotonic() - self._last_s > every_s
+
     def update(self, status: Status) -> None:
-        """Show where the run is."""
+        """Show where the run is, if something is due."""
+        if not self.due:
+            return
+        self._last_s = time.monotonic()
         text = f"{self._name}: {describe(status, self._validation)}"
         if not self._console.is_terminal:
-            if time.monotonic() - self._last_line > _LINE_EVERY_S:
-                self._last_line = time.monotonic()
-                self.say(text)
+            self.say(text)
             return
         total = None if status.share_done is None else 1.0
         self._progress.update(
@@ -96,6 +108,8 @@ def describe(status: Status, validation: Validation) -> str:
         )
         own = f"evaluation {goal.metric} {number(status.evaluation[goal.metric])}"
         parts.append(f"{own} ({beside})" if beside else own)
+    if status.doing:
+        parts.append(status.doing)
     return " · ".join(parts)
 
 

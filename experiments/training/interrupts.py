@@ -5,6 +5,11 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
+
+class StopRequested(Exception):  # noqa: N818 (nothing went wrong)
+    """What is under way is to be left, at the next step of an environment."""
+
+
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 

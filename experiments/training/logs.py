@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_marl.files import aside
+from edge_marl.errors import InputError
+from edge_marl.files import aside, writing
 
 STEP = "iteration"
+PROGRESS, TENSORBOARD = "progress.csv", "tensorboard"
 
 _LEFT_OUT = ("num_", "__all_modules__")
 _NUMBER = int | float | np.number | np.ndarray
@@ -28,24 +32,37 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, *, after: int = 0) -> None:
-        from tensorboardX import SummaryWriter
-
-        self.path = folder / "progress.csv"
+        self.path = folder / PROGRESS
         self._columns: list[str] = []
         kept = [row for row in read_log(self.path) if float(row[STEP]) <= after]
         self._rewrite(kept)
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=after + 1)
+        self._events = _Events(folder / TENSORBOARD, purge_step=after + 1)
 
     def add(self, row: Row) -> None:
-        """Log the numbers of one iteration; new columns may come up at any time."""
+        """Log the numbers of one iteration; new columns may come up at any time.
+
+        Raises:
+            InputError: if it cannot be written; the rows before are as they were.
+        """
         new = [name for name in row if name not in self._columns]
         if new:
             self._columns += new
             self._rewrite(read_log(self.path))
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            self._writer(file).writerow(row)
-        for name, value in row.items():
-            self._events.add_scalar(name, value, int(row[STEP]))
+        size = self.path.stat().st_size
+        try:
+            with writing(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
+                self._writer(file).writerow(row)
+        except InputError:
+            os.truncate(self.path, size)
+            raise
+        self._events.add(row)
+
+    def complete(self, row: Row) -> None:
+        """Log further numbers of the last iteration; there need not have been one."""
+        rows: list[Mapping[str, Any]] = [*read_log(self.path)]
+        last = rows.pop() if rows and int(rows[-1][STEP]) == row[STEP] else {}
+        self._rewrite([*rows, {**last, **row}])
+        self._events.add(row)
 
     def close(self) -> None:
         """Write out what is buffered."""
@@ -62,6 +79,40 @@ class RunLog:
 
     def _writer(self, file: Any) -> csv.DictWriter[str]:
         return csv.DictWriter(file, fieldnames=self._columns)
+
+
+class _Events:
+    """TensorBoard's file of events.
+
+    Written here and now: tensorboardX's own writer has a thread for it, and when that dies, of a
+    full disk for one, whoever adds to its queue waits for ever.
+    """
+
+    def __init__(self, folder: Path, *, purge_step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
+        self._event, self._scalar = Event, scalar
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
+        self._writer.write_event(
+            Event(step=purge_step, session_log=SessionLog(status=SessionLog.START))
+        )
+
+    def add(self, row: Row) -> None:
+        """Every number of the row, whose step is among them."""
+        for name, value in row.items():
+            self._writer.write_event(
+                self._event(
+                    step=int(row[STEP]), wall_time=time.time(), summary=self._scalar(name, value)
+                )
+            )
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self._writer.close()
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

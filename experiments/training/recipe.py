@@ -12,11 +12,12 @@ from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
-from edge_marl.experiments.overrides import apply_changes, option_names, parse_override
+from edge_marl.experiments.overrides import apply_changes, option_names, parse_overrides
+from edge_marl.options import Options, Seed
 from edge_marl.validation import check_name, shown
 
 if TYPE_CHECKING:
@@ -54,17 +55,15 @@ ENV = "env."
 _NETWORK = "network."
 
 
-class Recipe(BaseModel):
+class Recipe(Options):
     """Everything that decides what a training run does, the machine aside."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     env: str
     algorithm: str
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the algorithm that differ from its defaults; nested ones joined by dots."""
     env_config: dict[str, Any] = Field(default_factory=dict)
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: Seed = 0
 
     @property
     def acts_by_sampling(self) -> bool:
@@ -83,13 +82,13 @@ class Recipe(BaseModel):
         """
         register_environment(self.env)
         config = default_config(self.algorithm)
-        # RLlib warns at every start that the API in use is the new one. Importing it, as the line
-        # above does, sets its level.
-        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        # RLlib warns at every start that the API in use is the new one, and of what it deprecates
+        # in its own code. Importing it, as the line above does, sets the level.
+        for name in ("ray", "ray.rllib"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         network: dict[str, Any] = {}
         training: dict[str, Any] = {}
         for name, value in self.options.items():
-            _check_type(config, name, value)
             part = network if name.startswith(_NETWORK) else training
             part[name.removeprefix(_NETWORK)] = value
         try:
@@ -107,6 +106,21 @@ class Recipe(BaseModel):
             # RLlib's own checks explain at length; the first sentence says what is wrong.
             raise InputError(f"{self.algorithm}: {str(error).strip().splitlines()[0]}") from error
         return config
+
+    def check_sizes(self) -> None:
+        """Make the environment and measure what would be trained, before anything is begun.
+
+        Raises:
+            InputError: for an environment that cannot be made, for networks that do not fit it,
+                and for what does not fit into memory.
+        """
+        from edge_marl.algorithms.core.sizes import check_sizes
+        from edge_marl.envs.batched import make_batched
+
+        config = self.config()
+        check_sizes(config, make_batched(self.env, self.env_config, 1))
+        if self.env in ENVIRONMENTS:  # a simulator knows what it takes; others are made one by one
+            make_batched(self.env, self.env_config, config.num_envs_per_env_runner)
 
     def with_options(self, options: Mapping[str, Any]) -> Recipe:
         """The same with further options, as a trial of a search has."""
@@ -131,12 +145,9 @@ def parse_recipe(env: str, algorithm: str, overrides: Sequence[str] = (), seed: 
     register_environment(env)
     valid = algorithm_options(algorithm)
     of_env = [override for override in overrides if override.startswith(ENV)]
-    options: dict[str, Any] = {}
-    for override in overrides:
-        if override not in of_env:
-            name, value = parse_override(override)
-            check_name(name, [*valid, *(f"{ENV}{one}" for one in _environment_options(env) or ())])
-            options[name] = value
+    options = parse_overrides(override for override in overrides if override not in of_env)
+    for name in options:
+        check_name(name, [*valid, *(f"{ENV}{one}" for one in _environment_options(env) or ())])
     env_config = changed_environment(env, {}, of_env)
     options = _with_places_resolved(options)
     return Recipe(env=env, algorithm=algorithm, options=options, env_config=env_config, seed=seed)
@@ -160,14 +171,13 @@ def with_files_at(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         files |= {f"{ENV}{name}" for name in _names_of(model, of=Path)
                   if _nested(recipe.env_config, name.split(".")) is not None}  # fmt: skip
     options = dict(recipe.options)
-    for override in overrides:
-        name, value = parse_override(override)
+    for name, value in parse_overrides(overrides).items():
         if name not in files:
             one_of = f"one of {', '.join(sorted(files))}" if files else "none"
             raise InputError(
                 f"{shown(name)}: expected an option that names a file of this run, {one_of}"
             )
-        if override not in of_env:
+        if not name.startswith(ENV):
             options[name] = value
     return recipe.model_copy(
         update={
@@ -195,8 +205,7 @@ def changed_environment(
     """
     valid = _environment_options(env)
     changed = copy.deepcopy(dict(env_config))
-    for override in overrides:
-        name, value = parse_override(override)
+    for name, value in parse_overrides(overrides).items():
         if valid is not None:
             check_name(name, [f"{ENV}{option}" for option in valid])
         _set_nested(changed, name.removeprefix(ENV).split("."), value)
@@ -220,12 +229,12 @@ def default_config(algorithm: str) -> Any:
 
 def algorithm_options(algorithm: str) -> list[str]:
     """All names of options that an algorithm takes on the command line."""
-    from edge_marl.algorithms.core.config import option_names as training_options
+    from edge_marl.algorithms.core.options import declared_options
 
     config = default_config(algorithm)
     network = [f"{_NETWORK}{name}" for name in option_names(config.network)]
-    names = [name for name in training_options(config) if name != "network"]
-    return sorted({*names, *SAMPLING_OPTIONS, *network})
+    names = [name for name in declared_options(config) if name != "network"]
+    return sorted({*names, *network})
 
 
 def register_environment(env: str) -> None:
@@ -245,17 +254,24 @@ def register_environment(env: str) -> None:
     _find_modules_here()
     try:
         make: Callable[..., Any] = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"environment {env}: {error}") from error
+    except (Exception, SystemExit) as error:  # code of others may raise anything
+        raise InputError(f"environment {env}: {_described(error)}") from error
     from ray.tune.registry import register_env
 
     def create(config: Mapping[str, Any]) -> Any:
         try:
             return make(**config)
-        except TypeError as error:
-            raise InputError(f"environment {env}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise InputError(f"environment {env}: {_described(error)}") from error
 
     register_env(env, create)
+
+
+def _described(error: BaseException) -> str:
+    """An exception in one line."""
+    if isinstance(error, InputError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _find_modules_here() -> None:
@@ -327,16 +343,3 @@ def _resolve_paths(env_config: dict[str, Any], validated: BaseModel) -> None:
             _resolve_paths(value, found)
         elif isinstance(found, Path):
             env_config[name] = str(found.resolve())
-
-
-def _check_type(config: Any, name: str, value: Any) -> None:
-    """Refuse text for a number and the like, which RLlib would stumble over much later."""
-    default = getattr(config, name, None)
-    for kind, word in ((bool, "true or false"), (int | float, "a number")):
-        if isinstance(default, kind):
-            if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-                # A number may also be a schedule or off.
-                if kind is not bool and (value is None or isinstance(value, list)):
-                    return
-                raise InputError(f"{name}: expected {word}, found {value!r}")
-            return

@@ -15,45 +15,66 @@ import os
 import pickle
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from edge_marl.envs.faults import EnvironmentFaultError, described
 from edge_marl.errors import InputError
+from edge_marl.experiments.evaluate.episodes import CUT, check_fit, cut_note
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
     BEST,
+    PARTS,
     CheckpointCard,
     current_actor,
     numbered_checkpoints,
     read_card,
+    read_checkpoint,
     write_checkpoint,
 )
 from edge_marl.experiments.training.display import Display, Status, result_table
-from edge_marl.experiments.training.interrupts import Interrupts
-from edge_marl.experiments.training.logs import STEP, RunLog, flat_numbers
+from edge_marl.experiments.training.interrupts import Interrupts, StopRequested
+from edge_marl.experiments.training.logs import PROGRESS, STEP, TENSORBOARD, RunLog, flat_numbers
 from edge_marl.experiments.training.recipe import Recipe, with_files_at
-from edge_marl.experiments.training.runtime import ray_for_training
+from edge_marl.experiments.training.runtime import built, ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
+from edge_marl.files import check_output
 from edge_marl.json_files import read_model, write_json
+from edge_marl.locks import sole_writer
+from edge_marl.options import Count, Episodes, Options, Positive, Steps, Workers
 
 SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
 
-DIVERGED = 1
+FAILED = 1
+
+_SAVED_EVERY_S = 300.0
+"""A checkpoint is written at least as often, however long iterations take."""
+
+_LAST_EVALUATION = 0.1
+_LAST_EVALUATION_S = 60.0
+"""What the evaluation at the end may take beyond a limit of time: a share of it, or this if that is
+more."""
 
 
-class Limits(BaseModel):
+class Limits(Options):
     """When a run ends, counted from its very beginning; without any it goes on until stopped."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    iterations: Count | None = None
+    env_steps: Steps | None = None
+    time_s: Positive | None = None
 
-    iterations: int | None = Field(None, ge=1)
-    env_steps: int | None = Field(None, ge=1)
-    time_s: float | None = Field(None, gt=0)
+    @property
+    def evaluation_s(self) -> float | None:
+        """The time by which an evaluation has to end, so that the last one has some."""
+        if self.time_s is None:
+            return None
+        return self.time_s + max(_LAST_EVALUATION_S, _LAST_EVALUATION * self.time_s)
 
     def share_done(self, card: CheckpointCard) -> float | None:
         """Progress towards the nearest limit, 1 when reached; None without limits."""
@@ -69,18 +90,19 @@ class Limits(BaseModel):
         return min(1.0, max(shares)) if shares else None
 
 
-class RunSettings(BaseModel):
+class RunSettings(Options):
     """The contents of ``run.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
     limits: Limits = Field(default_factory=Limits)
-    workers: int = Field(0, ge=0)
-    checkpoint_every: int = Field(50, ge=1, description="iterations")
-    keep: int = Field(3, ge=1, description="checkpoints beside the best one")
-    evaluate_every: int = Field(25, ge=1, description="iterations")
-    episodes: int = Field(100, ge=1, description="of each evaluation")
+    workers: Workers = 0
+    checkpoint_every: Count = Field(50, description="iterations")
+    keep: Count = Field(3, description="checkpoints beside the best one")
+    evaluate_every: Count = Field(25, description="iterations")
+    episodes: Episodes = Field(100, description="of each evaluation")
+    max_episode_steps: Steps | None = Field(
+        None, description="of evaluation episodes, see playing.longest_episode"
+    )
 
 
 def start(settings: RunSettings, folder: Path, *, address: str | None = None) -> int:
@@ -90,20 +112,24 @@ def start(settings: RunSettings, folder: Path, *, address: str | None = None) ->
         The exit code: 0, or 128 and the number of the signal that stopped it.
 
     Raises:
-        InputError: for a folder that is in use, or an option that is not as it should be.
+        InputError: for a folder that is in use or cannot be written, or an option that is not as
+            it should be.
     """
-    if (folder / SETTINGS).exists():
-        raise InputError(
-            f"{folder}: holds a run already; continue it with --resume {folder} or choose "
-            "another folder with --out"
-        )
-    return _Run(settings, folder, None).train(address)
+    with sole_writer(folder):
+        if (folder / SETTINGS).exists():
+            raise InputError(
+                f"{folder}: holds a run already; continue it with --resume {folder} or choose "
+                "another folder with --out"
+            )
+        for name in (CHECKPOINTS, BEST, PROGRESS, TENSORBOARD):
+            if (folder / name).exists():
+                raise InputError(f"{folder}: expected a new folder, found one with {name}")
+        return _Run(settings, folder, None).train(address)
 
 
 def resume(
     folder: Path,
-    limits: Limits | None = None,
-    workers: int | None = None,
+    changes: Mapping[str, Any],
     *,
     files: Sequence[str] = (),
     address: str | None = None,
@@ -112,24 +138,24 @@ def resume(
 
     Args:
         folder: of the run.
-        limits: instead of those that it began with.
-        workers: instead of as many as it had.
+        changes: fields of :class:`RunSettings` that are to be others from now on.
         files: ``key=value`` of options that name files which were moved, see
             :func:`~edge_marl.experiments.training.recipe.with_files_at`.
         address: of a Ray cluster.
 
     Raises:
-        InputError: if the folder holds no run, or its last checkpoint is damaged.
+        InputError: if the folder holds no run or another process writes to it, or if its last
+            checkpoint is damaged.
     """
     settings = read_settings(folder)
-    changes: dict[str, Any] = {"limits": limits, "workers": workers}
-    changes = {name: value for name, value in changes.items() if value is not None}
     if files:
-        changes["recipe"] = with_files_at(settings.recipe, files)
-    found = numbered_checkpoints(folder / CHECKPOINTS)
-    # A run that was stopped before its first checkpoint begins again.
-    source = found[-1] if found else None
-    return _Run(settings.model_copy(update=changes), folder, source).train(address)
+        changes = {**changes, "recipe": with_files_at(settings.recipe, files)}
+    with sole_writer(folder):
+        check_output(folder / BEST, parts=PARTS)
+        found = numbered_checkpoints(folder / CHECKPOINTS)
+        # A run that was stopped before its first checkpoint begins again.
+        source = found[-1] if found else None
+        return _Run(settings.model_copy(update=changes), folder, source).train(address)
 
 
 def read_settings(folder: Path) -> RunSettings:
@@ -154,8 +180,13 @@ class _Run:
     """The checkpoint to go on from."""
     card: CheckpointCard = field(init=False)
     best: float = field(default=float("-inf"), init=False)
-    evaluation: Mapping[str, float] | None = field(default=None, init=False)
-    phase: str = field(default="", init=False)
+    shown: Status = field(default_factory=Status, init=False)
+    _begun_s: float = field(default=0.0, init=False)
+    _before_s: float = field(default=0.0, init=False)
+    _saved_s: float | None = field(default=None, init=False)
+    """When the last checkpoint was written, by the monotonic clock as the two above."""
+    _judged: int = field(default=-1, init=False)
+    """The iteration of the last evaluation, be it given up."""
 
     def train(self, address: str | None) -> int:
         """Train until a limit or a signal; what ran is kept whatever happens."""
@@ -169,30 +200,23 @@ class _Run:
         if self._finished():
             stdout().print(f"{self.folder}: at its limit already ({self._where()})")
             return 0
-        validation = make_validation(recipe, self.settings.episodes)
+        recipe.check_sizes()
+        validation = make_validation(
+            recipe, self.settings.episodes, self.settings.max_episode_steps
+        )
         self._recall_best(validation)
-        write_json(self.folder / SETTINGS, self.settings)
         interrupts = Interrupts()
         name = f"{recipe.env} {recipe.algorithm}"
         try:
-            with ray_for_training(self.settings.workers + 1, address):
-                algorithm = config.build_algo()
+            with ray_for_training(self.settings.workers + 1, address), built(config) as algorithm:
                 try:
                     with interrupts, Display(name, validation) as display:
                         self._loop(algorithm, validation, display, interrupts)
-                finally:
-                    algorithm.stop()
-                    _remove_if_empty(Path(algorithm.logdir))
+                except Exception as error:
+                    return self._failed(error)
         except KeyboardInterrupt:
             self._report_stop("stopped at once")
             return 128 + (interrupts.signal or 2)
-        except RuntimeError as error:
-            from edge_marl.algorithms.core.learner import DivergenceError
-
-            if not isinstance(error, DivergenceError):
-                raise
-            self._report_stop(str(error).strip().splitlines()[-1])
-            return DIVERGED
         self._report(validation, stopped=interrupts.requested)
         return interrupts.exit_code
 
@@ -200,50 +224,103 @@ class _Run:
         self, algorithm: Any, validation: Validation, display: Display, interrupts: Interrupts
     ) -> None:
         if self.source is not None:
-            _restore(algorithm, self.source / ALGORITHM)
+            _restore(algorithm, self.source)
+            self._saved_s = time.monotonic()
+        # Not before all is made that the run needs: a start that fails claims no folder.
+        write_json(self.folder / SETTINGS, self.settings)
+        self._begun_s, self._before_s = time.monotonic(), self.card.time_s
+        limits = self.settings.limits
+
+        def check(until_s: float | None, doing: str) -> None:
+            """Called before every step of an environment."""
+            if display.due:
+                display.update(self._status(doing))
+            late = until_s is not None and self._time_s >= until_s
+            if late or interrupts.requested:
+                raise StopRequested
+
+        def evaluate() -> dict[str, float]:
+            return self._evaluate(
+                algorithm, validation, partial(check, limits.evaluation_s, "evaluating")
+            )
+
+        algorithm.watch(partial(check, limits.time_s, ""))
         log = RunLog(self.folder, after=self.card.iteration)
         try:
             while not self._finished() and not interrupts.requested:
-                row = self._iterate(algorithm)
+                try:
+                    row = self._iterate(algorithm)
+                except StopRequested:
+                    self._note()
+                    continue  # a checkpoint of now goes on within the iteration
                 if self._finished() or self._due(self.settings.evaluate_every):
-                    row |= self._evaluate(algorithm, validation)
+                    if self._overdue:
+                        self._checkpoint(algorithm)
+                    row |= evaluate()
                 log.add(row)
-                last = self._finished() or interrupts.requested
-                if last or self._due(self.settings.checkpoint_every):
+                if self._overdue or self._due(self.settings.checkpoint_every):
                     self._checkpoint(algorithm)
-                display.update(self._status(row))
+                display.update(self._status())
+            if not interrupts.requested and self._judged != self.card.iteration:
+                log.complete({STEP: self.card.iteration, **evaluate()})
+        except EnvironmentFaultError:
+            self._checkpoint(algorithm)
+            raise
+        except InputError as error:
+            if self.source is None and self.card.iteration == 0:
+                # What is read only when it is needed, a task log for one, is not as it should be.
+                self._release()
+                raise
+            raise InputError(f"{error}; {self._left()}") from error
         finally:
             log.close()
+        self._checkpoint(algorithm)
+
+    def _release(self) -> None:
+        """Remove what a start that failed has claimed the folder with."""
+        for name in (SETTINGS, PROGRESS):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / TENSORBOARD, ignore_errors=True)
 
     def _iterate(self, algorithm: Any) -> dict[str, float]:
         """One training iteration; the numbers of it."""
-        begin, steps = time.perf_counter(), self.card.env_steps
+        begin, steps = time.monotonic(), self.card.env_steps
         result = algorithm.train()
-        self.phase = result.get("phase", "")
-        seconds = time.perf_counter() - begin
         env_steps = algorithm.env_steps_sampled
-        self.card = self.card.model_copy(
-            update={
-                "iteration": self.card.iteration + 1,
-                "env_steps": env_steps,
-                "time_s": self.card.time_s + seconds,
-                "evaluation": None,
-            }
-        )
+        steps_per_s = (env_steps - steps) / (time.monotonic() - begin)
+        self._note(iteration=self.card.iteration + 1, env_steps=env_steps, evaluation=None)
         numbers = {part: result.get(part, {}) for part in ("env_runners", "learners")}
-        return {
+        row = {
             STEP: self.card.iteration,
             "env_steps": env_steps,
             "time_s": self.card.time_s,
-            "steps_per_s": (env_steps - steps) / seconds,
+            "steps_per_s": steps_per_s,
             **dict(flat_numbers(numbers)),
         }
+        self.shown.phase = result.get("phase", "")
+        self.shown.steps_per_s = steps_per_s
+        self.shown.episode_return = row.get("env_runners/episode_return_mean", float("nan"))
+        if algorithm.faults:
+            row["environment_faults"] = len(algorithm.faults)
+        return row
 
-    def _evaluate(self, algorithm: Any, validation: Validation) -> dict[str, float]:
-        """Play the evaluation episodes, and keep these weights if no others were better."""
-        evaluation = validation(current_actor(algorithm))
-        self.evaluation = evaluation
-        self.card = self.card.model_copy(update={"evaluation": evaluation})
+    def _evaluate(
+        self, algorithm: Any, validation: Validation, check: Callable[[], None]
+    ) -> dict[str, float]:
+        """Play the evaluation episodes, and keep these weights if no others were better.
+
+        There are no numbers if it was to stop, or if the environment raised an exception.
+        """
+        self._judged = self.card.iteration
+        try:
+            evaluation = validation(current_actor(algorithm), check)
+        except StopRequested:
+            return {}
+        except EnvironmentFaultError as fault:
+            algorithm.note_fault(fault)
+            return {}
+        self.shown.evaluation = evaluation
+        self._note(evaluation=evaluation)
         score = validation.goal.score(evaluation)
         if score > self.best:
             self.best = score
@@ -254,12 +331,28 @@ class _Run:
         }
         return {**{f"evaluation/{name}": value for name, value in evaluation.items()}, **heuristics}
 
+    @property
+    def _time_s(self) -> float:
+        """Of this and of the runs that it continues."""
+        return self._before_s + time.monotonic() - self._begun_s
+
+    def _note(self, **changes: Any) -> None:
+        """Bring the card up to date."""
+        self.card = self.card.model_copy(update={"time_s": self._time_s, **changes})
+
+    @property
+    def _overdue(self) -> bool:
+        """Whether too much would be lost: there is no checkpoint yet, or none of late."""
+        return self._saved_s is None or time.monotonic() - self._saved_s > _SAVED_EVERY_S
+
     def _checkpoint(self, algorithm: Any) -> None:
         """Write a numbered checkpoint and drop the oldest ones."""
         folder = self.folder / CHECKPOINTS
+        self._note()
         write_checkpoint(algorithm, folder / f"{self.card.iteration:06d}", self.card)
         for old in numbered_checkpoints(folder)[: -self.settings.keep]:
             shutil.rmtree(old)
+        self._saved_s = time.monotonic()
 
     def _recall_best(self, validation: Validation) -> None:
         """The score to beat, when a run goes on."""
@@ -275,46 +368,73 @@ class _Run:
         share = self.settings.limits.share_done(self.card)
         return share is not None and share >= 1
 
-    def _status(self, row: Mapping[str, float]) -> Status:
-        return Status(
+    def _status(self, doing: str = "") -> Status:
+        self._note()
+        return replace(
+            self.shown,
             iteration=self.card.iteration,
-            phase=self.phase,
             env_steps=self.card.env_steps,
-            steps_per_s=row["steps_per_s"],
-            episode_return=row.get("env_runners/episode_return_mean", float("nan")),
-            evaluation=self.evaluation,
             share_done=self.settings.limits.share_done(self.card),
+            doing=doing,
         )
 
     def _where(self) -> str:
         return f"iteration {self.card.iteration}, {self.card.env_steps:,} steps"
 
     def _report(self, validation: Validation, *, stopped: bool) -> None:
+        from edge_marl.algorithms.playing import longest_episode
+
         rows: dict[str, Mapping[str, float]] = {}
-        if self.evaluation is not None:
-            rows[f"last (iteration {self.card.iteration})"] = self.evaluation
+        if self.card.evaluation is not None:
+            rows[f"last (iteration {self.card.iteration})"] = self.card.evaluation
         if (self.folder / BEST).is_dir():
             best = read_card(self.folder / BEST)
             rows[f"best (iteration {best.iteration})"] = best.evaluation or {}
             console = stdout()
             console.print(result_table(rows, validation))
+            episodes, asked = self.settings.episodes, self.settings.max_episode_steps
+            for policy, means in rows.items():
+                if CUT in means:
+                    longest = longest_episode(self.settings.recipe.env, asked)
+                    note = cut_note(policy, means[CUT] * episodes, episodes, longest)
+                    console.print(note, soft_wrap=True)
             console.print(f"best checkpoint: {self.folder / BEST}", soft_wrap=True)
         if stopped:
             self._report_stop("stopped")
+        elif self.card.evaluation is None:
+            self._report_stop("the last evaluation was given up")
+
+    def _failed(self, error: Exception) -> int:
+        """Say in a line what ended the run, and return the exit code.
+
+        Raises:
+            InputError: as it was.
+            RuntimeError: for what nobody thought of, with all that is left to say.
+        """
+        from edge_marl.algorithms.core.learner import DivergenceError
+
+        if isinstance(error, InputError):
+            raise error
+        if isinstance(error, DivergenceError | EnvironmentFaultError | OSError):
+            # As raised in a Ray worker, the last line is the message.
+            self._report_stop(str(error).strip().splitlines()[-1])
+            return FAILED
+        what = f"{described(error)} at {self._where()}; {self._left()}"
+        raise RuntimeError(what) from error
 
     def _report_stop(self, why: str) -> None:
         """Say what is left and how to go on."""
         from rich.console import Console
 
-        kept = numbered_checkpoints(self.folder / CHECKPOINTS)
-        left = (
-            f"last checkpoint {kept[-1]}; continue with: edge-marl train --resume {self.folder}"
-            if kept
-            else "no checkpoint yet"
-        )
         Console(stderr=True, highlight=False).print(
-            f"edge-marl: {why} at {self._where()}; {left}", soft_wrap=True, markup=False
+            f"edge-marl: {why} at {self._where()}; {self._left()}", soft_wrap=True, markup=False
         )
+
+    def _left(self) -> str:
+        kept = numbered_checkpoints(self.folder / CHECKPOINTS)
+        if not kept:
+            return "no checkpoint yet"
+        return f"last checkpoint {kept[-1]}; continue with: edge-marl train --resume {self.folder}"
 
 
 _DAMAGED = (
@@ -324,16 +444,15 @@ _DAMAGED = (
 """What unpickling damaged bytes may raise."""
 
 
-def _restore(algorithm: Any, folder: Path) -> None:
+def _restore(algorithm: Any, source: Path) -> None:
+    """Load a checkpoint, which has to be of the environment as it is now."""
+    check_fit(read_checkpoint(source).actor, algorithm.get_module().actor.spec)
+    folder = source / ALGORITHM
     try:
         algorithm.restore_from_path(str(folder.resolve()))
+    except RuntimeError as error:
+        # The agents are the same: what remains is the state that the critic or the mixer looks at.
+        what = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{folder}: of another environment or of other options: {what}") from error
     except _DAMAGED as error:
         raise InputError(f"{folder}: damaged checkpoint: {error!r}") from error
-
-
-def _remove_if_empty(folder: Path) -> None:
-    """RLlib makes a folder of its own in the home directory for every algorithm."""
-    try:
-        folder.rmdir()
-    except OSError:
-        return  # something is in it

@@ -48,19 +48,38 @@ class Validation(Protocol):
     baselines: Mapping[str, Mapping[str, float]]
     """Heuristic, then metric: means over the same episodes."""
 
-    def __call__(self, actor: Actor) -> dict[str, float]:
-        """Means over the episodes by metric."""
+    def __call__(self, actor: Actor, check: Callable[[], None] | None = None) -> dict[str, float]:
+        """Means over the episodes by metric.
+
+        Args:
+            actor: the agents.
+            check: called before every step of theirs; what it raises ends it.
+        """
         ...
 
 
-def make_validation(recipe: Recipe, episodes: int) -> Validation:
-    """The evaluation episodes of a run, the same for every run of the same environment."""
-    kinds: Mapping[str, Callable[[Recipe, int], Validation]] = {
+def make_validation(recipe: Recipe, episodes: int, max_steps: int | None = None) -> Validation:
+    """The evaluation episodes of a run, the same for every run of the same environment.
+
+    Args:
+        recipe: of the run.
+        episodes: how many.
+        max_steps: see :func:`edge_marl.algorithms.playing.longest_episode`.
+
+    Raises:
+        InputError: for ``max_steps`` in an environment whose episodes all end.
+    """
+    from edge_marl.algorithms.playing import longest_episode
+
+    longest = longest_episode(recipe.env, max_steps)
+    own: Mapping[str, Callable[[Recipe, int], Validation]] = {
         "tandem_v0": TandemValidation,
         "peer_offloading_v0": OffloadingValidation,
         "dag_placement_v0": PlacementValidation,
     }
-    return kinds.get(recipe.env, BatchedValidation)(recipe, episodes)
+    if recipe.env in own:
+        return own[recipe.env](recipe, episodes)
+    return BatchedValidation(recipe, episodes, longest)
 
 
 class TandemValidation:
@@ -87,11 +106,11 @@ class TandemValidation:
             name: self._play(heuristic(name)) for name in HEURISTICS
         }
 
-    def __call__(self, actor: Actor) -> dict[str, float]:
+    def __call__(self, actor: Actor, check: Callable[[], None] | None = None) -> dict[str, float]:
         """Means over the traces."""
         from edge_marl.algorithms.actors import ActorPolicy
 
-        return self._play(ActorPolicy("trained", actor))
+        return self._play(ActorPolicy("trained", actor, check))
 
     def _play(self, policy: Any) -> dict[str, float]:
         results: EpisodeResults = run(
@@ -105,17 +124,22 @@ class BatchedValidation:
 
     goal = Goal(RETURN, higher_is_better=True)
 
-    def __init__(self, recipe: Recipe, episodes: int) -> None:
+    def __init__(self, recipe: Recipe, episodes: int, longest: int | None = None) -> None:
         from edge_marl.envs.batched import make_batched
 
         self.baselines: Mapping[str, Mapping[str, float]] = {}
-        self._env = make_batched(recipe.env, recipe.env_config, min(BATCH, episodes))
+        self._env = make_batched(recipe.env, recipe.env_config, min(BATCH, episodes), state=False)
         self._seeds = validation_seeds(episodes)
         self._sampled = recipe.acts_by_sampling
+        self._longest = longest
 
-    def __call__(self, actor: Actor) -> dict[str, float]:
+    def __call__(self, actor: Actor, check: Callable[[], None] | None = None) -> dict[str, float]:
         """Means over the episodes."""
-        return _means(play(actor, self._env, self._seeds, sampled=self._sampled))
+        played = play(
+            actor, self._env, self._seeds,
+            sampled=self._sampled, max_steps=self._longest, check=check,
+        )  # fmt: skip
+        return _means(played)
 
 
 class OffloadingValidation(BatchedValidation):
@@ -132,9 +156,9 @@ class OffloadingValidation(BatchedValidation):
         found = play_heuristics(scenario, self._seeds)
         self.baselines = {name: self._reported(_means(metrics)) for name, metrics in found.items()}
 
-    def __call__(self, actor: Actor) -> dict[str, float]:
+    def __call__(self, actor: Actor, check: Callable[[], None] | None = None) -> dict[str, float]:
         """Means over the episodes."""
-        return self._reported(super().__call__(actor))
+        return self._reported(super().__call__(actor, check))
 
     def _reported(self, means: Mapping[str, float]) -> dict[str, float]:
         from edge_marl.experiments.evaluate.offloading import REPORTED
@@ -159,9 +183,9 @@ class PlacementValidation(BatchedValidation):
             for name in PLACING
         }
 
-    def __call__(self, actor: Actor) -> dict[str, float]:
+    def __call__(self, actor: Actor, check: Callable[[], None] | None = None) -> dict[str, float]:
         """Means over the episodes."""
-        return self._reported(super().__call__(actor))
+        return self._reported(super().__call__(actor, check))
 
     def _reported(self, means: Mapping[str, float]) -> dict[str, float]:
         from edge_marl.experiments.evaluate.placement import REPORTED

@@ -3,6 +3,7 @@
 The folder of a search::
 
     search.json     settings, enough to continue it
+    space.yaml      what is searched
     trials/         Ray Tune's: results, logs for TensorBoard and checkpoints of every trial
     results.csv     one row per trial, the best first
     best/           the best checkpoint, as ``edge-marl train`` writes them
@@ -13,11 +14,12 @@ from __future__ import annotations
 import csv
 import functools
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining, TrialScheduler
@@ -29,34 +31,37 @@ from edge_marl.errors import InputError
 from edge_marl.experiments.parallel import all_cores
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.publish import number
-from edge_marl.experiments.training.checkpoints import BEST, copy_checkpoint, read_card
+from edge_marl.experiments.training.checkpoints import BEST, PARTS, copy_checkpoint, read_card
 from edge_marl.experiments.training.recipe import Recipe
-from edge_marl.experiments.training.runtime import ray_for_training
+from edge_marl.experiments.training.runtime import built, ray_for_training
+from edge_marl.experiments.training.validation import make_validation
+from edge_marl.experiments.tuning.errors import errors_in_a_line, terminated_as_interrupted
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
-from edge_marl.files import aside, write_aside
+from edge_marl.files import aside, check_output, write_aside
 from edge_marl.json_files import read_model, write_json
+from edge_marl.locks import sole_writer
+from edge_marl.options import Count, Episodes, Options, Positive, Steps
 
-SETTINGS, TRIALS, RESULTS = "search.json", "trials", "results.csv"
+SETTINGS, SPACE, TRIALS, RESULTS = "search.json", "space.yaml", "trials", "results.csv"
 FAILED, INTERRUPTED = 1, 130
 
 _SHOWN = 10
 """Rows of the table; the file has them all."""
 
 
-class SearchSettings(BaseModel):
+class SearchSettings(Options):
     """The contents of ``search.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
     space: Path
-    samples: int = Field(16, ge=1)
+    samples: Count = 16
     scheduler: Literal["asha", "pbt"] = "asha"
-    iterations: int = Field(400, ge=1, description="training iterations of a whole trial")
-    evaluate_every: int = Field(20, ge=1, description="training iterations")
-    episodes: int = Field(100, ge=1, description="of each evaluation")
-    time_s: float | None = Field(None, gt=0)
+    iterations: Count = Field(400, description="training iterations of a whole trial")
+    evaluate_every: Count = Field(20, description="training iterations")
+    episodes: Episodes = Field(100, description="of each evaluation")
+    max_episode_steps: Steps | None = Field(None, description="of evaluation episodes")
+    time_s: Positive | None = None
 
     @property
     def turns(self) -> int:
@@ -73,24 +78,31 @@ def start(settings: SearchSettings, folder: Path, *, address: str | None = None)
     Raises:
         InputError: for a folder that is in use, or a space that is not as it should be.
     """
-    if (folder / SETTINGS).exists():
-        raise InputError(
-            f"{folder}: holds a search already; continue it with --resume {folder} or choose "
-            "another folder with --out"
-        )
-    read_space(settings.space, settings.recipe)
-    return _search(settings, folder, address, restore=False)
+    with sole_writer(folder):
+        if (folder / SETTINGS).exists():
+            raise InputError(
+                f"{folder}: holds a search already; continue it with --resume {folder} or choose "
+                "another folder with --out"
+            )
+        for name in (TRIALS, RESULTS, BEST, SPACE):
+            path = folder / name
+            if path.exists() and path.resolve() != settings.space:
+                raise InputError(f"{folder}: expected a new folder, found one with {name}")
+        settings.recipe.check_sizes()
+        return _search(settings, folder, address, space=settings.space, restore=False)
 
 
 def resume(folder: Path, *, address: str | None = None) -> int:
     """Continue a search: unfinished trials from their last checkpoints, failed ones anew.
 
     Raises:
-        InputError: if the folder holds no search.
+        InputError: if the folder holds no search, or another process writes to it.
     """
     settings = read_settings(folder)
-    begun = tune.Tuner.can_restore(str((folder / TRIALS).resolve()))
-    return _search(settings, folder, address, restore=begun)
+    with sole_writer(folder):
+        check_output(folder / BEST, parts=PARTS)
+        begun = tune.Tuner.can_restore(str((folder / TRIALS).resolve()))
+        return _search(settings, folder, address, space=folder / SPACE, restore=begun)
 
 
 def read_settings(folder: Path) -> SearchSettings:
@@ -105,17 +117,20 @@ def read_settings(folder: Path) -> SearchSettings:
     return read_model(path, SearchSettings)
 
 
-def _search(settings: SearchSettings, folder: Path, address: str | None, *, restore: bool) -> int:
-    space_file = folder / "space.yaml"
-    if not space_file.exists():
-        write_aside(space_file, settings.space.read_bytes())
-    write_json(folder / SETTINGS, settings)
-    space = read_space(space_file, settings.recipe)
+def _search(
+    settings: SearchSettings, folder: Path, address: str | None, *, space: Path, restore: bool
+) -> int:
+    found = read_space(space, settings.recipe)
+    for note in found.notes:
+        print(f"edge-marl: {note}", file=sys.stderr)
+    recipe = settings.recipe.with_options(found.fixed)
+    scheduler = _scheduler(settings, found)
     trainable = tune.with_parameters(
         tune.with_resources(Trial, {"cpu": 1}),
-        recipe=settings.recipe.with_options(space.fixed).model_dump(mode="json"),
+        recipe=recipe.model_dump(mode="json"),
         turn=min(settings.evaluate_every, settings.iterations),
         episodes=settings.episodes,
+        max_steps=settings.max_episode_steps,
     )
     place = folder.resolve() / TRIALS
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other one cannot be silenced
@@ -125,14 +140,17 @@ def _search(settings: SearchSettings, folder: Path, address: str | None, *, rest
                 str(place), trainable, resume_unfinished=True, restart_errored=True
             )
         else:
+            _try_out(recipe, settings)
+            write_aside(folder / SPACE, space.read_bytes())
+            write_json(folder / SETTINGS, settings)
             tuner = tune.Tuner(
                 trainable,
-                param_space={name: d.domain() for name, d in space.searched.items()},
+                param_space={name: d.domain() for name, d in found.searched.items()},
                 tune_config=tune.TuneConfig(
                     metric=SCORE,
                     mode="max",
                     num_samples=settings.samples,
-                    scheduler=_scheduler(settings, space),
+                    scheduler=scheduler,
                     time_budget_s=settings.time_s,
                     reuse_actors=True,
                 ),
@@ -149,9 +167,17 @@ def _search(settings: SearchSettings, folder: Path, address: str | None, *, rest
                     ),
                 ),
             )
-        results = tuner.fit()
+        with errors_in_a_line(), terminated_as_interrupted():
+            results = tuner.fit()
         trials: Sequence[TuneTrial] = results._experiment_analysis.trials
     return _conclude(settings, folder, trials)
+
+
+def _try_out(recipe: Recipe, settings: SearchSettings) -> None:
+    """Make once what every trial makes: a search that cannot begin claims no folder."""
+    make_validation(recipe, settings.episodes, settings.max_episode_steps)
+    with built(recipe.config()):
+        pass
 
 
 def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:
@@ -164,7 +190,7 @@ def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:
         )
     ranges = {name: d.domain() for name, d in space.searched.items() if d.is_range}
     if not ranges:
-        raise InputError(f"{settings.space}: pbt: expected a range to move options in, found none")
+        raise InputError("pbt: expected a range to move options in, found none")
     return PopulationBasedTraining(
         time_attr="training_iteration",
         perturbation_interval=max(1, settings.turns // 8),
@@ -241,6 +267,12 @@ def _conclude(settings: SearchSettings, folder: Path, trials: Sequence[TuneTrial
             f"edge-marl: stopped; continue with: edge-marl tune --resume {folder}", soft_wrap=True
         )
         return INTERRUPTED
+    failed = sum(trial.status == TuneTrial.ERROR for trial in trials)
+    if failed:
+        Console(stderr=True, highlight=False).print(
+            f"edge-marl: {failed} of {len(trials)} trials failed; begin them anew with: "
+            f"edge-marl tune --resume {folder}", soft_wrap=True,
+        )  # fmt: skip
     return 0 if best is not None else FAILED
 
 

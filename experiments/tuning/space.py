@@ -63,6 +63,8 @@ class SearchSpace:
 
     searched: Mapping[str, Distribution]
     fixed: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    """Where it gave way to what the user set, a line each."""
 
 
 def shipped_space(algorithm: str) -> Path:
@@ -73,21 +75,27 @@ def shipped_space(algorithm: str) -> Path:
 def read_space(path: Path, recipe: Recipe) -> SearchSpace:
     """Read a space and try its outermost values.
 
+    The options of the recipe, which the user set, come first: an entry for one of them is left
+    out, and so are choices that cannot be together with them.
+
     Args:
         path: YAML file.
         recipe: what the options are of.
 
     Raises:
-        InputError: naming file and option, with the nearest valid name of an unknown one.
+        InputError: naming space and option, with the nearest valid name of an unknown one, and
+            the option of the user's where it leaves nothing of an entry.
     """
+    shipped = path == shipped_space(recipe.algorithm)
+    label = f"search space of {recipe.algorithm}" if shipped else str(path)
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{label}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{label}: expected YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict) or not found:
-        raise InputError(f"{path}: expected options and their distributions, found {found!r}")
+        raise InputError(f"{label}: expected options and their distributions, found {found!r}")
     valid = algorithm_options(recipe.algorithm)
     searched: dict[str, Distribution] = {}
     fixed: dict[str, Any] = {}
@@ -98,16 +106,67 @@ def read_space(path: Path, recipe: Recipe) -> SearchSpace:
                 searched[name] = _distribution(name, entry)
             else:
                 fixed[name] = entry
-        base = recipe.with_options(fixed)
-        base.config()
-        for name, distribution in searched.items():
-            for value in distribution.values:
-                base.with_options({name: value}).config()
+        notes = [f"{name}={value!r} is not searched" for name, value in recipe.options.items()
+                 if name in found]  # fmt: skip
+        searched = {name: d for name, d in searched.items() if name not in recipe.options}
+        fixed = {name: value for name, value in fixed.items() if name not in recipe.options}
+        at_fault = _error(recipe.with_options(fixed))
+        if at_fault is None:
+            for name, distribution in searched.items():
+                searched[name], dropped = _compatible(name, distribution, recipe, fixed)
+                notes += dropped
+        elif _error(recipe) is None:
+            raise at_fault
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{label}: {error}") from error
+    if at_fault is not None:
+        raise at_fault  # without any space
     if not searched:
-        raise InputError(f"{path}: expected a distribution, found fixed values only")
-    return SearchSpace(searched, fixed)
+        raise InputError(f"{label}: expected a distribution, found fixed values only")
+    return SearchSpace(searched, fixed, tuple(notes))
+
+
+def _compatible(
+    name: str, distribution: Distribution, recipe: Recipe, fixed: Mapping[str, Any]
+) -> tuple[Distribution, list[str]]:
+    """What of a distribution is possible beside the user's options, and what was left out why.
+
+    Raises:
+        InputError: for a value that is wrong whatever the user set, for an impossible end of a
+            range, and if no choice is left.
+    """
+    kept: list[Any] = []
+    dropped: list[str] = []
+    for value in distribution.values:
+        trial = {**fixed, name: value}
+        error = _error(recipe.with_options(trial))
+        if error is None:
+            kept.append(value)
+            continue
+        culprits = [
+            f"{option}={given!r}"
+            for option, given in recipe.options.items()
+            if _error(_without(recipe, option).with_options(trial)) is None
+        ]
+        if not culprits:
+            raise error
+        dropped.append(f"{name}={value!r} is left out beside {' and '.join(culprits)}: {error}")
+    if not kept or (dropped and distribution.is_range):
+        raise InputError(f"{dropped[0]}; set {name} too")
+    return Distribution(distribution.kind, tuple(kept)), dropped
+
+
+def _error(recipe: Recipe) -> InputError | None:
+    try:
+        recipe.config()
+    except InputError as error:
+        return error
+    return None
+
+
+def _without(recipe: Recipe, option: str) -> Recipe:
+    rest = {name: value for name, value in recipe.options.items() if name != option}
+    return recipe.model_copy(update={"options": rest})
 
 
 def _distribution(name: str, entry: Mapping[str, Any]) -> Distribution:

@@ -32,7 +32,13 @@ class Trial(tune.Trainable):
     """
 
     def setup(
-        self, config: dict[str, Any], *, recipe: dict[str, Any], turn: int, episodes: int
+        self,
+        config: dict[str, Any],
+        *,
+        recipe: dict[str, Any],
+        turn: int,
+        episodes: int,
+        max_steps: int | None,
     ) -> None:
         """Build the algorithm.
 
@@ -41,10 +47,11 @@ class Trial(tune.Trainable):
             recipe: the rest.
             turn: training iterations of a step.
             episodes: of an evaluation.
+            max_steps: of its episodes, see :func:`edge_marl.algorithms.playing.longest_episode`.
         """
         self._base = Recipe.model_validate(recipe)
         self._turn = turn
-        self._validation: Validation = make_validation(self._base, episodes)
+        self._validation: Validation = make_validation(self._base, episodes, max_steps)
         self._algorithm: Any = None
         self._build(config)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edge_marl.algorithms.core.learner import DivergenceError
 from edge_marl.algorithms.mappo import MAPPOConfig
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition import QMIXConfig
+from edge_marl.errors import InputError
 from tests.algorithms.conformance import Leavers, losses
 
 
@@ -53,10 +55,17 @@ class Poisoned(Leavers):
         return observations, rewards, *rest
 
 
+def homely(home: int, config: Any) -> Leavers:
+    if os.getpid() != home:
+        raise InputError("homely: expected its own process, found another")
+    return Leavers()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def registered(local_ray: None) -> None:
     register_env("deadly", lambda config: Deadly(config["trap"]))
     register_env("poisoned", lambda config: Poisoned())
+    register_env("homely", partial(homely, os.getpid()))
 
 
 def mappo() -> AlgorithmConfig:
@@ -137,14 +146,32 @@ def algorithm(request: pytest.FixtureRequest) -> Iterator[Algorithm]:
 
 
 @pytest.mark.parametrize("algorithm", [mappo, qmix], indirect=True)
-def test_rewards_that_are_no_numbers(
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rewards_that_are_no_numbers(algorithm: Algorithm, value: float) -> None:
+    sample = algorithm.sample_fragments
+
+    def poisoned() -> Any:
+        fragments = sample()
+        fragments[Fragment.REWARDS][:] = value
+        return fragments
+
+    algorithm.sample_fragments = poisoned
+    message = "loss term .* is not finite; so is the input (rewards|returns)"
+    with pytest.raises(DivergenceError, match=message):
+        algorithm.train()
+    for weights in own_module(algorithm).state_dict().values():
+        assert torch.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("algorithm", [mappo, qmix], indirect=True)
+def test_an_environment_that_gives_rewards_that_are_no_numbers(
     algorithm: Algorithm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     algorithm.save_to_path(tmp_path)
-    message = "loss term .* is not finite; so is the input (rewards|returns)"
     with monkeypatch.context() as patch:
         patch.setattr(Poisoned, "poison", True)
-        with pytest.raises(DivergenceError, match=message):
+        message = r"leavers: reward of \w+ in step \d: expected finite numbers, found nan"
+        with pytest.raises(InputError, match=message):
             algorithm.train()
     for value in own_module(algorithm).state_dict().values():
         assert torch.isfinite(value).all()
@@ -168,3 +195,10 @@ def test_weights_that_are_no_numbers(algorithm: Algorithm, part: str, term: str)
         algorithm.train()
     for name, weight in own_module(algorithm).named_parameters():
         torch.testing.assert_close(weight, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_keeps_runners_from_being_made_is_raised(capfd: pytest.CaptureFixture[str]) -> None:
+    config = mappo().environment("homely").env_runners(num_env_runners=1)
+    with pytest.raises(InputError, match=r"^homely: expected its own process, found another$"):
+        config.build_algo()
+    assert "homely" not in capfd.readouterr().err

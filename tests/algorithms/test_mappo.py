@@ -241,8 +241,8 @@ def test_training_sees_what_sampling_saw() -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"critic": "centrl"}, "critic: expected central or local, found 'centrl'"),
-        ({"team_reward": "mean"}, "team_reward: expected sum or own, found 'mean'"),
+        ({"critic": "centrl"}, "critic: expected 'central' or 'local', found 'centrl'"),
+        ({"team_reward": "mean"}, "team_reward: expected 'sum' or 'own', found 'mean'"),
         ({"use_gae": False}, "use_gae: expected True, found False"),
         ({"entropy_cof": 0.1}, "entropy_cof: unknown option; did you mean entropy_coeff?"),
     ],

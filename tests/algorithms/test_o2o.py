@@ -208,10 +208,37 @@ def test_a_spoilt_update_is_not_deployed(games: None) -> None:
     algorithm.stop()
 
 
+def test_an_iteration_that_is_left_in_its_check_goes_on_there(games: None, tmp_path: Path) -> None:
+    class Leave(Exception):  # noqa: N818
+        pass
+
+    def check() -> None:
+        if left._check_due:
+            raise Leave
+
+    options = {"guard_interval": 1, "guard_episodes": 8}
+    whole = config("o2o_corner", **options).build_algo()
+    for _ in range(2):
+        whole.train()
+    left = config("o2o_corner", **options).build_algo()
+    left.train()
+    left.watch(check)
+    with pytest.raises(Leave):
+        left.train()
+    left.save_to_path(tmp_path)
+    restored = Algorithm.from_checkpoint(tmp_path)
+    restored.train()
+    assert restored.env_steps_sampled == whole.env_steps_sampled
+    assert_same(weights(restored), weights(whole))
+    assert restored._n_online == whole._n_online
+    for algorithm in (whole, left, restored):
+        algorithm.stop()
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"offline_method": "sac"}, "offline_method: expected cql, bc or iql, found 'sac'"),
+        ({"offline_method": "sac"}, "offline_method: expected 'cql', 'bc' or 'iql', found 'sac'"),
         ({"critic": "central"}, "critic: expected local, found 'central'"),
         ({"guard_episodes": 1}, "guard_episodes: expected at least 2, found 1"),
         (

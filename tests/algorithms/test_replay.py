@@ -142,6 +142,29 @@ def test_transitions_by_hand() -> None:
     assert drawn[Drawn.PRESENT][at[2, 2]].tolist() == [[True, False]]
 
 
+def test_who_arrives_is_part_of_what_is_bootstrapped_from() -> None:
+    """Agent 1 joins after step 1 and pauses in step 4, without a flag."""
+    columns = fragments(rows=1)
+    columns[Fragment.ACTIVE][0, [0, 1, 4], 1] = False
+    replay = FragmentReplay(T, seed=0)
+    replay.add(columns)
+    drawn = replay.draw(1, 64, gamma=GAMMA, n_step=1)
+    at = by_place(drawn)
+    present = [drawn[Drawn.PRESENT][at[0, step]][0].tolist() for step in range(T)]
+    remaining = [drawn[Drawn.REMAINING][at[0, step]][0].tolist() for step in range(T)]
+    assert [here for _, here in present] == [False, False, True, True, False, True]
+    assert [here for _, here in remaining] == [False, True, True, False, True, True]
+    assert all(here for here, _ in present + remaining)
+
+
+def test_fragments_of_another_kind_are_refused() -> None:
+    replay = filled()
+    changed = fragments()
+    changed[Fragment.FEATURES] = changed[Fragment.FEATURES].astype(np.uint8)
+    with pytest.raises(InputError, match=r"replay: features: expected float32 .* found uint8"):
+        replay.add(changed)
+
+
 def test_types_are_the_learners() -> None:
     drawn = filled(alpha=0.5).draw(2, 4, gamma=GAMMA, n_step=2, beta=0.5)
     kinds = {name: column.dtype.kind + str(column.dtype.itemsize) for name, column in drawn.items()}

@@ -77,9 +77,9 @@ def test_the_temperature_falls_where_the_policy_is_too_random() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": 0.0}, "alpha: expected above 0, found 0.0"),
-        ({"target_entropy": 1.5}, "target_entropy: expected between 0 and 1, found 1.5"),
-        ({"tau": 0.0}, "tau: expected above 0, at most 1, found 0.0"),
+        ({"alpha": 0.0}, "alpha: expected at least 1e-12, found 0.0"),
+        ({"target_entropy": 1.5}, "target_entropy: expected below 1, found 1.5"),
+        ({"tau": 0.0}, "tau: expected above 0, found 0.0"),
         ({"parameter_sharing": "independent"}, "parameter_sharing: expected shared"),
         ({"observation_normalisation": True}, "observation_normalisation: expected False"),
     ],

@@ -1,5 +1,7 @@
 """Fragments: what is sampled, in which order, and that nothing of it depends on the batch."""
 
+import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from edge_marl.algorithms import playing
 from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.core.config import JointConfig
 from edge_marl.algorithms.core.module import JointModule
@@ -248,3 +251,53 @@ def test_environments_come_out_of_their_adapters() -> None:
     assert made.agents == ("scout", "hauler", "guard")
     assert made.observation_shape == (4,)
     assert made.n_actions == 4
+
+
+@pytest.mark.parametrize("env", ["tandem_v0", OUTSIDE_ENV])
+def test_sampling_that_was_left_goes_on_exactly_here_and_elsewhere(env: str) -> None:
+    class Leave(Exception):  # noqa: N818
+        pass
+
+    steps = iter(range(1000))
+
+    def check() -> None:
+        if next(steps) == 4:
+            raise Leave
+
+    whole, left, elsewhere = (runner(env, T=9, network={"gru": 4}) for _ in range(3))
+    for made in (whole, left):
+        sampled(made)
+    left.check = check
+    with pytest.raises(Leave):
+        left.sample()
+    elsewhere.set_state(left.get_state())
+    expected = sampled(whole)
+    for made in (left, elsewhere):
+        columns = sampled(made)
+        assert columns.keys() == expected.keys()
+        for name, column in expected.items():
+            np.testing.assert_array_equal(columns[name], column)
+
+
+def test_whole_episodes_without_an_end_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playing, "_MOST_STEPS", 3)
+    made = runner(OUTSIDE_ENV)
+    assert made.sample(num_episodes=6)[0].env_steps() == 18
+    metrics = made.get_metrics()
+    assert metrics["num_episodes"].peek() == 6
+    assert metrics["episode_len_max"].peek() == 3
+
+
+def test_what_an_environment_raises_is_returned_and_new_episodes_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = runner(OUTSIDE_ENV, T=9)
+    with monkeypatch.context() as patch:
+        patch.setattr(Leavers, "step", lambda *_: 1 / 0)
+        fault = made.deliver()
+    assert re.fullmatch(
+        r"the environment raised ZeroDivisionError: division by zero \(.*test_sampling.py:\d+\)",
+        str(fault),
+    )
+    assert str(pickle.loads(pickle.dumps(fault))) == str(fault)
+    assert sampled(made)[Fragment.FIRST][:, 0].all()

@@ -287,7 +287,7 @@ def test_targets_follow_when_due() -> None:
     [
         ({"mixer": "max"}, r"mixer: expected 'sum' or 'qmix', found 'max'"),
         ({"n_step": 0}, r"n_step: expected at least 1, found 0"),
-        ({"tau": 1.5}, r"tau: expected above 0, at most 1, found 1.5"),
+        ({"tau": 1.5}, r"tau: expected at most 1, found 1.5"),
         ({"epsilon": [(5, 1.0), (9, 0.1)]}, r"epsilon: .* must be 0"),
         ({"replay_alpha": -1}, r"replay_alpha: expected at least 0"),
     ],

@@ -150,7 +150,7 @@ def test_a_step_without_an_episode_is_refused() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"max_queue": 0}, "tandem_v0: max_queue: .*greater than or equal to 1, found 0"),
+        ({"max_queue": 0}, "tandem_v0: max_queue: expected at least 1, found 0"),
         ({"horizon": 0}, "tandem_v0: horizon: "),
         ({"drop_penalty": -1}, "tandem_v0: drop_penalty: "),
         ({"rewards": {"alpha9": 1}}, "tandem_v0: rewards.alpha9: "),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edge_marl.algorithms.actors import ActorPolicy, drawn
-from edge_marl.envs.batched import make_batched
+from edge_marl.envs.batched import ParallelEnvBatch, make_batched
 from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.experiments.evaluate.command import evaluate
@@ -23,6 +23,7 @@ from edge_marl.tandem.workload import TandemWorkload
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
 from tests.experiments.walkers import Walkers
 
+ROOT = Path(__file__).resolve().parents[2]
 WALKERS = "tests.experiments.walkers:parallel_env"
 
 
@@ -108,6 +109,45 @@ def test_checkpoints_of_other_environments_are_compared_by_return(tmp_path: Path
     assert [row["return"] for row in rows] == [0.0] * 3 + [8.0] * 3
     assert {row["distance"] for row in rows} == {4.0}
     assert Walkers(1).possible_agents == ["a", "b"]
+
+
+def test_episodes_that_do_not_end_are_cut_off_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    actor = untrained_actor(agents=("a", "b"), observation_shape=(2,), n_actions=2)
+    env = ParallelEnvBatch([Walkers(9), Walkers(3)])
+    for longest, cut in ((4, [1, 0]), (2, [1, 1])):
+        played = play(actor, env, evaluation_seeds(2), max_steps=longest)
+        assert played["cut"].tolist() == cut
+        assert played["length"].tolist() == [longest, min(longest, 3)]
+        of_those_that_ended = [np.nan, 3] if cut == [1, 0] else [np.nan, np.nan]
+        distance = played.get("distance", np.full(2, np.nan))
+        np.testing.assert_array_equal(distance, of_those_that_ended)
+    assert "cut" not in play(actor, env, evaluation_seeds(2), max_steps=9)
+
+    endless = {"env": WALKERS, "env_config": {"steps": 10**9}}
+    folder = write_untrained(tmp_path / "run" / "best", actor, **endless)
+    monkeypatch.chdir(ROOT)
+    arguments = ("evaluate", str(folder), "--env", WALKERS, "--episodes", "3")
+    out = ("--out", str(tmp_path / "out"))
+    assert call(monkeypatch, *arguments, *out, "--max-episode-steps", "20") == 0
+    printed = capsys.readouterr().out
+    assert "run/best: 3 of 3 episodes had not ended after 20 steps and were cut off" in printed
+    rows = pq.read_table(tmp_path / "out" / "episodes.parquet").to_pylist()
+    assert [(row["length"], row["cut"]) for row in rows] == [(20, 1)] * 3
+
+    own = write_untrained(tmp_path / "own" / "best")
+    assert call(monkeypatch, "evaluate", str(own), "--max-episode-steps", "20") == cli.BAD_INPUT
+    assert "episodes of tandem_v0 end by themselves" in capsys.readouterr().err
+
+
+def test_what_an_environment_raises_is_a_line(tmp_path: Path) -> None:
+    troubled = "tests.experiments.troubled:parallel_env"
+    actor = untrained_actor(agents=("a", "b"), observation_shape=(2,), n_actions=2)
+    recipe = {"env": troubled, "env_config": {"raise_at": 2}}
+    folder = write_untrained(tmp_path / "best", actor, **recipe)
+    with pytest.raises(InputError, match=r"ValueError: the road is blocked .*troubled\.py:"):
+        evaluate([folder], env=troubled, episodes=2, out=tmp_path / "out")
 
 
 def test_code_of_others_is_run_only_when_told(tmp_path: Path) -> None:

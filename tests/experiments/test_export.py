@@ -94,6 +94,6 @@ def test_what_is_no_export_is_not_replaced(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(write_untrained(tmp_path / "run" / "best"))
     (tmp_path / "comm").mkdir()
     (tmp_path / "comm" / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="earlier export"):
+    with pytest.raises(InputError, match="earlier output"):
         export_agent(checkpoint, 0, tmp_path)
     assert (tmp_path / "comm" / "thesis.tex").exists()

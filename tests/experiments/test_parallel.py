@@ -4,7 +4,9 @@ import socket
 
 import pytest
 
-from edge_marl.experiments.parallel import local_ray
+from edge_marl.errors import InputError
+from edge_marl.experiments.parallel import local_ray, run_tasks
+from edge_marl.tandem.splits import split_workload
 
 
 def network_address() -> str:
@@ -27,3 +29,13 @@ def test_nobody_on_the_network_reaches_our_ray() -> None:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((address, int(port)), timeout=5)
     assert not ray.is_initialized()
+
+
+def test_what_a_task_refuses_is_the_same_line_as_here() -> None:
+    lines = []
+    for workers in (0, 1):
+        with pytest.raises(InputError) as refused:
+            next(run_tasks(split_workload, [("9-9",)], workers=workers))
+        lines.append(str(refused.value))
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("split: expected one of")

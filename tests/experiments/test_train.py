@@ -73,7 +73,11 @@ def run_folder(
         (("tandem_v0",), "expected ENV and ALGORITHM"),
         (("tandem_v0", "vdn", "--time", "soon"), "--time: expected a duration"),
         (("--resume", "nowhere"), "expected the folder of a run"),
-        (("tandem_v0", "vdn", "--resume", "nowhere"), "--resume: "),
+        (("tandem_v0", "vdn", "--resume", "nowhere"), "--resume: goes on with the run as it is"),
+        (("--resume", "nowhere", "--seed", "3"), "it takes no --seed"),
+        (("--resume", "nowhere", "--seed", "0"), "it takes no --seed"),
+        (("--resume", "nowhere", "--episodes", "9"), "it takes no --episodes"),
+        (("--resume", "nowhere", "--out", "here"), "it takes no --out"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -160,6 +164,56 @@ def test_a_used_folder_is_refused(
 ) -> None:
     assert call(monkeypatch, "train", "tandem_v0", "vdn", "--out", str(run_folder)) == 2
     assert f"--resume {run_folder}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "best", "progress.csv", "tensorboard"])
+def test_a_folder_that_holds_what_a_run_writes_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / name).mkdir()
+    assert call(monkeypatch, "train", "tandem_v0", "vdn", "--out", str(tmp_path)) == 2
+    assert f"{tmp_path}: expected a new folder, found one with {name}" in capsys.readouterr().err
+
+
+def test_a_start_that_fails_leaves_nothing(
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "results" / "run"
+    arguments = ("train", "peer_offloading_v0", "o2o", f"log={tmp_path}/none.sqlite")
+    assert call(monkeypatch, *arguments, "--episodes", "2", "--out", str(out)) == cli.BAD_INPUT
+    assert "none.sqlite: expected a task log, found no file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_given_with_resume_take_effect(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out)
+    other = out / "checkpoints" / "20240101"  # not of the run
+    other.mkdir()
+    options = ("--iterations", "4", "--keep", "1", "--checkpoint-every", "2")
+    assert call(monkeypatch, "train", "--resume", str(out), *options) == 0
+    settings = json.loads((out / "run.json").read_text())
+    assert [settings[name] for name in ("keep", "checkpoint_every", "evaluate_every")] == [1, 2, 2]
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["000004", "20240101"]
+
+
+def test_a_best_checkpoint_that_cannot_be_replaced_is_found_out_at_once(
+    run_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out)
+    (out / "best" / "thesis.tex").write_text("years of work")
+    assert call(monkeypatch, "train", "--resume", str(out), "--iterations", "5") == cli.BAD_INPUT
+    assert f"{out / 'best'}: expected an earlier output" in capsys.readouterr().err
+    assert (out / "best" / "thesis.tex").exists()
 
 
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.experiments.training.checkpoints import read_checkpoint
 from edge_marl.experiments.training.recipe import ALGORITHMS, parse_recipe
+from edge_marl.experiments.tuning.errors import errors_in_a_line
 from edge_marl.experiments.tuning.space import explore, read_space, shipped_space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +40,7 @@ def test_every_algorithm_comes_with_a_space(algorithm: str) -> None:
         ("n_step: {randint: [1, 2.5]}", "n_step: randint: expected .*two whole numbers"),
         ("loss: {choice: mse}", "loss: choice: expected a list"),
         ("loss: {choice: [mse, l1]}", "loss: expected 'huber' or 'mse', found 'l1'"),
-        ("tau: {uniform: [0.5, 1.5]}", "tau: expected above 0, at most 1, found 1.5"),
+        ("tau: {uniform: [0.5, 1.5]}", "tau: expected at most 1, found 1.5"),
         ("network.kind: {choice: [mlp, cnn]}", "network.kind: "),
         ("lr: 0.001", "expected a distribution, found fixed values only"),
         ("lr: {uniform: [0.1, 1], choice: [1]}", "lr: expected one of uniform"),
@@ -52,6 +55,42 @@ def test_a_space_that_makes_no_sense_is_refused(tmp_path: Path, text: str, messa
     with pytest.raises(InputError, match=message) as refused:
         read_space(path, parse_recipe("tandem_v0", "vdn"))
     assert str(refused.value).startswith(str(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_what_the_user_sets_comes_before_the_space() -> None:
+    options = ["train_batch_size_per_learner=1024", "network.hidden_sizes=[8]"]
+    space = read_space(shipped_space("mappo"), parse_recipe("tandem_v0", "mappo", options))
+    assert space.searched["minibatch_size"].values == (512, 1024)
+    assert "network.hidden_sizes" not in space.searched
+    assert space.notes[0] == "network.hidden_sizes=[8] is not searched"
+    assert space.notes[1].startswith(
+        "minibatch_size=2048 is left out beside train_batch_size_per_learner=1024: "
+    )
+
+    small = ["train_batch_size_per_learner=256", "minibatch_size=128"]
+    recipe = parse_recipe("tandem_v0", "mappo", small)
+    space = read_space(shipped_space("mappo"), recipe)
+    assert "minibatch_size" not in space.searched
+    for name, distribution in space.searched.items():
+        for value in distribution.values:
+            recipe.with_options({**space.fixed, name: value}).config()
+
+
+def test_a_contradiction_names_both_sides_and_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("minibatch_size: {choice: [3072, 4096]}\n")
+    recipe = parse_recipe("tandem_v0", "mappo", ["train_batch_size_per_learner=2048"])
+    with pytest.raises(InputError) as refused:
+        read_space(path, recipe)
+    message = str(refused.value)
+    assert message.startswith(
+        f"{path}: minibatch_size=3072 is left out beside train_batch_size_per_learner=2048: "
+    )
+    assert message.endswith("; set minibatch_size too")
+    recipe = parse_recipe("tandem_v0", "mappo", ["train_batch_size_per_learner=256"])
+    with pytest.raises(InputError, match=r"^mappo: `minibatch_size`") as refused:
+        read_space(shipped_space("mappo"), recipe)
     assert "\n" not in str(refused.value)
 
 
@@ -74,6 +113,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ("--resume", "none"),
         ("tandem_v0",),
         ("tandem_v0", "vdn", "lrr=1"),
+        ("--resume", "none", "--samples", "3"),
+        ("--resume", "none", "--time", "3m"),
     ):
         monkeypatch.setattr(sys, "argv", ["edge-marl", "tune", *arguments])
         with pytest.raises(SystemExit) as exit_:
@@ -83,12 +124,87 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "space", "message"),
+    [
+        (("log=none.sqlite",), "lr: {uniform: [0.1, 1]}", "none.sqlite: expected a task log"),
+        (("--scheduler", "pbt"), "lr: {choice: [0.1, 1]}", "expected a range to move options in"),
+    ],
+    ids=["trials", "scheduler"],
+)
+def test_a_search_that_cannot_begin_leaves_nothing(
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    space: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.yaml").write_text(space)
+    begin = ("tune", "peer_offloading_v0", "o2o", "--space", "space.yaml", "--episodes", "2")
+    monkeypatch.setattr(sys, "argv", ["edge-marl", *begin, *arguments, "--out", "new/search"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == cli.BAD_INPUT
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
+
+
+def test_another_space_than_the_one_in_the_folder_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "space.yaml").write_text("lr: {uniform: [0.1, 1]}")
+    monkeypatch.setattr(
+        sys, "argv", ["edge-marl", "tune", "tandem_v0", "vdn", "--out", str(tmp_path)]
+    )
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == cli.BAD_INPUT
+    assert "expected a new folder, found one with space.yaml" in capsys.readouterr().err
+
+
 def command(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
     with log.open("w") as stream:
         return subprocess.Popen(
             [sys.executable, "-m", "edge_marl.experiments", "tune", *arguments],
             cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True,
         )  # fmt: skip
+
+
+def test_errors_that_ray_logs_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("ray.tune")
+    with errors_in_a_line():
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            logger.exception("Trial %s:\nfailed", "a1")
+        logger.error("Trials did not complete: [a1]")
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"edge-marl: Trial a1: failed: ValueError: two lines \(.+:\d+\)\n", said)
+
+
+@pytest.mark.slow
+def test_a_search_whose_trials_fail_says_why_and_how_to_go_on(tmp_path: Path) -> None:
+    out, log, space = tmp_path / "search", tmp_path / "log", tmp_path / "space.yaml"
+    space.write_text("lr: {loguniform: [0.0001, 0.01]}\n")
+    first = (
+        "tests.experiments.troubled:parallel_env", "mappo", "env.raise_at=9",
+        "--space", str(space), "--samples", "2", "--iterations", "2", "--evaluate-every", "1",
+        "--episodes", "4", "--out", str(out), "num_envs_per_env_runner=4",
+    )  # fmt: skip
+    for arguments in (first, ("--resume", str(out))):
+        process = command(*arguments, log=log)
+        try:
+            assert process.wait(timeout=300) == 1, log.read_text()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        said = log.read_text()
+        assert "Traceback" not in said
+        assert said.count("the environment raised ValueError: the road is blocked (") == 2
+        assert f"2 of 2 trials failed; begin them anew with: edge-marl tune --resume {out}" in said
 
 
 @pytest.mark.slow
@@ -108,11 +224,12 @@ def test_a_search_that_was_stopped_continues(tmp_path: Path, scheduler: str) -> 
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM if scheduler == "pbt" else signal.SIGINT)
         assert process.wait(timeout=120) == 130, log.read_text()
         assert f"edge-marl tune --resume {out}" in log.read_text()
         process = command("--resume", str(out), log=log)
         assert process.wait(timeout=300) == 0, log.read_text()
+        assert "Traceback" not in log.read_text()
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -255,7 +255,8 @@ def test_a_batch_of_nothing_is_refused() -> None:
     [
         ({"nodes": 1}, "nodes"),
         ({"size_kb": (5, 1)}, "size_kb: expected a lower and an upper bound"),
-        ({"arrival_probability": (0, 1.5)}, "arrival_probability: expected at most 1"),
+        ({"arrival_probability": (0, 1.5)}, "arrival_probability.1\n.*less than or equal to 1"),
+        ({"deadline_s": (1e9, 1e9)}, "deadline_s: expected at most 30000 slots"),
         ({"cores": ()}, "cores"),
         ({"links": ((0, 20),)}, "links: expected pairs of different nodes from 0 to 19"),
         ({"deadline_s": (0, 4)}, "deadline_s"),

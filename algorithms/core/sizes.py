@@ -1,0 +1,54 @@
+"""Whether a training fits into memory, found out before anything of it is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SPACES
+
+from edge_marl.algorithms.core.spaces import joint_spaces
+from edge_marl.envs.batched import BatchedEnv
+from edge_marl.memory import check_memory
+
+_COPIES = 5
+"""Of every weight: the learner's with its gradient and two moments, and the sampling copy."""
+
+
+def check_sizes(config: Any, env: BatchedEnv) -> None:
+    """Refuse networks that do not fit the environment, and what does not fit into memory.
+
+    Args:
+        config: of the algorithm, validated.
+        env: the environment, any number of episodes of it.
+
+    Raises:
+        InputError: naming the options that decide.
+    """
+    n_parameters = _count_parameters(config, env)
+    check_memory(
+        4.0 * _COPIES * n_parameters,
+        f"networks of {n_parameters:.3g} parameters (network.hidden_sizes, network.gru)",
+    )
+    # The state is left out: not every algorithm keeps it.
+    N, A = len(env.agents), env.n_actions
+    per_step = N * (np.prod(env.observation_shape, dtype=float) + A)
+    B, T = config.num_envs_per_env_runner, config.get_rollout_fragment_length()
+    check_memory(
+        float(B) * (T + 1) * per_step,
+        f"fragments of {B} episodes and {T} steps (num_envs_per_env_runner, "
+        "rollout_fragment_length, train_batch_size_per_learner)",
+    )
+    capacity = getattr(config, "replay_capacity", 0)
+    check_memory(capacity * per_step, f"the replay of {capacity} steps (replay_capacity)")
+
+
+def _count_parameters(config: Any, env: BatchedEnv) -> float:
+    """Parameters of all modules, which are built without taking memory."""
+    own = joint_spaces(env)
+    spec = config.get_multi_rl_module_spec(spaces={INPUT_ENV_SPACES: own, DEFAULT_MODULE_ID: own})
+    with torch.device("meta"):
+        module = spec.build()
+    return float(sum(p.numel() for m in module.values() for p in m.unwrapped().parameters()))
