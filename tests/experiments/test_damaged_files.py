@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from edge_marl.experiments.training.checkpoints import CARD, read_checkpoint
 from edge_marl.experiments.training.logs import read_log
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.run import RunSettings, read_settings
+from edge_marl.experiments.tuning.search import SearchSettings
+from edge_marl.experiments.tuning.search import read_settings as read_search
+from edge_marl.experiments.tuning.space import read_space
 from edge_marl.json_files import write_json
 from edge_marl.tandem.simulator import METRICS
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
@@ -32,12 +36,22 @@ from tests.fuzzing import (
     damaged_csv,
     damaged_json,
     damaged_parquet,
+    damaged_yaml,
     fuzzed,
     no_files,
     refused_or_read,
 )
 
 RECIPE = Recipe(env="tandem_v0", algorithm="vdn", options={"lr": 0.1}, env_config={"max_queue": 4})
+
+
+SPACE = """\
+lr: {loguniform: [0.0001, 0.003]}
+gamma: {uniform: [0.95, 1.0]}
+n_step: {randint: [1, 5]}
+train_batch_size_per_learner: {choice: [64, 128]}
+network.kind: mlp
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +64,21 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rates = {"success_rate": np.array([0.5, np.nan]), "dropped": np.array([0.1, 0.2])}
     outcome = Outcome({"rda": rates}, (("offline", 10, 0.5),), ((0.5, 0.6), (0.4, 0.7)))
     write_o2o_unit(outcome, folder / "o2o.json", 1.0)
-    write_json(
-        folder / "scale.json", {"metrics": {"response_s": [1.5, 2.5]}, "features": {"kl": 1}}
-    )
+    metrics = {"response_s": [1.5, 2.5]}
+    write_json(folder / "scale.json", {"metrics": metrics, "features": {"kl": 1}})
     episodes = {"3-3": {name: np.arange(3.0) for name in METRICS}}
     write_unit(UnitResult("edf", "none", 0, 1.5, 20.0, episodes), folder / "unit.parquet")
     (folder / "progress.csv").write_text("iteration,env_steps\n1,10\n2,20\n")
+    (folder / "space.yaml").write_text(SPACE)
+    settings = SearchSettings(recipe=RECIPE, space=folder / "space.yaml")
+    write_json(folder / "search" / "search.json", settings)
     return folder
+
+
+def check_space(path: Path) -> None:
+    space = read_space(path, Recipe(env="tandem_v0", algorithm="vdn"))
+    for distribution in space.searched.values():
+        distribution.domain().sample()
 
 
 def check_actor(folder: Path) -> None:
@@ -86,6 +108,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object], Damage]] = {
     "actor's weights": (WEIGHTS, check_actor, damaged_bytes),
     "training": (ACTOR_CARD, read_curve, damaged_json),
     "run": ("run.json", read_settings, damaged_json),
+    "search": ("search.json", read_search, damaged_json),
+    "space.yaml": ("", check_space, damaged_yaml),
     "o2o.json": ("", check_o2o_unit, damaged_json),
     "scale.json": ("", read_test, damaged_json),
     "unit.parquet": ("", check_unit, damaged_parquet),
@@ -128,8 +152,8 @@ def test_what_is_no_file_is_refused(name: str, good: Path, tmp_path: Path) -> No
     """In the place of the file itself, too."""
     inner, read, _ = READERS[name]
     for path in no_files(tmp_path):
-        if name != "progress.csv" or path.exists():
-            assert refused_or_read(path, read)
+        # A run that has not begun has no progress.
+        assert refused_or_read(path, read) or not os.path.lexists(path)
         if inner:
             folder = copied(good, name, tmp_path / "with")
             (folder / inner).unlink()
