@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from edge_marl.errors import InputError
 
 fuzzed = settings(
-    max_examples=400,
+    max_examples=40,
     deadline=None,
-    derandomize=False,
+    derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -151,6 +151,32 @@ def _holders(value: Any) -> Iterator[Any]:
         yield value
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _holders(inner)
+
+
+YAML = ["~", "-1", ".nan", ".inf", "1e308", "9" * 5000, "0x" + "f" * 5000, "2001-99-99", "text",
+        "[1, 2]", "[2, 1]", "[1]", "[.nan, 1]", "[0, .inf]", "[-1, 9223372036854775808]", "{}",
+        "{uniform: 1}", "{uniform: [0, 1], choice: [1]}", "{1: 2}", "&a [*a]", "!!set {a}",
+        "[" * 100, "{loguniform: [0, 1]}", "{choice: []}", "{choice: [x, ~]}", "{randint: [1.5, 2]}",
+        "!!python/name:os.system", "<<", "? [a]", "'"]  # fmt: skip
+
+
+@st.composite
+def damaged_yaml(draw: st.DrawFn, content: bytes) -> bytes:
+    """With another entry, or one that is missing or there twice."""
+    if draw(st.integers(0, 2)) == 0:
+        return draw(damaged_bytes(content))
+    lines = content.decode().splitlines()
+    k = draw(st.integers(0, len(lines) - 1))
+    name, _, _ = lines[k].partition(":")
+    kind = draw(st.sampled_from(["value", "value", "value", "less", "twice", "name"]))
+    value = draw(st.sampled_from(YAML))
+    if kind == "less":
+        del lines[k]
+    elif kind == "twice":
+        lines.append(lines[k])
+    else:
+        lines[k] = f"{name}: {value}" if kind == "value" else f"{value}: 1"
+    return "\n".join(lines).encode()
 
 
 @st.composite

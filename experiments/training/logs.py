@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,12 +14,16 @@ import numpy as np
 
 from edge_marl.errors import InputError
 from edge_marl.files import aside, writing
+from edge_marl.reading import csv_rows
+from edge_marl.validation import shown
 
 STEP = "iteration"
 PROGRESS, TENSORBOARD = "progress.csv", "tensorboard"
 
 _LEFT_OUT = ("num_", "__all_modules__")
 _NUMBER = int | float | np.number | np.ndarray
+
+_STEPS = re.compile("[0-9]{1,18}")
 
 Row = dict[str, float]
 
@@ -116,11 +121,24 @@ class _Events:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of a ``progress.csv``, none if there is no such file."""
-    if not path.is_file():
+    """The rows of a ``progress.csv``, none if there is no such file.
+
+    Raises:
+        InputError: for a file that is none, naming the row without the number of its iteration.
+    """
+    if not os.path.lexists(path):
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    rows = csv_rows(path)
+    _, columns = next(rows, (1, []))
+    found = []
+    for line, row in rows:
+        fields = dict(zip(columns, row, strict=False))
+        if not _STEPS.fullmatch(fields.get(STEP, "")):
+            raise InputError(
+                f"{path}: row {line}: {STEP}: expected a whole number, found {shown(row)}"
+            )
+        found.append(fields)
+    return found
 
 
 def flat_numbers(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -21,7 +21,8 @@ import yaml
 
 from edge_marl.errors import InputError
 from edge_marl.experiments.training.recipe import Recipe, algorithm_options
-from edge_marl.validation import check_name
+from edge_marl.reading import read_bytes
+from edge_marl.validation import check_name, shown
 
 RANGES = ("uniform", "loguniform", "randint")
 DISTRIBUTIONS = (*RANGES, "choice")
@@ -88,14 +89,9 @@ def read_space(path: Path, recipe: Recipe) -> SearchSpace:
     """
     shipped = path == shipped_space(recipe.algorithm)
     label = f"search space of {recipe.algorithm}" if shipped else str(path)
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{label}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{label}: expected YAML: {' '.join(str(error).split())}") from error
+    found = _read_yaml(path, label)
     if not isinstance(found, dict) or not found:
-        raise InputError(f"{label}: expected options and their distributions, found {found!r}")
+        raise InputError(f"{label}: expected options and their distributions, found {shown(found)}")
     valid = algorithm_options(recipe.algorithm)
     searched: dict[str, Distribution] = {}
     fixed: dict[str, Any] = {}
@@ -124,6 +120,37 @@ def read_space(path: Path, recipe: Recipe) -> SearchSpace:
     if not searched:
         raise InputError(f"{label}: expected a distribution, found fixed values only")
     return SearchSpace(searched, fixed, tuple(notes))
+
+
+def _read_yaml(path: Path, label: str) -> Any:
+    """What a YAML file holds: plain, without references, which can unfold to any size."""
+    content = read_bytes(path)
+    if len(content) > _MOST_BYTES:
+        raise InputError(f"{label}: expected at most {_MOST_BYTES} bytes, found {len(content)}")
+    depth = 0
+    try:
+        text = content.decode("utf-8-sig")
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
+                what = "values within one another" if depth > _DEEPEST else "references"
+                raise InputError(f"{label}: expected options and their distributions, found {what}")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        keys = node.value if isinstance(node, yaml.MappingNode) else []
+        names = [str(key.value) for key, _ in keys]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{label}: {shown(name)}: given twice")
+        return yaml.safe_load(text)
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{label}: expected YAML: {' '.join(str(error).split())}") from error
+
+
+_MOST_BYTES = 2**16
+_DEEPEST = 20
 
 
 def _compatible(
@@ -172,7 +199,7 @@ def _without(recipe: Recipe, option: str) -> Recipe:
 def _distribution(name: str, entry: Mapping[str, Any]) -> Distribution:
     if len(entry) != 1:
         kinds = ", ".join(DISTRIBUTIONS)
-        raise InputError(f"{name}: expected one of {kinds}, found {', '.join(map(str, entry))}")
+        raise InputError(f"{name}: expected one of {kinds}, found {shown([*entry])}")
     ((kind, values),) = entry.items()
     try:
         check_name(str(kind), DISTRIBUTIONS)
@@ -180,7 +207,7 @@ def _distribution(name: str, entry: Mapping[str, Any]) -> Distribution:
         raise InputError(f"{name}: {error}") from error
     if kind == "choice":
         if not isinstance(values, list) or not values:
-            raise InputError(f"{name}: choice: expected a list of values, found {values!r}")
+            raise InputError(f"{name}: choice: expected a list of values, found {shown(values)}")
         return Distribution(kind, tuple(values))
     number = int if kind == "randint" else (int, float)
     numbers = isinstance(values, list) and all(
@@ -189,7 +216,7 @@ def _distribution(name: str, entry: Mapping[str, Any]) -> Distribution:
     if not numbers or len(values) != 2 or not values[0] < values[1]:
         what = "whole numbers" if kind == "randint" else "numbers"
         raise InputError(
-            f"{name}: {kind}: expected [lowest, highest], two {what}, found {values!r}"
+            f"{name}: {kind}: expected [lowest, highest], two {what}, found {shown(values)}"
         )
     if kind == "loguniform" and not values[0] > 0:
         raise InputError(f"{name}: loguniform: expected a lowest above 0, found {values[0]!r}")
