@@ -63,7 +63,7 @@ def parse_json(text: str | bytes, place: str) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place}: expected JSON, found {error}") from error
-    level = [[value]]
+    level: list[Any] = [[value]]
     for _ in range(DEEPEST):
         level = [
             inner

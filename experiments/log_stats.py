@@ -49,7 +49,7 @@ class RunStats:
         completion time of what succeeded, shares of local and of offloaded tasks."""
         rates = np.array([self._success_rates])
         delays_s = np.concatenate(self._delays_s)
-        percentiles = np.percentile(delays_s, _DELAYS) if len(delays_s) else []
+        percentiles = np.percentile(delays_s, _DELAYS).tolist() if len(delays_s) else []
         offloaded = self._offloaded / max(self.by_status.sum(), 1)
         return [
             statistics.mean(rates).text() if rates.size else "-",

@@ -104,11 +104,11 @@ def read_schedules(
     for name in table.column_names:
         check_type(path, table, name, _type(name))
     found = table.schema.metadata or {}
-    for key, expected in _stamp(traces, drop_penalty).items():
-        if found.get(key) != expected:
+    for key, stamped in _stamp(traces, drop_penalty).items():
+        if found.get(key) != stamped:
             value = found.get(key, b"none").decode(errors="replace")
             raise InputError(
-                f"{path}: {key.decode()}: expected {expected.decode()}, found {value}: "
+                f"{path}: {key.decode()}: expected {stamped.decode()}, found {value}: "
                 "solved for other traces or another penalty"
             )
     schedules = []
