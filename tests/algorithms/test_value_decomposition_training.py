@@ -89,7 +89,8 @@ def joint_values(algo: Any, stage: int = 0) -> NDArray[np.float32]:
     with torch.no_grad():
         own, _ = module.actor(seen.expand(1, 2, -1), torch.ones(1, 2, A, dtype=torch.bool))
         pairs = [own[0, range(2), pair] for pair in itertools.product(range(A), repeat=2)]
-        state = module.state_normaliser.normalise(seen).expand(A * A, -1)
+        shown = seen[: module.observation_space.state_size]  # VDN is shown none
+        state = module.state_normaliser.normalise(shown).expand(A * A, -1)
         mixed = module.mixer(torch.stack(pairs), torch.ones(A * A, 2, dtype=torch.bool), state)
     return mixed.view(A, A).numpy()
 
