@@ -16,7 +16,7 @@ from edge_marl.errors import InputError
 MOST_TIMES = 100
 """What a file unpacks to, in units of its own size, above :data:`_ANY_RATIO`. Tables of numbers
 unpack to 5 to 20 times their size; what is made to fill a memory, to a thousand."""
-_ANY_RATIO = 16 * 2**20
+_ANY_RATIO = 2**20
 
 _GZIP = b"\x1f\x8b"
 _BLOCK = tarfile.BLOCKSIZE

@@ -64,7 +64,7 @@ def parse_json(text: str | bytes, place: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place}: expected JSON, found {error}") from error
     level: list[Any] = [[value]]
-    for _ in range(DEEPEST):
+    for _ in range(DEEPEST + 1):
         level = [
             inner
             for outer in level

@@ -1,6 +1,8 @@
 """Workflows of traces: what is read, what is left out and why, what is refused and where."""
 
 import csv
+import gzip
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +204,7 @@ def test_the_first_row_may_be_a_task(tmp_path: Path) -> None:
         ("M1,1,j,1,Terminated,1,2,9,lots\n", "row 1: plan_mem: expected a number, found 'lots'"),
         ("0,j,M1,3,50,0.3,1\nx,j,M2,3,50,0.3,1\n", "row 2: arrival: expected a number, found 'x'"),
         ("0,j,M1,nan,50,0.3,1\n", "row 1: duration: expected a number, found 'nan'"),
+        ("0,j,M1,1e308,50,0.3,1\n", "row 1: duration: expected a number, found '1e308'"),
         ("0,j,M1,3,50,much,1\n", "row 1: plan_mem: expected a number, found 'much'"),
         (
             "0,a,M1,1,1,1,1\n0,b,M1,1,1,1,1\n0,a,M2,1,1,1,1\n0,b,M2,1,1,1,1\n",
@@ -217,6 +220,44 @@ def test_a_bad_row_is_refused_by_place(content: str | bytes, expected: str, tmp_
     assert refusal("alibaba", path).startswith(expected)
 
 
+def test_rows_without_a_job_are_left_out_one_by_one(tmp_path: Path) -> None:
+    """Nobody knows whose they are; they may be anywhere."""
+    path = published(tmp_path, "M1 a 5 9", "R2_1 a 5 9")
+    rows = path.read_text().splitlines()
+    nameless = rows[1].replace(",a,", ",,")
+    path.write_text("\n".join([rows[0], nameless, nameless, *rows[1:], nameless]) + "\n")
+    workflows, report = read("alibaba", path)
+    assert len(workflows) == report.kept == 1
+    assert (report.found, report.left_out) == (4, {"a task has no job": 3})
+
+
+def test_the_published_archive_is_read_as_its_table(tmp_path: Path) -> None:
+    path = published(tmp_path, "M1 a 5 9", "R2_1 a 5 9")
+    plain, _ = read("alibaba", path)
+    with tarfile.open(tmp_path / "batch_task.tar.gz", "w:gz") as archive:
+        archive.add(path, "batch_task.csv")
+    (tmp_path / "batch_task.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    for name in ("batch_task.tar.gz", "batch_task.csv.gz"):
+        workflows, report = read("alibaba", tmp_path / name)
+        assert workflows.compute_gflop.tolist() == plain.compute_gflop.tolist()
+        assert report.source.endswith(name)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("format_", ["alibaba", "wfcommons", "stg"])
+def test_byte_order_marks_and_blank_lines_are_no_part_of_a_file(
+    mark: str, format_: str, tmp_path: Path
+) -> None:
+    name, text = DAMAGED[format_]
+    plain, spaced = tmp_path / name, tmp_path / f"spaced-{name}"
+    plain.write_text(text)
+    spaced.write_text(mark + "\n \n" + text.replace("\n", "\r\n\r\n"), encoding="utf-8", newline="")
+    workflows, report = read(format_, spaced)
+    expected, _ = read(format_, plain)
+    assert workflows.compute_gflop.tolist() == expected.compute_gflop.tolist()
+    assert report.left_out == {}
+
+
 # All formats
 
 
@@ -224,6 +265,18 @@ def test_a_bad_row_is_refused_by_place(content: str | bytes, expected: str, tmp_
 def test_missing_files_are_refused(format_: str, tmp_path: Path) -> None:
     assert refusal(format_, tmp_path / "absent").startswith("cannot be read: No such file")
     assert refusal(format_, tmp_path).startswith("expected files *.")
+
+
+@pytest.mark.parametrize("format_", ["alibaba", "wfcommons", "stg"])
+def test_work_out_of_range_is_refused(format_: str, tmp_path: Path) -> None:
+    name, text = DAMAGED[format_]
+    (tmp_path / name).write_text(text)
+    for scale in (1e12, 1e-12):
+        expected = (
+            "expected work from 1e-18 to 1e+18 GFLOP (run time x reference_gflops x time_scale)"
+        )
+        found = refusal(format_, tmp_path / name, time_scale=scale, reference_gflops=scale)
+        assert found.startswith(expected)
 
 
 def test_arrivals_that_are_not_recorded_are_refused(tmp_path: Path) -> None:
