@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
@@ -32,17 +31,21 @@ def check_sizes(config: Any, env: BatchedEnv) -> None:
         4.0 * _COPIES * n_parameters,
         f"networks of {n_parameters:.3g} parameters (network.hidden_sizes, network.gru)",
     )
-    # The state is left out: not every algorithm keeps it.
-    N, A = len(env.agents), env.n_actions
-    per_step = N * (np.prod(env.observation_shape, dtype=float) + A)
-    B, T = config.num_envs_per_env_runner, config.get_rollout_fragment_length()
-    check_memory(
-        float(B) * (T + 1) * per_step,
-        f"fragments of {B} episodes and {T} steps (num_envs_per_env_runner, "
-        "rollout_fragment_length, train_batch_size_per_learner)",
-    )
-    capacity = getattr(config, "replay_capacity", 0)
-    check_memory(capacity * per_step, f"the replay of {capacity} steps (replay_capacity)")
+    check_sampled(config, env)
+
+
+def check_sampled(config: Any, env: BatchedEnv) -> None:
+    """Refuse fragments or a replay that do not fit into memory.
+
+    Args:
+        config: of the algorithm.
+        env: the environment, any number of episodes of it.
+
+    Raises:
+        InputError: naming the options that decide.
+    """
+    step_bytes = sum(part.nbytes for part in env.observation) / env.batch_size
+    check_memory(*config.memory_needed(step_bytes))
 
 
 def _count_parameters(config: Any, env: BatchedEnv) -> float:

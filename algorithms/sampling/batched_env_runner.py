@@ -22,6 +22,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
+from edge_marl.algorithms.core.sizes import check_sampled
 from edge_marl.algorithms.core.spaces import joint_spaces
 from edge_marl.algorithms.playing import longest_episode, nothing
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -29,7 +30,6 @@ from edge_marl.algorithms.sampling.episodes import EpisodeLog
 from edge_marl.envs.batched import BatchedObservation, make_batched
 from edge_marl.envs.faults import EnvironmentFaultError
 from edge_marl.errors import InputError
-from edge_marl.memory import check_memory
 from edge_marl.seeds import TRAINING_SEEDS
 
 Delivery = tuple[MultiAgentBatch, Any]
@@ -58,8 +58,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self.check: Callable[[], None] = nothing
         self.make_env()
         if self.worker_index == 0:  # others are elsewhere, and nobody would see what they say
-            step_bytes = sum(part.nbytes for part in self.env.observation) / self.num_envs
-            check_memory(*config.memory_needed(step_bytes))
+            check_sampled(config, self.env)
         self.module: Any = None
         self.make_module()
 

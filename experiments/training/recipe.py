@@ -118,7 +118,7 @@ class Recipe(Options):
         from edge_marl.envs.batched import make_batched
 
         config = self.config()
-        check_sizes(config, make_batched(self.env, self.env_config, 1))
+        check_sizes(config, make_batched(self.env, self.env_config, 1, state=config.uses_state))
         if self.env in ENVIRONMENTS:  # a simulator knows what it takes; others are made one by one
             make_batched(self.env, self.env_config, config.num_envs_per_env_runner)
 
