@@ -89,10 +89,10 @@ class MAPPOConfig(JointConfig, PPOConfig):
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
         """See :meth:`JointConfig.memory_needed`: the fragments, and the rows chosen from them."""
         n_steps = self.total_train_batch_size
-        decided_by = (
-            "num_envs_per_env_runner, rollout_fragment_length, train_batch_size_per_learner"
+        return (
+            2 * n_steps * step_bytes,
+            f"{n_steps} steps (train_batch_size_per_learner, rollout_fragment_length)",
         )
-        return 2 * n_steps * step_bytes, f"{n_steps} steps ({decided_by})"
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Actors and critic in one module."""

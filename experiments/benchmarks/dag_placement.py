@@ -25,7 +25,12 @@ from edge_marl.dag_placement.evaluation import run
 from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
 from edge_marl.dag_placement.policies import Policy
 from edge_marl.dag_placement.scenario import DagScenario, Primitives, RandomWorkflows, ServerCount
-from edge_marl.dag_placement.simulator import N_FEATURES, DagPlacementSimulator, IntArray
+from edge_marl.dag_placement.simulator import (
+    N_FEATURES,
+    DagPlacementSimulator,
+    IntArray,
+    Reward,
+)
 from edge_marl.experiments.benchmarks.learning import (
     Comparison,
     make_case,
@@ -158,23 +163,26 @@ def _growth(sizes: PlacementSizes) -> Iterator[Measurement]:
 
 def _wide(sizes: PlacementSizes) -> Iterator[Measurement]:
     """One fan-out on 16 servers: what its rewards cost, and how often HEFT is asked."""
+    rewards: tuple[Reward | None, ...] = ("response", None)
     for width in sizes.widths:
         shape = RandomWorkflows(shape="fan_out", primitives=(width, width))
         # The first workflow arrives at once, and no other.
         scenario = DagScenario(workflows=shape, horizon_s=1e-3)
+        simulators = [DagPlacementSimulator(scenario, 1, reward=reward) for reward in rewards]
         with_reward, without = (
-            _episode_s(heuristic("fastest_idle"), DagPlacementSimulator(scenario, 1, reward=reward),
-                       sizes.measure_s)
-            for reward in ("response", None)
-        )  # fmt: skip
+            _episode_s(heuristic("fastest_idle"), simulator, sizes.measure_s)
+            for simulator in simulators
+        )
         name = f"fan-out of {width}"
         yield Measurement(f"{name}, response reward", 1e3 * with_reward, "CPU-ms")
         yield Measurement(f"{name}, no reward", 1e3 * without, "CPU-ms")
         yield Measurement(
             f"{name}, response reward over none", with_reward / without, "times", 3, "lower"
         )
-        decisions = run(heuristic("heft"), scenario, [0]).decisions[0] / width
-        yield Measurement(f"{name}, decisions of HEFT", decisions, "per primitive", 3, "lower")
+        decisions = float(run(heuristic("heft"), scenario, [0]).decisions[0]) / width
+        yield Measurement(
+            f"{name}, decisions of HEFT per primitive", decisions, "decisions", 3, "lower"
+        )
 
 
 def _episode_s(policy: Policy, simulator: DagPlacementSimulator, seconds: float) -> float:

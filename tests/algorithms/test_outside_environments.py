@@ -144,8 +144,16 @@ def test_a_replay_holds_what_is_looked_at_and_pictures_as_they_are(
     [
         (small(QMIXConfig), 256 * 214, r"a replay of 256 steps \(replay_capacity\)"),
         (small(VDNConfig), 256 * 22, r"a replay of 256 steps \(replay_capacity\)"),
-        (mappo(), 2 * 512 * 214, r"512 steps \(train_batch_size_per_learner\)"),
-        (mappo(critic="local"), 2 * 512 * 22, r"512 steps \(train_batch_size_per_learner\)"),
+        (
+            mappo(),
+            2 * 512 * 214,
+            r"512 steps \(train_batch_size_per_learner, rollout_fragment_length\)",
+        ),
+        (
+            mappo(critic="local"),
+            2 * 512 * 22,
+            r"512 steps \(train_batch_size_per_learner, rollout_fragment_length\)",
+        ),
     ],
 )
 def test_what_would_not_fit_is_refused_before_it_is_taken(

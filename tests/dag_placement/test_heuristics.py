@@ -119,7 +119,8 @@ def test_earliest_finish_waits_only_for_what_is_worth_it() -> None:
 
 def test_earliest_finish_counts_what_was_set_aside_before() -> None:
     # Two more of 8 GFLOP: the first waits for server 2 (3 s instead of 8), the second would be
-    # done there at 5 s, which is no longer worth it, nor is it for one that arrives later.
+    # done there at 5 s, which is no longer worth it, nor is it for one that arrives later. It is
+    # for one with a longer path, which goes first.
     scenario = cluster(tiers=TIERS[:3], servers=3)
     workflows = [single(4), single(16), single(8), single(8), single(8, arrival_s=0.5)]
     simulator = by_hand(scenario, [workflows])
@@ -128,10 +129,23 @@ def test_earliest_finish_counts_what_was_set_aside_before() -> None:
     assert policy.act(simulator)[0, 0] == 3 + 1 + 0
     step(simulator, 3 + 1 + 0)
     assert policy.act(simulator)[0, 0] == 0
-    simulator = by_hand(scenario, [[*workflows[:3], workflows[4]]])
-    step(simulator, 2, 1, int(policy.act(simulator)[0, 0]))
-    assert simulator.progress.now_s[0] == 0.5
-    assert policy.act(simulator)[0, 0] == 0
+    path = Workflow([8, 8], [8, 8], [0, 0], [[0, 1]], 0.5)
+    for late, expected in ((workflows[4], 0), (path, 3 + 1 + 0)):
+        simulator = by_hand(scenario, [[*workflows[:3], late]])
+        step(simulator, 2, 1)
+        step(simulator, int(policy.act(simulator)[0, 0]))
+        assert simulator.progress.now_s[0] == 0.5
+        assert policy.act(simulator)[0, 0] == expected
+
+
+def test_earliest_finish_decides_anew_as_soon_as_a_faster_server_is_done() -> None:
+    # 2 waits for server 2, which it would leave at 3.5. Server 1 is done before, at 1, and faster
+    # than server 0, the idle one.
+    scenario = cluster(tiers=TIERS[:3], servers=3)
+    simulator = by_hand(scenario, [[single(6), single(2), single(8)]])
+    policy = heuristic("earliest_finish")
+    step(simulator, 2, 1)
+    assert policy.act(simulator)[0, 0] == 3 + 1 + 1
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -163,7 +177,7 @@ def test_decisions_grow_with_the_primitives_that_wait_not_with_their_square(name
         scenario = DagScenario(workflows=shape, horizon_s=0.01)
         decisions.append(int(run(heuristic(name), scenario, [0]).decisions[0]))
         assert decisions[-1] <= 3 * n
-    assert decisions[1] / decisions[0] < 2.2
+    assert decisions[1] / decisions[0] < 2.5  # with their square it would be 4
 
 
 @pytest.mark.parametrize("rule", ["heft", "cpop"])

@@ -91,6 +91,8 @@ def test_smallest_benchmark_of_dag_placement(
     found = dag_placement.benchmark(out, dag_placement.PlacementSizes.smallest())
     assert {(line.name, line.target) for line in found if line.target} == {
         ("simulator, 16 servers, B = 64", 2e5),
+        *((f"fan-out of {n}, response reward over none", 3) for n in (5, 6)),
+        *((f"fan-out of {n}, decisions of HEFT per primitive", 3) for n in (5, 6)),
         ("decision among 6 servers, onnxruntime, p50", 1000),
         ("decision among 6 servers, torch, p50", 1000),
         ("growth of a decision, onnxruntime, 5 to 6 servers", 1.0),
