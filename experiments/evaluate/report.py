@@ -62,7 +62,8 @@ class Row:
     others: Mapping[str, float]
     """Means of the other metrics."""
     versus: Comparison | None
-    """Against the reference; None for the reference itself, and for what has fewer episodes."""
+    """Against the reference; None for the reference itself, for what has fewer episodes, and where
+    an episode of either lacks the metric."""
 
 
 def summarise(played: Sequence[Played], headline: Headline) -> list[Row]:
@@ -94,7 +95,10 @@ def _row(name: str, group: Sequence[Played], headline: Headline, reference: Play
     }
     versus = None
     baseline = reference.metrics[headline.metric][None].astype(np.float64)
-    if list(group) != [reference] and values.shape[1] == baseline.shape[1]:
+    comparable = values.shape[1] == baseline.shape[1] and not (
+        np.isnan(values).any() or np.isnan(baseline).any()
+    )
+    if list(group) != [reference] and comparable:
         versus = statistics.compare(headline.cost(values), headline.cost(baseline))
     return Row(
         name=name,

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from edge_marl.algorithms.offline.dataset import OfflineTransitions
+from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.task_log import open_log
 from tests.experiments.test_cli import call
+from tests.fuzzing import memory_limited
+from tests.task_log.logs import write_log
 
 SMALL = ("nodes=3", "slots=8")
 
@@ -101,3 +105,25 @@ def test_a_bad_row_ends_stats_export_and_import(
         assert "log.sqlite: decisions: row episode 2, slot 1, node 0: action: " in captured.err
         assert captured.out == ""
     assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("command", ["stats", "import", "export"])
+def test_an_episode_that_says_it_is_endless_takes_no_memory(
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_log(Path("log.sqlite"), 2)
+    with sqlite3.connect("log.sqlite") as connection:
+        connection.execute("UPDATE episodes SET slots = 2000000000 WHERE id = 2")
+    connection.close()
+    target = () if command == "stats" else ("target.sqlite" if command == "import" else "target",)
+    with memory_limited():
+        assert call(monkeypatch, "log", command, "log.sqlite", *target) == cli.BAD_INPUT
+        with pytest.raises(InputError, match=r"slot 12, node 0: expected a decision, found none"):
+            OfflineTransitions("log.sqlite")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("edge-marl: log.sqlite: decisions: row episode 2, slot 12, node 0: ")
+    assert not Path("target").exists()

@@ -11,11 +11,13 @@ from edge_marl.experiments import cli
 from edge_marl.experiments.workflow_stats import longest_paths, shapes
 from tests.experiments.test_cli import call
 
-TASKS = """0,a,M1,10,50,0.25,1
+TASKS = """\ufeff0,a,M1,10,50,0.25,1
 0,a,R2_1,14,50,0.25,1
 30,b,M1,5,50,0.25,1
 60,c,M1,0,50,0.25,1
+
 90,d,R2_1,5,50,0.25,1
+91,,M1,5,50,0.25,1
 """
 
 
@@ -40,10 +42,11 @@ def test_what_is_read_and_what_is_left_out_is_shown(
     captured = capsys.readouterr()
     assert captured.err == ""
     first, *_, arrivals, load = captured.out.splitlines()
-    assert first == "tasks.csv: 4 workflows found, 3 kept"
+    assert first == "tasks.csv: 5 workflows found, 3 kept"
     assert arrivals == "recorded arrivals: 0.0333 workflows/s in 60 s"
     assert rows_of(captured.out) == [
         ["a parent is missing", "1"],
+        ["a task has no job", "1"],
         ["output of 2 GB, as none is recorded", "4"],
         ["run time raised to 0.5 s", "1"],
         ["primitives", "1", "1", "1.9", "1.98", "2", "1.33"],

@@ -1,6 +1,7 @@
 """Peer offloading behind the commands of learning: what runs and checkpoints are judged by."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, vali
 from edge_marl.experiments.export.command import export
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.validation import make_validation
+from edge_marl.json_files import read_json
 from edge_marl.oracle.offloading_bound import success_bound
 from edge_marl.peer_offloading.evaluation import run
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
@@ -105,6 +107,20 @@ def test_the_reward_makes_no_difference_to_what_is_compared_but_the_scenario_doe
         evaluate(folders, episodes=2, out=tmp_path / "out")
     with pytest.raises(InputError, match="--on: expected a checkpoint of tandem_v0"):
         evaluate(folders[:1], on="3-3", out=tmp_path / "out")
+
+
+def test_what_episodes_do_not_have_is_a_dash_and_null(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one slot of few nodes some episodes have no task, which could succeed or not."""
+    config = {"scenario": {**SMALL, "slots": 1}}
+    folder = write_untrained(tmp_path / "best", small_actor(), env=ENV, env_config=config)
+    evaluate([folder], episodes=12, out=tmp_path / "out")
+    rows = {row["policy"]: row for row in read_json(tmp_path / "out" / "summary.json")["rows"]}
+    assert rows["ratc"]["mean"]["value"] is rows["ratc"]["versus"] is None
+    text = (tmp_path / "out" / "summary.json").read_text()
+    assert not re.search("NaN|Infinity", text)
+    assert "nan" not in capsys.readouterr().out
 
 
 def test_export(tmp_path: Path) -> None:

@@ -9,16 +9,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from edge_marl.errors import InputError
-from edge_marl.experiments import oracle_sets
+from edge_marl.experiments import cli, oracle_sets
 from edge_marl.experiments.oracle_sets import CHUNK, schedule_folder, solve_set
 from edge_marl.oracle import Schedule, solve
 from edge_marl.oracle.schedule import Method
 from edge_marl.tandem.trace_files import write_traces
 from edge_marl.tandem.traces import TraceSet
 from edge_marl.tandem.workload import TandemWorkload
+from tests.experiments.test_cli import call
 from tests.oracle.test_solve import crowded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,3 +151,20 @@ def test_a_killed_run_continues_where_it_was(tmp_path: Path) -> None:
     assert [s.objective for s in schedules[::40]] == [
         solve(traces[k]).objective for k in range(0, len(traces), 40)
     ]
+
+
+def test_a_filtered_file_and_one_without_traces_are_refused_before_anything_is_solved(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "traces.parquet"
+    write_traces(TandemWorkload().make(4), path)
+    table = pq.read_table(path)
+    for kept, missing in ((2, 2), (0, 0)):
+        pq.write_table(table.filter(pc.less(table["trace"], kept)), path)
+        arguments = ("oracle", "solve", str(path), "--out", str(tmp_path / "out"))
+        assert call(monkeypatch, *arguments) == cli.BAD_INPUT
+        assert capsys.readouterr().err.splitlines() == [
+            f"edge-marl: {path}: trace {missing}: expected jobs, found none: the metadata say 4 "
+            f"traces, the rows have {kept}"
+        ]
+    assert [file.name for file in tmp_path.iterdir()] == ["traces.parquet"]

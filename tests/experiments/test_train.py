@@ -237,13 +237,13 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(
     ("damage", "message"),
     [
         ("missing", "expected a checkpoint"),
-        ("no json", "damaged"),
+        ("no json", "expected JSON"),
         ("other format", "format: expected 'edge-marl checkpoint'"),
         ("newer format", "newer than this edge-marl"),
         ("newer version", "update edge-marl"),
         ("field", "iteration"),
         ("weights", "SHA-256"),
-        ("no weights", "damaged checkpoint"),
+        ("no weights", "cannot be read: No such file"),
     ],
 )
 def test_a_damaged_or_newer_checkpoint_is_refused(
