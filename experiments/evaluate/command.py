@@ -64,13 +64,13 @@ def evaluate(
 
 def _compare(evaluation: Evaluation, folder: Path, longest: int | None) -> None:
     """Play, and say and write what came of it."""
-    headline = evaluation.headline
     episodes, summary = folder / "episodes.parquet", folder / "summary.json"
-    picture = folder / f"{headline.metric}.png"
+    picture = folder / f"{evaluation.headline.metric}.png"
     for file in (episodes, summary, picture):
         check_output(file)
     played = evaluation.play(folder)
-    title = evaluation.title
+    # Not before: the best heuristic, which others are tested against, is known only now.
+    title, headline = evaluation.title, evaluation.headline
     pictures = evaluation.draw_worst(played, folder)
     rows = report.summarise(played, headline)
     console = stdout()
