@@ -120,8 +120,8 @@ class JointConfig(AlgorithmConfig):
         Returns:
             Bytes, and what takes them, with the option that decides how many.
         """
-        n_steps = self.num_envs_per_env_runner
-        return n_steps * step_bytes, f"{n_steps} steps (num_envs_per_env_runner)"
+        n_episodes = self.num_envs_per_env_runner
+        return n_episodes * step_bytes, f"{n_episodes} episodes at once (num_envs_per_env_runner)"
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:

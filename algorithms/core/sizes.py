@@ -8,6 +8,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
 
+from edge_marl.algorithms.core.config import JointConfig
 from edge_marl.algorithms.core.spaces import joint_spaces
 from edge_marl.envs.batched import BatchedEnv
 from edge_marl.memory import check_memory
@@ -45,6 +46,8 @@ def check_sampled(config: Any, env: BatchedEnv) -> None:
         InputError: naming the options that decide.
     """
     step_bytes = sum(part.nbytes for part in env.observation) / env.batch_size
+    # One step of all episodes, whatever the algorithm keeps of them.
+    check_memory(*JointConfig.memory_needed(config, step_bytes))
     check_memory(*config.memory_needed(step_bytes))
 
 

@@ -64,6 +64,17 @@ def _names_a_file(url: URL) -> bool:
     return not (in_memory or url.query or url.host or url.username or url.password or url.port)
 
 
+def check_writable(place: str | Path) -> None:
+    """Refuse a log before the work that leads to it, if it is a file that cannot be written.
+
+    Raises:
+        InputError: naming the place.
+    """
+    url = _url(place)
+    if url.get_backend_name() == "sqlite":
+        check_output(os.path.realpath(url.database or ""))
+
+
 class Database:
     """A connection to a database, errors as one line each.
 
@@ -86,7 +97,7 @@ class Database:
             raise InputError(f"{self.name}: expected a task log, found no file")
         self._held = ExitStack()
         if is_file and create:
-            check_output(file)
+            check_writable(place)
             lock = file.with_name(f".{file.name}{LOCK}")
             self._held.enter_context(locked(lock, Path(self.name)))
         try:

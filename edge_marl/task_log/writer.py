@@ -22,8 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from edge_marl.errors import InputError
-from edge_marl.files import check_output
-from edge_marl.task_log.database import Database, is_url
+from edge_marl.task_log.database import Database, check_writable
 from edge_marl.task_log.records import EpisodeRecord, Run
 from edge_marl.task_log.schema import DECISIONS, EPISODES, RUNS, TASKS
 from edge_marl.task_log.source import TaskLog
@@ -198,8 +197,7 @@ def import_log(
     Raises:
         InputError: naming the first bad row, or if the database cannot be written to.
     """
-    if not is_url(place):
-        check_output(place)
+    check_writable(place)
     source.count()
     with TaskLogWriter(place, together=True) as writer:
         ids = {id_: writer.run(run) for id_, run in source.runs.items()}

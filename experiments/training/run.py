@@ -264,14 +264,14 @@ class _Run:
                 display.update(self._status())
             if not interrupts.requested and self._judged != self.card.iteration:
                 log.complete({STEP: self.card.iteration, **evaluate()})
+            self._checkpoint(algorithm)
         except EnvironmentFaultError:
             self._checkpoint(algorithm)
             raise
         except InputError as error:
-            raise InputError(f"{error}; {self._left()}") from error
+            raise InputError(f"{error} at {self._where()}; {self._left()}") from error
         finally:
             log.close()
-        self._checkpoint(algorithm)
 
     def _iterate(self, algorithm: Any) -> dict[str, float]:
         """One training iteration; the numbers of it."""
@@ -399,16 +399,18 @@ class _Run:
         """Say in a line what ended the run, and return the exit code.
 
         Raises:
-            InputError: as it was.
+            InputError: as it was, and for errors of the operating system.
             RuntimeError: for what nobody thought of, with all that is left to say.
         """
         from edge_marl.algorithms.core.learner import DivergenceError
 
         if isinstance(error, InputError):
             raise error
-        if isinstance(error, DivergenceError | EnvironmentFaultError | OSError):
-            # As raised in a Ray worker, the last line is the message.
-            self._report_stop(str(error).strip().splitlines()[-1])
+        said = (str(error).strip().splitlines() or [""])[-1]  # a Ray worker's: frames before it
+        if isinstance(error, OSError):
+            raise InputError(f"{said} at {self._where()}; {self._left()}") from error
+        if isinstance(error, DivergenceError | EnvironmentFaultError):
+            self._report_stop(said)
             return FAILED
         what = f"{described(error)} at {self._where()}; {self._left()}"
         raise RuntimeError(what) from error

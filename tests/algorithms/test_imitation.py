@@ -177,7 +177,7 @@ def test_a_saved_policy_decides_the_same_and_a_damaged_one_is_refused(traces, tm
         run(loaded, traces).results.objective, run(policy, traces).results.objective
     )
     (tmp_path / "comm.safetensors").write_bytes(b"not a tensor")
-    with pytest.raises(InputError, match=r"comm\.safetensors: not a saved policy"):
+    with pytest.raises(InputError, match=r"comm\.safetensors: not the weights of this network"):
         load_policy(tmp_path)
     with pytest.raises(InputError, match=r"card\.json"):
         load_policy(tmp_path / "nothing")

@@ -77,7 +77,7 @@ def test_outcomes_survive_their_file(tmp_path: Path) -> None:
     )
     assert (found.curve, found.hand_over) == (outcome.curve, outcome.hand_over)
     (tmp_path / "unit.json").write_text("{}")
-    with pytest.raises(InputError, match=r"unit\.json: expected the outcome of a unit"):
+    with pytest.raises(InputError, match=r"unit\.json: test: expected a value"):
         read_unit(tmp_path / "unit.json")
 
 

@@ -132,5 +132,5 @@ def test_changes_are_relative_to_the_mean_of_the_baseline() -> None:
 def test_damaged_outcomes_are_named(tmp_path: Path) -> None:
     path = tmp_path / "unit.json"
     path.write_text('{"metrics": {"response_s": ["soon"]}}')
-    with pytest.raises(InputError, match=r"unit\.json: expected the outcome of a unit"):
+    with pytest.raises(InputError, match=r"unit\.json: metrics\.response_s\.0: expected a number"):
         read_test(path)

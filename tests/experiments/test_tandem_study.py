@@ -140,18 +140,22 @@ def test_finished_units_are_not_done_again(
 
 def test_another_configuration_is_another_unit() -> None:
     table = methods(CONFIG)
-    edf = study._unit(CONFIG, table["edf"], "none", 0)
+    edf = study._unit(CONFIG, table["edf"], "none", 0, "drawn")
     assert (
         edf.path
-        == study._unit(CONFIG.model_copy(update={"seeds": 9}), table["edf"], "none", 0).path
+        == study._unit(
+            CONFIG.model_copy(update={"seeds": 9}), table["edf"], "none", 0, "drawn"
+        ).path
     )
     fewer = CONFIG.model_copy(update={"test_traces": 7})
-    assert edf.path != study._unit(fewer, table["edf"], "none", 0).path
+    assert edf.path != study._unit(fewer, table["edf"], "none", 0, "drawn").path
+    # Other traces, of another profile for one.
+    assert edf.path != study._unit(CONFIG, table["edf"], "none", 0, "others").path
     learner = table[END_TO_END]
     longer = CONFIG.model_copy(update={"step_share": 0.5})
     assert (
-        study._unit(CONFIG, learner, "3-3", 0).path
-        != study._unit(longer, methods(longer)[learner.name], "3-3", 0).path
+        study._unit(CONFIG, learner, "3-3", 0, "drawn").path
+        != study._unit(longer, methods(longer)[learner.name], "3-3", 0, "drawn").path
     )
 
 

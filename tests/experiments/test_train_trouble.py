@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from tensorboardX.event_file_writer import EventsWriter
 
 from edge_marl.algorithms.actors import load_actor
+from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.experiments.training import run
 from edge_marl.experiments.training.checkpoints import numbered_checkpoints, read_checkpoint
@@ -33,6 +35,7 @@ TROUBLED = "tests.experiments.troubled:parallel_env"
 VDN = ("vdn", "num_envs_per_env_runner=4", "rollout_fragment_length=8",
        "network.hidden_sizes=[16]", "num_steps_sampled_before_learning_starts=16",
        "train_batch_size_per_learner=16")  # fmt: skip
+ENDLESS = tuple(one.replace("length=8", "length=1000000") for one in VDN)
 MAPPO = ("mappo", "num_envs_per_env_runner=4", "rollout_fragment_length=8",
          "network.hidden_sizes=[16]", "train_batch_size_per_learner=64",
          "minibatch_size=32", "num_epochs=2", "reward_scaling=true")  # fmt: skip
@@ -177,7 +180,7 @@ def test_a_limit_of_time_ends_an_iteration_that_would_take_hours(
     train: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    options = (*VDN, "rollout_fragment_length=1000000", "env.slow_s=0.001")
+    options = (*ENDLESS, "env.slow_s=0.001")
     assert train(TROUBLED, *options, *FOUR, "--time", "1s", "--out", out) == 0
     assert "last (iteration 0)" in capsys.readouterr().out
     card = read_checkpoint(out / "checkpoints" / "000000").card
@@ -211,7 +214,7 @@ def test_ctrl_c_does_not_wait_for_remote_runners(
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    options = (*VDN, "rollout_fragment_length=1000000", "env.slow_s=0.01", f"env.seen={seen}")
+    options = (*ENDLESS, "env.slow_s=0.01", f"env.seen={seen}")
     assert train(TROUBLED, *options, *FOUR, "--workers", 1, "--out", out) == 130
     assert f"--resume {out}" in last_line(capsys)
     assert iterations(out) == [0]
@@ -325,7 +328,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_usable(
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, sometimes)
         arguments = (*VDN, *FOUR, "--iterations", 5, "--checkpoint-every", 1, "--out", out)
-        assert train(TROUBLED, *arguments) == run.FAILED
+        assert train(TROUBLED, *arguments) == cli.BAD_INPUT
     said = last_line(capsys)
     assert "No space left on device at iteration 3" in said
     assert said.endswith(f"000002; continue with: edge-marl train --resume {out}")
@@ -352,7 +355,7 @@ def test_a_row_that_was_half_written_is_taken_back(
 
     with monkeypatch.context() as patch:
         patch.setattr(log, "_writer", Half)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(InputError, match="No space"):
             log.add({"iteration": 2, "a": 2.0})
     log.close()
     assert read_log(tmp_path / "progress.csv") == [{"iteration": "1", "a": "1.0"}]
@@ -370,7 +373,10 @@ def test_further_numbers_of_the_last_iteration_join_its_row(tmp_path: Path) -> N
 
 
 def test_any_other_exception_says_at_its_end_how_to_go_on(
-    train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "run"
     once = Algorithm.train
@@ -381,7 +387,9 @@ def test_any_other_exception_says_at_its_end_how_to_go_on(
         return once(self)
 
     monkeypatch.setattr(Algorithm, "train", twice)
-    told = rf"ZeroDivisionError: a flaw of ours .* at iteration 1, .*--resume {out}$"
-    with pytest.raises(RuntimeError, match=told):
-        train(TROUBLED, *VDN, *FOUR, "--out", out)
+    assert train(TROUBLED, *VDN, *FOUR, "--out", out) == cli.INTERNAL_ERROR
+    told = (
+        rf"ZeroDivisionError: a flaw of ours .* at iteration 1, .*--resume {out}; run with --debug"
+    )
+    assert re.search(told, last_line(capsys))
     assert read_checkpoint(out / "checkpoints" / "000001").card.iteration == 1
