@@ -13,7 +13,9 @@ from edge_marl.algorithms.core.options import check_options
 from edge_marl.algorithms.networks.agents import ParameterSharing
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner
+from edge_marl.envs.batched import BatchedEnv
 from edge_marl.errors import InputError
+from edge_marl.memory import check_memory
 from edge_marl.validation import check_name, invalid, shown
 
 
@@ -111,8 +113,24 @@ class JointConfig(AlgorithmConfig):
         """Whether the global state is looked at; where it is not, it is not even asked for."""
         return True
 
+    def check_sampled(self, env: BatchedEnv) -> None:
+        """Refuse fragments or a replay that do not fit into memory.
+
+        Args:
+            env: the environment, any number of episodes of it.
+
+        Raises:
+            InputError: naming the options that decide.
+        """
+        step_bytes = sum(part.nbytes for part in env.observation) / env.batch_size
+        n_episodes = self.num_envs_per_env_runner
+        check_memory(
+            n_episodes * step_bytes, f"{n_episodes} episodes at once (num_envs_per_env_runner)"
+        )
+        check_memory(*self.memory_needed(step_bytes))
+
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
-        """What is sampled and kept takes, from below.
+        """What is sampled and kept takes, from below; every algorithm says it for itself.
 
         Args:
             step_bytes: of what all agents of one episode see in one step.
@@ -120,8 +138,7 @@ class JointConfig(AlgorithmConfig):
         Returns:
             Bytes, and what takes them, with the option that decides how many.
         """
-        n_episodes = self.num_envs_per_env_runner
-        return n_episodes * step_bytes, f"{n_episodes} episodes at once (num_envs_per_env_runner)"
+        raise NotImplementedError
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:

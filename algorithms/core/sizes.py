@@ -8,7 +8,6 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SPACES
 
-from edge_marl.algorithms.core.config import JointConfig
 from edge_marl.algorithms.core.spaces import joint_spaces
 from edge_marl.envs.batched import BatchedEnv
 from edge_marl.memory import check_memory
@@ -32,23 +31,7 @@ def check_sizes(config: Any, env: BatchedEnv) -> None:
         4.0 * _COPIES * n_parameters,
         f"networks of {n_parameters:.3g} parameters (network.hidden_sizes, network.gru)",
     )
-    check_sampled(config, env)
-
-
-def check_sampled(config: Any, env: BatchedEnv) -> None:
-    """Refuse fragments or a replay that do not fit into memory.
-
-    Args:
-        config: of the algorithm.
-        env: the environment, any number of episodes of it.
-
-    Raises:
-        InputError: naming the options that decide.
-    """
-    step_bytes = sum(part.nbytes for part in env.observation) / env.batch_size
-    # One step of all episodes, whatever the algorithm keeps of them.
-    check_memory(*JointConfig.memory_needed(config, step_bytes))
-    check_memory(*config.memory_needed(step_bytes))
+    config.check_sampled(env)
 
 
 def _count_parameters(config: Any, env: BatchedEnv) -> float:

@@ -22,7 +22,6 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
-from edge_marl.algorithms.core.sizes import check_sampled
 from edge_marl.algorithms.core.spaces import joint_spaces
 from edge_marl.algorithms.playing import longest_episode, nothing
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -58,7 +57,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self.check: Callable[[], None] = nothing
         self.make_env()
         if self.worker_index == 0:  # others are elsewhere, and nobody would see what they say
-            check_sampled(config, self.env)
+            config.check_sampled(self.env)
         self.module: Any = None
         self.make_module()
 
