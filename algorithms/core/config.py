@@ -123,14 +123,12 @@ class JointConfig(AlgorithmConfig):
             InputError: naming the options that decide.
         """
         step_bytes = sum(part.nbytes for part in env.observation) / env.batch_size
-        n_episodes = self.num_envs_per_env_runner
-        check_memory(
-            n_episodes * step_bytes, f"{n_episodes} episodes at once (num_envs_per_env_runner)"
-        )
-        check_memory(*self.memory_needed(step_bytes))
+        # One step of all episodes is taken whatever an algorithm keeps.
+        for needed in (JointConfig.memory_needed, type(self).memory_needed):
+            check_memory(*needed(self, step_bytes))
 
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
-        """What is sampled and kept takes, from below; every algorithm says it for itself.
+        """What is sampled and kept takes, from below; algorithms say it for themselves.
 
         Args:
             step_bytes: of what all agents of one episode see in one step.
@@ -138,7 +136,8 @@ class JointConfig(AlgorithmConfig):
         Returns:
             Bytes, and what takes them, with the option that decides how many.
         """
-        raise NotImplementedError
+        n_episodes = self.num_envs_per_env_runner
+        return n_episodes * step_bytes, f"{n_episodes} episodes at once (num_envs_per_env_runner)"
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
