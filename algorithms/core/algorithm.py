@@ -156,7 +156,7 @@ class JointAlgorithm(Algorithm):
         return fragments
 
     def _deliveries(self) -> list[Delivery | Exception]:
-        """What the runners played, in their order; nothing of those that were lost."""
+        """Collect what the runners played, in their order; nothing of those that were lost."""
         group = self.env_runner_group
         if group.num_remote_env_runners() == 0:
             return [self.env_runner.deliver()]

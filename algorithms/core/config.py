@@ -128,7 +128,7 @@ class JointConfig(AlgorithmConfig):
             check_memory(*needed(self, step_bytes))
 
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
-        """What is sampled and kept takes, from below; algorithms say it for themselves.
+        """Estimate from below what is sampled and kept; algorithms say it for themselves.
 
         Args:
             step_bytes: of what all agents of one episode see in one step.
