@@ -10,8 +10,8 @@ import numpy as np
 from edge_marl.experiments import statistics
 from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Sweep
 from edge_marl.experiments.o2o_drl.methods import (
-    FROM_RANDOM,
-    FROM_RATC,
+    FROM,
+    HEURISTICS,
     O2O_DRL,
     OFFLINE,
     ONLINE,
@@ -25,27 +25,24 @@ from edge_marl.experiments.statistics import Estimate
 _STYLES = {
     "random": ("#bbbbbb", "v"), "rda": ("#d98b5f", "^"), "ratc": ("#b5482f", "s"),
     OFFLINE: ("#8cb369", "D"), ONLINE: ("#7a6fb0", "P"), O2O_DRL: ("#20639b", "o"),
-    WITH_IQL: ("#0b2a4a", "*"), FROM_RATC: ("#6fb1e0", "X"),
-    BOUND: ("#222222", "_"),
+    WITH_IQL: ("#0b2a4a", "*"), BOUND: ("#222222", "_"),
 }  # fmt: skip
 
 
 def learning_curve(results: Results, path: Path) -> None:
-    """Figure 3: from offline to online at the default point, beside Online only and RATC."""
+    """Figure 3: from offline to online at the default point, beside what it has to beat."""
     figure, axes = new_figure(1, 2, (9.5, 3.6))
     offline, online = axes
-    curves = results.curves(O2O_DRL)
-    _band(offline, *curves["offline"], O2O_DRL)
-    _band(online, *curves["online"], O2O_DRL)
-    alone = results.curves(ONLINE)
-    if alone:
-        _band(online, *alone["online"], ONLINE)
-    handed_over = curves["offline"][1][:, -1].mean()
-    ratc = results.rate(BASE, "ratc")
-    for ax in axes:
-        ax.axhline(handed_over, color=_STYLES[O2O_DRL][0], linestyle="--", linewidth=1)
-        if ratc is not None:
-            ax.axhline(ratc.value, color=_STYLES["ratc"][0], linestyle=":", label="RATC")
+    panels = {"offline": offline, "online": online}
+    for method in (O2O_DRL, WITH_IQL, ONLINE):
+        for phase, curve in results.curves(method).items():
+            _band(panels[phase], *curve, method)
+    for heuristic in ("ratc", "rda"):
+        rate = results.rate(BASE, heuristic)
+        if rate is not None:
+            colour = _STYLES[heuristic][0]
+            for ax in axes:
+                ax.axhline(rate.value, color=colour, linestyle=":", label=label(heuristic))
     offline.set(xlabel="offline gradient steps", ylabel="success rate", title="offline training")
     online.set(xlabel="online episodes", title="online fine-tuning")
     low = min(ax.get_ylim()[0] for ax in axes)
@@ -59,15 +56,14 @@ def learning_curve(results: Results, path: Path) -> None:
 def heuristics_behind(results: Results, path: Path) -> None:
     """Figure 4: each heuristic, and O2O-DRL from its log."""
     figure, (ax,) = new_figure(1, 1, (5.5, 3.6))
-    pairs = [("random", FROM_RANDOM), ("rda", O2O_DRL), ("ratc", FROM_RATC)]
-    for k, pair in enumerate(pairs):
+    for k, pair in enumerate(FROM.items()):
         for offset, method, colour in ((-0.2, pair[0], "#d98b5f"), (0.2, pair[1], "#20639b")):
             rate = results.rate(BASE, method)
             if rate is not None:
                 ax.bar(k + offset, rate.value, 0.38, color=colour)
                 _whisker(ax, k + offset, rate)
-    ax.set_xticks(range(len(pairs)), [label(heuristic) for heuristic, _ in pairs])
-    rates = [results.rate(BASE, method) for pair in pairs for method in pair]
+    ax.set_xticks(range(len(FROM)), [HEURISTICS[log] for log in FROM])
+    rates = [results.rate(BASE, method) for pair in FROM.items() for method in pair]
     ax.set_ylim(min(r.low for r in rates if r is not None) - 0.05, None)
     ax.set(ylabel="success rate", title="heuristic (left) and O2O-DRL from its log (right)")
     save_figure(figure, path)

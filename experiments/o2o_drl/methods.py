@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 Metrics = Mapping[str, NDArray[np.float64]]
 
-HEURISTICS = ("random", "local", "rda", "ratc", "greedy", "reliable")
-"""In the order of the tables."""
+HEURISTICS = {
+    "random": "Random", "local": "local only", "rda": "RDA", "ratc": "RATC",
+    "greedy": "greedy, global knowledge", "reliable": "reliable, global knowledge",
+}  # fmt: skip
+"""Labels, in the order of the tables."""
 
 OFFLINE, ONLINE = "Offline only", "Online only"
 O2O_DRL = "O2O-DRL"
@@ -48,6 +51,8 @@ _ALGORITHM: Mapping[str, Any] = {
     # Four times the paper's. Each node improves as if no other did: if all become sure of the same
     # fast nodes, these are crowded.
     "alpha": 0.2,
+    # 200 times the paper's, with which it ends below RDA in overloaded networks.
+    "lambda_c": 20.0,
     "minibatch_size": 200,
 }
 _FIRST_RATE, _LAST_RATE = 3e-3, 3e-4
@@ -58,31 +63,37 @@ _OFFLINE_RATE = 1e-3
 class Learner:
     """A learned method."""
 
-    log: str | None = "rda"
-    """Heuristic that wrote the log; None: no offline phase."""
+    logs: tuple[str, ...] = ("rda", "ratc")
+    """Heuristics that wrote the log, as many episodes each; none: no offline phase."""
     reward: Reward | None = None
     """Instead of the study's."""
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Of O2OConfig, where they differ."""
 
 
+FROM = {log: f"{O2O_DRL} from {HEURISTICS[log]}" for log in ("random", "rda", "ratc")}
+"""What learns from the log of one heuristic alone, by its name (Figure 4)."""
+
 LEARNERS: Mapping[str, Learner] = {
     O2O_DRL: Learner(),
-    ONLINE: Learner(log=None),
-    f"{O2O_DRL} from Random": Learner(log="random"),
-    f"{O2O_DRL} from RATC": Learner(log="ratc"),
+    ONLINE: Learner(logs=()),
+    **{name: Learner(logs=(log,)) for log, name in FROM.items()},
     f"{O2O_DRL}, SAC without CQL": Learner(options={"lambda_c": 0.0}),
+    f"{O2O_DRL}, the paper's lambda_c": Learner(options={"lambda_c": 0.1}),
     f"{O2O_DRL}, behaviour cloning": Learner(options={"offline_method": "bc"}),
     WITH_IQL: Learner(options={"offline_method": "iql"}),
     f"{O2O_DRL}, team reward": Learner(reward="team"),
-    f"{ONLINE}, team reward": Learner(log=None, reward="team"),
+    f"{ONLINE}, team reward": Learner(logs=(), reward="team"),
 }
 
 EVERYWHERE = (O2O_DRL, WITH_IQL, ONLINE)
-"""Learned at every point; Offline only is what the first of them is before it goes online."""
-FROM_RANDOM, FROM_RATC = f"{O2O_DRL} from Random", f"{O2O_DRL} from RATC"
-FROM_OTHER_LOGS = (FROM_RANDOM, FROM_RATC)
-ABLATIONS = tuple(name for name in LEARNERS if name not in (*EVERYWHERE, *FROM_OTHER_LOGS))
+"""Learned at every point; the others at the default point."""
+ABLATIONS = tuple(name for name in LEARNERS if name not in (*EVERYWHERE, *FROM.values()))
+
+
+def offline_part(name: str) -> str:
+    """What a method is before it goes online."""
+    return name.replace(O2O_DRL, OFFLINE)
 
 
 @dataclass(frozen=True)
@@ -117,10 +128,10 @@ def learn(
     """
     learner = LEARNERS[name]
     log = None
-    if learner.log is not None:
-        log = scratch / f"{learner.log}-{os.getpid()}.sqlite"
+    if learner.logs:
+        log = scratch / f"{'-'.join(learner.logs)}-{os.getpid()}.sqlite"
         log.parent.mkdir(parents=True, exist_ok=True)
-        write_log(config, scenario, learner.log, log)
+        write_log(config, scenario, learner.logs, log)
     try:
         with local_ray(1):  # RLlib would start one of its own, open to the network
             algorithm = build(config, scenario, learner, log, seed)
@@ -134,11 +145,15 @@ def learn(
             left.unlink()
 
 
-def write_log(config: StudyConfig, scenario: OffloadingScenario, name: str, log: Path) -> None:
-    """Phase 1: what a heuristic does in the network, as a task log."""
+def write_log(
+    config: StudyConfig, scenario: OffloadingScenario, names: Sequence[str], log: Path
+) -> None:
+    """Phase 1: what heuristics do in the network, as one task log; episodes are dealt out."""
     from edge_marl.peer_offloading.collect import collect
 
-    collect(heuristic(name), scenario, STUDY_LOG_SEEDS[: config.log_episodes], log)
+    seeds = STUDY_LOG_SEEDS[: config.log_episodes]
+    for k, name in enumerate(names):
+        collect(heuristic(name), scenario, seeds[k :: len(names)], log)
 
 
 def build(
@@ -181,7 +196,7 @@ def training_options(
         "offline_updates_per_iteration": max(1, config.offline_updates // 5),
         "train_batch_size_per_learner": steps,
         "lr": [
-            [0, _OFFLINE_RATE if learner.log is not None else _FIRST_RATE],
+            [0, _OFFLINE_RATE if learner.logs else _FIRST_RATE],
             [1, _FIRST_RATE],
             [config.iterations * steps, _LAST_RATE],
         ],
@@ -212,7 +227,7 @@ def _train(algorithm: O2O, config: StudyConfig, scenario: OffloadingScenario, na
         rates = validation()
         curve.append(("offline", algorithm.offline_updates_done, float(rates.mean())))
     if curve:
-        test[OFFLINE] = played(test_env, evaluation_seeds(config.episodes))
+        test[offline_part(name)] = played(test_env, evaluation_seeds(config.episodes))
         hand_over.append(tuple(rates))
     every = max(1, config.iterations // _CHECKS)
     episodes = config.episodes_at_a_time(scenario)

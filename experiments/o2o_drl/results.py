@@ -11,24 +11,21 @@ from numpy.typing import NDArray
 
 from edge_marl.experiments import statistics
 from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Point, StudyConfig, Sweep
-from edge_marl.experiments.o2o_drl.methods import O2O_DRL, OFFLINE, ONLINE, Outcome
+from edge_marl.experiments.o2o_drl.methods import HEURISTICS, ONLINE, Outcome, offline_part
 from edge_marl.experiments.o2o_drl.units import BOUND, Unit
 from edge_marl.experiments.statistics import Estimate
 
 FloatArray = NDArray[np.float64]
 
-BASELINES = ("ratc", "rda", OFFLINE, ONLINE)
-"""What O2O-DRL has to beat at every point."""
-
-LABELS = {
-    "random": "Random", "local": "local only", "rda": "RDA", "ratc": "RATC",
-    "greedy": "greedy, global knowledge", "reliable": "reliable, global knowledge",
-}  # fmt: skip
-
 
 def label(method: str) -> str:
     """A method as tables and figures name it."""
-    return LABELS.get(method, method)
+    return HEURISTICS.get(method, method)
+
+
+def baselines(method: str) -> tuple[str, ...]:
+    """What a form of O2O-DRL has to beat at every point."""
+    return ("ratc", "rda", offline_part(method), ONLINE)
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,7 @@ class Results:
         found = [
             outcome.test[method][metric]
             for unit, outcome in sorted(self.outcomes.items(), key=lambda item: item[0].network)
-            if unit.point == point
-            and method in outcome.test
-            and metric in outcome.test[method]
-            # Offline only is taken from the method that goes on from it, not from its variants.
-            and (method != OFFLINE or unit.method == O2O_DRL)
+            if unit.point == point and method in outcome.test and metric in outcome.test[method]
         ]
         return np.stack(found) if found else None
 
@@ -89,12 +82,12 @@ class Results:
             curves[phase] = (steps, np.array([[y for _, y in part] for part in parts]))
         return curves
 
-    def hand_overs(self, point: Point) -> list[Estimate]:
+    def hand_overs(self, point: Point, method: str) -> list[Estimate]:
         """After each of the first refits: success rate minus that of the offline policy."""
         found = [
             np.array(outcome.hand_over)
             for unit, outcome in self.outcomes.items()
-            if unit.point == point and unit.method == O2O_DRL and outcome.hand_over
+            if unit.point == point and unit.method == method and outcome.hand_over
         ]
         if not found:
             return []

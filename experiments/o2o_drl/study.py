@@ -16,8 +16,8 @@ from edge_marl.experiments.o2o_drl.config import BASE, Point, StudyConfig
 from edge_marl.experiments.o2o_drl.methods import (
     ABLATIONS,
     EVERYWHERE,
-    FROM_OTHER_LOGS,
-    FROM_RATC,
+    FROM,
+    LEARNERS,
 )
 from edge_marl.experiments.o2o_drl.results import Results, canonical
 from edge_marl.experiments.o2o_drl.tables import all_tables
@@ -39,9 +39,9 @@ from edge_marl.locks import sole_writer
 NOTES = """\
 success rate: equation 9, mean over networks and test episodes, with 95% t intervals over \
 both. Differences are paired by episode.
-O2O-DRL learns from the log of RDA where no other is named; Offline only is O2O-DRL before it \
-goes online. Every learned policy draws its actions, as deployed, \
-and is the last of its training.
+O2O-DRL learns from a log of which RDA and RATC wrote half each, and offline by SAC with CQL, \
+unless its name says otherwise; Offline only is what a method is before it goes online. Every \
+learned policy draws its actions, as deployed, and is the last of its training.
 greedy and reliable see queues of all nodes and decide for all in turn: no node could. \
 share of the bound: success rate over the clairvoyant upper bound of the same episodes.
 dip: the success rate after one of the first refits is surely below that of the offline policy.
@@ -97,13 +97,15 @@ def _methods(config: StudyConfig, point: Point) -> Sequence[str]:
     methods = [HEURISTICS_UNIT, *EVERYWHERE]
     if config.bound_episodes > 0:
         methods.append(BOUND_UNIT)
-    if point.sweep == "testbed":
-        methods.append(FROM_RATC)  # RATC is far better than RDA there
     if point == BASE:
-        methods += FROM_OTHER_LOGS
+        methods += FROM.values()
         if config.ablations:
             methods += ABLATIONS
     return methods
+
+
+def _is_extra(unit: Unit) -> bool:
+    return unit.method in LEARNERS and unit.method not in EVERYWHERE
 
 
 def _do_all(config: StudyConfig, out: Path) -> list[tuple[Unit, Path]]:
@@ -111,8 +113,9 @@ def _do_all(config: StudyConfig, out: Path) -> list[tuple[Unit, Path]]:
     units = units_of(config)
     paths = {unit: out / "units" / unit.path(config) for unit in units}
     missing = [unit for unit in units if not paths[unit].exists()]
-    # The default point first, whose figures are the headline; of each point the longest.
-    missing.sort(key=lambda unit: (unit.point != BASE, -effort(unit)))
+    # Ablations last, and the default point first, whose figures are the headline; of each point the
+    # longest.
+    missing.sort(key=lambda unit: (_is_extra(unit), unit.point != BASE, -effort(unit)))
     with progress_bar() as bar:
         shown = bar.add_task("study", total=len(units), completed=len(units) - len(missing))
         arguments = [(config, unit, str(out)) for unit in missing]

@@ -8,44 +8,38 @@ from rich.table import Table
 
 from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Sweep
 from edge_marl.experiments.o2o_drl.methods import (
-    ABLATIONS,
-    EVERYWHERE,
-    FROM_OTHER_LOGS,
-    FROM_RATC,
     HEURISTICS,
+    LEARNERS,
     O2O_DRL,
-    OFFLINE,
     ONLINE,
     WITH_IQL,
+    offline_part,
 )
-from edge_marl.experiments.o2o_drl.results import BASELINES, Results, holds, label, value_on
+from edge_marl.experiments.o2o_drl.results import Results, baselines, holds, label, value_on
 from edge_marl.experiments.o2o_drl.units import BOUND
 from edge_marl.experiments.statistics import Estimate
 
-_ROWS = (*HEURISTICS, OFFLINE, ONLINE, O2O_DRL, WITH_IQL, FROM_RATC, BOUND)
+_FORMS = (O2O_DRL, WITH_IQL)
+_AT_EVERY_POINT = (*HEURISTICS, *map(offline_part, _FORMS), ONLINE, *_FORMS, BOUND)
+_AT_THE_DEFAULT = tuple(dict.fromkeys((*HEURISTICS, *map(offline_part, LEARNERS), *LEARNERS)))
 
 
 def sweep_table(results: Results, sweep: Sweep) -> Table:
-    """Success rates at every point of a panel, and how far O2O-DRL is above each baseline.
-
-    Where it learned from RATC's log at every point too, that is among the rows.
-    """
+    """Success rates at every point of a panel, and how far O2O-DRL is above each baseline."""
     axis, points = SWEEPS[sweep], results.points(sweep)
     table = Table(title=f"Figure {axis.figure}: success rate", title_justify="left")
     table.add_column(axis.label)
     for point in points:
         table.add_column(f"{value_on(sweep, point):g}")
-    for method in _ROWS:
+    for method in _AT_EVERY_POINT:
         cells = [results.rate(point, method) for point in points]
-        # The default point has more methods than the others of its panels.
-        if all(cell is not None for cell in cells):
-            table.add_row(label(method), *map(_text, cells))
-    for method in (O2O_DRL, WITH_IQL):
+        table.add_row(label(method), *map(_text, cells))
+    for method in _FORMS:
         table.add_section()
-        gains = {b: [results.gain(point, method, b) for point in points] for b in BASELINES}
+        gains = {b: [results.gain(point, method, b) for point in points] for b in baselines(method)}
         for baseline, found in gains.items():
             table.add_row(f"{method} minus {label(baseline)}", *map(_signed, found))
-        above = (holds([gains[b][k] for b in BASELINES]) for k in range(len(points)))
+        above = (holds([found[k] for found in gains.values()]) for k in range(len(points)))
         table.add_row("above all four?", *above)
     table.add_section()
     shares = (results.share_of_possible(point, O2O_DRL) for point in points)
@@ -59,13 +53,12 @@ def methods_table(results: Results) -> Table:
     for name in ("method", "success rate", "minus RATC", "dropped", "failed", "delay p50 s",
                  "p95 s", "offloaded", "share of the bound"):  # fmt: skip
         table.add_column(name)
-    rows = (*HEURISTICS, OFFLINE, *EVERYWHERE, *FROM_OTHER_LOGS, *ABLATIONS)
     by_name = {
         record["method"]: record
         for record in results.records()
         if (record["sweep"], record["value"]) == (BASE.sweep, BASE.value)
     }
-    for method in rows:
+    for method in _AT_THE_DEFAULT:
         record = by_name.get(label(method))
         if record is None:
             continue
@@ -94,7 +87,7 @@ def networks_table(results: Results) -> Table:
     loads = [float(BASE.scenario(k).offered_load([0])[0]) for k in networks]
     for k, load in zip(networks, loads, strict=True):
         table.add_column(f"{k} (offered load {load:.2f})")
-    for method in (*HEURISTICS, OFFLINE, *EVERYWHERE, *FROM_OTHER_LOGS, *ABLATIONS):
+    for method in _AT_THE_DEFAULT:
         values = results.values(BASE, method)
         if values is not None:
             table.add_row(label(method), *(f"{rate:.3f}" for rate in values.mean(axis=1)))
@@ -107,16 +100,21 @@ def hand_over_table(results: Results) -> Table:
         title="Hand-over: success rate after a refit minus that of the offline policy",
         title_justify="left",
     )
-    table.add_column("point")
-    points = [point for point in results.all_points() if results.hand_overs(point)]
-    found = {point: results.hand_overs(point) for point in points}
+    for name in ("point", "method"):
+        table.add_column(name)
+    found = {
+        (point, method): results.hand_overs(point, method)
+        for point in results.all_points()
+        for method in _FORMS
+    }
     for k in range(max(map(len, found.values()), default=0)):
         table.add_column(f"refit {k + 1}")
     table.add_column("dip")
-    for point, differences in found.items():
+    for (point, method), differences in found.items():
         surely = any(difference.surely_below_zero for difference in differences)
         table.add_row(
             f"{SWEEPS[point.sweep].label} {point.value:g}",
+            method,
             *map(_signed, differences),
             "yes" if surely else "no",
         )

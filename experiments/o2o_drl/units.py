@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +56,11 @@ class Unit:
         behind["scenario"] = scenario.model_dump(mode="json")
         if learned:
             learner = LEARNERS[self.method]
-            behind["log"], behind["reward"] = learner.log, learner.reward or config.reward
+            behind["logs"], behind["reward"] = learner.logs, learner.reward or config.reward
             behind["training"] = training_options(config, scenario, learner)
         whole = f"{edge_marl.__version__}|{json.dumps(behind, sort_keys=True)}"
         digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
-        name = self.method.lower().replace(",", "").replace(" ", "-")
+        name = "-".join(re.findall(r"[\w-]+", self.method.lower().replace("'", "")))
         return f"{self.point.sweep}-{self.point.value:g}-{self.network}-{name}-{digest}.json"
 
 

@@ -1,5 +1,6 @@
 """The O2O-DRL study, at sizes that say nothing but show that everything runs."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,18 @@ import pytest
 
 from edge_marl.errors import InputError
 from edge_marl.experiments.o2o_drl.config import BASE, MOST_NETWORKS, SWEEPS, StudyConfig
-from edge_marl.experiments.o2o_drl.methods import O2O_DRL, OFFLINE, ONLINE, Outcome
+from edge_marl.experiments.o2o_drl.methods import (
+    O2O_DRL,
+    OFFLINE,
+    ONLINE,
+    Outcome,
+    write_log,
+)
 from edge_marl.experiments.o2o_drl.results import Results, canonical, holds
 from edge_marl.experiments.o2o_drl.study import reproduce, units_of
 from edge_marl.experiments.o2o_drl.units import BOUND, Unit, read_unit, write_unit
 from edge_marl.experiments.statistics import Estimate
+from edge_marl.task_log.episodes import open_log
 
 SMALLEST = StudyConfig(
     sweeps=(), networks=1, swept_networks=1, episodes=2, validation_episodes=2,
@@ -81,6 +89,16 @@ def test_outcomes_survive_their_file(tmp_path: Path) -> None:
         read_unit(tmp_path / "unit.json")
 
 
+def test_a_log_of_two_heuristics_has_as_many_episodes_of_each(tmp_path: Path) -> None:
+    log = tmp_path / "log.sqlite"
+    config = SMALLEST.model_copy(update={"log_episodes": 6})
+    write_log(config, BASE.scenario(0), ("rda", "ratc"), log)
+    with open_log(log) as written:
+        episodes = [(written.runs[row.run].policy, row.seed) for row in written.episodes]
+    assert Counter(policy for policy, _ in episodes) == {"RDA": 3, "RATC": 3}
+    assert len({seed for _, seed in episodes}) == 6
+
+
 def test_a_file_stands_for_its_configuration() -> None:
     unit = Unit(BASE, 0, O2O_DRL)
     paths = {
@@ -123,7 +141,7 @@ def test_gains_are_paired_and_bounds_count_where_they_are_known() -> None:
 
 
 def test_a_dip_after_the_hand_over_is_seen() -> None:
-    (difference,) = results_of(o2o=[[0.8, 0.6]]).hand_overs(BASE)
+    (difference,) = results_of(o2o=[[0.8, 0.6]]).hand_overs(BASE, O2O_DRL)
     assert difference.value == pytest.approx(-0.25)
     assert difference.high < 0
 
