@@ -95,7 +95,7 @@ def test_a_log_of_two_heuristics_has_as_many_episodes_of_each(tmp_path: Path) ->
     write_log(config, BASE.scenario(0), ("rda", "ratc"), log)
     with open_log(log) as written:
         episodes = [(written.runs[row.run].policy, row.seed) for row in written.episodes]
-    assert Counter(policy for policy, _ in episodes) == {"RDA": 3, "RATC": 3}
+    assert Counter(policy for policy, _ in episodes) == {"rda": 3, "ratc": 3}
     assert len({seed for _, seed in episodes}) == 6
 
 
