@@ -11,7 +11,6 @@ from edge_marl.experiments import statistics
 from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Sweep
 from edge_marl.experiments.o2o_drl.methods import (
     FROM,
-    HEURISTICS,
     O2O_DRL,
     OFFLINE,
     ONLINE,
@@ -62,7 +61,7 @@ def heuristics_behind(results: Results, path: Path) -> None:
             if rate is not None:
                 ax.bar(k + offset, rate.value, 0.38, color=colour)
                 _whisker(ax, k + offset, rate)
-    ax.set_xticks(range(len(FROM)), [HEURISTICS[log] for log in FROM])
+    ax.set_xticks(range(len(FROM)), [label(log) for log in FROM])
     rates = [results.rate(BASE, method) for pair in FROM.items() for method in pair]
     ax.set_ylim(min(r.low for r in rates if r is not None) - 0.05, None)
     ax.set(ylabel="success rate", title="heuristic (left) and O2O-DRL from its log (right)")

@@ -51,7 +51,7 @@ _ALGORITHM: Mapping[str, Any] = {
     # Four times the paper's. Each node improves as if no other did: if all become sure of the same
     # fast nodes, these are crowded.
     "alpha": 0.2,
-    # 200 times the paper's, with which it ends below RDA in overloaded networks.
+    # 200 times the paper's, with which it ended below RDA where settings were chosen.
     "lambda_c": 20.0,
     "minibatch_size": 200,
 }
@@ -72,7 +72,7 @@ class Learner:
 
 
 FROM = {log: f"{O2O_DRL} from {HEURISTICS[log]}" for log in ("random", "rda", "ratc")}
-"""What learns from the log of one heuristic alone, by its name (Figure 4)."""
+"""What learns from the log of one heuristic alone, by that heuristic (Figure 4)."""
 
 LEARNERS: Mapping[str, Learner] = {
     O2O_DRL: Learner(),

@@ -17,7 +17,6 @@ from edge_marl.experiments.o2o_drl.methods import (
     ABLATIONS,
     EVERYWHERE,
     FROM,
-    LEARNERS,
 )
 from edge_marl.experiments.o2o_drl.results import Results, canonical
 from edge_marl.experiments.o2o_drl.tables import all_tables
@@ -105,7 +104,7 @@ def _methods(config: StudyConfig, point: Point) -> Sequence[str]:
 
 
 def _is_extra(unit: Unit) -> bool:
-    return unit.method in LEARNERS and unit.method not in EVERYWHERE
+    return unit.method in (*FROM.values(), *ABLATIONS)
 
 
 def _do_all(config: StudyConfig, out: Path) -> list[tuple[Unit, Path]]:

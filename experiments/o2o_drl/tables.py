@@ -21,7 +21,11 @@ from edge_marl.experiments.statistics import Estimate
 
 _FORMS = (O2O_DRL, WITH_IQL)
 _AT_EVERY_POINT = (*HEURISTICS, *map(offline_part, _FORMS), ONLINE, *_FORMS, BOUND)
-_AT_THE_DEFAULT = tuple(dict.fromkeys((*HEURISTICS, *map(offline_part, LEARNERS), *LEARNERS)))
+_AT_THE_DEFAULT = (
+    *HEURISTICS,
+    *(offline_part(name) for name, learner in LEARNERS.items() if learner.logs),
+    *LEARNERS,
+)
 
 
 def sweep_table(results: Results, sweep: Sweep) -> Table:
@@ -103,9 +107,10 @@ def hand_over_table(results: Results) -> Table:
     for name in ("point", "method"):
         table.add_column(name)
     found = {
-        (point, method): results.hand_overs(point, method)
+        (point, method): differences
         for point in results.all_points()
         for method in _FORMS
+        if (differences := results.hand_overs(point, method))
     }
     for k in range(max(map(len, found.values()), default=0)):
         table.add_column(f"refit {k + 1}")

@@ -60,7 +60,7 @@ class Unit:
             behind["training"] = training_options(config, scenario, learner)
         whole = f"{edge_marl.__version__}|{json.dumps(behind, sort_keys=True)}"
         digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
-        name = "-".join(re.findall(r"[\w-]+", self.method.lower().replace("'", "")))
+        name = re.sub(r"\W+", "-", self.method.lower())
         return f"{self.point.sweep}-{self.point.value:g}-{self.network}-{name}-{digest}.json"
 
 
