@@ -1,6 +1,9 @@
-"""What several test files share: a Ray of our own."""
+"""What several test files share: a Ray of our own, and an end of the process that is our own."""
 
+import atexit
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -8,6 +11,27 @@ import pytest
 
 from edge_marl.envs import register
 from edge_marl.experiments.parallel import stay_on_loopback
+
+exit_status = 0
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    global exit_status
+    exit_status = int(exitstatus)
+
+
+@atexit.register  # before any other, so that it runs after them
+def end_without_destructors() -> None:
+    """End the process before C++ destroys what Ray's threads still use.
+
+    `ray.shutdown()` leaves threads of gRPC and of its statistics running, one more with every
+    `ray.init()`. The suite starts Ray often, and now and then one of them meets a destroyed object
+    while the process ends: a segmentation fault after the last test has passed.
+    """
+    if "ray" in sys.modules:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_status)
 
 
 @pytest.fixture(scope="module")
