@@ -1,4 +1,4 @@
-"""Independent tasks on all cores: local Ray on loopback, or in this process."""
+"""A Ray of our own on loopback: for independent tasks on all cores, and for an algorithm."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import edge_marl
 from edge_marl.errors import original
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 Result = TypeVar("Result")
 
@@ -50,6 +53,23 @@ def local_ray(cores: int) -> Iterator[Any]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def built(config: AlgorithmConfig) -> Iterator[Any]:
+    """An algorithm, let go at the end."""
+    algorithm = config.build_algo()
+    try:
+        yield algorithm
+    finally:
+        let_go(algorithm)
+
+
+def let_go(algorithm: Any) -> None:
+    """Stop an algorithm and remove the empty folder that RLlib made for it in the home."""
+    algorithm.stop()
+    with suppress(OSError):  # something is in it
+        Path(algorithm.logdir).rmdir()
 
 
 def stay_on_loopback() -> None:

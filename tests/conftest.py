@@ -38,11 +38,14 @@ def end_without_destructors() -> None:
 def local_ray(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[None]:
     """A fresh two-core Ray on loopback, gone with all its files when the module is done."""
     import ray
+    from ray.tune.trainable import trainable
 
     # The names of Ray's sockets lie below this folder and a socket's name is at most 107 long.
     folder = tempfile.mkdtemp(prefix="ray")
     monkeypatch_module.setenv("RAY_USAGE_STATS_ENABLED", "0")
     stay_on_loopback()
+    # Algorithms make their folders there, else in the home directory.
+    monkeypatch_module.setattr(trainable, "DEFAULT_STORAGE_PATH", folder)
     ray.init(
         address="local",
         num_cpus=2,

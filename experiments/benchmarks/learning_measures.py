@@ -84,17 +84,15 @@ def _sampling(case: Case, sizes: LearningSizes) -> dict[str, float]:
 
 
 def _iteration(case: Case, sizes: LearningSizes) -> dict[str, float]:
-    from edge_marl.experiments.parallel import local_ray
+    from edge_marl.experiments.parallel import built, local_ray
 
-    with local_ray(1):
-        algorithm = _config(case, sizes).build_algo()
+    with local_ray(1), built(_config(case, sizes)) as algorithm:
         algorithm.train()
         before = _steps(algorithm)
         watch = Stopwatch()
         for _ in range(sizes.iterations):
             timers = algorithm.train()["timers"]
         speeds = watch.speeds(_steps(algorithm) - before)
-        algorithm.stop()
     return {
         **speeds,
         "sampling_s": timers["env_runner_sampling_timer"],
@@ -104,7 +102,7 @@ def _iteration(case: Case, sizes: LearningSizes) -> dict[str, float]:
 
 def _offline(case: Case, sizes: LearningSizes) -> dict[str, float]:
     """Gradient steps of O2O-DRL on what a heuristic logged; its log is in memory by then."""
-    from edge_marl.experiments.parallel import local_ray
+    from edge_marl.experiments.parallel import built, local_ray
     from edge_marl.peer_offloading.collect import collect
     from edge_marl.peer_offloading.heuristics import heuristic
     from edge_marl.peer_offloading.scenario import OffloadingScenario
@@ -118,14 +116,12 @@ def _offline(case: Case, sizes: LearningSizes) -> dict[str, float]:
             offline_updates_per_iteration=sizes.offline_updates,
             offline_batch_size=sizes.offline_batch,
         )
-        algorithm = config.build_algo()
-        algorithm.train()
-        watch = Stopwatch()
-        for _ in range(sizes.iterations):
+        with built(config) as algorithm:
             algorithm.train()
-        speeds = watch.speeds(sizes.offline_updates * sizes.iterations)
-        algorithm.stop()
-    return speeds
+            watch = Stopwatch()
+            for _ in range(sizes.iterations):
+                algorithm.train()
+            return watch.speeds(sizes.offline_updates * sizes.iterations)
 
 
 def _steps(algorithm: Any) -> int:

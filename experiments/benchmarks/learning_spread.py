@@ -18,7 +18,7 @@ from pydantic import Field
 
 from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks.report import Measurement, report
-from edge_marl.experiments.parallel import all_cores, run_tasks
+from edge_marl.experiments.parallel import all_cores, built, run_tasks
 from edge_marl.experiments.progress import progress_bar
 from edge_marl.files import aside
 from edge_marl.locks import sole_writer
@@ -100,14 +100,13 @@ def curve(algorithm: str, seed: int, sizes: SpreadSizes) -> list[Point]:
     from ray.tune.registry import register_env
 
     register_env(ENV, make_env)
-    trained = _config(algorithm, seed, sizes).build_algo()
-    points = [Point(0, _evaluate(trained, sizes))]
-    while points[-1].env_steps < sizes.env_steps:
-        trained.train()
-        due = sizes.env_steps * len(points) / sizes.evaluations
-        if trained.env_steps_sampled >= due:
-            points.append(Point(trained.env_steps_sampled, _evaluate(trained, sizes)))
-    trained.stop()
+    with built(_config(algorithm, seed, sizes)) as trained:
+        points = [Point(0, _evaluate(trained, sizes))]
+        while points[-1].env_steps < sizes.env_steps:
+            trained.train()
+            due = sizes.env_steps * len(points) / sizes.evaluations
+            if trained.env_steps_sampled >= due:
+                points.append(Point(trained.env_steps_sampled, _evaluate(trained, sizes)))
     return points
 
 

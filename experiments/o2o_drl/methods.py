@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,15 @@ from numpy.typing import NDArray
 from edge_marl.experiments.evaluate import offloading
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
 from edge_marl.experiments.o2o_drl.config import StudyConfig
-from edge_marl.experiments.parallel import local_ray
+from edge_marl.experiments.parallel import built, local_ray
 from edge_marl.peer_offloading.heuristics import heuristic
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.seeds import STUDY_LOG_SEEDS
 
 if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
     from edge_marl.algorithms.o2o.algorithm import O2O
 
 Metrics = Mapping[str, NDArray[np.float64]]
@@ -133,13 +134,9 @@ def learn(
         log.parent.mkdir(parents=True, exist_ok=True)
         write_log(config, scenario, learner.logs, log)
     try:
-        with local_ray(1):  # RLlib would start one of its own, open to the network
-            algorithm = build(config, scenario, learner, log, seed)
-            try:
-                return _train(algorithm, config, scenario, name)
-            finally:
-                algorithm.stop()
-                shutil.rmtree(algorithm.logdir, ignore_errors=True)
+        # Without ours, RLlib would start a Ray of its own, open to the network.
+        with local_ray(1), built(_config(config, scenario, learner, log, seed)) as algorithm:
+            return _train(algorithm, config, scenario, name)
     finally:
         for left in () if log is None else scratch.glob(f"{log.name}*"):
             left.unlink()
@@ -156,18 +153,17 @@ def write_log(
         collect(heuristic(name), scenario, seeds[k :: len(names)], log)
 
 
-def build(
+def _config(
     config: StudyConfig,
     scenario: OffloadingScenario,
     learner: Learner,
     log: Path | None,
     seed: int,
-) -> O2O:
-    """The algorithm, before its first iteration."""
+) -> AlgorithmConfig:
     from edge_marl.algorithms import O2OConfig
 
     reward = learner.reward or config.reward
-    algorithm = (
+    return (
         O2OConfig()
         .environment(
             "peer_offloading_v0",
@@ -183,7 +179,6 @@ def build(
         )
         .debugging(seed=seed, log_level="ERROR")
     )
-    return algorithm.build_algo()
 
 
 def training_options(

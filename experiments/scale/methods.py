@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
 from edge_marl.experiments.evaluate.placement import play_heuristic
-from edge_marl.experiments.parallel import local_ray
+from edge_marl.experiments.parallel import built, local_ray
 from edge_marl.experiments.scale.config import ENV, Family, Point, StudyConfig, trained_in
 
 if TYPE_CHECKING:
@@ -78,16 +77,13 @@ def learn(config: StudyConfig, name: str, seed: int) -> Trained:
     """Train a method at N = 16."""
     with local_ray(1):  # RLlib would start one of its own, open to the network
         learner = LEARNERS[name]
-        algorithm, iterations = _build(config, learner, seed)
-        try:
+        algorithm_config, iterations = _config(config, learner, seed)
+        with built(algorithm_config) as algorithm:
             return _train(algorithm, iterations, learner.family)
-        finally:
-            algorithm.stop()
-            shutil.rmtree(algorithm.logdir, ignore_errors=True)
 
 
-def _build(config: StudyConfig, learner: Learner, seed: int) -> tuple[Any, int]:
-    """The algorithm, and how many iterations it is trained for."""
+def _config(config: StudyConfig, learner: Learner, seed: int) -> tuple[Any, int]:
+    """The algorithm's settings, and how many iterations it is trained for."""
     from edge_marl.algorithms import DiscreteSACConfig, SCALEConfig, VDNConfig
 
     per_iteration = _ENVS * _STEPS
@@ -121,7 +117,7 @@ def _build(config: StudyConfig, learner: Learner, seed: int) -> tuple[Any, int]:
         .training(**learner.options)
         .debugging(seed=seed, log_level="ERROR")
     )
-    return made.build_algo(), iterations
+    return made, iterations
 
 
 def _train(algorithm: Any, iterations: int, family: Family) -> Trained:

@@ -157,9 +157,8 @@ def train(
         drop_penalty: ``lambda`` of the objective.
         policies: folder where imitated policies are kept.
     """
-    import shutil
-
     from edge_marl.algorithms.actors import ActorPolicy
+    from edge_marl.experiments.parallel import built
     from edge_marl.experiments.training.checkpoints import current_actor
     from edge_marl.experiments.training.recipe import Recipe
 
@@ -178,8 +177,7 @@ def train(
         seed=seed,
     )
     # The network is given whole: its options come as a mapping, not one by one.
-    algorithm = recipe.config().training(**config.options).build_algo()
-    try:
+    with built(recipe.config().training(**config.options)) as algorithm:
         if config.warm_start is not None:
             start = config.warm_start.model_copy(update={"seed": seed})
             policy = imitated(start, traces, training, drop_penalty, policies)
@@ -197,7 +195,4 @@ def train(
             objective = run(player, validation, drop_penalty=drop_penalty).results.objective
             if objective.mean() < least:
                 best, least = player, float(objective.mean())
-    finally:
-        algorithm.stop()
-        shutil.rmtree(algorithm.logdir, ignore_errors=True)
     return best

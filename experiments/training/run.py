@@ -26,6 +26,7 @@ from pydantic import Field
 from edge_marl.envs.faults import EnvironmentFaultError, described
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.episodes import CUT, check_fit, cut_note
+from edge_marl.experiments.parallel import built
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
@@ -42,7 +43,7 @@ from edge_marl.experiments.training.display import Display, Status, result_table
 from edge_marl.experiments.training.interrupts import Interrupts, StopRequested
 from edge_marl.experiments.training.logs import PROGRESS, STEP, TENSORBOARD, RunLog, flat_numbers
 from edge_marl.experiments.training.recipe import Recipe, with_files_at
-from edge_marl.experiments.training.runtime import built, ray_for_training
+from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
 from edge_marl.files import check_output
 from edge_marl.json_files import read_model, write_json

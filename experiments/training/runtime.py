@@ -4,27 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
 
 from edge_marl.experiments.parallel import all_cores, local_ray
-
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-
-@contextmanager
-def built(config: AlgorithmConfig) -> Iterator[Any]:
-    """An algorithm, stopped at the end."""
-    algorithm = config.build_algo()
-    try:
-        yield algorithm
-    finally:
-        algorithm.stop()
-        # RLlib makes a folder of its own in the home directory for every algorithm.
-        with suppress(OSError):  # something is in it
-            Path(algorithm.logdir).rmdir()
 
 
 @contextmanager

@@ -28,12 +28,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edge_marl.errors import InputError
-from edge_marl.experiments.parallel import all_cores
+from edge_marl.experiments.parallel import all_cores, built
 from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.publish import number
 from edge_marl.experiments.training.checkpoints import BEST, PARTS, copy_checkpoint, read_card
 from edge_marl.experiments.training.recipe import Recipe
-from edge_marl.experiments.training.runtime import built, ray_for_training
+from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.training.validation import make_validation
 from edge_marl.experiments.tuning.errors import errors_in_a_line, terminated_as_interrupted
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space

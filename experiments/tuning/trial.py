@@ -8,6 +8,7 @@ from typing import Any
 
 from ray import tune
 
+from edge_marl.experiments.parallel import let_go
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
     CheckpointCard,
@@ -103,5 +104,5 @@ class Trial(tune.Trainable):
     def cleanup(self) -> None:
         """Let go of the algorithm."""
         if self._algorithm is not None:
-            self._algorithm.stop()
+            let_go(self._algorithm)
             self._algorithm = None
