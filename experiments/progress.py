@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 _PIPED_WIDTH = 150  # a file or a pipe has no width of its own: room for the widest table
+
+_LINE_EVERY_S = 30.0
+"""Where a bar cannot move, in a job's log for one."""
 
 
 def stdout() -> Console:
@@ -21,9 +27,32 @@ def stdout() -> Console:
     return console if console.is_terminal else Console(width=_PIPED_WIDTH, highlight=False)
 
 
+class _Progress(Progress):
+    """A bar in a terminal, and now and then a line in a file or a pipe."""
+
+    def __init__(self, *columns: Any, **options: Any) -> None:
+        super().__init__(*columns, **options)
+        self._last_s = self.get_time()
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self._show_line()
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        self._show_line()
+
+    def _show_line(self) -> None:
+        if self.disable or self.console.is_terminal:
+            return
+        if self.get_time() - self._last_s > _LINE_EVERY_S and not self.finished:
+            self._last_s = self.get_time()
+            self.console.print(self.get_renderable())
+
+
 def progress_bar(*, visible: bool = True) -> Progress:
-    """A bar on standard error, so that piped tables stay clean."""
-    return Progress(
+    """A bar on standard error, so that piped tables stay clean; lines where that is no terminal."""
+    return _Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
