@@ -42,6 +42,10 @@ class Point(NamedTuple):
             {**dict(self.changes), "network_seed": self.first_network + network}
         )
 
+    def offered_load(self, network: int) -> float:
+        """Work that arrives in a network over the work that its nodes can do."""
+        return float(self.scenario(network).offered_load([0])[0])  # the same in every episode
+
     def is_default(self) -> bool:
         """Whether it is the default scenario, which lies on several axes."""
         return OffloadingScenario.model_validate(dict(self.changes)) == OffloadingScenario()

@@ -91,6 +91,20 @@ def sweep(results: Results, name: Sweep, path: Path) -> None:
     save_figure(figure, path)
 
 
+def loads(results: Results, path: Path) -> None:
+    """How far O2O-DRL is above the better of the two heuristics, by the network's offered load."""
+    figure, (ax,) = new_figure(1, 1, (5.5, 3.6))
+    x = results.loads()
+    for method in (O2O_DRL, WITH_IQL):
+        over = [results.gains(method, heuristic).mean(axis=1) for heuristic in ("ratc", "rda")]
+        colour, marker = _STYLES[method]
+        ax.scatter(x, np.minimum(*over), color=colour, marker=marker, s=18, label=method)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set(xlabel="offered load of the network", ylabel="minus the better of RATC and RDA")
+    ax.legend(fontsize=8)
+    save_figure(figure, path)
+
+
 def _band(ax, steps, rates, method: str) -> None:  # type: ignore[no-untyped-def]
     """Mean over networks ``[S, P]`` with its interval."""
     colour = _STYLES[method][0]

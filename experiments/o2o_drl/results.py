@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,25 @@ class Results:
         if values is None or other is None:
             return None
         return statistics.mean(values - other)
+
+    def loads(self) -> FloatArray:
+        """Offered loads ``[S]`` of the networks of all points but the testbed's, whose nodes close
+        much later."""
+        found = [p.offered_load(k) for p in self._simulated() for k in self.config.networks_at(p)]
+        return np.array(found)
+
+    def gains(self, method: str, baseline: str) -> FloatArray:
+        """``[S, K]`` differences of success rates, in the networks of :meth:`loads`."""
+        found = []
+        for point in self._simulated():
+            values, other = self.values(point, method), self.values(point, baseline)
+            assert values is not None
+            assert other is not None
+            found.append(values - other)
+        return np.concatenate(found)
+
+    def _simulated(self) -> list[Point]:
+        return [point for point in self.all_points() if point.sweep != "testbed"]
 
     def share_of_possible(self, point: Point, method: str) -> Estimate | None:
         """Success rate over the clairvoyant bound, on the episodes with a bound."""
@@ -142,7 +161,7 @@ def value_on(sweep: Sweep, point: Point) -> float:
     return next(p.value for p in SWEEPS[sweep].points if canonical(p) == point)
 
 
-def holds(gains: Sequence[Estimate | None]) -> str:
+def holds(gains: Iterable[Estimate | None]) -> str:
     """In words: is a gain above zero, and how surely?"""
     known = [gain for gain in gains if gain is not None]
     if all(gain.surely_above_zero for gain in known):

@@ -66,6 +66,7 @@ def _reproduce(config: StudyConfig, out: Path) -> Results:
     figures.heuristics_behind(results, out / "figure4.png")
     for sweep in config.sweeps:
         figures.sweep(results, sweep, out / f"figure-{sweep}.png")
+    figures.loads(results, out / "figure-loads.png")
     records = results.records()
     write_csv(records, out / "results.csv")
     seconds = time.perf_counter() - begin

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
+import numpy as np
 from rich.table import Table
 
+from edge_marl.experiments import statistics
 from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Sweep
 from edge_marl.experiments.o2o_drl.methods import (
     HEURISTICS,
@@ -18,6 +21,9 @@ from edge_marl.experiments.o2o_drl.methods import (
 from edge_marl.experiments.o2o_drl.results import Results, baselines, holds, label, value_on
 from edge_marl.experiments.o2o_drl.units import BOUND
 from edge_marl.experiments.statistics import Estimate
+
+_LOADS = (0.8, 1.0, 1.2)
+"""Offered loads between which networks are put together."""
 
 _FORMS = (O2O_DRL, WITH_IQL)
 _AT_EVERY_POINT = (*HEURISTICS, *map(offline_part, _FORMS), ONLINE, *_FORMS, BOUND)
@@ -39,15 +45,42 @@ def sweep_table(results: Results, sweep: Sweep) -> Table:
         cells = [results.rate(point, method) for point in points]
         table.add_row(label(method), *map(_text, cells))
     for method in _FORMS:
-        table.add_section()
         gains = {b: [results.gain(point, method, b) for point in points] for b in baselines(method)}
-        for baseline, found in gains.items():
-            table.add_row(f"{method} minus {label(baseline)}", *map(_signed, found))
-        above = (holds([found[k] for found in gains.values()]) for k in range(len(points)))
-        table.add_row("above all four?", *above)
+        _add_gains(table, method, gains)
     table.add_section()
     shares = (results.share_of_possible(point, O2O_DRL) for point in points)
     table.add_row(f"{O2O_DRL}, share of the bound", *map(_text, shares))
+    return table
+
+
+def _add_gains(table: Table, method: str, gains: Mapping[str, Sequence[Estimate | None]]) -> None:
+    """How far a method is above each baseline, and whether it is above all, in every column."""
+    table.add_section()
+    for baseline, found in gains.items():
+        table.add_row(f"{method} minus {label(baseline)}", *map(_signed, found))
+    table.add_row("above all four?", *map(holds, zip(*gains.values(), strict=True)))
+
+
+def load_table(results: Results) -> Table:
+    """How the gains depend on how loaded a network is, all points of the simulation together."""
+    table = Table(title="Gains by offered load, all simulated networks", title_justify="left")
+    table.add_column("offered load")
+    group = np.digitize(results.loads(), _LOADS)
+    members = [group == k for k in np.unique(group)]
+    ranges = [f"to {_LOADS[0]}", *(f"{a} to {b}" for a, b in pairwise(_LOADS))]
+    ranges.append(f"above {_LOADS[-1]}")
+    for k, among in zip(np.unique(group), members, strict=True):
+        table.add_column(f"{ranges[k]} ({among.sum()} networks)")
+
+    def means(method: str, baseline: str) -> list[Estimate]:
+        gains = results.gains(method, baseline)
+        return [statistics.mean(gains[among]) for among in members]
+
+    for heuristic in ("random", "greedy"):
+        gains = means(heuristic, "ratc")
+        table.add_row(f"{label(heuristic)} minus {label('ratc')}", *map(_signed, gains))
+    for method in _FORMS:
+        _add_gains(table, method, {b: means(method, b) for b in baselines(method)})
     return table
 
 
@@ -88,9 +121,8 @@ def networks_table(results: Results) -> Table:
     table = Table(title="Default scenario by network", title_justify="left")
     table.add_column("network")
     networks = results.config.networks_at(BASE)
-    loads = [float(BASE.scenario(k).offered_load([0])[0]) for k in networks]
-    for k, load in zip(networks, loads, strict=True):
-        table.add_column(f"{k} (offered load {load:.2f})")
+    for k in networks:
+        table.add_column(f"{k} (offered load {BASE.offered_load(k):.2f})")
     for method in _AT_THE_DEFAULT:
         values = results.values(BASE, method)
         if values is not None:
@@ -142,5 +174,6 @@ def all_tables(results: Results) -> Sequence[Table]:
         methods_table(results),
         networks_table(results),
         *(sweep_table(results, sweep) for sweep in results.config.sweeps),
+        load_table(results),
         hand_over_table(results),
     ]

@@ -1,6 +1,7 @@
 """The O2O-DRL study, at sizes that say nothing but show that everything runs."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,14 @@ SMALLEST = StudyConfig(
 def test_a_study_is_written_and_goes_on_where_it_was(tmp_path: Path) -> None:
     results = reproduce(SMALLEST, tmp_path)
     written = {path.name for path in tmp_path.iterdir()}
-    assert {"tables.md", "results.csv", "summary.json", "figure3.png", "figure4.png"} <= written
+    assert {"tables.md", "results.csv", "summary.json"} <= written
+    assert {"figure3.png", "figure4.png", "figure-loads.png"} <= written
     assert not any((tmp_path / "logs").iterdir())
     played = {"ratc", "rda", OFFLINE, ONLINE, O2O_DRL, BOUND}
     assert played <= set(results.methods(BASE))
     # What is done is read: a unit whose file was changed keeps the change.
     (path,) = (tmp_path / "units").glob("*heuristics*")
-    path.write_text(path.read_text().replace('"ratc"', '"changed"'))
+    path.write_text(path.read_text().replace('"local"', '"changed"'))
     again = reproduce(SMALLEST.model_copy(update={"iterations": 1}), tmp_path)
     assert "changed" in again.methods(BASE)
 
@@ -138,6 +140,13 @@ def test_gains_are_paired_and_bounds_count_where_they_are_known() -> None:
     assert share is not None
     assert share.value == pytest.approx((0.8 + 1.0) / 2)
     assert results.gain(BASE, O2O_DRL, ONLINE) is None
+
+
+def test_gains_of_every_network_stand_beside_its_load() -> None:
+    results = results_of(o2o=[[0.8, 0.6], [0.9, 0.9]], ratc=[[0.7, 0.7], [0.8, 0.6]])
+    results = replace(results, config=SMALLEST.model_copy(update={"networks": 2}))
+    assert results.loads() == pytest.approx([BASE.offered_load(0), BASE.offered_load(1)])
+    assert results.gains(O2O_DRL, "ratc") == pytest.approx(np.array([[0.1, -0.1], [0.1, 0.3]]))
 
 
 def test_a_dip_after_the_hand_over_is_seen() -> None:
