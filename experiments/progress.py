@@ -20,6 +20,9 @@ _PIPED_WIDTH = 150  # a file or a pipe has no width of its own: room for the wid
 _LINE_EVERY_S = 30.0
 """Where a bar cannot move, in a job's log for one."""
 
+_ESTIMATED_OVER_S = 600.0
+"""Longer than a unit of a study, or nothing would be known of its speed."""
+
 
 def stdout() -> Console:
     """The console for tables: as wide as the terminal, or as a table needs in a file."""
@@ -60,4 +63,5 @@ def progress_bar(*, visible: bool = True) -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not visible,
+        speed_estimate_period=_ESTIMATED_OVER_S,
     )
