@@ -68,9 +68,9 @@ def _load(times: float) -> tuple[tuple[str, Any], ...]:
     return (("arrival_rate_per_server_s", times * DagScenario().arrival_rate_per_server_s),)
 
 
-LARGE = 128
-"""N from which on episodes are shorter and fewer trainings are tested: who waits is asked again
-when another server gets idle, so that decisions grow faster than N."""
+_LARGE = 128
+"""N from which on episodes are shorter and fewer: who waits is asked again when another server gets
+idle, so that decisions grow faster than N."""
 _SHORT = (("horizon_s", 10.0),)
 
 _LONG = RandomWorkflows(shape="chain", primitives=(8, 16))
@@ -97,11 +97,10 @@ _TRACES: dict[str, dict[str, Any]] = {
 class StudyConfig(Options):
     """Options of ``edge-marl reproduce scale``."""
 
-    seeds: Count = Field(5, description="trainings of every method")
+    seeds: Count = Field(10, description="trainings of every method")
     episodes: Several = Field(30, description="test episodes per scenario")
     changed_episodes: Several = Field(10, description="test episodes of changed scenarios")
     large_episodes: Several = Field(5, description="test episodes from 128 servers on")
-    large_trainings: Count = Field(2, description="trainings tested from 128 servers on")
     paper_iterations: Count = Field(40, description="trainings in the paper's time, PPO's")
     event_iterations: Count = Field(80, description="trainings in event time")
     off_policy_steps: Count = Field(80_000, description="environment steps of DQN and SAC")
@@ -119,7 +118,7 @@ class StudyConfig(Options):
     def quick(cls) -> StudyConfig:
         """At most 10 minutes on 2 cores."""
         return cls(
-            seeds=1, episodes=10, large_episodes=2, large_trainings=1, paper_iterations=20,
+            seeds=1, episodes=10, large_episodes=2, paper_iterations=20,
             event_iterations=30, off_policy_steps=30_000, sizes=(16, 48, 128), changed=False,
         )  # fmt: skip
 
@@ -133,7 +132,7 @@ class StudyConfig(Options):
         """Where methods of a family are tested."""
         if family == "paper":
             return [Point("paper", str(n), n) for n in self.sizes if n <= 48]
-        points = [Point("event", str(n), n, _SHORT if n >= LARGE else ()) for n in self.sizes]
+        points = [Point("event", str(n), n, _SHORT if n >= _LARGE else ()) for n in self.sizes]
         if self.changed:
             points += CHANGED
         for name, options in _TRACES.items():
@@ -146,6 +145,6 @@ class StudyConfig(Options):
 
     def test_episodes(self, point: Point) -> int:
         """K."""
-        if point.servers >= LARGE:
+        if point.servers >= _LARGE:
             return self.large_episodes
         return self.episodes if point.name.isdigit() else self.changed_episodes

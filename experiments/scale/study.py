@@ -20,7 +20,7 @@ from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.experiments.scale import figures
-from edge_marl.experiments.scale.config import LARGE, TRAINED_AT, Family, StudyConfig
+from edge_marl.experiments.scale.config import TRAINED_AT, Family, StudyConfig
 from edge_marl.experiments.scale.methods import LEARNERS, POINTER_SRR
 from edge_marl.experiments.scale.results import OFFLINE, Results
 from edge_marl.experiments.scale.tables import all_tables
@@ -118,7 +118,6 @@ def tests_of(config: StudyConfig) -> list[Test]:
                 # What SRR does is seen at the sizes; elsewhere it would only take as long again.
                 and (name != POINTER_SRR or point.name.isdigit())
                 for seed in range(config.seeds)
-                if seed < config.large_trainings or point.servers < LARGE
             ]
     return sorted(tests, key=lambda unit: -unit.point.servers)
 

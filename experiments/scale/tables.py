@@ -89,8 +89,6 @@ def features(results: Results) -> Table:
                 continue
             assert variance is not None
             assert variance_16 is not None
-            # The largest clusters are played by the first trainings only.
-            mean_16, variance_16 = mean_16[: len(mean)], variance_16[: len(mean)]
             shift = np.abs(mean - mean_16) / np.sqrt(variance_16)
             table.add_row(
                 method, str(point.servers), f"{covariance.mean():.3f}", f"{kl.mean():.2f}",
