@@ -96,9 +96,12 @@ def loads(results: Results, path: Path) -> None:
     figure, (ax,) = new_figure(1, 1, (5.5, 3.6))
     x = results.loads()
     for method in (O2O_DRL, WITH_IQL):
-        over = [results.gains(method, heuristic).mean(axis=1) for heuristic in ("ratc", "rda")]
+        over_ratc, over_rda = results.gains(method, "ratc"), results.gains(method, "rda")
+        if over_ratc is None or over_rda is None:
+            continue
+        over = np.minimum(over_ratc.mean(axis=1), over_rda.mean(axis=1))
         colour, marker = _STYLES[method]
-        ax.scatter(x, np.minimum(*over), color=colour, marker=marker, s=18, label=method)
+        ax.scatter(x, over, color=colour, marker=marker, s=18, label=method)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set(xlabel="offered load of the network", ylabel="minus the better of RATC and RDA")
     ax.legend(fontsize=8)

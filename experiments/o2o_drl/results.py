@@ -55,10 +55,8 @@ class Results:
 
     def gain(self, point: Point, method: str, baseline: str) -> Estimate | None:
         """Mean difference of success rates on the same episodes of the same networks."""
-        values, other = self.values(point, method), self.values(point, baseline)
-        if values is None or other is None:
-            return None
-        return statistics.mean(values - other)
+        differences = self._differences(point, method, baseline)
+        return None if differences is None else statistics.mean(differences)
 
     def loads(self) -> FloatArray:
         """Offered loads ``[S]`` of the networks of all points but the testbed's, whose nodes close
@@ -66,15 +64,15 @@ class Results:
         found = [p.offered_load(k) for p in self._simulated() for k in self.config.networks_at(p)]
         return np.array(found)
 
-    def gains(self, method: str, baseline: str) -> FloatArray:
+    def gains(self, method: str, baseline: str) -> FloatArray | None:
         """``[S, K]`` differences of success rates, in the networks of :meth:`loads`."""
-        found = []
-        for point in self._simulated():
-            values, other = self.values(point, method), self.values(point, baseline)
-            assert values is not None
-            assert other is not None
-            found.append(values - other)
-        return np.concatenate(found)
+        found = [self._differences(point, method, baseline) for point in self._simulated()]
+        known = [differences for differences in found if differences is not None]
+        return np.concatenate(known) if len(known) == len(found) else None
+
+    def _differences(self, point: Point, method: str, baseline: str) -> FloatArray | None:
+        values, other = self.values(point, method), self.values(point, baseline)
+        return None if values is None or other is None else values - other
 
     def _simulated(self) -> list[Point]:
         return [point for point in self.all_points() if point.sweep != "testbed"]

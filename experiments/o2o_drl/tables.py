@@ -72,9 +72,9 @@ def load_table(results: Results) -> Table:
     for k, among in zip(np.unique(group), members, strict=True):
         table.add_column(f"{ranges[k]} ({among.sum()} networks)")
 
-    def means(method: str, baseline: str) -> list[Estimate]:
+    def means(method: str, baseline: str) -> list[Estimate | None]:
         gains = results.gains(method, baseline)
-        return [statistics.mean(gains[among]) for among in members]
+        return [None if gains is None else statistics.mean(gains[among]) for among in members]
 
     for heuristic in ("random", "greedy"):
         gains = means(heuristic, "ratc")

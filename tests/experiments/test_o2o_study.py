@@ -39,7 +39,7 @@ def test_a_study_is_written_and_goes_on_where_it_was(tmp_path: Path) -> None:
     assert played <= set(results.methods(BASE))
     # What is done is read: a unit whose file was changed keeps the change.
     (path,) = (tmp_path / "units").glob("*heuristics*")
-    path.write_text(path.read_text().replace('"local"', '"changed"'))
+    path.write_text(path.read_text().replace('"ratc"', '"changed"'))
     again = reproduce(SMALLEST.model_copy(update={"iterations": 1}), tmp_path)
     assert "changed" in again.methods(BASE)
 
