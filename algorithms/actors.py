@@ -95,6 +95,39 @@ def drawn(probabilities: Tensor, random: Tensor | None = None) -> Tensor:
     return (cumulative <= random * total).sum(-1, keepdim=True)
 
 
+def draws(actor: Actor, *, sampled: bool) -> bool:
+    """Whether :func:`decide` draws anything."""
+    return sampled or actor.pointer is not None
+
+
+def decide(
+    actor: Actor,
+    outputs: Tensor,
+    action_mask: Tensor,
+    random: Tensor | float = 0.5,
+    *,
+    sampled: bool = False,
+) -> Tensor:
+    """The actions of an actor that is evaluated or deployed.
+
+    Args:
+        actor: whose outputs these are.
+        outputs: ``[..., A]``.
+        action_mask: ``[..., A]`` bool.
+        random: ``[...]`` uniform in [0, 1), what decides where :func:`draws` says so.
+        sampled: draw from the softmax of the outputs, which have to be logits, instead of taking
+            the largest.
+
+    Returns:
+        ``[...]``.
+    """
+    if not sampled:
+        return actor.greedy(outputs, action_mask, random)
+    probabilities = torch.softmax(outputs.masked_fill(~action_mask, MASKED), dim=-1)
+    random = torch.as_tensor(random).expand(probabilities.shape[:-1])
+    return drawn(probabilities, random[..., None]).squeeze(-1)
+
+
 class ActorPolicy:
     """An actor that plays tandem: greedy, each stage by its own queue.
 

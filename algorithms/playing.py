@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from edge_marl.algorithms.actors import drawn
-from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.actors import decide, draws
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.envs.batched import BatchedEnv
@@ -60,6 +60,11 @@ class Episodes(NamedTuple):
     """``[B]``: had not ended after the greatest number of steps."""
 
 
+def action_draws(seeds: NDArray[np.int64], step: int, n_agents: int) -> Tensor:
+    """``[B, N]`` uniform in [0, 1): what decides on drawn actions in a step of these episodes."""
+    return torch.from_numpy(uniforms(seeds, _ACTION_DRAWS + step * n_agents, n_agents))
+
+
 @torch.inference_mode()
 def play_batch(
     actor: Actor,
@@ -76,9 +81,8 @@ def play_batch(
         actor: the agents, with or without a memory.
         env: B episodes; its metrics are then those of these.
         seeds: ``[B]`` of the episodes, and of the draws of actions.
-        sampled: draw actions from the softmax of the outputs, which have to be logits, instead of
-            taking the largest. Draws depend on the episode's seed alone: the same episode goes
-            the same way in any batch.
+        sampled: see :func:`edge_marl.algorithms.actors.decide`. Draws depend on the episode's seed
+            alone: the same episode goes the same way in any batch.
         max_steps: cut episodes off after so many; None: never.
         check: called before every step; what it raises ends it.
     """
@@ -92,12 +96,11 @@ def play_batch(
         check()
         mask = torch.from_numpy(observation.action_mask)
         outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
-        if sampled:
-            random = torch.from_numpy(uniforms(seeds, _ACTION_DRAWS + step * N, N))[..., None]
-            probabilities = torch.softmax(outputs.masked_fill(~mask, MASKED), dim=-1)
-            actions = drawn(probabilities, random).squeeze(-1)
+        if draws(actor, sampled=sampled):
+            random = action_draws(seeds, step, N)
+            actions = decide(actor, outputs, mask, random, sampled=sampled)
         else:
-            actions = actor.greedy(outputs, mask)
+            actions = decide(actor, outputs, mask)
         playing = ~env.done
         transition = env.step(actions.numpy())
         returns += transition.reward.sum(axis=1)

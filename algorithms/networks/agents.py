@@ -234,27 +234,28 @@ class Actor(nn.Module):
         outputs, seen = self._evaluate(x, mask, self.ids, groups)
         return outputs.view(*shape, -1), seen.view(*shape, -1)
 
-    def greedy(self, outputs: Tensor, action_mask: Tensor) -> Tensor:
+    def greedy(self, outputs: Tensor, action_mask: Tensor, random: Tensor | float = 0.5) -> Tensor:
         """The legal actions with the largest outputs.
 
-        A pointer network first decides whether to point at all: its last action, waiting, is taken
-        if it is more likely than all others together. Many equally good servers share what is
-        placed, each of them less likely than to wait.
+        A pointer network first decides whether to point at all, by the probability of its last
+        action, waiting. Many equally good servers share what is placed, each of them less likely
+        than to wait. Whether to wait is drawn: who waits is soon asked the same again, so that a
+        probability of 0.6 says for how long; the likelier answer would be to wait for ever.
 
         Args:
             outputs: ``[..., A]``.
             action_mask: ``[..., A]`` bool.
+            random: ``[...]`` uniform in [0, 1); at 0.5 the likelier is done.
 
         Returns:
             ``[...]``.
         """
         masked = outputs.masked_fill(~action_mask, MASKED)
-        best = masked.argmax(-1)
         if self.pointer is None:
-            return best
-        others, last = masked[..., :-1], masked[..., -1]
-        points = others.logsumexp(-1) > last
-        return torch.where(points, others.argmax(-1), best)
+            return masked.argmax(-1)
+        servers, waiting = masked[..., :-1], masked[..., -1]
+        waits = torch.sigmoid(waiting - servers.logsumexp(-1)) > random
+        return torch.where(waits, servers.shape[-1], servers.argmax(-1))
 
     def unroll(
         self, features: Tensor, action_mask: Tensor, first: Tensor, hidden: Tensor

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edge_marl.algorithms.actors import PARTS, WEIGHTS, Actor, save_actor
 from edge_marl.experiments.export.onnx_files import (
     HIDDEN,
     MASK,
     OBSERVATION,
+    RANDOM,
     Arrays,
     LocalActor,
     Session,
@@ -33,6 +35,8 @@ EXPORTED = (*PARTS, ONNX)
 _CHECKED_ROWS = 512
 _TOLERANCE = 1e-4
 """Largest difference of scores, of their size: both compute in float32, in another order."""
+
+_BELOW_ONE = 1.0 - 2.0**-24
 
 _OTHER_SERVERS = 100
 
@@ -73,7 +77,8 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
     """
     agent = checkpoint.actor.spec.agents[number]
     folder = out / folder_names(checkpoint.actor.spec.agents)[number]
-    local = LocalActor(checkpoint.actor.single(number))
+    sampled = checkpoint.card.recipe.acts_by_sampling
+    local = LocalActor(checkpoint.actor.single(number), sampled=sampled)
     with aside(folder, parts=EXPORTED) as place:
         save_actor(local.actor, place, _card(checkpoint, local))
         write_onnx(local, place / ONNX)
@@ -81,7 +86,7 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
         difference = check(local, session)
         if local.takes_any_number:
             # At sizes that it was not traced with, too.
-            more = LocalActor(local.actor.resized(_OTHER_SERVERS))
+            more = LocalActor(local.actor.resized(_OTHER_SERVERS), sampled=sampled)
             difference = max(difference, check(more, session))
         one = local.random_inputs(1, seed=1)
         exported = ExportedAgent(
@@ -111,7 +116,9 @@ def folder_names(agents: Sequence[str]) -> list[str]:
 
 
 def check(local: LocalActor, session: Session) -> float:
-    """Compare both on random observations; an action may differ only where scores tie.
+    """Compare both on random observations.
+
+    An action may differ only where scores tie, or where rounding decides what is drawn.
 
     Returns:
         The largest difference of scores, relative to the largest score of the row.
@@ -125,9 +132,11 @@ def check(local: LocalActor, session: Session) -> float:
     legal = inputs[MASK]
     size = 1.0 + np.abs(np.where(legal, expected["scores"], 0.0)).max(axis=1)
     difference = np.where(legal, np.abs(found["scores"] - expected["scores"]), 0.0).max(axis=1)
+    decided = _same_near_by(local, inputs, expected["action"])
     chosen = np.take_along_axis(expected["scores"], found["action"][:, None], axis=1)[:, 0]
     loss = np.take_along_axis(expected["scores"], expected["action"][:, None], axis=1)[:, 0]
-    worst = float((np.maximum(difference, loss - chosen) / size).max())
+    lost = np.where(decided, np.abs(loss - chosen), 0.0)
+    worst = float((np.maximum(difference, lost) / size).max())
     if "next_hidden" in expected:
         worst = max(worst, float(np.abs(found["next_hidden"] - expected["next_hidden"]).max()))
     if not worst <= _TOLERANCE:
@@ -150,13 +159,16 @@ def _card(checkpoint: Checkpoint, local: LocalActor) -> dict[str, Any]:
                       "meaning": "as the environment gives it, not normalised"},
         MASK: {"shape": ["batch", n_actions], "type": "bool", "meaning": "legal actions"},
     }  # fmt: skip
+    if local.draws:
+        inputs[RANDOM] = {"shape": ["batch"], "type": "float32",
+                          "meaning": "uniform in [0, 1), new for every decision"}  # fmt: skip
     if actor.is_recurrent:
         inputs[HIDDEN] = {"shape": ["batch", actor.hidden_size], "type": "float32",
                           "meaning": "zeros at first, then next_hidden"}  # fmt: skip
     return {
         "agent": spec.agents[0],
         "inputs": inputs,
-        "outputs": {"scores": "-1e9 for illegal actions", "action": "the best legal one"},
+        "outputs": {"scores": "-1e9 for illegal actions", "action": _meaning(local)},
         "normalisation": _normalisation(actor),
         "training": {
             "recipe": card.recipe.model_dump(mode="json"),
@@ -167,6 +179,25 @@ def _card(checkpoint: Checkpoint, local: LocalActor) -> dict[str, Any]:
             "policy_sha256": card.files,
         },
     }
+
+
+def _same_near_by(local: LocalActor, inputs: Arrays, action: NDArray[Any]) -> NDArray[np.bool_]:
+    """``[batch]`` whether the same is drawn with a random number that differs by the tolerance."""
+    same = np.ones(len(action), dtype=np.bool_)
+    if local.draws:
+        for error in (-_TOLERANCE, _TOLERANCE):
+            near = inputs | {RANDOM: (inputs[RANDOM] + error).clip(0.0, _BELOW_ONE)}
+            same &= local.decide(near)["action"] == action
+    return same
+
+
+def _meaning(local: LocalActor) -> str:
+    """How the action is chosen."""
+    if local.sampled:
+        return "drawn by random from the softmax of the scores"
+    if local.draws:
+        return "the last, waiting, if random is below its probability, otherwise the best server"
+    return "the best legal one"
 
 
 def _normalisation(actor: Actor) -> dict[str, Any] | None:

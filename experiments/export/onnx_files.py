@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_marl.algorithms.actors import Actor
+from edge_marl.algorithms.actors import Actor, decide, draws
 from edge_marl.algorithms.networks import MASKED
 
-OBSERVATION, MASK, HIDDEN = "observation", "action_mask", "hidden"
+OBSERVATION, MASK, RANDOM, HIDDEN = "observation", "action_mask", "random", "hidden"
 SCORES, ACTION, NEXT_HIDDEN = "scores", "action", "next_hidden"
 
 Arrays = dict[str, NDArray[Any]]
@@ -29,34 +29,46 @@ class LocalActor(nn.Module):
 
     Args:
         actor: of one agent alone, see ``Actor.single``.
+        sampled: whether it is evaluated so, see :func:`edge_marl.algorithms.actors.decide`.
     """
 
-    def __init__(self, actor: Actor) -> None:
+    def __init__(self, actor: Actor, *, sampled: bool = False) -> None:
         super().__init__()
         if len(actor.spec.agents) != 1:
             raise ValueError(f"expected the actor of one agent, found {actor.spec.agents}")
         self.actor = actor.eval()
+        self.sampled = sampled
 
     def forward(
-        self, observation: Tensor, action_mask: Tensor, hidden: Tensor | None = None
+        self,
+        observation: Tensor,
+        action_mask: Tensor,
+        random: Tensor | float = 0.5,
+        hidden: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Decide for a batch.
 
         Args:
             observation: ``[batch, *shape]`` float32, as the environment gives it.
             action_mask: ``[batch, A]`` bool, legal actions.
+            random: ``[batch]`` uniform in [0, 1); only where something is drawn.
             hidden: ``[batch, H]`` memory, zeros at the start of an episode; recurrent only.
 
         Returns:
-            ``[batch, A]`` scores (-1e9 for illegal actions), ``[batch]`` the best action, and the
-            next memory of a recurrent actor.
+            ``[batch, A]`` scores (-1e9 for illegal actions), ``[batch]`` the action as it is taken
+            in evaluation, and the next memory of a recurrent actor.
         """
         features = observation.flatten(1)[:, None]
         memory = None if hidden is None else hidden[:, None]
         outputs, memory = self.actor(features, action_mask[:, None], memory)
         scores = outputs[:, 0].masked_fill(~action_mask, MASKED)
-        decided = (scores, self.actor.greedy(scores, action_mask))
-        return decided if memory is None else (*decided, memory[:, 0])
+        action = decide(self.actor, scores, action_mask, random, sampled=self.sampled)
+        return (scores, action) if memory is None else (scores, action, memory[:, 0])
+
+    @property
+    def draws(self) -> bool:
+        """Whether ``random`` is one of the inputs."""
+        return draws(self.actor, sampled=self.sampled)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -77,6 +89,8 @@ class LocalActor(nn.Module):
         if self.takes_any_number:
             observation[:, 1:][generator.random(mask[:, 1:].shape) < _ABSENT] = 0.0
         inputs = {OBSERVATION: observation, MASK: mask}
+        if self.draws:
+            inputs[RANDOM] = generator.random(rows, dtype=np.float32)
         if self.actor.is_recurrent:
             size = (rows, self.actor.hidden_size)
             inputs[HIDDEN] = generator.uniform(-1, 1, size).astype(np.float32)
@@ -85,7 +99,7 @@ class LocalActor(nn.Module):
     @torch.inference_mode()
     def decide(self, inputs: Arrays) -> Arrays:
         """:meth:`forward` on arrays."""
-        found = self(*(torch.from_numpy(value) for value in inputs.values()))
+        found = self(**{name: torch.from_numpy(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in zip(self.outputs, found, strict=True)}
 
 
@@ -100,9 +114,11 @@ class Session(Protocol):
 def write_onnx(actor: LocalActor, path: Path) -> None:
     """Write the graph; the first axis of all inputs is free, so is the number of servers."""
     inputs = actor.random_inputs(_TRACED_ROWS, seed=0)
-    free = {0: torch.export.Dim("batch")}
+    batch = {0: torch.export.Dim("batch")}
+    free = dict.fromkeys(inputs, batch)
     if actor.takes_any_number:
-        free[1] = torch.export.Dim("servers_and_task", min=2)
+        either = batch | {1: torch.export.Dim("servers_and_task", min=2)}
+        free |= {OBSERVATION: either, MASK: either}
     loud = logging.getLogger("torch.onnx")
     level = loud.level
     loud.setLevel(logging.ERROR)  # it warns of torchvision, which nobody needs here
@@ -111,13 +127,13 @@ def write_onnx(actor: LocalActor, path: Path) -> None:
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 actor,
-                tuple(torch.from_numpy(value) for value in inputs.values()),
-                str(path),
+                f=str(path),
+                kwargs={name: torch.from_numpy(value) for name, value in inputs.items()},
                 dynamo=True,
                 external_data=False,
                 input_names=list(inputs),
                 output_names=list(actor.outputs),
-                dynamic_shapes=tuple(free for _ in inputs),
+                dynamic_shapes=free,
                 verbose=False,
             )
     finally:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from edge_marl.algorithms.actors import decide
 from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.playing import action_draws
 from edge_marl.algorithms.scale.srr import kl_to_standard_normal, mean_off_diagonal
 from edge_marl.envs.batched import BatchedEnv
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds
@@ -31,16 +33,18 @@ class FeatureStatistics(NamedTuple):
 
 @torch.inference_mode()
 def feature_statistics(actor: Actor, env: BatchedEnv) -> FeatureStatistics:
-    """Play the beginning of test episodes greedily and look at what decisions are made from."""
+    """Play the beginning of test episodes and look at what decisions are made from."""
     actor = actor.resized(env.n_actions - 1)
-    observation = env.reset(evaluation_seeds(env.batch_size))
+    seeds = evaluation_seeds(env.batch_size)
+    observation = env.reset(seeds)
     seen = []
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
         mask = torch.from_numpy(observation.action_mask)
         outputs, features = actor.with_representation(torch.from_numpy(observation.features), mask)
         playing = torch.from_numpy(~env.done)[:, None] & (mask.sum(-1) > 1)
         seen.append(features[playing].clone())
-        observation = env.step(actor.greedy(outputs, mask).numpy()).observation
+        random = action_draws(seeds, step, len(env.agents))
+        observation = env.step(decide(actor, outputs, mask, random).numpy()).observation
         if env.done.all():
             break
     f = torch.cat(seen).double()

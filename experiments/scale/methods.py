@@ -136,7 +136,7 @@ def _train(algorithm: Any, iterations: int, family: Family) -> Trained:
 
 
 def play_point(config: StudyConfig, name: str, actor: Actor | None, point: Point) -> Metrics:
-    """A learned policy, greedy as in Algorithm 2, or the heuristic of this name."""
+    """A learned policy, greedy as in Algorithm 2 but for waiting, or the heuristic of this name."""
     seeds = evaluation_seeds(config.test_episodes(point))
     if actor is None:
         return play_heuristic(name, point.scenario, seeds)

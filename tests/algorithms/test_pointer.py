@@ -159,6 +159,20 @@ def test_to_place_is_decided_before_where() -> None:
     assert actor(4, kind="mlp").greedy(scores, mask).item() == 4
 
 
+def test_whether_to_wait_is_drawn_and_where_to_place_is_not() -> None:
+    scores = torch.tensor([0.0, 0.1, 0.0, 9.0, 1.0]).expand(1000, 1, 5)
+    mask = torch.tensor([True, True, True, False, True]).expand(1000, 1, 5)
+    random = ((torch.arange(1000) + 0.5) / 1000)[:, None]
+    actions = actor(4).greedy(scores, mask, random)
+    waits = math.e / (math.e + 2 + math.exp(0.1))
+    assert (actions == 4).float().mean().item() == pytest.approx(waits, abs=1e-3)
+    assert set(actions.flatten().tolist()) == {1, 4}
+    may_not = mask & torch.tensor([True, True, True, True, False])
+    assert (actor(4).greedy(scores, may_not, torch.zeros(1000, 1)) == 1).all()
+    has_to = mask & torch.tensor([False, False, False, False, True])
+    assert (actor(4).greedy(scores, has_to, random) == 4).all()
+
+
 def test_without_any_server_there_are_numbers_and_gradients() -> None:
     net = network()
     rows = torch.zeros(2, 1, 4, N_FEATURES)

@@ -1,6 +1,7 @@
 """DAG placement behind the commands of learning, and at cluster sizes that nobody trained on."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,7 @@ def test_an_exported_placer_decides_alike_at_any_size(tmp_path: Path) -> None:
         inputs = {
             "observation": seen.features.reshape(6, 1 + servers, 10),
             "action_mask": seen.action_mask[:, 0],
+            "random": np.full(6, 0.5, dtype=np.float32),
         }
         for found in (
             session.run(["action"], inputs)[0],
@@ -195,6 +197,29 @@ def test_an_exported_placer_decides_alike_at_any_size(tmp_path: Path) -> None:
             chosen = outputs[:, 0].gather(-1, torch.from_numpy(found)[:, None])[:, 0]
             torch.testing.assert_close(chosen, scores, rtol=1e-4, atol=1e-4)
             assert seen.action_mask[np.arange(6), 0, found].all()
+
+
+def test_waits_are_drawn_as_the_episode_says_not_its_batch() -> None:
+    seeds = evaluation_seeds(4)
+    alone = play(placer(), make_batched(ENV, CONFIG, 1), seeds)
+    together = play(placer(), make_batched(ENV, CONFIG, 4), seeds[::-1].copy())
+    for name, values in alone.items():
+        assert np.array_equal(values, together[name][::-1], equal_nan=True), name
+
+
+def test_a_policy_that_would_rather_wait_gets_its_work_done() -> None:
+    """Asked again and again, the likelier answer would always be the same one."""
+    actor = placer()
+    assert actor.pointer is not None
+    with torch.no_grad():
+        actor.pointer.wait_key.zero_()
+        actor.pointer.wait_bias.fill_(math.log(2.0))
+    patient, never = (
+        play(one, make_batched(ENV, CONFIG, 4), evaluation_seeds(4)) for one in (actor, placer())
+    )
+    share = patient["waits"].sum() / patient["length"].sum()
+    assert 0.5 < share < 0.7  # two of three, but where nothing else happens waiting is illegal
+    assert patient["response_s"].mean() < 3.0 * never["response_s"].mean()
 
 
 def test_options_of_recorded_workflows_are_options_and_their_path_is_absolute(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from edge_marl.algorithms.actors import load_actor
 from edge_marl.errors import InputError
@@ -46,6 +47,45 @@ def test_onnx_equals_torch_on_random_observations(spec: dict[str, Any], tmp_path
     outputs, _ = actor(features, torch.stack([mask, mask], dim=1), hidden)
     legal = outputs[:, 1].detach().masked_fill(~mask, -1e9)
     assert np.array_equal(local.decide(inputs)["action"], legal.argmax(-1).numpy())
+
+
+POINTER = {
+    "agents": ("placer",), "groups": (0,), "observation_shape": (7, 10), "n_actions": 7,
+    "network": {"kind": "pointer", "hidden_sizes": (16,)},
+}  # fmt: skip
+
+
+def softmax(scores: NDArray[Any]) -> NDArray[Any]:
+    likely = np.exp(scores - scores.max())
+    return likely / likely.sum()
+
+
+def waits_or_best(scores: NDArray[Any]) -> NDArray[Any]:
+    """Waiting, the last, as often as it is likely, otherwise the best server."""
+    probabilities = np.zeros(len(scores))
+    probabilities[-1] = softmax(scores)[-1]
+    probabilities[scores[:-1].argmax()] = 1.0 - probabilities[-1]
+    return probabilities
+
+
+@pytest.mark.parametrize(
+    ("spec", "sampled", "expected"),
+    [({}, True, softmax), (POINTER, False, waits_or_best)],
+    ids=["sampled", "pointer"],
+)
+def test_an_exported_actor_draws_what_is_drawn_in_evaluation(
+    spec: dict[str, Any], sampled: bool, expected: Any, tmp_path: Path
+) -> None:
+    local = LocalActor(untrained_actor(**spec).single(0), sampled=sampled)
+    write_onnx(local, tmp_path / "actor.onnx")
+    session = open_session(tmp_path / "actor.onnx")
+    assert check(local, session) < 1e-4
+    one = {name: values[:1] for name, values in local.random_inputs(5, seed=2).items()}
+    inputs = {name: np.repeat(values, 4000, axis=0) for name, values in one.items()}
+    inputs["random"] = ((np.arange(4000) + 0.5) / 4000).astype(np.float32)
+    scores, actions = session.run(["scores", "action"], inputs)
+    shares = np.bincount(actions, minlength=7) / 4000
+    assert shares == pytest.approx(expected(scores[0].astype(np.float64)), abs=1e-3)
 
 
 def test_a_difference_is_found(tmp_path: Path) -> None:
