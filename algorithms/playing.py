@@ -96,11 +96,8 @@ def play_batch(
         check()
         mask = torch.from_numpy(observation.action_mask)
         outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
-        if draws(actor, sampled=sampled):
-            random = action_draws(seeds, step, N)
-            actions = decide(actor, outputs, mask, random, sampled=sampled)
-        else:
-            actions = decide(actor, outputs, mask)
+        random = action_draws(seeds, step, N) if draws(actor, sampled=sampled) else 0.5
+        actions = decide(actor, outputs, mask, random, sampled=sampled)
         playing = ~env.done
         transition = env.step(actions.numpy())
         returns += transition.reward.sum(axis=1)

@@ -43,7 +43,8 @@ The paper's setting: the clock stands still but for invalid actions, communicati
 nothing, 5 + 5 features, equation 2 as reward. An episode is 200 decisions per 16 servers: who \
 waits completes fewer primitives, so read response times beside their number.
 Our setting: event time, physical communication, all that arrives in 60 s is completed; the \
-reward is minus what is added to response times. Policies act greedily, as in Algorithm 2.
+reward is minus what is added to response times. Policies place greedily, as in Algorithm 2, \
+and draw whether to wait.
 Earliest finish waits for a busy server that would be done in less than half the time.
 All figures are measured here, except in the rows that are called the paper's."""
 
