@@ -37,6 +37,7 @@ _TOLERANCE = 1e-4
 """Largest difference of scores, of their size: both compute in float32, in another order."""
 
 _BELOW_ONE = 1.0 - 2.0**-24
+"""The largest float32 that is less."""
 
 _OTHER_SERVERS = 100
 

@@ -214,12 +214,12 @@ def test_a_policy_that_would_rather_wait_gets_its_work_done() -> None:
     with torch.no_grad():
         actor.pointer.wait_key.zero_()
         actor.pointer.wait_bias.fill_(math.log(2.0))
-    patient, never = (
+    patient, eager = (
         play(one, make_batched(ENV, CONFIG, 4), evaluation_seeds(4)) for one in (actor, placer())
     )
     share = patient["waits"].sum() / patient["length"].sum()
     assert 0.5 < share < 0.7  # two of three, but where nothing else happens waiting is illegal
-    assert patient["response_s"].mean() < 3.0 * never["response_s"].mean()
+    assert patient["response_s"].mean() < 3.0 * eager["response_s"].mean()
 
 
 def test_options_of_recorded_workflows_are_options_and_their_path_is_absolute(
