@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch, concat_samples
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
 )
+from ray.tune.result import TRAINING_ITERATION
 from torch import Tensor
 
 from edge_marl.algorithms.core.runners import failures_shown
@@ -154,6 +156,41 @@ class JointAlgorithm(Algorithm):
         if self.reward_scaler is not None:
             self.reward_scaler.update(fragments[Fragment.REWARDS][fragments[Fragment.VALID]])
         return fragments
+
+    def learn_from(
+        self, parts: Sequence[Mapping[str, NDArray[Any]]], env_steps: Sequence[int], **how: Any
+    ) -> list[Any]:
+        """Have every learner learn from its part.
+
+        Args:
+            parts: columns, for each learner.
+            env_steps: in each.
+            how: arguments of :meth:`.learner.JointLearner.learn`.
+
+        Returns:
+            What each learner reports.
+        """
+        batches = [
+            MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(part)}, steps)
+            for part, steps in zip(parts, env_steps, strict=True)
+        ]
+        remote = self.config.num_learners > 0
+        data: dict[str, Any] = {"batches": batches} if remote else {"batch": batches[0]}
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            found: list[Any] = self.learner_group.update(
+                **data,
+                timesteps={
+                    NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled,
+                    TRAINING_ITERATION: self.training_iteration + 1,
+                },
+                **how,
+            )
+        return found
+
+    @property
+    def n_learners(self) -> int:
+        """How many learn together."""
+        return max(1, self.config.num_learners)
 
     def _deliveries(self) -> list[Delivery | Exception]:
         """Collect what the runners played, in their order; nothing of those that were lost."""

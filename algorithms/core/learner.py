@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 Terms = dict[str, Tensor]
@@ -26,7 +29,13 @@ class JointLearner(TorchLearner):
     A step takes a few milliseconds, less than RLlib spends around each of its minibatches;
     :meth:`update` therefore leaves them to :meth:`learn` of the subclass, and reports means once.
     Subclasses name the terms of their loss with :meth:`log_terms`.
+
+    Several learners do together what one would do with all of their rows: gradients and terms are
+    averaged over them, and where a loss is a mean over rows, every learner divides its sum by the
+    :meth:`average` number of them. What is random is drawn from :attr:`generator`, alike in all.
     """
+
+    generator: torch.Generator
 
     def build(self) -> None:
         """Build module and optimisers."""
@@ -36,6 +45,75 @@ class JointLearner(TorchLearner):
         torch.utils.deterministic.fill_uninitialized_memory = False
         self._terms: Terms = {}
         super().build()
+        seed = torch.randint(2**62, (1,), device=self._device)
+        if self.distributed:
+            for tensor in (seed, *self.module[DEFAULT_MODULE_ID].state_dict().values()):
+                torch.distributed.broadcast(tensor, 0)
+        self.generator = torch.Generator().manual_seed(int(seed))
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """Nothing: :meth:`gradient_step` averages the one gradient there is.
+
+        DDP would average minibatches of different size alike, and wait for ever, or raise, where
+        learners have different numbers of them or leave weights unused.
+        """
+
+    # Several learners -----------------------------------------------------------------------
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum over all learners, in place."""
+        if self.distributed:
+            torch.distributed.all_reduce(part)
+        return part
+
+    def average(self, part: Tensor) -> Tensor:
+        """The mean over all learners, in place."""
+        return self.total(part).div_(self.n_learners) if self.distributed else part
+
+    def averages(self, *parts: float) -> list[float]:
+        """The means over all learners of some numbers."""
+        if not self.distributed:
+            return list(parts)
+        return self.average(torch.tensor(parts, dtype=torch.float64, device=self._device)).tolist()
+
+    def share(self, n_rows: int) -> float:
+        """By what a mean over the own rows is multiplied to be the own part of that over all."""
+        (average,) = self.averages(n_rows)
+        return n_rows / max(average, 1.0 / self.n_learners)
+
+    def differentiable_total(self, part: Tensor) -> Tensor:
+        """The sum over all learners of ``part``, by which every learner knows its own gradient.
+
+        Gradients are averaged over the learners, so the own part weighs as often as there are any.
+        """
+        if not self.distributed:
+            return part
+        own = part * self.n_learners
+        return own + (self.total(part.detach().clone()) - own.detach())
+
+    @property
+    def n_learners(self) -> int:
+        """How many there are, this one included."""
+        return max(1, self.config.num_learners)
+
+    def place_among_learners(self, n_rows: int) -> tuple[int, int]:
+        """How many rows the learners before this one have, and how many all have."""
+        if not self.distributed:
+            return 0, n_rows
+        rank = torch.distributed.get_rank()
+        counts = torch.zeros(self.n_learners, dtype=torch.int64, device=self._device)
+        counts[rank] = n_rows
+        self.total(counts)
+        return int(counts[:rank].sum()), int(counts.sum())
+
+    # Learning -------------------------------------------------------------------------------
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Set the learning rate: RLlib does after an update, where a restored one has none yet."""
+        super().before_gradient_based_update(timesteps=timesteps)
+        for optimiser, schedule in self._optimizer_lr_schedules.items():
+            steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
+            self._set_optimizer_lr(optimiser, lr=schedule.update(steps))
 
     def log_terms(self, **terms: Tensor) -> None:
         """Name the terms of the loss being computed, for metrics and for diagnosis."""
@@ -59,14 +137,22 @@ class JointLearner(TorchLearner):
             for name, column in whole.policy_batches[DEFAULT_MODULE_ID].items()
         }
         history = self.learn(columns, **how)
-        means = {
-            name: torch.cat([terms[name].flatten() for terms in history]).mean().item()
-            for name in history[0]
-        }
-        self.metrics.log_dict(means, key=DEFAULT_MODULE_ID, window=1)
-        self._log_steps_trained_metrics(whole)
+        names = list(history[0])
+        means = [torch.cat([terms[name].flatten() for terms in history]).mean() for name in names]
+        agreed = self.average(torch.stack(means)).tolist()
+        reported = dict(zip(names, agreed, strict=True))
+        self.metrics.log_dict(reported, key=DEFAULT_MODULE_ID, window=1)
+        # RLlib takes the length of a batch for the number of steps in it.
+        counted = SampleBatch({"steps": np.empty(self.agent_steps(columns), np.bool_)})
+        self._log_steps_trained_metrics(
+            MultiAgentBatch({DEFAULT_MODULE_ID: counted}, whole.env_steps())
+        )
         self.after_gradient_based_update(timesteps=timesteps or {})
         return self.metrics.reduce()
+
+    def agent_steps(self, columns: dict[str, Tensor]) -> int:
+        """Steps of single agents in a batch."""
+        raise NotImplementedError
 
     def learn(self, columns: dict[str, Tensor], **how: Any) -> list[Terms]:
         """All gradient steps that a batch allows; returns the terms of each."""
@@ -78,27 +164,36 @@ class JointLearner(TorchLearner):
         optimiser: torch.optim.Optimizer,
         *,
         clip: float | None,
+        fixed: int = 0,
         loss_of: Callable[[dict[str, Tensor]], Tensor] | None = None,
     ) -> Terms:
         """One gradient step.
 
         Args:
-            batch: a minibatch.
+            batch: a minibatch, or this learner's part of one.
             optimiser: of one flat tensor, see :mod:`edge_marl.algorithms.core.optimiser`.
             clip: largest norm of the gradient; None: any.
+            fixed: so many of the first weights stay as they are.
             loss_of: the loss of a minibatch; that of :meth:`compute_loss_for_module` when None.
 
         Returns:
             The terms of the loss, and the norm.
+
+        Raises:
+            DivergenceError: in all learners, where any has a loss or a gradient that is not finite.
         """
         (weights,) = optimiser.param_groups[0]["params"]
         self._terms.clear()
         loss = (loss_of or self._loss_of)(batch)
         weights.grad.zero_()
         loss.backward()
+        self.average(weights.grad)
+        if fixed:
+            weights.grad[:fixed] = 0.0
         norm = weights.grad.norm()
-        size = norm.item()
-        if not (math.isfinite(size) and math.isfinite(loss.item())):
+        agreed = self.average(torch.stack([norm, loss.detach()]))
+        size, value = agreed.tolist()
+        if not (math.isfinite(size) and math.isfinite(value)):
             self._diverged({DEFAULT_MODULE_ID: batch})
         self.log_terms(total_loss=loss, gradient_norm=norm)
         if clip is not None and size > clip:

@@ -11,12 +11,12 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor
 
-from edge_marl.algorithms.actors import drawn
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
 from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.drawing import draw_actions
 from edge_marl.validation import invalid
 
 
@@ -80,17 +80,12 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         """Actions drawn from the policy, and with what probability."""
         outputs, hidden = self._step(batch)
-        logits = outputs.masked_fill(~batch[Columns.OBS][Fragment.ACTION_MASK], MASKED)
-        probabilities = torch.softmax(logits, dim=-1)
-        actions = drawn(probabilities)
-        return _with_state(
-            {
-                Columns.ACTIONS: actions.squeeze(-1),
-                Columns.ACTION_LOGP: probabilities.gather(-1, actions).squeeze(-1).log(),
-                Columns.ACTION_DIST_INPUTS: logits,
-            },
-            hidden,
-        )
+        mask = batch[Columns.OBS][Fragment.ACTION_MASK]
+        actions, log_probabilities = draw_actions(outputs, mask)
+        chosen = {Columns.ACTIONS: actions, Columns.ACTION_LOGP: log_probabilities}
+        if self.model_config.get("records_logits", False):
+            chosen[Columns.ACTION_DIST_INPUTS] = outputs.masked_fill(~mask, MASKED)
+        return _with_state(chosen, hidden)
 
     def _step(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         seen = batch[Columns.OBS]

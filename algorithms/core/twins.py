@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from ray.rllib.core.learner.utils import make_target_network
 from torch import Tensor
 
 from edge_marl.algorithms.core.module import JointModule
-from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.agents import Actor, AgentRows
 from edge_marl.errors import InputError
 
 TWINS = ("twins", "target_twins")
 """Attributes that only learners need."""
-
-
-class Seen(NamedTuple):
-    """Observations of single nodes, one a row."""
-
-    features: Tensor
-    """``[K, F]``"""
-    action_mask: Tensor
-    """``[K, A]`` bool"""
-    nodes: Tensor
-    """``[K]``"""
 
 
 class TwinCritics(JointModule):
@@ -53,15 +40,15 @@ class TwinCritics(JointModule):
         self.twins = Actor(spec.model_copy(update={**twins, "observation_shape": seen}))
         self.target_twins = make_target_network(self.twins)
 
-    def logits(self, seen: Seen) -> Tensor:
+    def logits(self, seen: AgentRows) -> Tensor:
         """``[K, A]``, not masked."""
-        return self.actor.of_rows(*seen)
+        return self.actor.of_rows(seen)
 
-    def q_values(self, seen: Seen, *, target: bool = False) -> Tensor:
+    def q_values(self, seen: AgentRows, *, target: bool = False) -> Tensor:
         """``[K, 2, A]``, not masked."""
-        features, mask, nodes = seen
+        features, mask, agents = seen
         if self.actor.spec.n_ids:
-            features = torch.cat([features, self.actor.ids[nodes]], dim=-1)
+            features = torch.cat([features, self.actor.ids[agents]], dim=-1)
         network: Actor = self.target_twins if target else self.twins
         K = len(features)
         q_values, _ = network(features[:, None].expand(K, 2, -1), mask[:, None].expand(K, 2, -1))

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo import PPO
-from ray.rllib.core import ALL_MODULES, DEFAULT_MODULE_ID
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch, concat_samples
-from ray.rllib.utils.metrics import (
-    LEARNER_RESULTS,
-    LEARNER_UPDATE_TIMER,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    NUM_MODULE_STEPS_TRAINED_LIFETIME,
-    TIMERS,
-)
-from ray.tune.result import TRAINING_ITERATION
+from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
+from ray.rllib.utils.metrics import LEARNER_RESULTS
 
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -42,21 +38,14 @@ class MAPPO(JointAlgorithm, PPO):
         fragments = self._train_batch()
         if fragments is None:
             return
-        steps = (LEARNER_RESULTS, ALL_MODULES, NUM_MODULE_STEPS_TRAINED_LIFETIME)
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            results = self.learner_group.update(
-                batch=MultiAgentBatch(
-                    {DEFAULT_MODULE_ID: fragments}, env_steps=int(fragments[Fragment.VALID].sum())
-                ),
-                timesteps={
-                    NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled,
-                    NUM_MODULE_STEPS_TRAINED_LIFETIME: self.metrics.peek(steps, default=0),
-                    TRAINING_ITERATION: self.training_iteration + 1,
-                },
-                num_epochs=self.config.num_epochs,
-                minibatch_size=self.config.minibatch_size,
-            )
-            self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        parts = in_parts(fragments, self.n_learners)
+        results = self.learn_from(
+            parts,
+            [int(part[Fragment.VALID].sum()) for part in parts],
+            num_epochs=self.config.num_epochs,
+            minibatch_size=self.config.minibatch_size,
+        )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self.sync_weights()
 
     def _train_batch(self) -> SampleBatch | None:
@@ -87,3 +76,12 @@ class MAPPO(JointAlgorithm, PPO):
         """Go on where ``state`` was taken."""
         super().set_state(state)
         self._parts = [SampleBatch(part) for part in state.get(_PARTS, ())]
+
+
+def in_parts(fragments: Mapping[str, NDArray[Any]], n: int) -> list[dict[str, NDArray[Any]]]:
+    """Fragments in n parts of nearly the same number; there may be none in some."""
+    ends = np.linspace(0, len(fragments[Fragment.VALID]), n + 1).round().astype(int)
+    return [
+        {name: column[begin:end] for name, column in fragments.items()}
+        for begin, end in itertools.pairwise(ends)
+    ]

@@ -112,4 +112,5 @@ class MAPPOConfig(JointConfig, PPOConfig):
             "critic": self.critic,
             "team_reward": self.team_reward,
             "value_normalisation": self.value_normalisation,
+            "records_logits": self.use_kl_loss,  # nobody else needs them
         }

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.agents import Actor, AgentRows
 from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedMLP
-from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.networks.normalisation import RunningMoments, Total
 from edge_marl.algorithms.sampling.columns import Fragment
 
 
@@ -27,32 +27,43 @@ class CentralCritic(nn.Module):
         self, state_size: int, n_values: int, network: NetworkConfig, *, normalise: bool
     ) -> None:
         super().__init__()
+        self.n_values = n_values
         self.normaliser = RunningMoments((state_size,)) if normalise else None
         sizes = (state_size, *network.hidden_sizes, n_values)
         self.layers = GroupedMLP(1, sizes, network.activation)
 
     def forward(self, columns: Mapping[str, Tensor]) -> Tensor:
         """``state [..., S]`` -> ``[..., V]``."""
-        state = columns[Fragment.STATE].float()  # it may be an 8-bit picture
+        # It may be an 8-bit picture.
+        state = columns[Fragment.STATE].to(self.layers.layers[0].weight.dtype)
         if self.normaliser is not None:
             state = self.normaliser.normalise(state)
         values: Tensor = self.layers(state, None)
         return values
 
-    def observe(self, fragments: Mapping[str, Tensor]) -> None:
+    def of_minibatch(self, columns: Mapping[str, Tensor], rows: AgentRows) -> Tensor:
+        """``[P, V]`` of the columns of P joint steps."""
+        values: Tensor = self(columns)
+        return values
+
+    def observe(self, fragments: Mapping[str, Tensor], total: Total) -> None:
         """Take sampled states into the running moments."""
         if self.normaliser is not None:
-            self.normaliser.update(fragments[Fragment.STATE].flatten(0, 1))
+            self.normaliser.update(fragments[Fragment.STATE].flatten(0, 1), total=total)
 
 
 class LocalCritic(nn.Module):
     """The value of each agent from what that agent sees, by a network like the actor's.
+
+    There are no values of joint steps, ``n_values`` is None.
 
     A memory starts empty with every fragment, because fragments carry the actor's alone.
 
     Args:
         actor: whose networks these are like, and whose observation normaliser is used.
     """
+
+    n_values = None
 
     def __init__(self, actor: Actor) -> None:
         super().__init__()
@@ -72,5 +83,9 @@ class LocalCritic(nn.Module):
             return self.values.unroll(features, mask, columns[Fragment.FIRST], empty)[..., -1]
         return self.values(features, mask)[0][..., -1]
 
-    def observe(self, fragments: Mapping[str, Tensor]) -> None:
+    def of_minibatch(self, columns: Mapping[str, Tensor], rows: AgentRows) -> Tensor:
+        """``[C]`` of C rows of single agents; not with a memory."""
+        return self.values.of_rows(rows)[:, -1]
+
+    def observe(self, fragments: Mapping[str, Tensor], total: Total) -> None:
         """Nothing: the moments are the actor's."""

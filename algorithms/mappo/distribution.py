@@ -9,8 +9,9 @@ import torch
 from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
 from torch import Tensor
 
-_SMALL = -80.0
-"""Logarithm of next to nothing: where exponentials underflow they take ten times as long."""
+_SMALL = -40.0
+"""Logarithm of next to nothing. Of less, exponentials or their products with small gradients have
+no more normal floating-point numbers, with which processors compute ten times as long."""
 
 
 class MaskedCategorical(TorchCategorical):

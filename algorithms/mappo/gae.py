@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edge_marl.algorithms.networks.normalisation import Total, unchanged
+
 
 def generalised_advantages(
     rewards: Tensor,
@@ -75,8 +77,17 @@ def team_ends(terminated: Tensor, truncated: Tensor, active: Tensor) -> tuple[Te
     return over & ~cut, over
 
 
-def standardised(advantages: Tensor, mask: Tensor) -> Tensor:
-    """Advantages with mean 0 and standard deviation 1 over the true elements of ``mask``."""
-    counted = advantages[mask]
-    deviation = counted.std(correction=0).clamp(min=1e-6)
-    return (advantages - counted.mean()) / deviation
+def standardised(advantages: Tensor, mask: Tensor, total: Total = unchanged) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 over the true elements of ``mask``.
+
+    Args:
+        advantages: of any shape.
+        mask: bool, of that shape.
+        total: adds up over the learners, each of which has advantages of its own.
+    """
+    counted = advantages[mask].double()
+    n, first = total(torch.stack([counted.new_tensor(len(counted)), counted.sum()])).clone()
+    mean = first / n.clamp(min=1)
+    square_sum = total((counted - mean).square().sum())
+    deviation = (square_sum / n.clamp(min=1)).sqrt().clamp(min=1e-6)
+    return ((advantages - mean) / deviation).to(advantages.dtype)

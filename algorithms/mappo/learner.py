@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,13 +17,14 @@ from torch import Tensor
 from edge_marl.algorithms.core.learner import JointLearner, Terms
 from edge_marl.algorithms.core.optimiser import flat_adam
 from edge_marl.algorithms.mappo.distribution import MaskedCategorical
-from edge_marl.algorithms.mappo.losses import ppo_loss
-from edge_marl.algorithms.mappo.module import MAPPOModule
+from edge_marl.algorithms.mappo.losses import Coefficients, explained_variance, ppo_loss
+from edge_marl.algorithms.mappo.module import OUTPUTS, MAPPOModule
 from edge_marl.algorithms.mappo.rows import (
-    joint_steps,
+    PENALTIES,
+    VALUE_WEIGHTS,
+    JointSteps,
+    WholeFragments,
     learning_targets,
-    minibatches,
-    whole_fragments,
 )
 from edge_marl.algorithms.sampling.columns import Fragment
 
@@ -37,10 +39,12 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         """Note how far the training is."""
         super().before_gradient_based_update(timesteps=timesteps)
         self._env_steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
+        self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID].update(self._env_steps)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam, on one tensor that holds all parameters."""
-        self._optimiser = flat_adam(list(self._own_module.parameters()))
+        """Adam, on one tensor that holds all parameters, those of the actor first."""
+        module = self._own_module
+        self._optimiser = flat_adam([*module.actor.parameters(), *module.critic.parameters()])
         self.register_optimizer(
             module_id=module_id,
             optimizer=self._optimiser,
@@ -60,75 +64,107 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
 
         Afterwards, because the probabilities in them are those of the normaliser before.
         """
+        actor = self._own_module.actor
         rows, steps_per_row = self._rows(dict(columns))
         size = minibatch_size and max(1, minibatch_size // steps_per_row)
+        warming_up = self._env_steps <= self.config.critic_warmup_steps
+        fixed = sum(weights.numel() for weights in actor.parameters()) if warming_up else 0
         history = [
-            self.gradient_step(part, self._optimiser, clip=self.config.grad_clip)
-            for part in minibatches(rows, size, num_epochs)
+            self.gradient_step(
+                rows.minibatch(part), self._optimiser, clip=self.config.grad_clip, fixed=fixed
+            )
+            for part in self._parts(rows.n_rows, size, num_epochs)
         ]
-        normaliser = self._own_module.actor.normaliser
-        if normaliser is not None:
+        for terms in history:
+            terms["vf_explained_var"] = self._explained_variance
+        if actor.normaliser is not None:
             features, active = columns[Fragment.FEATURES], columns[Fragment.ACTIVE]
-            normaliser.update(features.flatten(0, -3), active.flatten(0, -2)[..., None])
+            actor.normaliser.update(
+                features.flatten(0, -3), active.flatten(0, -2)[..., None],
+                sets=actor.groups, total=self.total,
+            )  # fmt: skip
         return history
 
+    def agent_steps(self, columns: dict[str, Tensor]) -> int:
+        """Those that agents in the episode have played."""
+        active = columns[Fragment.ACTIVE][:, :-1]
+        return int((columns[Fragment.VALID][..., None] & active).sum())
+
+    def _parts(self, n_rows: int, size: int | None, n_epochs: int) -> Iterator[Tensor]:
+        """Minibatches: every row once per epoch in a new random order, in nearly equal parts.
+
+        The order is one of the rows of all learners; what of a part is here may be nothing.
+
+        Args:
+            n_rows: of this learner.
+            size: about how many rows of each learner a minibatch has; all when None.
+            n_epochs: passes over the rows.
+        """
+        before, n_all = self.place_among_learners(n_rows)
+        n_parts = max(1, round(n_all / (size * self.n_learners))) if size else 1
+        for _ in range(n_epochs):
+            for part in torch.randperm(n_all, generator=self.generator).chunk(n_parts):
+                if self.distributed:
+                    part = part[(part >= before) & (part < before + n_rows)] - before
+                yield part.to(self._device)
+
     @torch.no_grad()
-    def _rows(self, fragments: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    def _rows(self, fragments: dict[str, Tensor]) -> tuple[JointSteps | WholeFragments, int]:
         """Rows of the train batch, and how many joint steps each is."""
         config, module = self.config, self._own_module
         team = config.team_reward == "sum"
+        values = module.values_of_return(fragments)
         targets = learning_targets(
             fragments,
-            module.values_of_return(fragments),
+            values,
             gamma=config.gamma,
             lambda_=config.lambda_,
             shared_reward=team,
             shared_end=team and config.critic == "central",
+            total=self.total,
         )
         returns, counts = targets[Postprocessing.VALUE_TARGETS], targets[Columns.LOSS_MASK]
-        if not torch.isfinite(returns[counts]).all():
+        bad = self.total((~torch.isfinite(returns[counts])).sum())
+        if bad > 0:
             # Before the moments below are spoilt, which are weights too.
             self.log_terms(**{Postprocessing.VALUE_TARGETS: returns[counts]})
             self._diverged({DEFAULT_MODULE_ID: fragments})
-        module.critic.observe(fragments)
+        self._explained_variance = explained_variance(
+            returns[counts], values[:, :-1][counts], self.total
+        )
+        module.critic.observe(fragments, self.total)
         if module.value_moments is not None:
-            module.value_moments.update(returns[counts])
+            module.value_moments.update(returns[counts], total=self.total)
             targets[Postprocessing.VALUE_TARGETS] = module.value_moments.normalise(returns)
-        if not config.use_kl_loss:
-            del fragments[Fragment.ACTION_DIST_INPUTS]
         if module.actor.is_recurrent:
-            return whole_fragments(fragments, targets), counts.shape[1]
-        return joint_steps(fragments, targets), 1
+            return WholeFragments(fragments, targets), counts.shape[1]
+        return JointSteps(fragments, targets, module.critic.n_values), 1
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """The PPO loss of the agents' steps that count, in one row each."""
-        mask = batch.get(Columns.LOSS_MASK)
-
-        def steps(column: Tensor) -> Tensor:
-            agents = batch[Columns.ACTIONS].dim()
-            return column.flatten(0, agents - 1) if mask is None else column[mask]
-
-        logits = steps(fwd_out[Columns.ACTION_DIST_INPUTS])
-        if self._env_steps <= config.critic_warmup_steps:
-            logits = logits.detach()
-        distribution = MaskedCategorical(logits)
-        chosen = distribution.logp(steps(batch[Columns.ACTIONS]))
+        """The PPO loss of a minibatch of :mod:`.rows`."""
+        outputs, values = fwd_out[OUTPUTS], fwd_out[Columns.EMBEDDINGS]
+        weights = batch.get(VALUE_WEIGHTS)
+        n_choices, n_values = self.averages(
+            len(outputs), values.numel() if weights is None else float(weights.sum())
+        )
+        entropy_coeff = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
+        coefficients = Coefficients(
+            config.clip_param, config.vf_clip_param, config.vf_loss_coeff, float(entropy_coeff)
+        )
         loss, terms = ppo_loss(
-            (chosen - steps(batch[Columns.ACTION_LOGP])).exp(),
-            steps(batch[Postprocessing.ADVANTAGES]),
-            distribution.entropy(),
-            steps(fwd_out[Columns.EMBEDDINGS]),
-            steps(batch[Postprocessing.VALUE_TARGETS]),
-            clip_param=config.clip_param,
-            vf_clip_param=config.vf_clip_param,
-            vf_loss_coeff=config.vf_loss_coeff,
-            entropy_coeff=self.entropy_coeff_schedulers_per_module[module_id].get_current_value(),
+            outputs,
+            values,
+            batch,
+            coefficients,
+            n_choices=max(n_choices, 1.0 / self.n_learners),
+            n_values=max(n_values, 1.0 / self.n_learners),
         )
         if config.use_kl_loss:
-            before = MaskedCategorical(steps(batch[Columns.ACTION_DIST_INPUTS]))
-            terms[LEARNER_RESULTS_KL_KEY] = before.kl(distribution).mean()
+            before = MaskedCategorical(batch[Columns.ACTION_DIST_INPUTS])
+            now = MaskedCategorical(outputs + batch[PENALTIES])
+            terms[LEARNER_RESULTS_KL_KEY] = before.kl(now).sum() / n_choices
             penalty = self.curr_kl_coeffs_per_module[module_id] * terms[LEARNER_RESULTS_KL_KEY]
             loss = loss + penalty
         self.log_terms(**terms)

@@ -1,57 +1,139 @@
-"""The loss of PPO (Schulman et al. 2017), as RLlib has it, as a pure function of tensors."""
+"""The loss of PPO (Schulman et al. 2017), as RLlib has it, and its gradient, written out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
+
+from edge_marl.algorithms.mappo.rows import PENALTIES, VALUE_WEIGHTS
+from edge_marl.algorithms.networks.normalisation import Total, unchanged
+
+_SMALL = -40.0
+"""Logarithm of next to nothing. Of less, exponentials or their products with small gradients have
+no more normal floating-point numbers, with which processors compute ten times as long."""
+
+
+class Coefficients(NamedTuple):
+    """Numbers of the loss, under RLlib's names."""
+
+    clip_param: float
+    """How far a ratio may move from 1 and still matter."""
+    vf_clip_param: float
+    """Largest squared error that teaches."""
+    vf_loss_coeff: float
+    entropy_coeff: float
 
 
 def ppo_loss(
-    ratios: Tensor,
-    advantages: Tensor,
-    entropies: Tensor,
+    outputs: Tensor,
     values: Tensor,
-    value_targets: Tensor,
+    batch: Mapping[str, Tensor],
+    coefficients: Coefficients,
     *,
-    clip_param: float,
-    vf_clip_param: float,
-    vf_loss_coeff: float,
-    entropy_coeff: float,
+    n_choices: float,
+    n_values: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate, squared error of the values clipped at ``vf_clip_param``, entropy.
 
+    The policy is ``softmax(outputs + penalties)``.
+
     Args:
-        ratios: ``[R]`` probability of each action by the new policy over that by the old one.
-        advantages: ``[R]``.
-        entropies: ``[R]`` of the new policy.
-        values: ``[R]`` of the critic.
-        value_targets: ``[R]``.
-        clip_param: how far a ratio may move from 1 and still matter.
-        vf_clip_param: largest squared error that teaches.
-        vf_loss_coeff: weight of the critic's loss.
-        entropy_coeff: weight of the entropy.
+        outputs: ``[K, A]`` of the actor, where an agent had a choice.
+        values: of the critic, of any shape.
+        batch: ``PENALTIES [K, A]``, ``ACTIONS``, ``ACTION_LOGP`` and ``ADVANTAGES`` ``[K]``;
+            ``VALUE_TARGETS`` in the shape of the values, and perhaps ``VALUE_WEIGHTS``.
+        coefficients: of the terms.
+        n_choices: what sums over K are divided by, K where there is one learner.
+        n_values: what sums over the values are divided by, the sum of their weights.
 
     Returns:
         The loss, and its terms under RLlib's names.
     """
-    clipped = ratios.clamp(1 - clip_param, 1 + clip_param)
-    policy_loss = -torch.min(ratios * advantages, clipped * advantages).mean()
-    squared = (values - value_targets).square()
-    vf_loss = squared.clamp(max=vf_clip_param).mean()
-    entropy = entropies.mean()
-    loss = policy_loss + vf_loss_coeff * vf_loss - entropy_coeff * entropy
-    terms = {
-        "policy_loss": policy_loss,
-        "vf_loss": vf_loss,
-        "vf_loss_unclipped": squared.mean(),
-        "vf_explained_var": explained_variance(value_targets, values),
-        "entropy": entropy,
-    }
-    return loss, terms
+    loss, *terms = _PPOLoss.apply(outputs, values, batch, coefficients, n_choices, n_values)
+    return loss, dict(zip(_TERMS, terms, strict=True))
 
 
-@torch.no_grad()
-def explained_variance(targets: Tensor, values: Tensor) -> Tensor:
-    """Share of the variance of ``targets [R]`` that ``values [R]`` explain; at least -1."""
-    variance = targets.var(correction=0).clamp(min=1e-12)
-    return (1.0 - (targets - values).var(correction=0) / variance).clamp(min=-1.0)
+_TERMS = "policy_loss", "vf_loss", "vf_loss_unclipped", "entropy"
+
+
+class _PPOLoss(torch.autograd.Function):
+    """:func:`ppo_loss` in a fraction of autograd's time.
+
+    Actions are the first axis: reductions and broadcasts over a last axis this short are not
+    vectorised.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        outputs: Tensor,
+        values: Tensor,
+        batch: Mapping[str, Tensor],
+        coefficients: Coefficients,
+        n_choices: float,
+        n_values: float,
+    ) -> tuple[Tensor, ...]:
+        """Loss and terms; the gradient is known by then, but for a factor."""
+        clip, vf_clip, vf_loss_coeff, entropy_coeff = coefficients
+        actions, advantages = batch[Columns.ACTIONS], batch[Postprocessing.ADVANTAGES]
+        logits = (outputs + batch[PENALTIES]).T.contiguous()  # [A, K]
+        logarithms = torch.log_softmax(logits, 0).clamp_(min=_SMALL)
+        probabilities = logarithms.exp()
+        negative_entropies = (probabilities * logarithms).sum(0)
+        chosen = logarithms.gather(0, actions[None])[0]
+        ratios = (chosen - batch[Columns.ACTION_LOGP]).exp_()
+        surrogate, clipped = ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages
+        policy_loss = torch.minimum(surrogate, clipped).sum() / -n_choices
+        entropy = negative_entropies.sum() / -n_choices
+
+        errors = values - batch[Postprocessing.VALUE_TARGETS]
+        weights = batch.get(VALUE_WEIGHTS)
+        weighted = errors if weights is None else errors * weights
+        vf_loss = vf_loss_unclipped = (errors * weighted).sum() / n_values
+        too_large = errors.square() > vf_clip
+        if bool(too_large.any()):
+            clipped_away = ((errors.square() - vf_clip) * too_large).mul_(
+                1.0 if weights is None else weights
+            )
+            vf_loss = vf_loss_unclipped - clipped_away.sum() / n_values
+            weighted = weighted * ~too_large
+
+        # d log p_a = e_a - p and d sum p log p = p (log p - sum p log p), by the logits.
+        of_chosen = torch.where(surrogate <= clipped, surrogate, 0.0) / -n_choices
+        of_entropies = entropy_coeff / n_choices
+        gradient = logarithms.sub_(negative_entropies).mul_(of_entropies)
+        gradient -= of_chosen
+        gradient *= probabilities
+        gradient.scatter_add_(0, actions[None], of_chosen[None])
+        ctx.save_for_backward(gradient.T, weighted * (2.0 * vf_loss_coeff / n_values))
+        loss = policy_loss + vf_loss_coeff * vf_loss - entropy_coeff * entropy
+        terms = policy_loss, vf_loss, vf_loss_unclipped.clone(), entropy
+        ctx.mark_non_differentiable(*terms)
+        return loss, *terms
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """The gradients by outputs and values."""
+        of_outputs, of_values = ctx.saved_tensors
+        factor = gradients[0]
+        return of_outputs * factor, of_values * factor, None, None, None, None
+
+
+def explained_variance(targets: Tensor, values: Tensor, total: Total = unchanged) -> Tensor:
+    """Share of the variance of ``targets [R]`` that ``values [R]`` explain; at least -1.
+
+    Args:
+        targets: of this learner.
+        values: of this learner.
+        total: adds up over all learners.
+    """
+    both = torch.stack([targets, targets - values]).double()
+    n = total(both.new_tensor(float(len(targets)))).clamp(min=1)
+    means = total(both.sum(1)) / n
+    variance, unexplained = total((both - means[:, None]).square().sum(1)) / n
+    return (1.0 - unexplained / variance.clamp(min=1e-12)).clamp(min=-1.0)

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from edge_marl.algorithms.core.module import PolicyModule
 from edge_marl.algorithms.mappo.critics import CentralCritic, LocalCritic
 from edge_marl.algorithms.mappo.distribution import MaskedCategorical
-from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.mappo.rows import AGENT, CHOOSES
+from edge_marl.algorithms.networks.agents import AgentRows
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
+
+OUTPUTS = "outputs"
+"""``[d, A]``: of the actor, not masked, from ``forward_train``."""
 
 _AT_ONCE = 2**26
 """Numbers of observations and states that are valued together: 8-bit pictures become floats."""
@@ -59,7 +63,8 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
     def values_of_return(self, fragments: dict[str, Tensor]) -> Tensor:
         """``[B, T+1, N]`` values in units of the return."""
         seen = [fragments[name] for name in (Fragment.FEATURES, Fragment.STATE)]
-        rows = max(1, _AT_ONCE * len(seen[0]) // sum(column.numel() for column in seen))
+        numbers = max(1, sum(column.numel() for column in seen))
+        rows = max(1, _AT_ONCE * len(seen[0]) // numbers)
         parts = {name: column.split(rows) for name, column in fragments.items()}
         values = torch.cat([
             self.compute_values({name: column[k] for name, column in parts.items()})
@@ -68,14 +73,14 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
         return values if self.value_moments is None else self.value_moments.denormalise(values)
 
     def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
-        """Masked logits and values of rows: joint steps, or whole fragments with a memory."""
+        """Of a minibatch of :mod:`.rows`: actor outputs where there is a choice, and values."""
         features, mask = batch[Fragment.FEATURES], batch[Fragment.ACTION_MASK]
         if self.actor.is_recurrent:
             first, hidden = batch[Fragment.FIRST], batch[Fragment.HIDDEN]
-            outputs = self.actor.unroll(features, mask, first, hidden)
-        else:
-            outputs = self.actor.where_chosen(features, mask)
+            outputs = self.actor.unroll(features, mask, first, hidden)[batch[CHOOSES]]
+            return {OUTPUTS: outputs, Columns.EMBEDDINGS: self.compute_values(batch)}
+        rows, n_choices = AgentRows(features, mask, batch[AGENT]), len(batch[Columns.ACTIONS])
         return {
-            Columns.ACTION_DIST_INPUTS: torch.where(mask, outputs, MASKED),
-            Columns.EMBEDDINGS: self.compute_values(batch),
+            OUTPUTS: self.actor.of_rows(AgentRows(*(column[:n_choices] for column in rows))),
+            Columns.EMBEDDINGS: self.critic.of_minibatch(batch, rows),
         }

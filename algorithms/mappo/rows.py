@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from ray.rllib.core.columns import Columns
@@ -15,21 +15,36 @@ from edge_marl.algorithms.mappo.gae import (
     standardised,
     team_ends,
 )
+from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.normalisation import Total, unchanged
 from edge_marl.algorithms.sampling.columns import Fragment
 
-_SEEN = (Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.STATE)
-_PLAYED = (Fragment.ACTIONS, Fragment.ACTION_LOGP, Fragment.ACTION_DIST_INPUTS)
+AGENT = "agent"
+"""``[C]``: which agent a row is of."""
+CHOOSES = "chooses"
+"""bool: steps that count in which an agent has a choice."""
+PENALTIES = "penalties"
+"""``[d, A]``: added to the actor's outputs, 0 for legal actions, ``MASKED`` for others."""
+VALUE_WEIGHTS = "value_weights"
+"""How often the error of each value counts."""
+
+Rows = dict[str, Tensor]
+
+_CHOSEN = (Columns.ACTIONS, Columns.ACTION_LOGP, Postprocessing.ADVANTAGES)
+_SEEN = (Fragment.FEATURES, Fragment.ACTION_MASK)
+_RECORDED = (Columns.ACTIONS, Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS)
 
 
 def learning_targets(
-    fragments: dict[str, Tensor],
+    fragments: Rows,
     values: Tensor,
     *,
     gamma: float,
     lambda_: float,
     shared_reward: bool,
     shared_end: bool,
-) -> dict[str, Tensor]:
+    total: Total = unchanged,
+) -> Rows:
     """Advantages and value targets of every step of every agent.
 
     Args:
@@ -41,6 +56,7 @@ def learning_targets(
         shared_end: the episode of every agent lasts as long as the team's, so that one that
             leaves is credited with what its team earns afterwards. Only for values that know of
             the whole team.
+        total: adds up over the learners, each of which has fragments of its own.
 
     Returns:
         ``ADVANTAGES``, ``VALUE_TARGETS`` and, for the steps that count, ``LOSS_MASK``, each
@@ -62,48 +78,130 @@ def learning_targets(
         rewards, values, terminated, over, gamma=gamma**elapsed, lambda_=lambda_**elapsed
     )
     return {
-        Postprocessing.ADVANTAGES: standardised(advantages, counts),
+        Postprocessing.ADVANTAGES: standardised(advantages, counts, total),
         Postprocessing.VALUE_TARGETS: advantages + values[:, :-1],
         Columns.LOSS_MASK: counts,
     }
 
 
-def joint_steps(fragments: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rows of single joint steps ``[R, N, ...]``: those of the fragments that were played."""
-    valid = fragments[Fragment.VALID]
-    rows = {name: fragments[name][:, :-1][valid] for name in _SEEN}
-    rows.update({name: fragments[name][valid] for name in _PLAYED if name in fragments})
-    rows.update({name: column[valid] for name, column in targets.items()})
-    return _without_idle_mask(rows)
+def chooses(action_mask: Tensor, counts: Tensor) -> Tensor:
+    """``[..., N]``: which steps of ``action_mask [..., N, A]`` and ``counts [..., N]`` decide."""
+    return counts & (action_mask.sum(-1) > 1)
 
 
-def whole_fragments(fragments: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rows of whole fragments ``[B, T, N, ...]``, for networks with a memory."""
-    rows = {name: fragments[name][:, :-1] for name in (*_SEEN, Fragment.FIRST)}
-    played = (*_PLAYED, Fragment.HIDDEN)
-    rows.update({name: fragments[name] for name in played if name in fragments})
-    return _without_idle_mask({**rows, **targets})
+def penalties(action_mask: Tensor) -> Tensor:
+    """``PENALTIES`` of ``action_mask [..., A]``; adding them is quicker than filling by a mask."""
+    return (1.0 - action_mask.float()) * MASKED
 
 
-def _without_idle_mask(rows: dict[str, Tensor]) -> dict[str, Tensor]:
-    # Selecting by a mask that is true everywhere would cost time and change nothing.
-    if rows[Columns.LOSS_MASK].all():
-        del rows[Columns.LOSS_MASK]
-    return rows
+class Ragged(NamedTuple):
+    """Rows that belong to joint steps, any number to each."""
+
+    rows: Tensor
+    """``[K]`` their numbers, in the order of the steps."""
+    counts: Tensor
+    """``[R]`` of each step."""
+    before: Tensor
+    """``[R]`` of all steps before."""
+
+    @classmethod
+    def where(cls, present: Tensor) -> Ragged:
+        """Row ``r * N + n`` of step r where ``present [R, N]``."""
+        counts = present.sum(1)
+        return cls(present.flatten().nonzero().squeeze(1), counts, counts.cumsum(0) - counts)
+
+    def of(self, steps: Tensor) -> Tensor:
+        """The numbers of the rows of ``steps [P]``, in their order."""
+        counts = self.counts[steps]
+        shift = self.before[steps] - (counts.cumsum(0) - counts)
+        places = shift.repeat_interleave(counts)
+        return self.rows[places + torch.arange(len(places), device=places.device)]
 
 
-def minibatches(
-    rows: dict[str, Tensor], size: int | None, n_epochs: int
-) -> Iterator[dict[str, Tensor]]:
-    """Every row once per epoch in a new random order, in parts of nearly equal size.
+class JointSteps:
+    """Rows of joint steps, and rows of single agents in them; where they lie, nothing is copied.
+
+    Where an agent has no choice its policy learns nothing. Nodes wait for tasks most of the time,
+    so only steps with a choice are rows of the actor. A critic of the agents' own observations has
+    a row for every step that counts, those with a choice first in every minibatch.
 
     Args:
-        rows: columns of R rows.
-        size: about how many rows a minibatch has; all when None.
-        n_epochs: passes over the rows.
+        fragments: columns of :class:`Fragment`.
+        targets: of :func:`learning_targets`.
+        n_values: how many values a critic of the global state has, one per agent or one for all;
+            None: the critic sees what the agents see.
     """
-    R = len(rows[Columns.ACTIONS])
-    n_parts = max(1, round(R / size)) if size else 1
-    for _ in range(n_epochs):
-        for part in torch.randperm(R).to(rows[Columns.ACTIONS].device).chunk(n_parts):
-            yield {name: column.index_select(0, part) for name, column in rows.items()}
+
+    def __init__(self, fragments: Rows, targets: Rows, n_values: int | None) -> None:
+        counts, valid = targets[Columns.LOSS_MASK], fragments[Fragment.VALID]
+        _, T, N = counts.shape
+        decides = chooses(fragments[Fragment.ACTION_MASK][:, :-1], counts)
+        self.n_rows, self._N = int(valid.sum()), N
+        # The step at which each row was played, and the observation before it.
+        self._played = valid.flatten().nonzero().squeeze(1)
+        self._seen = self._played + self._played // T
+        self._choosing = Ragged.where(decides[valid])
+        self._others = Ragged.where((counts & ~decides)[valid]) if n_values is None else None
+        self._fragments = fragments
+        self._targets = targets
+        self._n_values = n_values
+        self._weights = counts.flatten(0, 1).float()
+
+    def minibatch(self, steps: Tensor) -> Rows:
+        """The rows of ``steps [P]``; of the agents' rows those of ``ACTIONS`` come first."""
+        choosing = self._choosing.of(steps)
+        rows = choosing
+        if self._others is not None and len(self._others.rows):
+            rows = torch.cat([choosing, self._others.of(steps)])
+        step, agent = rows // self._N, rows % self._N
+        played = self._played[step] * self._N + agent
+        seen = self._seen[step] * self._N + agent
+        batch = {AGENT: agent}
+        for name in _SEEN:
+            batch[name] = self._fragments[name].flatten(0, 2).index_select(0, seen)
+        chosen = played[: len(choosing)]
+        for name in _RECORDED:
+            if name in self._fragments:
+                batch[name] = self._fragments[name].flatten(0, 2).index_select(0, chosen)
+        batch[PENALTIES] = penalties(batch[Fragment.ACTION_MASK][: len(choosing)])
+        advantages, value_targets = (
+            self._targets[name].flatten(0, 1)
+            for name in (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS)
+        )
+        batch[Postprocessing.ADVANTAGES] = advantages.flatten().index_select(0, chosen)
+        if self._n_values is None:
+            batch[Postprocessing.VALUE_TARGETS] = value_targets.flatten().index_select(0, played)
+            return batch
+        states, here = self._fragments[Fragment.STATE].flatten(0, 1), self._played[steps]
+        batch[Fragment.STATE] = states.index_select(0, self._seen[steps])
+        batch[Postprocessing.VALUE_TARGETS] = value_targets.index_select(0, here)
+        batch[VALUE_WEIGHTS] = self._weights.index_select(0, here)
+        if self._n_values == 1:  # the same for all agents
+            batch[Postprocessing.VALUE_TARGETS] = batch[Postprocessing.VALUE_TARGETS][:, :1]
+            batch[VALUE_WEIGHTS] = batch[VALUE_WEIGHTS].sum(1, keepdim=True)
+        return batch
+
+
+class WholeFragments:
+    """Rows of whole fragments ``[B, T, ...]``, for networks with a memory."""
+
+    def __init__(self, fragments: Rows, targets: Rows) -> None:
+        names = (*_SEEN, Fragment.STATE, Fragment.FIRST)
+        self._columns = {name: fragments[name][:, :-1] for name in names}
+        recorded = (*_RECORDED, Fragment.HIDDEN)
+        self._columns |= {name: fragments[name] for name in recorded if name in fragments}
+        self._columns |= targets
+        self.n_rows = len(fragments[Fragment.VALID])
+
+    def minibatch(self, fragments: Tensor) -> Rows:
+        """Columns of ``fragments [P]``; of what was chosen, only steps with a choice."""
+        batch = {name: column.index_select(0, fragments) for name, column in self._columns.items()}
+        counts = batch.pop(Columns.LOSS_MASK)
+        decides = chooses(batch[Fragment.ACTION_MASK], counts)
+        batch[VALUE_WEIGHTS] = counts.float()
+        batch[CHOOSES] = decides
+        batch[PENALTIES] = penalties(batch[Fragment.ACTION_MASK])
+        for name in (*_CHOSEN, Columns.ACTION_DIST_INPUTS, PENALTIES):
+            if name in batch:
+                batch[name] = batch[name][decides]
+        return batch

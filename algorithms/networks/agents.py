@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
-from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear, GroupedMLP
+from edge_marl.algorithms.networks.grouped import (
+    GroupedGRUCell,
+    GroupedLinear,
+    GroupedMLP,
+    by_group,
+    through_layers,
+)
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.networks.pointer import HEADS, PointerNetwork
 from edge_marl.algorithms.networks.queues import QueueAttention, QueueMLP
@@ -21,8 +27,8 @@ from edge_marl.errors import InputError
 from edge_marl.tandem.simulator import JOB_FEATURES
 from edge_marl.validation import shown
 
-_MOST = 0.8
-"""Share of rows from which it is quicker to evaluate all than to pick them."""
+_FEW, _MOST = 400, 0.8
+"""Rows up to which, and share of rows from which, to evaluate all is quicker than to pick them."""
 
 ParameterSharing = Literal["shared", "independent"] | Mapping[str, str]
 """One network for all agents, one each, or the name of each agent's group."""
@@ -110,6 +116,17 @@ class ActorSpec(BaseModel):
         return math.prod(self.observation_shape)
 
 
+class AgentRows(NamedTuple):
+    """Observations of single agents, one a row."""
+
+    features: Tensor
+    """``[K, F]``"""
+    action_mask: Tensor
+    """``[K, A]`` bool"""
+    agents: Tensor
+    """``[K]`` the position of each row's agent."""
+
+
 class Actor(nn.Module):
     """One output per action and agent from that agent's observation alone.
 
@@ -131,10 +148,9 @@ class Actor(nn.Module):
             ids[torch.arange(N), torch.arange(N) % spec.n_ids] = 1.0
         self.register_buffer("ids", ids)
         self._one_each = spec.groups == tuple(range(N))
-        self._takes_rows = (
-            network.kind in (*LAYERED, "pointer") and not network.gru and not spec.normalise
-        )
-        self.normaliser = RunningMoments((N, spec.n_features)) if spec.normalise else None
+        self.n_groups = n_groups
+        self._is_mlp = network.kind == "mlp" and not network.gru and not network.dueling
+        self.normaliser = RunningMoments((n_groups, spec.n_features)) if spec.normalise else None
         self.queue: QueueMLP | QueueAttention | None = None
         self.pointer: PointerNetwork | None = None
         self.memory: GroupedGRUCell | None = None
@@ -197,27 +213,23 @@ class Actor(nn.Module):
         Returns:
             ``[..., N, A]`` outputs and the next hidden state.
         """
-        leading = features.shape[:-2]
-        N = features.shape[-2]
-        groups = self.parameter_sets
-        x = self._normalised(features).reshape(-1, N, features.shape[-1])
-        if self.queue is not None:
-            jobs = x.view(x.shape[0], N, -1, self.spec.observation_shape[1])
-            queued = action_mask.reshape(x.shape[0], N, -1)[..., :-1]
-            return self.queue(jobs, queued, self.ids, groups).view(*leading, N, -1), None
-        if self.memory is not None:
-            assert hidden is not None
-            seen = self.body(self._identified(x, self.ids), groups)
-            hidden = self.memory(seen, hidden.reshape(x.shape[0], N, -1), groups)
-            outputs = self._outputs(hidden, action_mask.reshape(x.shape[0], N, -1), groups)
-            return outputs.view(*leading, N, -1), hidden.view(*leading, N, -1)
-        return self.with_representation(features, action_mask)[0], None
+        leading, N, groups = features.shape[:-2], features.shape[-2], self.parameter_sets
+        x = self._normalised(features, groups).reshape(-1, N, features.shape[-1])
+        if self.memory is None:
+            mask = action_mask.reshape(-1, *action_mask.shape[-2:])
+            outputs = self._evaluate(x, mask, self.ids, groups)
+            return outputs.view(*leading, N, outputs.shape[-1]), None
+        assert hidden is not None
+        seen = self.body(self._identified(x, self.ids), groups)
+        hidden = self.memory(seen, hidden.reshape(x.shape[0], N, -1), groups)
+        outputs = self._outputs(hidden, action_mask.reshape(x.shape[0], N, -1), groups)
+        return outputs.view(*leading, N, -1), hidden.view(*leading, N, -1)
 
     def with_representation(self, features: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs, and what the last layer makes them from.
 
-        Of networks without a memory and not over queues: the last hidden layer of those of
-        layers, the attention feature of a pointer network.
+        Of networks without a memory: the last hidden layer of those of layers, the attention
+        feature of a pointer network, the outputs themselves of networks over queues.
 
         Args:
             features: ``[..., N, F]``.
@@ -226,13 +238,11 @@ class Actor(nn.Module):
         Returns:
             ``[..., N, A]`` and ``[..., N, d]``.
         """
-        shape = features.shape[:-1]
-        N = shape[-1]
-        groups = self.parameter_sets
-        x = self._normalised(features).reshape(-1, N, features.shape[-1])
-        mask = action_mask.reshape(x.shape[0], N, -1)
-        outputs, seen = self._evaluate(x, mask, self.ids, groups)
-        return outputs.view(*shape, -1), seen.view(*shape, -1)
+        shape, groups = features.shape[:-1], self.parameter_sets
+        x = self._normalised(features, groups).reshape(-1, *features.shape[-2:])
+        mask = action_mask.reshape(-1, *action_mask.shape[-2:])
+        outputs, seen = self._represented(x, mask, self.ids, groups)
+        return outputs.view(*shape, outputs.shape[-1]), seen.view(*shape, seen.shape[-1])
 
     def greedy(self, outputs: Tensor, action_mask: Tensor, random: Tensor | float = 0.5) -> Tensor:
         """The legal actions with the largest outputs.
@@ -274,7 +284,7 @@ class Actor(nn.Module):
         assert self.memory is not None
         B, L, N, _ = features.shape
         groups = self.parameter_sets
-        x = self._normalised(features).reshape(B * L, N, -1)
+        x = self._normalised(features, groups).reshape(B * L, N, -1)
         x = self.body(self._identified(x, self.ids), groups)
         x = x.view(B, L, N, -1)
         kept = (~first).to(x.dtype)[..., None, None]
@@ -287,58 +297,49 @@ class Actor(nn.Module):
         return self._outputs(remembered, mask, groups).view(B, L, N, -1)
 
     def where_chosen(self, features: Tensor, action_mask: Tensor) -> Tensor:
-        """Outputs where an agent has a choice; anything where it has none, as if masked.
+        """Outputs where an agent has a choice; anything where it has none.
 
-        Nodes wait for tasks most of the time: to evaluate and to differentiate what can decide
-        nothing would take as long as all the rest.
+        Nodes wait for tasks most of the time: to evaluate what can decide nothing would take as
+        long as all the rest. Not with a memory.
 
         Args:
             features: ``[..., N, F]``.
             action_mask: ``[..., N, A]`` bool.
 
         Returns:
-            ``[..., N, A]``; no gradient where there is no choice, nor would there be one behind a
-            softmax over a single action.
+            ``[..., N, A]``.
         """
-        if not self._takes_rows:
-            return self(features, action_mask)[0]
         N, A = action_mask.shape[-2:]
-        rows = (action_mask.sum(-1) > 1).flatten().nonzero().squeeze(1)
         n_rows = action_mask.numel() // A
+        if n_rows <= _FEW:
+            return self(features, action_mask)[0]
+        rows = (action_mask.sum(-1) > 1).flatten().nonzero().squeeze(1)
         if len(rows) >= _MOST * n_rows:
             return self(features, action_mask)[0]
         flat, masks = features.reshape(n_rows, -1), action_mask.reshape(n_rows, A)
-        outputs, n_groups = self.ids.new_zeros(n_rows, A), max(self.spec.groups) + 1
-        for group in range(n_groups):
-            own = rows if n_groups == 1 else rows[self.groups[rows % N] == group]
-            if len(own) > 0:
-                found = self.of_rows(flat[own], masks[own], own % N, group)
-                outputs = outputs.index_copy(0, own, found)
-        return outputs.view(action_mask.shape)
+        found = self.of_rows(AgentRows(flat[rows], masks[rows], rows % N))
+        return self.ids.new_zeros(n_rows, A).index_copy(0, rows, found).view(action_mask.shape)
 
-    def of_rows(
-        self, features: Tensor, action_mask: Tensor, nodes: Tensor, group: int = 0
-    ) -> Tensor:
-        """Outputs for observations of single agents of one group.
+    def of_rows(self, rows: AgentRows) -> Tensor:
+        """Outputs ``[K, A]`` of single agents, in any order. Not with a memory."""
+        return self._by_group(lambda x, mask, ids: (self._evaluate(x, mask, ids, None),), rows)[0]
 
-        Not with a memory, a normaliser, or identities in networks over queues.
+    def rows_with_representation(self, rows: AgentRows) -> tuple[Tensor, Tensor]:
+        """:meth:`with_representation` of single agents, in any order: ``[K, A]``, ``[K, d]``."""
+        outputs, seen = self._by_group(
+            lambda x, mask, ids: self._represented(x, mask, ids, None), rows
+        )
+        return outputs, seen
 
-        Args:
-            features: ``[K, F]``.
-            action_mask: ``[K, A]`` bool.
-            nodes: ``[K]`` the position of each row's agent.
-            group: that all these agents are of.
-
-        Returns:
-            ``[K, A]``.
-        """
-        groups, features = self.groups.new_tensor([group]), self._floats(features)
-        if self.queue is not None:
-            jobs = features.view(-1, 1, *self.spec.observation_shape)
-            outputs: Tensor = self.queue(jobs, action_mask[:, None, :-1], self.ids[:1], groups)
-            return outputs[:, 0]
-        ids = self.ids[nodes][:, None] if self.spec.n_ids else self.ids[:1]
-        return self._evaluate(features[:, None], action_mask[:, None], ids, groups)[0][:, 0]
+    def _by_group(
+        self, evaluate: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]], rows: AgentRows
+    ) -> tuple[Tensor, ...]:
+        """Evaluate features, masks and identities of one agent of each group, ``[P, G, ...]``."""
+        groups = None if self.n_groups == 1 else self.groups[rows.agents]
+        return by_group(
+            lambda features, *seen: evaluate(self._normalised(features, None), *seen),
+            groups, self.n_groups, rows.features, rows.action_mask, self.ids[rows.agents],
+        )  # fmt: skip
 
     def resized(self, n: int) -> Actor:
         """The same weights for another number of servers, or for longer queues.
@@ -373,15 +374,38 @@ class Actor(nn.Module):
             part.ids.copy_(self.ids[agent : agent + 1])
             if self.normaliser is not None and part.normaliser is not None:
                 for name, buffer in part.normaliser.named_buffers():
-                    buffer.copy_(getattr(self.normaliser, name)[agent : agent + 1])
+                    buffer.copy_(getattr(self.normaliser, name)[group : group + 1])
         return part
 
     def _evaluate(
         self, x: Tensor, action_mask: Tensor, ids: Tensor, groups: Tensor | None
+    ) -> Tensor:
+        """Outputs, without a memory.
+
+        Args:
+            x: ``[R, N, F]``, normalised.
+            action_mask: ``[R, N, A]``.
+            ids: ``[..., N, n_ids]``.
+            groups: ``[N]`` or None.
+
+        Returns:
+            ``[R, N, A]``.
+        """
+        if not self._is_mlp:
+            return self._represented(x, action_mask, ids, groups)[0]
+        layers = [*self.body.layers, self.head]
+        return through_layers(self._identified(x, ids), layers, groups, self.body.activation)
+
+    def _represented(
+        self, x: Tensor, action_mask: Tensor, ids: Tensor, groups: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """``x [R, N, F]``, ``action_mask [R, N, A]``, ``ids [..., N, n_ids]``: without a memory."""
+        """Outputs and representation, without a memory; shapes as :meth:`_evaluate`."""
+        if self.queue is not None:
+            jobs = x.unflatten(-1, (-1, self.spec.observation_shape[1]))
+            outputs: Tensor = self.queue(jobs, action_mask[..., :-1], ids, groups)
+            return outputs, outputs
         if self.pointer is not None:
-            rows = x.view(*x.shape[:2], -1, self.spec.observation_shape[1])
+            rows = x.unflatten(-1, (-1, self.spec.observation_shape[1]))
             found: tuple[Tensor, Tensor] = self.pointer(rows, action_mask[..., :-1], ids, groups)
             return found
         seen = self.body(self._identified(x, ids), groups)
@@ -406,9 +430,12 @@ class Actor(nn.Module):
         """The same; 8-bit pictures become floats only where they are looked at."""
         return features.to(self.ids.dtype)
 
-    def _normalised(self, features: Tensor) -> Tensor:
+    def _normalised(self, features: Tensor, groups: Tensor | None) -> Tensor:
+        """``features [..., N, F]`` of agents of these groups, None: one of each."""
         features = self._floats(features)
-        return features if self.normaliser is None else self.normaliser.normalise(features)
+        if self.normaliser is None:
+            return features
+        return self.normaliser.normalise(features, groups if self.n_groups > 1 else None)
 
 
 def _body(spec: ActorSpec, n_groups: int) -> GroupedMLP | StructuredMLP:

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
+
+class _Activation(NamedTuple):
+    apply: Callable[[Tensor], Tensor]
+    """To a tensor that nobody else needs."""
+    backward: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """From the gradient of the output, the input (if it is kept) and the output."""
+
+
+ACTIVATIONS: Mapping[str, _Activation] = {
+    "relu": _Activation(torch.relu_, lambda g, x, y: torch.ops.aten.threshold_backward(g, y, 0)),
+    "tanh": _Activation(torch.tanh_, lambda g, x, y: torch.ops.aten.tanh_backward(g, y)),
+    "silu": _Activation(F.silu, lambda g, x, y: torch.ops.aten.silu_backward(g, x)),
+}
 
 
 def grouped_product(
@@ -33,13 +46,46 @@ def grouped_product(
         ``[R, N, ..., n_out]``.
     """
     if len(weight) == 1:
-        return F.linear(x, weight[0], None if bias is None else bias[0])
+        return F.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())
     if groups is not None:
         weight, bias = weight[groups], None if bias is None else bias[groups]
     by_agent = x.transpose(0, 1)  # [N, R, ..., n_in]
     rows, turned = by_agent.reshape(len(weight), -1, x.shape[-1]), weight.transpose(1, 2)
     y = rows @ turned if bias is None else torch.baddbmm(bias[:, None], rows, turned)
-    return y.view(*by_agent.shape[:-1], -1).transpose(0, 1)
+    return y.view(*by_agent.shape[:-1], y.shape[-1]).transpose(0, 1)
+
+
+def by_group(
+    evaluate: Callable[..., tuple[Tensor, ...]],
+    groups: Tensor | None,
+    n_groups: int,
+    *columns: Tensor,
+) -> tuple[Tensor, ...]:
+    """Evaluate rows of single agents, in any order, with all groups at once.
+
+    Args:
+        evaluate: from columns ``[P, G, ...]``, one agent of each group, to such columns.
+        groups: ``[K]`` of each row; None if there is one only.
+        n_groups: G.
+        columns: ``[K, n]``.
+
+    Returns:
+        Columns ``[K, ...]``.
+    """
+    if groups is None:
+        return tuple(y.squeeze(1) for y in evaluate(*(column[:, None] for column in columns)))
+    counts = torch.bincount(groups, minlength=n_groups)
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    rank = torch.empty_like(groups)
+    rank[groups.argsort(stable=True)] = torch.arange(len(groups), device=groups.device) - first
+    place, P = rank * n_groups + groups, int(counts.max())
+
+    def arranged(column: Tensor) -> Tensor:
+        # Rows that are nobody's have every action: some networks divide by how many there are.
+        filled = column.new_ones(P * n_groups, column.shape[1]).index_copy(0, place, column)
+        return filled.view(P, n_groups, column.shape[1])
+
+    return tuple(y.flatten(0, 1)[place] for y in evaluate(*map(arranged, columns)))
 
 
 class GroupedLinear(nn.Module):
@@ -55,7 +101,7 @@ class GroupedLinear(nn.Module):
 
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
         """``x [R, N, ..., n_in]``, ``groups [N]`` -> ``[R, N, ..., n_out]``."""
-        return grouped_product(x, self.weight, self.bias, groups)
+        return through_layers(x, [self], groups)
 
 
 class GroupedLayerNorm(nn.Module):
@@ -69,7 +115,7 @@ class GroupedLayerNorm(nn.Module):
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
         """``x [R, N, width]``, ``groups [N]`` -> the same shape."""
         if len(self.weight) == 1:
-            return F.layer_norm(x, x.shape[-1:], self.weight[0], self.bias[0])
+            return F.layer_norm(x, x.shape[-1:], self.weight.flatten(), self.bias.flatten())
         weight = self.weight if groups is None else self.weight[groups]
         bias = self.bias if groups is None else self.bias[groups]
         return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:]), weight)
@@ -97,17 +143,118 @@ class GroupedMLP(nn.Module):
         self.layers = nn.ModuleList(
             GroupedLinear(n_groups, n_in, n_out) for n_in, n_out in itertools.pairwise(sizes)
         )
-        self.activation = ACTIVATIONS[activation]()
+        self.activation = activation
         self.activate_last = activate_last
 
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
         """``x [R, N, ..., n_in]``, ``groups [N]`` -> ``[R, N, ..., n_out]``."""
-        last = len(self.layers) - 1
-        for i, layer in enumerate(self.layers):
-            x = layer(x, groups)
-            if i < last or self.activate_last:
-                x = self.activation(x)
-        return x
+        return through_layers(
+            x, [*self.layers], groups, self.activation, activate_last=self.activate_last
+        )
+
+
+def through_layers(
+    x: Tensor,
+    layers: Sequence[GroupedLinear],
+    groups: Tensor | None,
+    activation: str = "relu",
+    *,
+    activate_last: bool = False,
+) -> Tensor:
+    """Linear layers with an activation between them, and after the last if asked.
+
+    Args:
+        x: ``[R, N, ..., n_in]``.
+        layers: of the same groups.
+        groups: ``[N]`` or None.
+        activation: by name.
+        activate_last: whether the activation follows the last layer too.
+
+    Returns:
+        ``[R, N, ..., n_out]``.
+    """
+    weight, activate = layers[0].weight, ACTIVATIONS[activation]
+    n_groups = len(weight)
+    if torch.is_grad_enabled() and weight.requires_grad and (n_groups == 1 or groups is None):
+        by_agent = x if n_groups == 1 else x.transpose(0, 1)
+        rows = by_agent.reshape(n_groups, -1, x.shape[-1])
+        y: Tensor = _Layers.apply(rows, weight, layers, activate, activate_last)
+        y = y.view(*by_agent.shape[:-1], y.shape[-1])
+        return y if n_groups == 1 else y.transpose(0, 1)
+    for i, layer in enumerate(layers):
+        x = grouped_product(x, layer.weight, layer.bias, groups)
+        if i < len(layers) - 1 or activate_last:
+            x = activate.apply(x)
+    return x
+
+
+class _Layers(torch.autograd.Function):
+    """What :func:`through_layers` computes, with the backward pass written out.
+
+    Autograd keeps a node for every product, bias, activation and parameter, whose overhead is most
+    of the time of a small batch. Here gradients are added to those of the parameters at once:
+    ``backward`` finds them, ``torch.autograd.grad`` does not.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        layers: Sequence[GroupedLinear],
+        activation: _Activation,
+        activate_last: bool,
+    ) -> Tensor:
+        """``x [G, K, n_in]`` -> ``[G, K, n_out]``; ``weight`` asks for a backward pass."""
+        inputs, sums = [x], []  # of every layer, and what its activation is applied to
+        for i, layer in enumerate(layers):
+            y = _affine(inputs[-1], layer.weight, layer.bias)
+            if i < len(layers) - 1 or activate_last:
+                sums.append(y)
+                y = activation.apply(y)
+            inputs.append(y)
+        if sums and activate_last:
+            ctx.save_for_backward(inputs[-1])
+        ctx.layers, ctx.activation = layers, activation
+        ctx.inputs, ctx.sums = inputs[:-1], sums
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """The gradient of ``x``, if asked for; those of the parameters are added to theirs."""
+        (gradient,) = gradients
+        outputs = [*ctx.inputs[1:], *ctx.saved_tensors]
+        for i in reversed(range(len(ctx.layers))):
+            if i < len(ctx.sums):
+                gradient = ctx.activation.backward(gradient, ctx.sums[i], outputs[i])
+            weight, bias = ctx.layers[i].weight, ctx.layers[i].bias
+            if bias is not None:
+                _gradient_of(bias).add_(gradient.sum(1))
+            if len(weight) == 1:  # a plain product is faster
+                _gradient_of(weight)[0].addmm_(gradient[0].T, ctx.inputs[i][0])
+            else:
+                _gradient_of(weight).baddbmm_(gradient.transpose(1, 2), ctx.inputs[i])
+            if i > 0 or ctx.needs_input_grad[0]:
+                gradient = (
+                    (gradient[0] @ weight[0])[None] if len(weight) == 1 else gradient @ weight
+                )
+        return gradient if ctx.needs_input_grad[0] else None, None, None, None, None
+
+
+def _gradient_of(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x [G, K, n_in]`` -> ``[G, K, n_out]``."""
+    if len(weight) == 1:
+        return (x[0] @ weight[0].T if bias is None else torch.addmm(bias[0], x[0], weight[0].T))[
+            None
+        ]
+    turned = weight.transpose(1, 2)
+    return x @ turned if bias is None else torch.baddbmm(bias[:, None], x, turned)
 
 
 class GroupedGRUCell(nn.Module):

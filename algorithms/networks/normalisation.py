@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 _EPSILON = 1e-8
 _CLIP = 10.0  # standard deviations; an outlier must not dominate an update
-_AT_ONCE = 2**26  # numbers of an update that are looked at together: 8-bit pictures become floats
+_AT_ONCE = 2**23  # numbers of an update that are looked at together
+
+
+Total = Callable[[Tensor], Tensor]
+"""Adds up over all learners."""
+
+
+def unchanged(sums: Tensor) -> Tensor:
+    """The sums over all learners where there is one."""
+    return sums
 
 
 class RunningMoments(nn.Module):
     """Mean and variance of everything seen so far (Chan et al., 1979: merging of batches).
 
     Args:
-        shape: of one sample.
+        shape: of one sample; of observations ``(G, F)``, for each of G parameter sets.
     """
 
     mean: Tensor
@@ -31,37 +40,52 @@ class RunningMoments(nn.Module):
         self.register_buffer("count", torch.zeros(tuple(shape), dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, x: Tensor, present: Tensor | None = None) -> None:
+    def update(
+        self,
+        x: Tensor,
+        present: Tensor | None = None,
+        *,
+        sets: Tensor | None = None,
+        total: Total = unchanged,
+    ) -> None:
         """Take in samples.
 
         Args:
-            x: ``[R, *shape]``, of any type.
+            x: ``[R, *shape]``, of any type; with ``sets``, ``[R, N, ...]`` of N agents.
             present: bool ``[R, ...]``, broadcastable to ``x``: which samples count. All when None.
+            sets: ``[N]`` the moments, along their first axis, that each agent's samples belong to.
+            total: adds up over the learners, each of which has samples of its own.
         """
-        rows = max(1, _AT_ONCE // max(1, self.mean.numel()))
+        # How many, and the sums of their differences from the mean so far and of the squares.
+        sums = self.mean.new_zeros(3, *self.mean.shape, dtype=torch.float64)
+        mean = self.mean.double() if sets is None else self.mean.double()[sets]
+        rows = max(1, _AT_ONCE // max(1, mean.numel()))
         for k in range(0, len(x), rows):
-            counted = None if present is None else present[k : k + rows]
-            self._merge(x[k : k + rows].to(self.mean.dtype), counted)
-
-    def _merge(self, x: Tensor, present: Tensor | None) -> None:
-        weight = torch.ones_like(x) if present is None else present.to(x.dtype).expand_as(x)
-        n = weight.sum(0, dtype=torch.float64)
-        safe = n.clamp(min=1)
-        batch_mean = ((x * weight).sum(0, dtype=torch.float64) / safe).to(x.dtype)
-        deviation = (x - batch_mean) * weight
-        batch_var = deviation.square().sum(0, dtype=torch.float64) / safe
-        total = (self.count + n).clamp(min=1)
-        delta = (batch_mean - self.mean).double()
-        merged = self.var.double() * self.count + batch_var * n
-        merged += delta.square() * self.count * n / total
-        seen = self.count + n > 0
-        self.mean += torch.where(seen, delta * n / total, 0.0).to(self.mean.dtype)
-        self.var.copy_(torch.where(seen, merged / total, 1.0))
+            difference = x[k : k + rows] - mean
+            counted = torch.ones_like(difference)
+            if present is not None:
+                counted *= present[k : k + rows]
+                difference *= counted
+            found = torch.stack([part.sum(0) for part in (counted, difference, difference**2)])
+            sums = sums + found if sets is None else sums.index_add(1, sets, found)
+        n, first, second = total(sums)
+        seen = (self.count + n).clamp(min=1)
+        square_sum = self.var.double() * self.count + second - first.square() / seen
+        self.var.copy_(torch.where(self.count + n > 0, square_sum.clamp(min=0) / seen, 1.0))
+        self.mean.copy_(self.mean.double() + first / seen)
         self.count += n.long()
 
-    def normalise(self, x: Tensor) -> Tensor:
-        """Zero mean, unit variance, clipped to ten standard deviations."""
-        return ((x - self.mean) / (self.var + _EPSILON).sqrt()).clamp(-_CLIP, _CLIP)
+    def normalise(self, x: Tensor, sets: Tensor | None = None) -> Tensor:
+        """Zero mean, unit variance, clipped to ten standard deviations.
+
+        Args:
+            x: ``[..., *shape]``; with ``sets``, ``[..., N, ...]`` of N agents.
+            sets: as for :meth:`update`.
+        """
+        mean, var = self.mean, self.var
+        if sets is not None:
+            mean, var = mean[sets], var[sets]
+        return ((x - mean) / (var + _EPSILON).sqrt()).clamp(-_CLIP, _CLIP)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """The inverse of :meth:`normalise`, without the clipping."""

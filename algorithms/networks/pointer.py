@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,10 +95,10 @@ class PointerNetwork(nn.Module):
         task = torch.cat([rows[:, :, 0], ids.expand(R, N, -1)], dim=-1)
         feature = self.embed_task(task, groups)
         servers = rows[:, :, 1:].contiguous()
-        exists = servers[..., 0] != 0
+        missing = (servers[..., 0] == 0).to(servers.dtype) * MASKED
         embedded = self.embed_server(servers, groups)
         for block in self.blocks:
-            feature = block(feature, embedded, exists, groups)
+            feature = block(feature, embedded, missing, groups)
         return self.scores(feature, embedded, legal, groups), feature
 
     def scores(
@@ -116,8 +117,10 @@ class PointerNetwork(nn.Module):
         """
         query = self.query(feature, groups)
         folded = grouped_product(query, self.key.weight.transpose(1, 2), None, groups)
-        of_servers = (embedded @ folded[..., None]).squeeze(-1)
-        placing = of_servers.masked_fill(~legal, MASKED).logsumexp(-1, keepdim=True)
+        # Not as a product of matrices: its gradient would be one of a column and a row each.
+        of_servers = (embedded * folded[:, :, None]).sum(-1)
+        penalties = (1.0 - legal.to(of_servers.dtype)) * MASKED
+        placing = (of_servers + penalties).logsumexp(-1, keepdim=True)
         placing = torch.where(legal.any(-1, keepdim=True), placing, 0.0)
         log_odds = grouped_product(query, self.wait_key[:, None], self.wait_bias, groups)
         return torch.cat([of_servers, placing + log_odds], dim=-1)
@@ -138,17 +141,28 @@ class _CrossAttentionBlock(nn.Module):
         self.norm = GroupedLayerNorm(n_groups, d)
 
     def forward(
-        self, task: Tensor, servers: Tensor, exists: Tensor, groups: Tensor | None
+        self, task: Tensor, servers: Tensor, missing: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """``task [R, N, d]``, ``servers [R, N, n, d]``, ``exists [R, N, n]`` -> ``[R, N, d]``."""
-        task = self.attention_norm(task + self.attend(task, servers, exists, groups), groups)
+        """See :meth:`attend`; ``[R, N, d]``."""
+        task = self.attention_norm(task + self.attend(task, servers, missing, groups), groups)
         thought = self.narrow(F.gelu(self.widen(task, groups)), groups)
         return self.norm(task + thought, groups)
 
     def attend(
-        self, task: Tensor, servers: Tensor, exists: Tensor, groups: Tensor | None
+        self, task: Tensor, servers: Tensor, missing: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """Multi-head attention of the task to the servers; shapes as above."""
+        """Multi-head attention of the task to the servers.
+
+        Args:
+            task: ``[R, N, d]``.
+            servers: ``[R, N, n, d]``.
+            missing: ``[R, N, n]``: 0 for servers that exist, ``MASKED`` for others; a number
+                instead of minus infinity, since a softmax over nothing is NaN.
+            groups: ``[N]`` or None.
+
+        Returns:
+            ``[R, N, d]``.
+        """
         R, N, n, d = servers.shape
         G, d_head = len(self.query.weight), d // HEADS
         to_query, to_key, to_value = (
@@ -156,15 +170,58 @@ class _CrossAttentionBlock(nn.Module):
         )
         # [G, HEADS * d, d]: W_K^T W_Q of every head, one below the other.
         folded = (to_key.transpose(2, 3) @ to_query).flatten(1, 2)
-        queries = grouped_product(task, folded, None, groups).reshape(R * N, 1, HEADS, d)
-        values = servers.reshape(R * N, 1, n, d)
-        # The heads are rows of one attention: folded, all of them look at the same vectors. A
-        # number instead of minus infinity, since a softmax over nothing is NaN.
-        bias = torch.where(exists.view(R * N, 1, 1, n), 0.0, MASKED)
-        seen = F.scaled_dot_product_attention(
-            queries, values, values, attn_mask=bias, scale=1.0 / math.sqrt(d_head)
-        )
+        queries = grouped_product(task, folded, None, groups).reshape(R * N, HEADS, d)
+        # The heads are rows of one attention: folded, all of them look at the same vectors.
+        look = _Attention.apply if torch.is_grad_enabled() else _attention
+        seen = look(
+            queries, servers.reshape(R * N, n, d), missing.view(R * N, 1, n), d_head**-0.5
+        )  # fmt: skip
         # [G, d, HEADS * d]: W_O W_V of every head, one beside the other.
         outward = self.project.weight.view(G, d, HEADS, d_head).transpose(1, 2)
         folded = (outward @ to_value).transpose(1, 2).flatten(2)
         return grouped_product(seen.reshape(R, N, HEADS * d), folded, None, groups)
+
+
+def _attention(queries: Tensor, seen: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """``softmax(scale q s^T + bias) s``.
+
+    Args:
+        queries: q ``[K, HEADS, d]``.
+        seen: s ``[K, n, d]``, keys and values alike.
+        bias: ``[K, 1, n]``.
+        scale: of the products.
+
+    Returns:
+        ``[K, HEADS, d]``.
+    """
+    return _shares(queries, seen, bias, scale) @ seen
+
+
+def _shares(queries: Tensor, seen: Tensor, bias: Tensor, scale: float) -> Tensor:
+    scores = torch.baddbmm(bias, queries, seen.transpose(1, 2), alpha=scale)
+    return torch.softmax(scores, dim=-1)
+
+
+class _Attention(torch.autograd.Function):
+    """:func:`_attention` with the backward pass written out.
+
+    Torch's own is made for long sequences. With a few queries it takes twice as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, seen: Tensor, bias: Tensor, scale: float) -> Tensor:
+        """See :func:`_attention`."""
+        shares = _shares(queries, seen, bias, scale)
+        ctx.save_for_backward(queries, seen, shares)
+        ctx.scale = scale
+        return shares @ seen
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Gradients of ``queries`` and ``seen``."""
+        (gradient,), (queries, seen, shares) = gradients, ctx.saved_tensors
+        of_shares = gradient @ seen.transpose(1, 2)
+        of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
+        of_seen = shares.transpose(1, 2) @ gradient
+        of_seen.baddbmm_(of_scores.transpose(1, 2), queries, alpha=ctx.scale)
+        return (of_scores @ seen).mul_(ctx.scale), of_seen, None, None

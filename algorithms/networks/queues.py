@@ -66,7 +66,7 @@ class QueueMLP(nn.Module):
         Args:
             features: ``[R, N, Q, 5]``.
             queued: ``[R, N, Q]`` bool.
-            ids: ``[N, n_ids]``.
+            ids: ``[R, N, n_ids]``, or what broadcasts to it.
             groups: ``[N]`` or None, see :mod:`edge_marl.algorithms.networks.grouped`.
 
         Returns:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     LEARNER_RESULTS,
-    LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     REPLAY_BUFFER_SAMPLE_TIMER,
     TIMERS,
@@ -26,6 +25,7 @@ from edge_marl.algorithms.o2o.rewards import RewardNormaliser
 from edge_marl.algorithms.offline.dataset import Drawn, OfflineTransitions
 from edge_marl.algorithms.playing import longest_episode, play_batch
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.value_decomposition.algorithm import parts_of_updates
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.envs.batched import BatchedEnv, logged_configuration, make_batched
 from edge_marl.errors import InputError
@@ -156,14 +156,10 @@ class O2O(MAPPO):
         """Draw the rows of some gradient steps and learn from them in one call."""
         size = self.config.offline_batch_size
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
-            rows = transitions.draw(n_updates * size, self._rng)
+            rows = transitions.draw(n_updates * size * self.n_learners, self._rng)
         rows[Drawn.REWARDS] = self.rewards.normalise(rows[Drawn.REWARDS])
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            results = self.learner_group.update(
-                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(rows)}, len(rows)),
-                timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled},
-                minibatch_size=size,
-            )
+        parts = parts_of_updates(rows, n_updates, self.n_learners)
+        results = self.learn_from(parts, [n_updates * size] * self.n_learners, minibatch_size=size)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
 
     def _take_moments(self, transitions: Transitions) -> None:
@@ -210,8 +206,8 @@ class O2O(MAPPO):
 
     def _snapshot(self) -> dict[str, Any]:
         """What the learner needs to go on here, see :meth:`.learner.O2OLearner.snapshot`."""
-        (found,) = self.learner_group.foreach_learner(lambda learner: learner.snapshot())
-        snapshot: dict[str, Any] = found.get()
+        first, *_ = self.learner_group.foreach_learner(lambda learner: learner.snapshot())
+        snapshot: dict[str, Any] = first.get()
         return snapshot
 
     def _actor(self, snapshot: dict[str, Any]) -> Actor:

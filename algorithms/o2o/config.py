@@ -113,7 +113,7 @@ class O2OConfig(MAPPOConfig):
                 implicit Q-learning (Kostrikov et al. 2022), whose critic is its expectile V.
             offline_updates: gradient steps of the offline phase.
             offline_updates_per_iteration: of them per training iteration.
-            offline_batch_size: rows of each, steps of single nodes.
+            offline_batch_size: rows of each and of every learner, steps of single nodes.
             alpha: temperature.
             lambda_c: weight of CQL's regulariser.
             tau: how far target networks move towards the learning ones after each step.
@@ -155,7 +155,6 @@ class O2OConfig(MAPPOConfig):
             ("critic", self.critic == "local", "local"),
             ("team_reward", self.team_reward == "own", "own"),
             ("reward_scaling", not self.reward_scaling, "False, see reward_normalisation"),
-            ("num_learners", self.num_learners <= 1, "at most 1"),
         )
         if self.has_offline_phase:
             self._validate_offline()

@@ -61,7 +61,7 @@ class O2OLearner(MAPPOTorchLearner):
         """One gradient step for each ``minibatch_size`` logged transitions; or as MAPPO."""
         if Drawn.NEXT_FEATURES not in columns:
             return super().learn(columns, minibatch_size=minibatch_size, **how)
-        columns[Drawn.ACTIONS] = columns[Drawn.ACTIONS].long()
+        columns |= {name: columns[name].long() for name in (Drawn.ACTIONS, Drawn.NODE)}
         size = minibatch_size or len(columns[Drawn.ACTIONS])
         pieces = {name: column.split(size) for name, column in columns.items()}
         history = []
@@ -74,6 +74,12 @@ class O2OLearner(MAPPOTorchLearner):
             )
             self._targets.detach().lerp_(self._twins, self.config.tau)
         return history
+
+    def agent_steps(self, columns: dict[str, Tensor]) -> int:
+        """Logged ones are one a row."""
+        if Drawn.NEXT_FEATURES in columns:
+            return len(columns[Drawn.ACTIONS])
+        return super().agent_steps(columns)
 
     def _offline_loss(self, batch: dict[str, Tensor]) -> Tensor:
         loss, terms = METHODS[self.config.offline_method](self._own_module, batch, self.config)

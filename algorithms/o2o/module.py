@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edge_marl.algorithms.core.twins import TWINS, Seen, TwinCritics
+from edge_marl.algorithms.core.twins import TWINS, TwinCritics
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.module import MAPPOModule
+from edge_marl.algorithms.networks.agents import AgentRows
 from edge_marl.algorithms.offline.dataset import Drawn
 
 
-def both_ends(batch: dict[str, Tensor]) -> Seen:
+def both_ends(batch: dict[str, Tensor]) -> AgentRows:
     """``[2 K]`` rows: the observations of the transitions, then those that followed.
 
     Where nothing followed, the first again: whatever it is worth, nobody bootstraps from it.
@@ -21,7 +22,7 @@ def both_ends(batch: dict[str, Tensor]) -> Seen:
     following = torch.where(over, features, batch[Drawn.NEXT_FEATURES])
     following_mask = torch.where(over, mask, batch[Drawn.NEXT_ACTION_MASK])
     nodes = batch[Drawn.NODE]
-    return Seen(
+    return AgentRows(
         torch.cat([features, following]),
         torch.cat([mask, following_mask]),
         torch.cat([nodes, nodes]),
@@ -42,6 +43,6 @@ class O2OModule(TwinCritics, MAPPOModule):
         """Parts that only learners have."""
         return [*super().get_non_inference_attributes(), *TWINS]
 
-    def values(self, seen: Seen) -> Tensor:
+    def values(self, seen: AgentRows) -> Tensor:
         """``[K]`` of the critic that PPO goes on with."""
-        return self.critic.values.of_rows(*seen)[..., -1]
+        return self.critic.values.of_rows(seen)[..., -1]

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edge_marl.algorithms.core.twins import Seen, TwinCritics
+from edge_marl.algorithms.core.twins import TwinCritics
+from edge_marl.algorithms.networks.agents import AgentRows
 from edge_marl.algorithms.o2o.losses import (
     Policy,
     chosen,
@@ -119,9 +120,9 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-def _here(batch: dict[str, Tensor]) -> Seen:
+def _here(batch: dict[str, Tensor]) -> AgentRows:
     columns = (Drawn.FEATURES, Drawn.ACTION_MASK, Drawn.NODE)
-    return Seen(*(batch[name] for name in columns))
+    return AgentRows(*(batch[name] for name in columns))
 
 
 def _targets(batch: dict[str, Tensor], following: Tensor, gamma: float | Tensor) -> Tensor:

@@ -70,7 +70,6 @@ class DiscreteSACConfig(ReplayConfig):
             ("parameter_sharing", self.parameter_sharing == "shared", "shared"),
             ("observation_normalisation", not self.observation_normalisation, "False"),
             ("network", self.network.gru == 0, "gru=0"),
-            ("num_learners", self.num_learners <= 1, "at most 1"),
         )
 
     @property

@@ -56,6 +56,10 @@ class DiscreteSACLearner(JointLearner):
             self._targets.detach().lerp_(self._twins, self.config.tau)
         return history
 
+    def agent_steps(self, columns: dict[str, Tensor]) -> int:
+        """Those that were drawn."""
+        return int(columns[replay.Drawn.PRESENT].sum())
+
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
@@ -63,13 +67,18 @@ class DiscreteSACLearner(JointLearner):
         module = self._own_module
         alpha = module.log_alpha.detach().exp()
         found = soft_actor_critic(module, batch, alpha=alpha, gamma=batch[replay.Drawn.DISCOUNTS])
-        self.log_terms(**found.terms, alpha=alpha)
+        share = self.share(len(batch[Drawn.ACTIONS]))
+        self.log_terms(
+            **{name: term.mean() * share for name, term in found.terms.items()}, alpha=alpha
+        )
+        loss = found.loss * share
         if config.target_entropy is None:
-            return found.loss
+            return loss
         mask = both_ends(batch).action_mask
-        return found.loss + temperature_loss(
+        of_temperature = temperature_loss(
             module.log_alpha, entropies(found.policy).detach(), mask, config.target_entropy
         )
+        return loss + of_temperature * self.share(int((mask.sum(-1) > 1).sum()))
 
     @property
     def _own_module(self) -> DiscreteSACModule:

@@ -146,7 +146,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         if explore is None:
             evaluates_here = num_episodes is not None and not self.config.in_evaluation
             explore = self.config.explore and not evaluates_here
-        with torch.no_grad():
+        with torch.inference_mode():
             if num_episodes is not None:
                 return [self._play_episodes(num_episodes, explore)]
             if force_reset or self._observation is None:

@@ -10,7 +10,7 @@ from ray.tune.result import TRAINING_ITERATION
 from torch import Tensor
 
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
-from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.mappo.rows import AGENT
 from edge_marl.algorithms.scale.module import ATTENTION_FEATURE
 from edge_marl.algorithms.scale.srr import batch_statistics, warm_up
 
@@ -38,18 +38,16 @@ class SCALELearner(MAPPOTorchLearner):
         loss = super().compute_loss_for_module(
             module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
         )
-        decides = batch[Fragment.ACTION_MASK].sum(-1) > 1
-        if Columns.LOSS_MASK in batch:
-            decides &= batch[Columns.LOSS_MASK]
-        features, groups = fwd_out[ATTENTION_FEATURE], self._own_module.actor.groups
-        correlated = kl = features.new_zeros(())
-        n_networks = int(groups.max()) + 1
+        choosing = fwd_out[ATTENTION_FEATURE][: len(batch[Columns.ACTIONS])]
+        groups = self._own_module.actor.groups[batch[AGENT][: len(choosing)]]
+        correlated = kl = choosing.new_zeros(())
+        n_networks = self._own_module.actor.n_groups
         with torch.set_grad_enabled(self._srr_weight > 0):
             for group in range(n_networks):
-                own = decides & (groups == group)
-                of_correlation, of_kl = batch_statistics(features[own])
+                own = choosing if n_networks == 1 else choosing[groups == group]
+                of_correlation, of_kl = batch_statistics(own, self.differentiable_total)
                 correlated, kl = correlated + of_correlation, kl + of_kl
-        d = features.shape[-1]
+        d = choosing.shape[-1]
         self.log_terms(
             srr_decorrelation=correlated,
             srr_kl=kl,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
-from edge_marl.algorithms.mappo.module import MAPPOModule
-from edge_marl.algorithms.networks import MASKED
-from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.networks.grouped import GroupedMLP
+from edge_marl.algorithms.mappo.module import OUTPUTS, MAPPOModule
+from edge_marl.algorithms.mappo.rows import AGENT
+from edge_marl.algorithms.networks.agents import Actor, AgentRows
+from edge_marl.algorithms.networks.grouped import GroupedMLP, by_group
+from edge_marl.algorithms.networks.normalisation import Total
 from edge_marl.algorithms.sampling.columns import Fragment
 
 ATTENTION_FEATURE = "attention_feature"
-"""``[..., N, d]`` what actor and critic decide by, from ``forward_train``."""
+"""``[C, d]`` what actor and critic decide by, from ``forward_train``."""
 
 _HIDDEN = (64, 64)
 
@@ -28,10 +28,13 @@ class FeatureCritic(nn.Module):
         actor: whose features these are.
     """
 
+    n_values = None
+
     def __init__(self, actor: Actor) -> None:
         super().__init__()
+        self.n_groups = actor.n_groups
         sizes = (actor.representation_size, *_HIDDEN, 1)
-        self.layers = GroupedMLP(max(actor.spec.groups) + 1, sizes, "relu")
+        self.layers = GroupedMLP(self.n_groups, sizes, "relu")
 
     def forward(self, features: Tensor, groups: Tensor | None) -> Tensor:
         """``f [..., N, d]`` -> ``[..., N]``."""
@@ -39,7 +42,13 @@ class FeatureCritic(nn.Module):
         values: Tensor = self.layers(rows, groups)
         return values.view(features.shape[:-1])
 
-    def observe(self, fragments: Mapping[str, Tensor]) -> None:
+    def of_rows(self, features: Tensor, groups: Tensor) -> Tensor:
+        """``f [K, d]`` of single agents of groups ``[K]`` -> ``[K]``."""
+        own = None if self.n_groups == 1 else groups
+        (values,) = by_group(lambda f: (self.layers(f, None),), own, self.n_groups, features)
+        return values.squeeze(-1)
+
+    def observe(self, fragments: Mapping[str, Tensor], total: Total) -> None:
         """Nothing: there are no moments."""
 
 
@@ -73,14 +82,15 @@ class SCALEModule(MAPPOModule):
         return values
 
     def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
-        """Masked logits, values and attention features of joint steps.
-
-        Where there is no choice too: advantages ask for the values there.
-        """
-        mask = batch[Fragment.ACTION_MASK]
-        outputs, seen = self.actor.with_representation(batch[Fragment.FEATURES], mask)
+        """As :meth:`MAPPOModule._forward_train`, and the attention features of all rows."""
+        agents, n_choices = batch[AGENT], len(batch[Columns.ACTIONS])
+        outputs, seen = self.actor.rows_with_representation(
+            AgentRows(batch[Fragment.FEATURES], batch[Fragment.ACTION_MASK], agents)
+        )
+        if n_choices < len(outputs):
+            outputs = outputs[:n_choices]
         return {
-            Columns.ACTION_DIST_INPUTS: torch.where(mask, outputs, MASKED),
-            Columns.EMBEDDINGS: self.critic(seen, self.actor.parameter_sets),
+            OUTPUTS: outputs,
+            Columns.EMBEDDINGS: self.critic.of_rows(seen, self.actor.groups[agents]),
             ATTENTION_FEATURE: seen,
         }

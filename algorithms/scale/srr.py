@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from edge_marl.algorithms.networks.normalisation import Total, unchanged
+
 _LEAST_VARIANCE = 1e-8  # of a feature that never changes: its logarithm has to exist
 
 
@@ -23,8 +25,7 @@ def decorrelation(features: Tensor) -> Tensor:
     same, so features behind one cannot all be uncorrelated: with variances of 1 and equal scales,
     ``L_c`` is at least d.
     """
-    absolute = covariance(features).abs()
-    return absolute.sum() - absolute.diagonal().sum()
+    return _off_diagonal(covariance(features))
 
 
 def kl_to_standard_normal(features: Tensor) -> Tensor:
@@ -32,8 +33,7 @@ def kl_to_standard_normal(features: Tensor) -> Tensor:
 
     The divergence of normal distributions with these moments from N(0, 1), a mean over features.
     """
-    variance = features.var(0, correction=1).clamp(min=_LEAST_VARIANCE)
-    return 0.5 * (features.mean(0).square() + variance - variance.log() - 1.0).mean()
+    return _kl(features.mean(0), features.var(0, correction=1))
 
 
 def mean_off_diagonal(features: Tensor) -> Tensor:
@@ -42,14 +42,34 @@ def mean_off_diagonal(features: Tensor) -> Tensor:
     return decorrelation(features) / (d * (d - 1))
 
 
-def batch_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`decorrelation` and :func:`kl_to_standard_normal`; 0 of fewer than two rows."""
-    if len(features) < 2:
+def batch_statistics(features: Tensor, total: Total = unchanged) -> tuple[Tensor, Tensor]:
+    """:func:`decorrelation` and :func:`kl_to_standard_normal`; 0 of fewer than two rows.
+
+    Args:
+        features: ``[B, d]``.
+        total: adds up over the learners, each of which has rows of its own; differentiable.
+    """
+    n = total(features.new_tensor(float(len(features))))
+    if n < 2:
         nothing = features.sum() * 0.0
         return nothing, nothing
-    return decorrelation(features), kl_to_standard_normal(features)
+    mean = total(features.sum(0)) / n
+    # No gradient is lost: differences from a mean add up to zero.
+    centred = features - mean.detach()
+    of_all = total(centred.T @ centred) / (n - 1)
+    return _off_diagonal(of_all), _kl(mean, of_all.diagonal())
 
 
 def warm_up(iteration: int, start: int, length: int) -> float:
     """``w = min(1, max(0, (e - E_s) / E_w))`` of iteration e (Algorithm 1, line 19)."""
     return min(1.0, max(0.0, (iteration - start) / length))
+
+
+def _off_diagonal(covariance: Tensor) -> Tensor:
+    absolute = covariance.abs()
+    return absolute.sum() - absolute.diagonal().sum()
+
+
+def _kl(mean: Tensor, variance: Tensor) -> Tensor:
+    variance = variance.clamp(min=_LEAST_VARIANCE)
+    return 0.5 * (mean.square() + variance - variance.log() - 1.0).mean()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import (
     LEARNER_RESULTS,
-    LEARNER_UPDATE_TIMER,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
     REPLAY_BUFFER_ADD_DATA_TIMER,
     REPLAY_BUFFER_SAMPLE_TIMER,
     TIMERS,
@@ -80,21 +78,17 @@ class ValueDecomposition(JointAlgorithm):
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             drawn = self.replay.draw(
                 n_updates,
-                batch_size * max(1, config.num_learners),
+                batch_size * self.n_learners,
                 gamma=config.gamma,
                 n_step=config.n_step,
                 beta=config.replay_beta,
             )
         if self.reward_scaler is not None:
             drawn[Drawn.RETURNS] = drawn[Drawn.RETURNS] / np.float32(self.reward_scaler.scale)
-        slots = drawn.pop(Drawn.SLOT)
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            results = self.learner_group.update(
-                batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(drawn)}, len(slots)),
-                timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled},
-                minibatch_size=batch_size,
-                num_epochs=1,
-            )
+        parts = parts_of_updates(drawn, n_updates, self.n_learners)
+        slots = np.concatenate([part.pop(Drawn.SLOT) for part in parts])
+        steps = [int((part[Drawn.WEIGHTS] > 0).sum()) for part in parts]
+        results = self.learn_from(parts, steps, minibatch_size=batch_size)
         if config.replay_alpha > 0:
             self.replay.reweigh(slots, _errors(results))
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
@@ -112,6 +106,26 @@ class ValueDecomposition(JointAlgorithm):
         if _REPLAY in state:
             self.replay.set_state(state[_REPLAY])
             self._steps_due = state[_REPLAY]["steps_due"]
+
+
+def parts_of_updates(
+    rows: Mapping[str, NDArray[Any]], n_updates: int, n_learners: int
+) -> list[dict[str, NDArray[Any]]]:
+    """Every learner's part of the rows of several updates, one update after the other.
+
+    Args:
+        rows: columns of the rows of one update after the other, as many of each.
+        n_updates: how many there are.
+        n_learners: that share the rows of every update.
+    """
+    n_rows = len(next(iter(rows.values())))
+    of_learner = np.arange(n_rows).reshape(n_updates, n_learners, -1)
+    return [
+        {name: column[of_learner[:, k].ravel()] for name, column in rows.items()}
+        if n_learners > 1
+        else dict(rows)
+        for k in range(n_learners)
+    ]
 
 
 def _errors(results: list[dict[str, Any]]) -> NDArray[np.float64]:

@@ -83,6 +83,10 @@ class ValueDecompositionLearner(JointLearner):
             self.metrics.log_value((DEFAULT_MODULE_ID, TD_ERRORS), errors, reduce="item_series")
         return history
 
+    def agent_steps(self, columns: dict[str, Tensor]) -> int:
+        """Those that were drawn."""
+        return int(columns[Drawn.PRESENT].sum())
+
     def _step(self, batch: dict[str, Tensor]) -> Terms:
         """One gradient step, and the target networks' after it; returns what to report."""
         terms = self.gradient_step(batch, self._optimiser, clip=self.config.grad_clip)
@@ -100,8 +104,10 @@ class ValueDecompositionLearner(JointLearner):
             batch[Drawn.RETURNS], batch[Drawn.DISCOUNTS], batch[Drawn.BOOTSTRAP], fwd_out[FOLLOWING]
         )
         errors = predicted - targets
-        loss = td_loss(errors, batch[Drawn.WEIGHTS], huber=config.loss == "huber")
-        each = mean_errors(errors.detach(), batch[Drawn.WEIGHTS])
+        weights = batch[Drawn.WEIGHTS]
+        (n_played,) = self.averages(float(weights.count_nonzero()))
+        loss = td_loss(errors, weights, max(n_played, 1.0), huber=config.loss == "huber")
+        each = mean_errors(errors.detach(), weights)
         self.log_terms(td_loss=loss, q_mean=predicted, td_error=each)
         return loss
 
@@ -114,15 +120,20 @@ class ValueDecompositionLearner(JointLearner):
 
     def _take_in(self, columns: dict[str, Tensor]) -> None:
         """Update the moments by which states, and observations if asked, are standardised."""
-        module = self._own_module
-        if not math.isfinite((columns[Drawn.STATE].sum() + columns[Drawn.FEATURES].sum()).item()):
+        module, actor = self._own_module, self._own_module.actor
+        seen = columns[Drawn.STATE].sum() + columns[Drawn.FEATURES].sum()
+        if not math.isfinite(self.total(seen).item()):
             self._terms.clear()
             self._diverged({DEFAULT_MODULE_ID: columns})  # before it is in the moments for good
         played = (columns[Drawn.WEIGHTS] > 0).flatten()[:, None]
-        module.state_normaliser.update(columns[Drawn.STATE][:, :-1].flatten(0, 1), played)
-        if module.actor.normaliser is not None:
+        states = columns[Drawn.STATE][:, :-1].flatten(0, 1)
+        module.state_normaliser.update(states, played, total=self.total)
+        if actor.normaliser is not None:
             features, present = columns[Drawn.FEATURES][:, :-1], columns[Drawn.PRESENT]
-            module.actor.normaliser.update(features.flatten(0, 1), present.flatten(0, 1)[..., None])
+            actor.normaliser.update(
+                features.flatten(0, 1), present.flatten(0, 1)[..., None],
+                sets=actor.groups, total=self.total,
+            )  # fmt: skip
 
     @property
     def _own_module(self) -> ValueDecompositionModule:

@@ -28,12 +28,13 @@ def td_targets(returns: Tensor, discounts: Tensor, bootstrap: Tensor, mixed: Ten
     return returns + discounts * mixed.gather(1, bootstrap)
 
 
-def td_loss(errors: Tensor, weights: Tensor, *, huber: bool) -> Tensor:
+def td_loss(errors: Tensor, weights: Tensor, n_played: float, *, huber: bool) -> Tensor:
     """Weighted mean over the steps played of the squared error, halved, or of Huber's loss.
 
     Args:
         errors: ``[M, L]`` of the joint values of the actions played.
         weights: ``[M, L]``, 0 for steps that were not played.
+        n_played: what the sum is divided by, how many were where there is one learner.
         huber: linear beyond an error of 1 instead of quadratic everywhere.
     """
     each = (
@@ -41,7 +42,7 @@ def td_loss(errors: Tensor, weights: Tensor, *, huber: bool) -> Tensor:
         if huber
         else (0.5 * errors.square())
     )
-    return (weights * each).sum() / weights.count_nonzero().clamp(min=1)
+    return (weights * each).sum() / n_played
 
 
 def mean_errors(errors: Tensor, weights: Tensor) -> Tensor:

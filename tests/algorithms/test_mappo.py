@@ -17,8 +17,15 @@ from ray.tune import register_env
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.mappo import MAPPOConfig
 from edge_marl.algorithms.mappo.distribution import MaskedCategorical
-from edge_marl.algorithms.mappo.module import MAPPOModule
-from edge_marl.algorithms.mappo.rows import joint_steps, learning_targets, minibatches
+from edge_marl.algorithms.mappo.module import OUTPUTS, MAPPOModule
+from edge_marl.algorithms.mappo.rows import (
+    AGENT,
+    CHOOSES,
+    VALUE_WEIGHTS,
+    JointSteps,
+    learning_targets,
+    penalties,
+)
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.errors import InputError
@@ -26,10 +33,17 @@ from tests.algorithms.matrix_games import CORNER, MatrixGame, TwoAgentGame, TwoS
 
 B, T, N, F, A, S = 3, 5, 2, 4, 6, 7
 
+SPACES = {
+    DEFAULT_MODULE_ID: (
+        JointObservation(("one", "two"), (F,), A, S),
+        spaces.MultiDiscrete([A] * N),
+    )
+}
+
 
 def module(**options: Any) -> MAPPOModule:
     """A module for N agents with observations of length F."""
-    space = JointObservation(("one", "two"), (F,), A, S)
+    space, action_space = SPACES[DEFAULT_MODULE_ID]
     config = {
         "network": NetworkConfig(**options.pop("network", {})).model_dump(),
         "parameter_sharing": "shared",
@@ -37,12 +51,11 @@ def module(**options: Any) -> MAPPOModule:
         "critic": "central",
         "team_reward": "sum",
         "value_normalisation": True,
+        "records_logits": True,
         **options,
     }
     torch.manual_seed(0)
-    return MAPPOModule(
-        observation_space=space, action_space=spaces.MultiDiscrete([A] * N), model_config=config
-    )
+    return MAPPOModule(observation_space=space, action_space=action_space, model_config=config)
 
 
 def random_fragments(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -120,16 +133,27 @@ def test_rows_are_the_played_steps() -> None:
         shared_reward=True,
         shared_end=True,
     )
-    rows = joint_steps(fragments, targets)
-    assert len(rows[Columns.ACTIONS]) == 3
-    torch.testing.assert_close(rows[Fragment.FEATURES], fragments[Fragment.FEATURES][0, :3])
-    assert rows[Columns.LOSS_MASK].sum() == 4
+    fragments[Fragment.ACTION_MASK][0, 0, 1] = torch.arange(A) == 2  # agent 1: no choice at first
+    features, choices = fragments[Fragment.FEATURES][0], [[0, 0], [1, 1], [2, 1]]
+    central = JointSteps(fragments, targets, 1)
+    assert central.n_rows == 3
+    found = central.minibatch(torch.tensor([2, 0, 1]))
+    seen = torch.stack([features[t, n] for t, n in (choices[2], choices[0], choices[1])])
+    torch.testing.assert_close(found[Fragment.FEATURES], seen)
+    assert found[AGENT].tolist() == [1, 0, 1]
+    assert found[VALUE_WEIGHTS].tolist() == [[1.0], [2.0], [1.0]]
+    assert found[Postprocessing.VALUE_TARGETS].tolist() == [[4.0], [10.0], [7.0]]
+    local = JointSteps(fragments, targets, None).minibatch(torch.tensor([2, 0]))
+    assert local[AGENT].tolist() == [1, 0, 1]  # the last has no choice, and a value all the same
+    assert len(local[Columns.ACTIONS]) == 2
+    assert local[Postprocessing.VALUE_TARGETS].tolist() == [4.0, 10.0, 10.0]
 
 
 @pytest.mark.parametrize("size", [None, 1, 3, 4, 10, 100])
 def test_minibatches_hold_every_row_once_per_epoch(size: int | None) -> None:
-    rows = {Columns.ACTIONS: torch.arange(10)}
-    parts = [part[Columns.ACTIONS] for part in minibatches(rows, size, 3)]
+    learner = MAPPOConfig().debugging(seed=0).build_learner(spaces=SPACES)
+    learner.build()
+    parts = list(learner._parts(10, size, 3))
     assert sorted(torch.cat(parts).tolist()) == sorted(list(range(10)) * 3)
     assert max(map(len, parts)) - min(map(len, parts)) <= 3
 
@@ -233,9 +257,11 @@ def test_training_sees_what_sampling_saw() -> None:
         hidden = outputs[Columns.STATE_OUT]
         logits.append(outputs[Columns.ACTION_DIST_INPUTS])
     rows = {name: column[:, :T] for name, column in fragments.items()}
+    mask = rows[Fragment.ACTION_MASK]
+    rows[CHOOSES] = mask.sum(-1) > 1
     rows[Fragment.HIDDEN] = fragments[Fragment.HIDDEN]
-    unrolled = own.forward_train(rows)[Columns.ACTION_DIST_INPUTS]
-    torch.testing.assert_close(unrolled, torch.stack(logits, dim=1))
+    unrolled = own.forward_train(rows)[OUTPUTS] + penalties(mask[rows[CHOOSES]])
+    torch.testing.assert_close(unrolled, torch.stack(logits, dim=1)[rows[CHOOSES]])
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_one_agents_own_copy_gives_its_outputs(network: str, sharing: str) -> No
     actor = make_actor(network, sharing, normalise=network in ("mlp", "gru"))
     features, mask = observations(9)
     if actor.normaliser is not None:
-        actor.normaliser.update(features)
+        actor.normaliser.update(features, sets=actor.groups)
     hidden = torch.randn(9, 3, actor.hidden_size) if actor.is_recurrent else None
     outputs, after = actor(features, mask, hidden)
     for n in range(3):

@@ -13,10 +13,10 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from edge_marl.algorithms.core.spaces import JointObservation
+from edge_marl.algorithms.networks.agents import AgentRows
 from edge_marl.algorithms.o2o import O2OConfig
 from edge_marl.algorithms.o2o.learner import O2OLearner
 from edge_marl.algorithms.o2o.losses import masked_policy
-from edge_marl.algorithms.o2o.module import Seen
 from edge_marl.algorithms.offline.dataset import Drawn
 from tests.algorithms.logged import Rows
 
@@ -85,7 +85,7 @@ def taught(log: Rows, n_updates: int, **options: Any) -> O2OLearner:
 @torch.no_grad()
 def found(built: O2OLearner) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Policy ``[S, A]``, action values ``[2, S, A]`` and values ``[S]`` of all states."""
-    seen = Seen(torch.from_numpy(ONE_HOT), torch.from_numpy(LEGAL), torch.zeros(S).long())
+    seen = AgentRows(torch.from_numpy(ONE_HOT), torch.from_numpy(LEGAL), torch.zeros(S).long())
     module = built._own_module
     policy = masked_policy(module.logits(seen), seen.action_mask).probabilities
     return (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.pointer import HEADS, PointerNetwork
@@ -114,7 +115,9 @@ def test_its_attention_is_torchs() -> None:
     task, servers = torch.randn(3, 1, D), torch.randn(3, 1, 6, D)
     exists = torch.tensor([[[True] * 6], [[True] * 3 + [False] * 3], [[False] * 5 + [True]]])
     expected, _ = attention(task, servers[:, 0], servers[:, 0], key_padding_mask=~exists[:, 0])
-    torch.testing.assert_close(block.attend(task, servers, exists, None), expected)
+    torch.testing.assert_close(
+        block.attend(task, servers, torch.where(exists, 0.0, MASKED), None), expected
+    )
 
 
 def test_permuting_servers_permutes_scores_and_leaves_the_feature() -> None:

@@ -129,7 +129,7 @@ def test_targets_of_sequences_look_up_their_observation() -> None:
 def test_td_loss_by_hand(huber: bool, each: list[float]) -> None:
     predicted = torch.tensor([[1.0, 3.0], [2.0, 7.0]], requires_grad=True)
     weights = torch.tensor([[1.0, 0.5], [1.0, 0.0]])  # the last was not played
-    loss = td_loss(predicted - torch.zeros(2, 2), weights, huber=huber)
+    loss = td_loss(predicted - torch.zeros(2, 2), weights, 3.0, huber=huber)
     assert loss.item() == pytest.approx((each[0] + 0.5 * each[1] + each[2]) / 3)
     loss.backward()
     gradient: Tensor | None = predicted.grad

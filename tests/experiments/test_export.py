@@ -32,7 +32,7 @@ from tests.experiments.checkpoint_files import untrained_actor, write_untrained
 def test_onnx_equals_torch_on_random_observations(spec: dict[str, Any], tmp_path: Path) -> None:
     actor = untrained_actor(**spec)
     if actor.normaliser is not None:
-        actor.normaliser.update(torch.randn(50, 2, 30) * 20 + 5)
+        actor.normaliser.update(torch.randn(50, 2, 30) * 20 + 5, sets=actor.groups)
     local = LocalActor(actor.single(1))
     write_onnx(local, tmp_path / "actor.onnx")
     assert check(local, open_session(tmp_path / "actor.onnx")) < 1e-4
