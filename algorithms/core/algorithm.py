@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch, concat_samples
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -27,6 +31,8 @@ from edge_marl.algorithms.playing import nothing
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner, Delivery
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.envs.faults import EnvironmentFaultError
+from edge_marl.errors import InputError
+from edge_marl.validation import shown
 
 TOLERATED_FAULTS = 2
 """Exceptions of the environment that a training goes on after, as with a flaw that is rare; an
@@ -34,6 +40,8 @@ environment that raises once more is broken."""
 
 _SAMPLE = BatchedEnvRunner.deliver.__name__
 _POLL_S = 0.1
+_ANSWERS_WITHIN_S = 60.0
+_RUNNERS, _DELIVERED, _FIXED = "runners", "delivered", "fixed_options"
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +86,7 @@ class JointAlgorithm(Algorithm):
     def setup(self, config: Any) -> None:
         """Build env runners and learners."""
         self.check: Callable[[], None] = nothing
+        self._delivered: list[tuple[int, Delivery | Exception]] = []  # by remote runners, not used
         self.faults: list[EnvironmentFaultError] = []
         self.reward_scaler = RewardScaler() if self.config.reward_scaling else None
         with failures_shown(self.config):
@@ -193,16 +202,26 @@ class JointAlgorithm(Algorithm):
         return max(1, self.config.num_learners)
 
     def _deliveries(self) -> list[Delivery | Exception]:
-        """Collect what the runners played, in their order; nothing of those that were lost."""
+        """Collect what the runners played, in their order; nothing of those that were lost.
+
+        What arrived before :attr:`check` raised something is kept for the next call.
+        """
         group = self.env_runner_group
         if group.num_remote_env_runners() == 0:
             return [self.env_runner.deliver()]
-        group.foreach_env_runner_async(_SAMPLE, tag=_SAMPLE)
-        found = []
+        if not self._delivered and not group.num_in_flight_async_reqs(_SAMPLE):
+            group.foreach_env_runner_async(_SAMPLE, tag=_SAMPLE)
         while group.num_in_flight_async_reqs(_SAMPLE):
             self.check()
-            found += group.fetch_ready_async_reqs(tags=_SAMPLE, timeout_seconds=_POLL_S)
+            self._fetch()
+        found, self._delivered = self._delivered, []
         return [delivery for _, delivery in sorted(found, key=lambda one: one[0])]
+
+    def _fetch(self) -> None:
+        """Take what has arrived by now."""
+        self._delivered += self.env_runner_group.fetch_ready_async_reqs(
+            tags=_SAMPLE, timeout_seconds=_POLL_S
+        )
 
     def sync_weights(self) -> None:
         """Bring the learner's weights, and the count of steps, to the runners."""
@@ -211,8 +230,10 @@ class JointAlgorithm(Algorithm):
                 from_worker_or_learner_group=self.learner_group, inference_only=True
             )
             if self.env_runner_group.num_remote_env_runners() > 0:
-                # Exploration schedules follow the steps of all runners together.
+                # Exploration schedules follow the steps of all runners together. A runner that
+                # takes the place of a lost one learns from the local one how many there were.
                 state = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled}
+                self.env_runner.set_state(state)
                 self.env_runner_group.foreach_env_runner(
                     "set_state", kwargs={"state": state}, local_env_runner=False
                 )
@@ -230,15 +251,76 @@ class JointAlgorithm(Algorithm):
         self.learner_group.foreach_learner(load)
         self.sync_weights()
 
+    # Checkpoints ---------------------------------------------------------------------------
+
+    def get_metadata(self) -> dict[str, Any]:
+        """RLlib's, and the options with which a checkpoint has to be restored."""
+        return super().get_metadata() | {_FIXED: self.config.fixed_options}
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Go on from a checkpoint.
+
+        Options that differ from those it was taken with have their effect at once.
+
+        Raises:
+            InputError: naming an option that cannot be another.
+        """
+        metadata = Path(str(path).removeprefix("file://")) / self.METADATA_FILE_NAME
+        before = json.loads(metadata.read_text()).get(_FIXED, {}) if metadata.is_file() else {}
+        now = json.loads(json.dumps(self.config.fixed_options))
+        for name, value in before.items():
+            if now.get(name, value) != value:
+                raise InputError(
+                    f"{name}: expected {shown(value)}, as in the checkpoint, "
+                    f"found {shown(now[name])}"
+                )
+        super().restore_from_path(path, *args, **kwargs)
+
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state and the reward scale."""
+        """RLlib's state, that of remote runners and the reward scale."""
         state = super().get_state(*args, **kwargs)
+        state[_RUNNERS] = self._runner_states()
+        state[_DELIVERED] = list(self._delivered)
         if self.reward_scaler is not None:
             state["reward_scaler"] = dict(vars(self.reward_scaler))
         return state
 
+    def _runner_states(self) -> dict[int, Any]:
+        """Of remote runners by index, once they have played what they are at.
+
+        Nothing of runners that do not answer for long: others will play new episodes instead.
+        """
+        group = self.env_runner_group
+        if group.num_remote_env_runners() == 0:
+            return {}
+        until = time.monotonic() + _ANSWERS_WITHIN_S
+        while group.num_in_flight_async_reqs(_SAMPLE) and time.monotonic() < until:
+            self._fetch()
+        if group.num_in_flight_async_reqs(_SAMPLE):
+            return {}
+        states = group.foreach_env_runner(
+            "get_state",
+            kwargs={"not_components": COMPONENT_RL_MODULE},
+            local_env_runner=False,
+            timeout_seconds=_ANSWERS_WITHIN_S,
+        )
+        return {state["sampling"]["worker_index"]: state for state in states}
+
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Go on where ``state`` was taken.
+
+        With as many remote runners as there were then these go on exactly. Otherwise they play
+        episodes that nobody has played.
+        """
         super().set_state(state)
         if self.reward_scaler is not None and "reward_scaler" in state:
             vars(self.reward_scaler).update(state["reward_scaler"])
+        self._delivered = list(state.get(_DELIVERED, ()))
+        group, states = self.env_runner_group, state.get(_RUNNERS, {})
+        indices = group.healthy_worker_ids() if group.num_remote_env_runners() else []
+        if indices:
+            known = ray.put(states if sorted(states) == sorted(indices) else {})
+            steps = self.env_steps_sampled
+            group.foreach_env_runner(
+                lambda runner: runner.go_on(ray.get(known), steps), local_env_runner=False
+            )

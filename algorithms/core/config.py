@@ -140,6 +140,18 @@ class JointConfig(AlgorithmConfig):
         return n_episodes * step_bytes, f"{n_episodes} episodes at once (num_envs_per_env_runner)"
 
     @property
+    def fixed_options(self) -> dict[str, Any]:
+        """Options with which a checkpoint has to be restored, as text of JSON can hold them.
+
+        All others may be changed between two parts of a training.
+        """
+        return {
+            "network": self.network.model_dump(mode="json"),
+            "parameter_sharing": self.parameter_sharing,
+            "observation_normalisation": self.observation_normalisation,
+        }
+
+    @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
         return super()._model_config_auto_includes | {
             "network": self.network.model_dump(),

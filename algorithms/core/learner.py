@@ -19,6 +19,9 @@ Terms = dict[str, Tensor]
 """Named parts of a loss, detached."""
 
 
+_GENERATOR = "generator"
+
+
 class DivergenceError(RuntimeError):
     """A loss is not finite; raised before any weight has been touched by it."""
 
@@ -200,6 +203,31 @@ class JointLearner(TorchLearner):
             weights.grad.mul_(clip / size)
         optimiser.step()
         return dict(self._terms)
+
+    # Checkpoints ---------------------------------------------------------------------------
+
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """RLlib's state, and where the drawing of rows is."""
+        state: dict[str, Any] = super().get_state(
+            components, not_components=not_components, **kwargs
+        )
+        if self._check_component(_GENERATOR, components, not_components):
+            state[_GENERATOR] = self.generator.get_state().numpy()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken, be it an earlier one of this learner.
+
+        RLlib takes over weights of a higher number only, and env runners do as well.
+        """
+        before = self._weights_seq_no  # type: ignore[has-type]
+        self._weights_seq_no = 0
+        super().set_state(state)
+        self._weights_seq_no = max(before, self._weights_seq_no) + 1
+        if _GENERATOR in state:
+            self.generator.set_state(torch.from_numpy(np.asarray(state[_GENERATOR])))
 
     def _loss_of(self, batch: dict[str, Tensor]) -> Tensor:
         # Not by way of ``forward_train``, which puts every submodule into training mode.

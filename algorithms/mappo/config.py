@@ -107,6 +107,12 @@ class MAPPOConfig(JointConfig, PPOConfig):
         return MAPPOTorchLearner
 
     @property
+    def fixed_options(self) -> dict[str, Any]:
+        """See :attr:`JointConfig.fixed_options`."""
+        names = ("critic", "team_reward", "value_normalisation")
+        return super().fixed_options | {name: getattr(self, name) for name in names}
+
+    @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
         return super()._model_config_auto_includes | {
             "critic": self.critic,

@@ -28,6 +28,8 @@ from edge_marl.algorithms.mappo.rows import (
 )
 from edge_marl.algorithms.sampling.columns import Fragment
 
+_KL = "kl_coeff"
+
 
 class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     """Learns from fragments, see :class:`edge_marl.algorithms.sampling.columns.Fragment`.
@@ -169,6 +171,20 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
             loss = loss + penalty
         self.log_terms(**terms)
         return loss
+
+    # Checkpoints ---------------------------------------------------------------------------
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What :meth:`set_state` needs."""
+        current = float(self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID])
+        return super().get_state(*args, **kwargs) | {_KL: (self.config.kl_coeff, current)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken; from another ``kl_coeff`` if that has changed."""
+        super().set_state(state)
+        first, current = state.get(_KL, (None, None))
+        if first == self.config.kl_coeff:
+            self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID] = self._get_tensor_variable(current)
 
     @property
     def _own_module(self) -> MAPPOModule:

@@ -97,7 +97,6 @@ class O2OLearner(MAPPOTorchLearner):
     def return_to(self, snapshot: dict[str, Any]) -> None:
         """Go on where :meth:`snapshot` was taken."""
         self.set_state(copy.deepcopy(snapshot))
-        self._weights_seq_no += 1  # env runners take only weights that are newer than theirs
 
     @property
     def _own_module(self) -> O2OModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from edge_marl.algorithms.o2o.offline import soft_actor_critic
 from edge_marl.algorithms.offline.dataset import Drawn
 from edge_marl.algorithms.sac.module import DiscreteSACModule
 from edge_marl.algorithms.value_decomposition import replay
+
+_ALPHA = "alpha"
 
 
 class DiscreteSACLearner(JointLearner):
@@ -65,20 +68,34 @@ class DiscreteSACLearner(JointLearner):
     ) -> Tensor:
         """Of actor and twins, and of the temperature if it is tuned."""
         module = self._own_module
-        alpha = module.log_alpha.detach().exp()
+        # One that was tuned before has momentum, and would go on.
+        tuned = config.target_entropy is not None
+        alpha = module.log_alpha.detach().exp() if tuned else torch.tensor(config.alpha)
         found = soft_actor_critic(module, batch, alpha=alpha, gamma=batch[replay.Drawn.DISCOUNTS])
         share = self.share(len(batch[Drawn.ACTIONS]))
         self.log_terms(
             **{name: term.mean() * share for name, term in found.terms.items()}, alpha=alpha
         )
         loss = found.loss * share
-        if config.target_entropy is None:
+        if not tuned:
             return loss
         mask = both_ends(batch).action_mask
         of_temperature = temperature_loss(
             module.log_alpha, entropies(found.policy).detach(), mask, config.target_entropy
         )
         return loss + of_temperature * self.share(int((mask.sum(-1) > 1).sum()))
+
+    # Checkpoints ---------------------------------------------------------------------------
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What :meth:`set_state` needs."""
+        return super().get_state(*args, **kwargs) | {_ALPHA: self.config.alpha}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken; from another ``alpha`` if that has changed."""
+        super().set_state(state)
+        if state.get(_ALPHA, self.config.alpha) != self.config.alpha:
+            self._own_module.log_alpha.data.fill_(math.log(self.config.alpha))
 
     @property
     def _own_module(self) -> DiscreteSACModule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         super().__init__(config=config, **kwargs)
         torch.set_num_threads(1)
         self.worker_index: int = kwargs.get("worker_index") or 0
-        seed = np.random.SeedSequence().entropy if self._seed is None else self._seed
-        self._episode_seeds = np.random.default_rng(seed)
+        self._episode_seeds: np.random.Generator | None = None
         self._weights_seq_no = 0
         self.check: Callable[[], None] = nothing
         self.make_env()
@@ -268,6 +267,14 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._log.start(where)
 
     def _draw_seeds(self) -> NDArray[np.int64]:
+        if self._episode_seeds is None:
+            # A runner that joins a training later, such as in the place of a lost one, has
+            # other episodes than one of its number had at the beginning.
+            joined = self.num_env_steps_sampled_lifetime
+            key = (joined,) if joined > 0 else ()
+            self._episode_seeds = np.random.default_rng(
+                np.random.SeedSequence(self._seed, spawn_key=key)
+            )
         return self._episode_seeds.integers(
             TRAINING_SEEDS.start, TRAINING_SEEDS.stop, size=self.num_envs
         )
@@ -315,7 +322,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
                 "hidden": None if self._hidden is None else self._hidden.numpy().copy(),
                 "begun": self._begun and (self._begun[0], _copied(self._begun[1])),
                 "log": self._log.get_state(),
-                "episode_seeds": self._episode_seeds.bit_generator.state,
+                "episode_seeds": self._episode_seeds and self._episode_seeds.bit_generator.state,
                 # The process-wide generators, which RLlib and torch draw from.
                 "rng": (
                     random.getstate(),
@@ -342,21 +349,46 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         sampling = state.get("sampling")
         # A runner that takes the place of a lost one gets the local runner's state: its weights
         # are wanted, its episodes are not.
-        if sampling is not None and sampling["worker_index"] == self.worker_index:
+        if (
+            sampling is not None
+            and sampling["worker_index"] == self.worker_index
+            and not self.config.in_evaluation
+        ):
             self._restore(sampling)
 
+    def go_on(self, states: Mapping[int, dict[str, Any]], env_steps: int) -> None:
+        """Go on where the states of all remote runners were taken, or play new episodes.
+
+        Args:
+            states: by the index of the runner; nothing where there were others.
+            env_steps: sampled by all runners so far.
+        """
+        if self.worker_index in states:
+            self.set_state(states[self.worker_index])
+            return
+        self.num_env_steps_sampled_lifetime = env_steps
+        self._episode_seeds = self._observation = self._begun = None
+
     def _restore(self, sampling: dict[str, Any]) -> None:
-        self.env.set_state(sampling["env"])
+        # With another number of episodes at a time, new ones begin.
+        alike = len(sampling["first"]) == self.num_envs
         seen = sampling["observation"]
-        exact = seen is not None and sampling["env"] is not None
-        self._observation = BatchedObservation(*(x.copy() for x in seen)) if exact else None
-        self._first = sampling["first"].copy()
-        hidden = sampling["hidden"]
-        self._hidden = None if hidden is None else torch.from_numpy(hidden.copy())
-        begun = sampling.get("begun") if exact else None
-        self._begun = begun and (begun[0], _copied(begun[1]))
-        self._log.set_state(sampling["log"])
-        self._episode_seeds.bit_generator.state = sampling["episode_seeds"]
+        exact = alike and seen is not None and sampling["env"] is not None
+        self._observation = self._begun = self._hidden = None
+        if alike:
+            self.env.set_state(sampling["env"])
+            self._log.set_state(sampling["log"])
+        if exact:
+            self._observation = BatchedObservation(*(x.copy() for x in seen))
+            self._first = sampling["first"].copy()
+            hidden, begun = sampling["hidden"], sampling.get("begun")
+            self._hidden = None if hidden is None else torch.from_numpy(hidden.copy())
+            self._begun = begun and (begun[0], _copied(begun[1]))
+        stream = sampling["episode_seeds"]
+        self._episode_seeds = None
+        if stream is not None:
+            self._episode_seeds = np.random.default_rng()
+            self._episode_seeds.bit_generator.state = stream
         python, numpy, torch_state = sampling["rng"]
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002

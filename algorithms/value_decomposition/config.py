@@ -83,6 +83,12 @@ class ReplayConfig(JointConfig):
         n_steps = self.replay_capacity
         return n_steps * step_bytes, f"a replay of {n_steps} steps (replay_capacity)"
 
+    @property
+    def fixed_options(self) -> dict[str, Any]:
+        """See :attr:`JointConfig.fixed_options`; what is replayed was kept in this form."""
+        names = ("team_reward", "rollout_fragment_length")
+        return super().fixed_options | {name: getattr(self, name) for name in names}
+
 
 class ValueDecompositionConfig(ReplayConfig):
     """Decentralised action values ``Q_i``, mixed into the value ``Q_tot`` of the team.
@@ -193,6 +199,12 @@ class ValueDecompositionConfig(ReplayConfig):
         from edge_marl.algorithms.value_decomposition.module import ValueDecompositionModule
 
         return RLModuleSpec(module_class=ValueDecompositionModule)
+
+    @property
+    def fixed_options(self) -> dict[str, Any]:
+        """See :attr:`JointConfig.fixed_options`."""
+        names = ("mixer", "mixer_embedding", "mixer_hypernet")
+        return super().fixed_options | {name: getattr(self, name) for name in names}
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:

@@ -239,38 +239,60 @@ class FragmentReplay:
             "layout": self._layout,
             "ring": {name: column[: self._size].copy() for name, column in self._ring.items()},
             "priorities": None if self._tree is None else self._tree.priorities.copy(),
+            "alpha": self._alpha,
             "highest": self._highest,
             "next": self._next,
+            "n_rows": len(self._ring["played"]) if self._ring else 0,
             "rng": self._rng.bit_generator.state,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from what :meth:`get_state` returned.
 
+        Another capacity keeps the latest of what was held.
+
         Raises:
             InputError: if that was a replay with other options.
         """
-        if state["layout"] != self._layout:
-            raise InputError(f"replay: expected {self._layout}, found {state['layout']}")
+        for name, expected in self._layout.items():
+            if (found := state["layout"].get(name)) != expected:
+                raise InputError(f"{name}: expected {found!r}, as in the checkpoint's replay, "
+                                 f"found {expected!r}")  # fmt: skip
         self._rng.bit_generator.state = state["rng"]
-        self._ring, self._size = {}, 0
-        self._next, self._highest = state["next"], state["highest"]
-        if not state["ring"]:
+        self._ring, self._tree, self._next, self._size = {}, None, 0, 0
+        self._highest = state["highest"]
+        held = state["ring"]
+        if not held:
             return
-        self._allocate(state["ring"])
-        self._size = len(state["ring"]["played"])
-        for name, column in state["ring"].items():
-            self._ring[name][: self._size] = column
-        if self._tree is not None:
-            priorities = state["priorities"]
-            self._tree.assign(np.arange(len(priorities)), priorities)
+        # The oldest first: where there is room for fewer they are the ones to go.
+        n_held, T = held["played"].shape
+        oldest = state["next"] if n_held == state["n_rows"] else 0
+        order = np.roll(np.arange(n_held), -oldest)
+        self._allocate(held)
+        n_rows = len(self._ring["played"])
+        kept = order[-n_rows:]
+        if n_rows == state["n_rows"]:
+            kept, self._next = np.arange(n_held), state["next"]
+        else:
+            self._next = len(kept) % n_rows
+        self._size = len(kept)
+        for name, column in held.items():
+            self._ring[name][: self._size] = column[kept]
+        if self._tree is None:
+            return
+        per_row = 1 if self._sequences else T
+        drawable = held["played"].any(1) if self._sequences else held["played"]
+        priorities = self._highest**self._alpha * drawable
+        if state["priorities"] is not None:
+            changed = self._alpha / state["alpha"]
+            priorities = state["priorities"][: n_held * per_row] ** changed
+        priorities = priorities.reshape(n_held, per_row)[kept].ravel()
+        self._tree.assign(np.arange(len(priorities)), priorities)
 
     @property
     def _layout(self) -> dict[str, Any]:
         return {
-            "replay_capacity": self._capacity,
             "sequences": self._sequences,
-            "prioritised": self._alpha > 0,
             "team_reward": self._team_reward,
         }
 
