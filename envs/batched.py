@@ -65,6 +65,8 @@ class BatchedEnv(Protocol):
     """Of one agent, before flattening; the widest agent's, flat, where agents differ."""
     n_actions: int
     state_size: int
+    shared_reward: bool | None
+    """Whether every agent is paid the team's reward; None: nobody knows."""
 
     @property
     def done(self) -> BoolArray:
@@ -184,6 +186,8 @@ class ParallelEnvBatch:
     padded to what its ``state_space`` says or to its size at first, and all observations where
     there is none. Domain metrics are the numbers in the infos of the last step.
 
+    An attribute ``shared_reward`` of the environment says whether it pays every agent the team's.
+
     Whoever is flagged as terminated or truncated has left. Where such agents stay in
     ``env.agents``, they are warned of once, their actions are still sent, and the episode is over
     when all are flagged.
@@ -201,6 +205,8 @@ class ParallelEnvBatch:
         self.envs = envs
         self.batch_size = len(envs)
         env = envs[0]
+        shared = getattr(env, "shared_reward", None)
+        self.shared_reward: bool | None = None if shared is None else bool(shared)
         names = intake.agents_of(env)
         for other in envs[1:]:
             if (found := intake.agents_of(other)) != names:

@@ -134,7 +134,10 @@ def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
     """Make ``batch_size`` episodes for the batched env runner; takes the same ``config``."""
     settings = _config(config)
     return SimulatorBatch(
-        _simulator(settings, batch_size), agents=_agents(settings), metrics=METRICS
+        _simulator(settings, batch_size),
+        agents=_agents(settings),
+        metrics=METRICS,
+        shared_reward=True,
     )
 
 

@@ -130,7 +130,10 @@ def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
     """
     validated = _validated(config)
     return SimulatorBatch(
-        _simulator(validated, batch_size), agents=_agents(validated), metrics=METRICS
+        _simulator(validated, batch_size),
+        agents=_agents(validated),
+        metrics=METRICS,
+        shared_reward=validated.reward == "team",
     )
 
 

@@ -210,7 +210,10 @@ def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
         InputError: as :func:`parallel_env`.
     """
     return SimulatorBatch(
-        _simulator(_validated(config), batch_size), agents=AGENTS, metrics=METRICS
+        _simulator(_validated(config), batch_size),
+        agents=AGENTS,
+        metrics=METRICS,
+        shared_reward=False,
     )
 
 

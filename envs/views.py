@@ -206,12 +206,19 @@ class SimulatorBatch:
         simulator: of B episodes.
         agents: N names.
         metrics: names of the simulator's results to report of every episode.
+        shared_reward: whether every agent is paid the team's reward.
     """
 
     def __init__(
-        self, simulator: Simulator, *, agents: Sequence[str], metrics: Sequence[str]
+        self,
+        simulator: Simulator,
+        *,
+        agents: Sequence[str],
+        metrics: Sequence[str],
+        shared_reward: bool,
     ) -> None:
         self.simulator = simulator
+        self.shared_reward: bool | None = shared_reward
         self.agents = tuple(agents)
         self.batch_size = simulator.batch_size
         seen: _Observation = simulator.observation
@@ -250,7 +257,7 @@ class SimulatorBatch:
         return BatchedTransition(
             self._seen(transition.observation),
             transition.reward, self._terminated, self._truncated,
-            getattr(transition, "elapsed_s", None),
+            getattr(transition, "elapsed", None),
         )  # fmt: skip
 
     def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:

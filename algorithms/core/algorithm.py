@@ -91,6 +91,7 @@ class JointAlgorithm(Algorithm):
         self.reward_scaler = RewardScaler() if self.config.reward_scaling else None
         with failures_shown(self.config):
             super().setup(config)
+        self.team_reward = self.config.team_reward_in(self.env_runner.env)
 
     def watch(self, check: Callable[[], None]) -> None:
         """Have ``check`` called before every step, or while remote runners play.

@@ -31,6 +31,7 @@ class JointConfig(AlgorithmConfig):
         self.network = NetworkConfig()
         self.observation_normalisation = False
         self.reward_scaling = False
+        self.team_reward = "auto"  # an option of subclasses
         self.api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
         self.env_runners(
             env_runner_cls=BatchedEnvRunner,
@@ -113,8 +114,32 @@ class JointConfig(AlgorithmConfig):
         """Whether the global state is looked at; where it is not, it is not even asked for."""
         return True
 
+    def team_reward_in(self, env: BatchedEnv) -> str:
+        """How the reward of the team is made of those of the agents.
+
+        Args:
+            env: the environment, any number of episodes of it.
+
+        Returns:
+            "sum"; "shared", where every agent is paid the team's; or "own", where nobody asks.
+
+        Raises:
+            InputError: for an option that contradicts the environment.
+        """
+        found, shared = self.team_reward, env.shared_reward
+        if found == "auto":
+            return "shared" if shared else "sum"
+        for contradiction, pays in (("sum", True), ("shared", False)):
+            if found == contradiction and shared is pays:
+                paid = "the team's reward" if pays else "its own reward"
+                raise InputError(
+                    f"team_reward: expected 'auto' in an environment that pays every agent {paid}, "
+                    f"found {found!r}"
+                )
+        return found
+
     def check_sampled(self, env: BatchedEnv) -> None:
-        """Refuse fragments or a replay that do not fit into memory.
+        """Refuse fragments or a replay that do not fit into memory, and rewards of another kind.
 
         Args:
             env: the environment, any number of episodes of it.
@@ -122,6 +147,7 @@ class JointConfig(AlgorithmConfig):
         Raises:
             InputError: naming the options that decide.
         """
+        self.team_reward_in(env)
         step_bytes = sum(part.nbytes for part in env.observation) / env.batch_size
         # One step of all episodes is taken whatever an algorithm keeps.
         for needed in (JointConfig.memory_needed, type(self).memory_needed):

@@ -11,6 +11,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor
 
+from edge_marl.algorithms.actors import decide, draws
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
@@ -71,10 +72,15 @@ class JointModule(TorchRLModule):
 class PolicyModule(JointModule, InferenceOnlyAPI):
     """The outputs of the actor are logits: actions are drawn, or are the most probable ones."""
 
-    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        """The most probable legal actions."""
+    def _forward_inference(
+        self, batch: dict[str, Any], generator: torch.Generator | None = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """What the actors do when they are deployed, see :func:`.actors.decide`."""
         outputs, hidden = self._step(batch)
-        actions = self.actor.greedy(outputs, batch[Columns.OBS][Fragment.ACTION_MASK])
+        random: Tensor | float = 0.5
+        if draws(self.actor, sampled=False):
+            random = torch.rand(outputs.shape[:-1], generator=generator)
+        actions = decide(self.actor, outputs, batch[Columns.OBS][Fragment.ACTION_MASK], random)
         return _with_state({Columns.ACTIONS: actions}, hidden)
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:

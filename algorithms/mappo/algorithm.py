@@ -44,6 +44,7 @@ class MAPPO(JointAlgorithm, PPO):
             [int(part[Fragment.VALID].sum()) for part in parts],
             num_epochs=self.config.num_epochs,
             minibatch_size=self.config.minibatch_size,
+            team_reward=self.team_reward,
         )
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self.sync_weights()

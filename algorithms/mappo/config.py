@@ -34,7 +34,6 @@ class MAPPOConfig(JointConfig, PPOConfig):
 
         super().__init__(algo_class=algo_class or MAPPO)
         self.critic: str = "central"
-        self.team_reward: str = "sum"
         self.value_normalisation = True
         self.critic_warmup_steps = 0
         # Where RLlib's defaults differ from sections 5 and A.6 of the MAPPO paper.
@@ -53,7 +52,7 @@ class MAPPOConfig(JointConfig, PPOConfig):
         self,
         *,
         critic: Literal["central", "local"] = NotProvided,
-        team_reward: Literal["sum", "own"] = NotProvided,
+        team_reward: Literal["auto", "sum", "shared", "own"] = NotProvided,
         value_normalisation: bool = NotProvided,
         critic_warmup_steps: CountOrZero = NotProvided,
         **kwargs: Any,
@@ -64,7 +63,9 @@ class MAPPOConfig(JointConfig, PPOConfig):
             critic: "central": values from the global state (MAPPO); "local": the value of each
                 agent from its own observation (IPPO).
             team_reward: "sum": every agent earns the rewards of all, with a central critic even
-                after it has left, for as long as its team plays on; "own": its own.
+                after it has left, for as long as its team plays on; "shared": the same in an
+                environment that pays every agent the team's reward; "auto": which of the two, the
+                environment says, "sum" if it does not; "own": every agent earns its own.
             value_normalisation: whether the critic learns standardised returns.
             critic_warmup_steps: environment steps during which only the critic learns, so that
                 actors that were trained before are not spoilt by the advantages of a random one.
@@ -109,8 +110,10 @@ class MAPPOConfig(JointConfig, PPOConfig):
     @property
     def fixed_options(self) -> dict[str, Any]:
         """See :attr:`JointConfig.fixed_options`."""
-        names = ("critic", "team_reward", "value_normalisation")
-        return super().fixed_options | {name: getattr(self, name) for name in names}
+        names = ("critic", "value_normalisation")
+        team_reward = "own" if self.team_reward == "own" else "the team's"
+        own = {name: getattr(self, name) for name in names}
+        return super().fixed_options | own | {"team_reward": team_reward}
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         *,
         num_epochs: int = 1,
         minibatch_size: int | None = None,
+        team_reward: str = "sum",
         **_: Any,
     ) -> list[Terms]:
         """Passes over what the fragments teach, then the fragments into the normaliser.
@@ -67,7 +68,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         Afterwards, because the probabilities in them are those of the normaliser before.
         """
         actor = self._own_module.actor
-        rows, steps_per_row = self._rows(dict(columns))
+        rows, steps_per_row = self._rows(dict(columns), team_reward)
         size = minibatch_size and max(1, minibatch_size // steps_per_row)
         warming_up = self._env_steps <= self.config.critic_warmup_steps
         fixed = sum(weights.numel() for weights in actor.parameters()) if warming_up else 0
@@ -111,18 +112,19 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
                 yield part.to(self._device)
 
     @torch.no_grad()
-    def _rows(self, fragments: dict[str, Tensor]) -> tuple[JointSteps | WholeFragments, int]:
+    def _rows(
+        self, fragments: dict[str, Tensor], team_reward: str
+    ) -> tuple[JointSteps | WholeFragments, int]:
         """Rows of the train batch, and how many joint steps each is."""
         config, module = self.config, self._own_module
-        team = config.team_reward == "sum"
         values = module.values_of_return(fragments)
         targets = learning_targets(
             fragments,
             values,
             gamma=config.gamma,
             lambda_=config.lambda_,
-            shared_reward=team,
-            shared_end=team and config.critic == "central",
+            team_reward=team_reward,
+            shared_end=team_reward != "own" and config.critic == "central",
             total=self.total,
         )
         returns, counts = targets[Postprocessing.VALUE_TARGETS], targets[Columns.LOSS_MASK]

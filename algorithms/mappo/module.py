@@ -41,7 +41,7 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
         if options["critic"] == "local":
             return LocalCritic(self.actor)
         # Agents that share their reward have one value between them.
-        n_values = 1 if options["team_reward"] == "sum" else space.n_agents
+        n_values = space.n_agents if options["team_reward"] == "own" else 1
         return CentralCritic(
             space.state_size,
             n_values,

@@ -41,7 +41,7 @@ def learning_targets(
     *,
     gamma: float,
     lambda_: float,
-    shared_reward: bool,
+    team_reward: str,
     shared_end: bool,
     total: Total = unchanged,
 ) -> Rows:
@@ -52,7 +52,8 @@ def learning_targets(
         values: ``[B, T+1, N]`` of every observation, in units of the return.
         gamma: discount, once per step or as often as the fragments say.
         lambda_: decay of the advantages' sum, as often as the discount.
-        shared_reward: every agent earns the sum of the rewards of all.
+        team_reward: "sum": every agent earns the sum of the rewards of all; "shared": the reward
+            that all who are there are paid alike; "own": its own.
         shared_end: the episode of every agent lasts as long as the team's, so that one that
             leaves is credited with what its team earns afterwards. Only for values that know of
             the whole team.
@@ -65,8 +66,11 @@ def learning_targets(
     active, terminated = fragments[Fragment.ACTIVE], fragments[Fragment.TERMINATED]
     truncated, rewards = fragments[Fragment.TRUNCATED], fragments[Fragment.REWARDS]
     counts = fragments[Fragment.VALID][..., None] & active[:, :-1]
-    if shared_reward:
-        rewards = rewards.sum(-1, keepdim=True).expand_as(rewards)
+    if team_reward != "own":
+        of_team = rewards.sum(-1, keepdim=True)
+        if team_reward == "shared":
+            of_team = of_team / counts.sum(-1, keepdim=True).clamp(min=1)
+        rewards = of_team.expand_as(rewards)
     if shared_end:
         terminated, over = team_ends(terminated, truncated, active)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import traceback
 from collections.abc import Callable, Mapping
@@ -154,7 +155,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             T = self.config.get_rollout_fragment_length(worker_index=self.worker_index)
             if num_timesteps is not None:
                 self._begun = None
-                T = max(1, -(-num_timesteps // self.num_envs))
+                # RLlib's evaluation of automatic duration asks for a fraction of a step, too.
+                T = max(1, math.ceil(num_timesteps / self.num_envs))
             return [self._play_fragment(T, explore, random_actions)]
 
     def _play_fragment(self, T: int, explore: bool, random_actions: bool) -> MultiAgentBatch:
@@ -208,11 +210,13 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         seeds = (offset + stride * np.arange(B)).astype(np.int64)
         playing = np.arange(B) < begun
         longest = longest_episode(self.config.env)
+        generator = torch.Generator().manual_seed(0)
         self._log.forget()
         self._start(seeds, np.ones(B, dtype=np.bool_))
         n_steps = 0
         while playing.any():
-            actions = self._act(explore, random_actions=False)[Columns.ACTIONS]
+            outputs = self._act(explore, random_actions=False, generator=generator)
+            actions = outputs[Columns.ACTIONS]
             before = playing & ~self.env.done
             transition = self.env.step(actions)
             self._observation = transition.observation
@@ -231,7 +235,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._observation = None  # training begins new episodes
         return MultiAgentBatch({}, env_steps=n_steps)
 
-    def _act(self, explore: bool, random_actions: bool) -> dict[str, NDArray[Any]]:
+    def _act(
+        self, explore: bool, random_actions: bool, generator: torch.Generator | None = None
+    ) -> dict[str, NDArray[Any]]:
         """The module's outputs for what is seen now, arrays ``[B, N, ...]``."""
         observation = self._observation
         assert observation is not None
@@ -252,7 +258,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         outputs = (
             module.forward_exploration(batch, t=self.num_env_steps_sampled_lifetime)
             if explore
-            else module.forward_inference(batch)
+            else module.forward_inference(batch, generator=generator)
         )
         self._hidden = outputs.pop(Columns.STATE_OUT, None)
         return {name: output.numpy() for name, output in outputs.items()}

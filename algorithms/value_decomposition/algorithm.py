@@ -40,7 +40,7 @@ class ValueDecomposition(JointAlgorithm):
             seed=np.random.SeedSequence(own.seed).generate_state(1)[0],
             sequences=own.network.gru > 0,
             alpha=own.replay_alpha,
-            team_reward=own.team_reward,
+            team_reward=self.team_reward,
         )
 
     @classmethod

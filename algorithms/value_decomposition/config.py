@@ -29,7 +29,6 @@ class ReplayConfig(JointConfig):
 
     def __init__(self, algo_class: type) -> None:
         super().__init__(algo_class=algo_class)
-        self.team_reward: TeamReward = "sum"
         self.tau = 1.0
         self.replay_capacity = 100_000
         self.num_steps_sampled_before_learning_starts = 2_000
@@ -43,7 +42,7 @@ class ReplayConfig(JointConfig):
     def training(
         self,
         *,
-        team_reward: TeamReward = NotProvided,
+        team_reward: Literal["auto"] | TeamReward = NotProvided,
         tau: PositiveShare = NotProvided,
         replay_capacity: Count = NotProvided,
         num_steps_sampled_before_learning_starts: CountOrZero = NotProvided,
@@ -54,8 +53,9 @@ class ReplayConfig(JointConfig):
         """Set training options; those not given stay as they are.
 
         Args:
-            team_reward: ``"sum"`` of the agents' rewards, or ``"shared"`` where the environment
-                gives every agent the team's.
+            team_reward: ``"sum"`` of the agents' rewards, ``"shared"`` where the environment gives
+                every agent the team's, or ``"auto"``: as the environment says, ``"sum"`` if it does
+                not.
             tau: how far target networks move towards the learning ones at an update of them; 1
                 copies them.
             replay_capacity: environment steps that are kept.
@@ -86,8 +86,7 @@ class ReplayConfig(JointConfig):
     @property
     def fixed_options(self) -> dict[str, Any]:
         """See :attr:`JointConfig.fixed_options`; what is replayed was kept in this form."""
-        names = ("team_reward", "rollout_fragment_length")
-        return super().fixed_options | {name: getattr(self, name) for name in names}
+        return super().fixed_options | {"rollout_fragment_length": self.rollout_fragment_length}
 
 
 class ValueDecompositionConfig(ReplayConfig):
@@ -110,6 +109,7 @@ class ValueDecompositionConfig(ReplayConfig):
         from edge_marl.algorithms.value_decomposition.algorithm import ValueDecomposition
 
         super().__init__(algo_class=algo_class or ValueDecomposition)
+        self.evaluation_config = {"explore": False}  # without random actions
         self.mixer: MixerKind = "qmix"
         self.mixer_embedding = 32
         self.mixer_hypernet = 64

@@ -92,7 +92,7 @@ class Transition(NamedTuple):
     """``[B]``: all that arrives in the episode is done."""
     truncated: BoolArray
     """``[B]``: it was cut off, after its decisions (time=paper) or at the time limit."""
-    elapsed_s: FloatArray | None
+    elapsed: FloatArray | None
     """``[B]``: time that passed. Most decisions take none: discounted by their number, it would
     pay to make many by waiting. None with time=paper, where discounting is the paper's."""
 
@@ -271,8 +271,8 @@ class DagPlacementSimulator:
             actions, self.seeds, self.done, self.law, self.workload, self.tasks, self.servers,
             self.progress, self.lists, *self.observation[:2], *self._transition[1:4],
         )  # fmt: skip
-        if self._transition.elapsed_s is not None:
-            self._transition.elapsed_s[:] = self.progress.now_s - before_s
+        if self._transition.elapsed is not None:
+            self._transition.elapsed[:] = self.progress.now_s - before_s
         return self._transition
 
     @property

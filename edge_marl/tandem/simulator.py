@@ -91,6 +91,8 @@ class Transition(NamedTuple):
     """``[B]``: every job has completed or been dropped in this step."""
     truncated: BoolArray
     """``[B]``: the horizon was reached in this step with jobs still open."""
+    elapsed: FloatArray | None
+    """``[B]``: slots that the step took; None where it is one."""
 
 
 class TraceSource(Protocol):
@@ -212,6 +214,7 @@ class TandemSimulator:
             np.zeros((B, 2), dtype=np.float32),
             np.zeros(B, dtype=np.bool_),
             np.zeros(B, dtype=np.bool_),
+            np.zeros(B, dtype=np.float32) if self._at_events else None,
         )
 
     def reset(self, seeds: ArrayLike, where: BoolArray | None = None) -> Observation:
@@ -272,13 +275,19 @@ class TandemSimulator:
                 f"(0 to {min(self._length[b, stage], self.max_queue) - 1}) or {self.max_queue} "
                 f"to idle, found {actions[b, stage]}"
             )
+        transition = self._transition
+        if transition.elapsed is not None:
+            np.negative(self.observation.t, out=transition.elapsed, casting="unsafe")
         kernels.step_kernel(
             actions, self._jobs, self.row, self.traces.n_jobs, self.traces.downlink,
             self._horizon, self.rewards.weights(), self._at_events, self._remaining,
             self._waiting, self._queue, self._length, self._clock, self._outcome, self.done,
-            *self.observation[:3], *self._transition[1:],
+            *self.observation[:3],
+            transition.reward, transition.terminated, transition.truncated,
         )  # fmt: skip
-        return self._transition
+        if transition.elapsed is not None:
+            transition.elapsed[:] += self.observation.t
+        return transition
 
     def get_state(self) -> dict[str, Any]:
         """Copies of everything that changes while episodes are played."""

@@ -28,6 +28,8 @@ from edge_marl.algorithms.mappo.rows import (
 )
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.value_decomposition import QMIXConfig
+from edge_marl.envs.batched import make_batched
 from edge_marl.errors import InputError
 from tests.algorithms.matrix_games import CORNER, MatrixGame, TwoAgentGame, TwoStepGame
 
@@ -95,7 +97,7 @@ def leaver() -> dict[str, torch.Tensor]:
     return fragments
 
 
-def returns(**how: bool) -> list[list[float]]:
+def returns(**how: Any) -> list[list[float]]:
     """Value targets of :func:`leaver` without discount, from values that are all zero."""
     targets = learning_targets(leaver(), torch.zeros(1, 5, N), gamma=1.0, lambda_=1.0, **how)
     assert targets[Columns.LOSS_MASK][0].tolist() == [
@@ -109,18 +111,24 @@ def returns(**how: bool) -> list[list[float]]:
 
 
 def test_own_rewards_end_with_the_agent() -> None:
-    target = returns(shared_reward=False, shared_end=False)
+    target = returns(team_reward="own", shared_end=False)
     assert [target[0], target[1][1], target[2][1]] == [[1, 9], 7, 4]
 
 
 def test_team_rewards_until_the_agent_leaves() -> None:
-    target = returns(shared_reward=True, shared_end=False)
+    target = returns(team_reward="sum", shared_end=False)
     assert [target[0], target[1][1], target[2][1]] == [[3, 10], 7, 4]
 
 
 def test_who_has_left_is_credited_with_what_the_team_earns_later() -> None:
-    target = returns(shared_reward=True, shared_end=True)
+    target = returns(team_reward="sum", shared_end=True)
     assert [target[0], target[1][1], target[2][1]] == [[10, 10], 7, 4]
+
+
+def test_a_shared_reward_counts_once_for_those_who_are_there() -> None:
+    target = returns(team_reward="shared", shared_end=True)
+    assert target[0] == [1.5 + 3 + 4] * 2
+    assert target[2][1] == 4
 
 
 def test_rows_are_the_played_steps() -> None:
@@ -130,7 +138,7 @@ def test_rows_are_the_played_steps() -> None:
         torch.zeros(1, 5, N),
         gamma=1.0,
         lambda_=1.0,
-        shared_reward=True,
+        team_reward="sum",
         shared_end=True,
     )
     fragments[Fragment.ACTION_MASK][0, 0, 1] = torch.arange(A) == 2  # agent 1: no choice at first
@@ -268,7 +276,10 @@ def test_training_sees_what_sampling_saw() -> None:
     ("options", "line"),
     [
         ({"critic": "centrl"}, "critic: expected 'central' or 'local', found 'centrl'"),
-        ({"team_reward": "mean"}, "team_reward: expected 'sum' or 'own', found 'mean'"),
+        (
+            {"team_reward": "mean"},
+            "team_reward: expected 'auto', 'sum', 'shared' or 'own', found 'mean'",
+        ),
         ({"use_gae": False}, "use_gae: expected True, found False"),
         ({"entropy_cof": 0.1}, "entropy_cof: unknown option; did you mean entropy_coeff?"),
     ],
@@ -276,6 +287,33 @@ def test_training_sees_what_sampling_saw() -> None:
 def test_bad_options(options: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError, match=f"^{line.replace('?', '[?]')}$"):
         MAPPOConfig().training(**options).validate()
+
+
+@pytest.mark.parametrize(
+    ("env", "env_config", "given", "expected"),
+    [
+        ("peer_offloading_v0", {}, "auto", "shared"),
+        ("peer_offloading_v0", {"reward": "own"}, "auto", "sum"),
+        ("peer_offloading_v0", {}, "own", "own"),
+        ("dag_placement_v0", {}, "auto", "shared"),
+        ("tandem_v0", {}, "auto", "sum"),
+        ("tandem_v0", {}, "shared", "every agent its own reward, found 'shared'"),
+        ("peer_offloading_v0", {}, "sum", "every agent the team's reward, found 'sum'"),
+    ],
+)
+@pytest.mark.parametrize("config", [MAPPOConfig, QMIXConfig])
+def test_the_environment_says_whose_its_reward_is(
+    config: Any, env: str, env_config: dict[str, Any], given: str, expected: str
+) -> None:
+    if config is QMIXConfig and given == "own":
+        pytest.skip("a replay holds the team's reward")
+    options = config().training(team_reward=given)
+    batch = make_batched(env, env_config, 1)
+    if " " in expected:
+        with pytest.raises(InputError, match=f"^team_reward: expected 'auto' .* {expected}$"):
+            options.check_sampled(batch)
+    else:
+        assert options.team_reward_in(batch) == expected
 
 
 class RememberGame(TwoAgentGame):

@@ -106,7 +106,7 @@ def test_steps_that_take_no_time_are_not_discounted() -> None:
         torch.tensor([[[2.0], [4.0], [8.0]]]),
         gamma=GAMMA,
         lambda_=LAMBDA,
-        shared_reward=False,
+        team_reward="own",
         shared_end=False,
     )
     assert targets[Postprocessing.VALUE_TARGETS].flatten().tolist() == [6.0, 5.0]

@@ -301,3 +301,10 @@ def test_what_an_environment_raises_is_returned_and_new_episodes_begin(
     )
     assert str(pickle.loads(pickle.dumps(fault))) == str(fault)
     assert sampled(made)[Fragment.FIRST][:, 0].all()
+
+
+def test_a_fraction_of_a_step_is_a_step() -> None:
+    """RLlib asks for one where an evaluation is to last as long as a training iteration."""
+    made = runner("tandem_v0", B=4)
+    (batch,) = made.sample(num_timesteps=9.5)
+    assert batch.policy_batches[DEFAULT_MODULE_ID][Fragment.VALID].shape == (4, 3)

@@ -239,3 +239,17 @@ def test_decisions_at_events_play_the_same_physics(seed: int) -> None:
     assert at_events.results.objective == by_slot.results.objective
     assert at_events.results.starvation == by_slot.results.starvation
     assert decisions < by_slot.results.slots[0] / 2
+
+
+def test_steps_between_events_tell_how_many_slots_they_took() -> None:
+    traces = TraceSet.from_jobs([[(0, 2, 3, 20), (4, 1, 1, 20)], [(3, 1, 1, 9)]], downlink=2)
+    simulator = TandemSimulator(traces, 2, decisions="events")
+    simulator.reset([0, 1])
+    slots = np.zeros(2)
+    while not simulator.done.all():
+        before = simulator.observation.t.copy()
+        transition = simulator.step(random_actions(simulator, np.random.default_rng(0)))
+        assert transition.elapsed.tolist() == (simulator.observation.t - before).tolist()
+        slots += transition.elapsed
+    assert slots.tolist() == simulator.results.slots.tolist()
+    assert TandemSimulator(traces, 2)._transition.elapsed is None
