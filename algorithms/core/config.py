@@ -13,6 +13,7 @@ from edge_marl.algorithms.core.options import check_options
 from edge_marl.algorithms.networks.agents import ParameterSharing
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner
+from edge_marl.algorithms.sampling.means import EPISODE_MEAN, EpisodeMeanStats
 from edge_marl.envs.batched import BatchedEnv
 from edge_marl.errors import InputError
 from edge_marl.memory import check_memory
@@ -38,6 +39,9 @@ class JointConfig(AlgorithmConfig):
             num_env_runners=0,
             num_envs_per_env_runner=64,
             rollout_fragment_length=32,
+        )
+        self.reporting(
+            custom_stats_cls_lookup={**self.stats_cls_lookup, EPISODE_MEAN: EpisodeMeanStats}
         )
         # Fragments are ready batches: there are no episodes to transform.
         self.add_default_connectors_to_learner_pipeline = False

@@ -225,7 +225,8 @@ class JointLearner(TorchLearner):
         before = self._weights_seq_no  # type: ignore[has-type]
         self._weights_seq_no = 0
         super().set_state(state)
-        self._weights_seq_no = max(before, self._weights_seq_no) + 1
+        if self._weights_seq_no <= before:
+            self._weights_seq_no = before + 1
         if _GENERATOR in state:
             self.generator.set_state(torch.from_numpy(np.asarray(state[_GENERATOR])))
 

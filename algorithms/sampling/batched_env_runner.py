@@ -195,7 +195,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._record(columns, T, T + 1, self._seen())
         n_steps = int(columns[Fragment.VALID].sum())
         self.num_env_steps_sampled_lifetime += n_steps
-        self._log.count(n_steps)
+        played = columns[Fragment.VALID][..., None] & columns[Fragment.ACTIVE][:, :-1]
+        self._log.count(n_steps, played.sum((0, 1)))
         return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=n_steps)
 
     def _play_episodes(self, n_episodes: int, explore: bool) -> MultiAgentBatch:
@@ -213,11 +214,13 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         generator = torch.Generator().manual_seed(0)
         self._log.forget()
         self._start(seeds, np.ones(B, dtype=np.bool_))
-        n_steps = 0
+        n_steps, n_agent_steps = 0, np.zeros(len(self.env.agents), np.int64)
         while playing.any():
             outputs = self._act(explore, random_actions=False, generator=generator)
             actions = outputs[Columns.ACTIONS]
             before = playing & ~self.env.done
+            assert self._observation is not None
+            n_agent_steps += (before[:, None] & self._observation.active).sum(0)
             transition = self.env.step(actions)
             self._observation = transition.observation
             over = self._log.add(transition.reward, before, self.env, longest)
@@ -231,7 +234,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             where[again] = True
             if where.any():
                 self._start(seeds, where)
-        self._log.count(n_steps)
+        self._log.count(n_steps, n_agent_steps)
         self._observation = None  # training begins new episodes
         return MultiAgentBatch({}, env_steps=n_steps)
 

@@ -28,6 +28,7 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_SAMPLED_LIFETIME,
 )
 
+from edge_marl.algorithms.sampling.means import EPISODE_MEAN
 from edge_marl.envs.batched import BatchedEnv
 
 DOMAIN_METRICS = "domain"
@@ -91,28 +92,32 @@ class EpisodeLog:
         self._n_finished += int(over.sum())
         return over
 
-    def count(self, n_steps: int) -> None:
-        """``n_steps`` environment steps were played."""
+    def count(self, n_steps: int, n_agent_steps: NDArray[np.int64]) -> None:
+        """``n_steps`` environment steps were played, ``n_agent_steps [N]`` by each agent."""
         self._n_steps += n_steps
+        self._n_agent_steps += n_agent_steps
 
     def forget(self) -> None:
         """An evaluation begins: the next report is about its episodes, all and alone.
 
         Training goes on after it with the window it had.
         """
-        self._set_aside = self._finished
+        if self._set_aside is None:
+            self._set_aside = self._finished
         self._finished = deque()
 
     def report(self, metrics: Any) -> None:
         """Log everything since the last report into an RLlib MetricsLogger."""
         steps, self._n_steps = self._n_steps, 0
         finished, self._n_finished = self._n_finished, 0
-        by_agent = dict.fromkeys(self.agents, steps)
+        by_agent = dict(zip(self.agents, self._n_agent_steps.tolist(), strict=True))
+        of_module = {DEFAULT_MODULE_ID: int(self._n_agent_steps.sum())}
+        self._n_agent_steps[:] = 0
         for key, amount in (
             (NUM_ENV_STEPS_SAMPLED, steps),
             (NUM_EPISODES, finished),
             (NUM_AGENT_STEPS_SAMPLED, by_agent),
-            (NUM_MODULE_STEPS_SAMPLED, {DEFAULT_MODULE_ID: steps * len(self.agents)}),
+            (NUM_MODULE_STEPS_SAMPLED, of_module),
         ):
             _log(metrics, key, amount, reduce="sum")
         metrics.log_value(
@@ -121,7 +126,7 @@ class EpisodeLog:
         for key, amount in (
             (NUM_EPISODES_LIFETIME, finished),
             (NUM_AGENT_STEPS_SAMPLED_LIFETIME, by_agent),
-            (NUM_MODULE_STEPS_SAMPLED_LIFETIME, {DEFAULT_MODULE_ID: steps * len(self.agents)}),
+            (NUM_MODULE_STEPS_SAMPLED_LIFETIME, of_module),
         ):
             _log(metrics, key, amount, reduce="lifetime_sum")
         if self._finished:
@@ -131,24 +136,27 @@ class EpisodeLog:
 
     def _report_episodes(self, metrics: Any) -> None:
         returns = np.array([episode["returns"] for episode in self._finished])
-        team, length = returns.sum(axis=1), [episode["length"] for episode in self._finished]
-        per_agent = dict(zip(self.agents, returns.mean(axis=0).tolist(), strict=True))
+        team, length = returns.sum(axis=1), np.array([e["length"] for e in self._finished])
         names = sorted({name for episode in self._finished for name in episode["metrics"]})
-        domain = {
-            name: float(np.nanmean([e["metrics"].get(name, np.nan) for e in self._finished]))
+        of_agents = dict(zip(self.agents, returns.T, strict=True))
+        of_domain = {
+            name: np.array([e["metrics"].get(name, np.nan) for e in self._finished])
             for name in names
         }
-        for key, value in (
-            (EPISODE_RETURN_MEAN, float(team.mean())),
-            (EPISODE_LEN_MEAN, float(np.mean(length))),
-            (EPISODE_AGENT_RETURN_MEAN, per_agent),
-            (EPISODE_MODULE_RETURN_MEAN, {DEFAULT_MODULE_ID: float(team.mean())}),
-            (DOMAIN_METRICS, domain),
+        for key, values in (
+            (EPISODE_RETURN_MEAN, team),
+            (EPISODE_LEN_MEAN, length),
+            *(((EPISODE_AGENT_RETURN_MEAN, agent), own) for agent, own in of_agents.items()),
+            ((EPISODE_MODULE_RETURN_MEAN, DEFAULT_MODULE_ID), team),
+            *(((DOMAIN_METRICS, name), found) for name, found in of_domain.items()),
         ):
-            _log(metrics, key, value, window=1)
-        for key, value in ((EPISODE_RETURN_MIN, team.min()), (EPISODE_LEN_MIN, min(length))):
+            known = values[~np.isnan(values)]
+            mean = float(known.mean()) if known.size else float("nan")
+            # Of the last report alone: this one is about the window.
+            metrics.log_value(key, (mean, known.size), reduce=EPISODE_MEAN, window=1)
+        for key, value in ((EPISODE_RETURN_MIN, team.min()), (EPISODE_LEN_MIN, length.min())):
             metrics.log_value(key, float(value), reduce="min", window=1)
-        for key, value in ((EPISODE_RETURN_MAX, team.max()), (EPISODE_LEN_MAX, max(length))):
+        for key, value in ((EPISODE_RETURN_MAX, team.max()), (EPISODE_LEN_MAX, length.max())):
             metrics.log_value(key, float(value), reduce="max", window=1)
 
     def get_state(self) -> dict[str, Any]:

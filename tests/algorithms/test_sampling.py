@@ -308,3 +308,14 @@ def test_a_fraction_of_a_step_is_a_step() -> None:
     made = runner("tandem_v0", B=4)
     (batch,) = made.sample(num_timesteps=9.5)
     assert batch.policy_batches[DEFAULT_MODULE_ID][Fragment.VALID].shape == (4, 3)
+
+
+def test_agents_that_have_left_take_no_steps() -> None:
+    made = runner(OUTSIDE_ENV, B=3, T=60)
+    columns = sampled(made)
+    played = columns[Fragment.VALID][..., None] & columns[Fragment.ACTIVE][:, :-1]
+    found = made.get_metrics()
+    by_agent = [found["num_agent_steps_sampled"][agent].peek() for agent in made.env.agents]
+    assert by_agent == played.sum((0, 1)).tolist()
+    assert found["num_module_steps_sampled"][DEFAULT_MODULE_ID].peek() == played.sum()
+    assert played.sum() < columns[Fragment.VALID].sum() * len(by_agent)

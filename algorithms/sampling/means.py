@@ -1,0 +1,36 @@
+"""Means over the episodes of several runners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from ray.rllib.utils.metrics.stats import ItemSeriesStats
+
+EPISODE_MEAN = "episode_mean"
+"""As a way to reduce, of RLlib's metrics; what is logged are pairs of a mean and how many."""
+
+
+class EpisodeMeanStats(ItemSeriesStats):
+    """The mean over all episodes; RLlib's own is the mean of the means of the runners."""
+
+    stats_cls_identifier = EPISODE_MEAN
+
+    def reduce(self, compile: bool = True) -> Any:
+        """The mean; with ``compile=False`` the pairs, to be merged with others'."""
+        reduced = super().reduce(compile=compile)
+        return _mean(reduced) if compile else reduced
+
+    def peek(self, compile: bool = True, latest_merged_only: bool = False) -> Any:
+        """The mean, of what was merged last if asked; with ``compile=False`` the pairs."""
+        pairs = super().peek(compile=False, latest_merged_only=latest_merged_only)
+        return _mean(pairs) if compile else pairs
+
+
+def _mean(pairs: Iterable[tuple[float, int]]) -> float:
+    known = [(mean, n) for mean, n in pairs if n > 0]
+    if not known:
+        return float("nan")
+    means, counts = zip(*known, strict=True)
+    return float(np.average(means, weights=counts))
