@@ -22,8 +22,11 @@ class DiscreteSACConfig(ReplayConfig):
     ``V(o) = pi(o)^T (min_i Qbar_i(o) - alpha log pi(o))``, ``y = r + gamma V(o')``,
 
     every update minimises ``(Q_i(o, a) - y)^2`` and, by the actor, ``-V(o) - V(o')``: what O2O-DRL
-    does offline, without its regulariser. With ``target_entropy`` the temperature ``alpha`` learns
-    too, by ``log alpha (H(o) - target_entropy log n(o))`` where ``n(o) > 1`` actions are legal.
+    does offline, without its regulariser. That the actor learns from the targets is equation 11 of
+    the O2O-DRL paper, and both phases are to have one method; Christodoulou's actor learns from the
+    twins themselves. With ``target_entropy`` the temperature ``alpha`` learns too, by
+    ``log alpha (H(o) - target_entropy log n(o))`` where ``n(o) > 1`` actions are legal; without, it
+    stays at ``alpha``.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:

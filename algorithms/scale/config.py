@@ -38,6 +38,10 @@ class SCALEConfig(MAPPOConfig):
     ``network={"kind": "structured_mlp"}`` with SRR on its last hidden layer (PPO+SRR) or without
     (PPO).
 
+    Algorithm 1 anneals the learning rate by half a cosine. Here that has to be asked for, with the
+    steps that it takes: an algorithm does not know how long it is trained for, and a rate that is 0
+    too early teaches nothing.
+
     The discount, the sizes of the network and the weights of SRR are the paper's. Its other
     hyperparameters are not given (Table 2 is missing from the text), nor is how values are
     scaled. The paper samples 4 environments at once, here it is 64. Where an environment tells how
