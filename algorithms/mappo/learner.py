@@ -73,10 +73,9 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         warming_up = self._env_steps <= self.config.critic_warmup_steps
         fixed = sum(weights.numel() for weights in actor.parameters()) if warming_up else 0
         history = [
-            self.gradient_step(
-                rows.minibatch(part), self._optimiser, clip=self.config.grad_clip, fixed=fixed
-            )
-            for part in self._parts(rows.n_rows, size, num_epochs)
+            self.gradient_step(batch, self._optimiser, clip=self.config.grad_clip, fixed=fixed)
+            for parts in self._epochs(rows.n_rows, size, num_epochs)
+            for batch in rows.minibatches(parts)
         ]
         for terms in history:
             terms["vf_explained_var"] = self._explained_variance
@@ -93,8 +92,8 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         active = columns[Fragment.ACTIVE][:, :-1]
         return int((columns[Fragment.VALID][..., None] & active).sum())
 
-    def _parts(self, n_rows: int, size: int | None, n_epochs: int) -> Iterator[Tensor]:
-        """Minibatches: every row once per epoch in a new random order, in nearly equal parts.
+    def _epochs(self, n_rows: int, size: int | None, n_epochs: int) -> Iterator[list[Tensor]]:
+        """Of each epoch its minibatches: every row once in a new random order, in equal parts.
 
         The order is one of the rows of all learners; what of a part is here may be nothing.
 
@@ -106,10 +105,11 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         before, n_all = self.place_among_learners(n_rows)
         n_parts = max(1, round(n_all / (size * self.n_learners))) if size else 1
         for _ in range(n_epochs):
-            for part in torch.randperm(n_all, generator=self.generator).chunk(n_parts):
-                if self.distributed:
-                    part = part[(part >= before) & (part < before + n_rows)] - before
-                yield part.to(self._device)
+            parts = torch.randperm(n_all, generator=self.generator).chunk(n_parts)
+            if self.distributed:
+                parts = [part[(part >= before) & (part < before + n_rows)] - before
+                         for part in parts]  # fmt: skip
+            yield [part.to(self._device) for part in parts]
 
     @torch.no_grad()
     def _rows(

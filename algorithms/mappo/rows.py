@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -114,6 +115,10 @@ class Ragged(NamedTuple):
         counts = present.sum(1)
         return cls(present.flatten().nonzero().squeeze(1), counts, counts.cumsum(0) - counts)
 
+    def sizes(self, parts: Sequence[Tensor]) -> list[int]:
+        """How many rows the steps of each of ``parts`` have."""
+        return [int(self.counts[part].sum()) for part in parts]
+
     def of(self, steps: Tensor) -> Tensor:
         """The numbers of the rows of ``steps [P]``, in their order."""
         counts = self.counts[steps]
@@ -151,39 +156,67 @@ class JointSteps:
         self._n_values = n_values
         self._weights = counts.flatten(0, 1).float()
 
-    def minibatch(self, steps: Tensor) -> Rows:
-        """The rows of ``steps [P]``; of the agents' rows those of ``ACTIONS`` come first."""
-        choosing = self._choosing.of(steps)
-        rows = choosing
+    def minibatches(self, parts: Sequence[Tensor]) -> Iterator[Rows]:
+        """The rows of ``parts`` of the steps; of the agents' rows those of ``ACTIONS`` come first.
+
+        They are gathered in one go and handed out as views.
+        """
+        steps, sizes = torch.cat([*parts]), [len(part) for part in parts]
+        choosing, n_choosing = self._choosing.of(steps), self._choosing.sizes(parts)
+        rows, n_rows = choosing, n_choosing
         if self._others is not None and len(self._others.rows):
-            rows = torch.cat([choosing, self._others.of(steps)])
-        step, agent = rows // self._N, rows % self._N
-        played = self._played[step] * self._N + agent
-        seen = self._seen[step] * self._N + agent
-        batch = {AGENT: agent}
-        for name in _SEEN:
-            batch[name] = self._fragments[name].flatten(0, 2).index_select(0, seen)
-        chosen = played[: len(choosing)]
-        for name in _RECORDED:
-            if name in self._fragments:
-                batch[name] = self._fragments[name].flatten(0, 2).index_select(0, chosen)
-        batch[PENALTIES] = penalties(batch[Fragment.ACTION_MASK][: len(choosing)])
-        advantages, value_targets = (
-            self._targets[name].flatten(0, 1)
-            for name in (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS)
-        )
-        batch[Postprocessing.ADVANTAGES] = advantages.flatten().index_select(0, chosen)
+            others, n_others = self._others.of(steps), self._others.sizes(parts)
+            both = zip(choosing.split(n_choosing), others.split(n_others), strict=True)
+            rows = torch.cat([one for pair in both for one in pair])
+            n_rows = [sum(pair) for pair in zip(n_choosing, n_others, strict=True)]
+        played, seen = self._played_by(rows), self._seen_by(rows)
+        chosen = played if rows is choosing else self._played_by(choosing)
+        by_agent = {AGENT: rows % self._N} | {
+            name: self._fragments[name].flatten(0, 2).index_select(0, seen) for name in _SEEN
+        }
+        by_choice = {
+            name: self._fragments[name].flatten(0, 2).index_select(0, chosen)
+            for name in _RECORDED
+            if name in self._fragments
+        }
+        legal = self._fragments[Fragment.ACTION_MASK].flatten(0, 2)
+        at_choice = seen if rows is choosing else self._seen_by(choosing)
+        by_choice[PENALTIES] = penalties(legal.index_select(0, at_choice))
+        advantages = self._targets[Postprocessing.ADVANTAGES]
+        by_choice[Postprocessing.ADVANTAGES] = advantages.flatten().index_select(0, chosen)
+        by_step = self._of_steps(steps)
         if self._n_values is None:
-            batch[Postprocessing.VALUE_TARGETS] = value_targets.flatten().index_select(0, played)
-            return batch
-        states, here = self._fragments[Fragment.STATE].flatten(0, 1), self._played[steps]
-        batch[Fragment.STATE] = states.index_select(0, self._seen[steps])
-        batch[Postprocessing.VALUE_TARGETS] = value_targets.index_select(0, here)
-        batch[VALUE_WEIGHTS] = self._weights.index_select(0, here)
+            values = self._targets[Postprocessing.VALUE_TARGETS].flatten()
+            by_agent[Postprocessing.VALUE_TARGETS] = values.index_select(0, played)
+        pieces = {
+            name: column.split(how_many)
+            for columns, how_many in ((by_step, sizes), (by_agent, n_rows), (by_choice, n_choosing))
+            for name, column in columns.items()
+        }
+        for k in range(len(parts)):
+            yield {name: piece[k] for name, piece in pieces.items()}
+
+    def _played_by(self, rows: Tensor) -> Tensor:
+        return self._played[rows // self._N] * self._N + rows % self._N
+
+    def _seen_by(self, rows: Tensor) -> Tensor:
+        return self._seen[rows // self._N] * self._N + rows % self._N
+
+    def _of_steps(self, steps: Tensor) -> Rows:
+        """What a critic of the global state learns from."""
+        if self._n_values is None:
+            return {}
+        here = self._played[steps]
+        targets = self._targets[Postprocessing.VALUE_TARGETS].flatten(0, 1).index_select(0, here)
+        weights = self._weights.index_select(0, here)
         if self._n_values == 1:  # the same for all agents
-            batch[Postprocessing.VALUE_TARGETS] = batch[Postprocessing.VALUE_TARGETS][:, :1]
-            batch[VALUE_WEIGHTS] = batch[VALUE_WEIGHTS].sum(1, keepdim=True)
-        return batch
+            targets, weights = targets[:, :1], weights.sum(1, keepdim=True)
+        states = self._fragments[Fragment.STATE].flatten(0, 1)
+        return {
+            Fragment.STATE: states.index_select(0, self._seen[steps]),
+            Postprocessing.VALUE_TARGETS: targets,
+            VALUE_WEIGHTS: weights,
+        }
 
 
 class WholeFragments:
@@ -197,8 +230,11 @@ class WholeFragments:
         self._columns |= targets
         self.n_rows = len(fragments[Fragment.VALID])
 
-    def minibatch(self, fragments: Tensor) -> Rows:
-        """Columns of ``fragments [P]``; of what was chosen, only steps with a choice."""
+    def minibatches(self, parts: Sequence[Tensor]) -> Iterator[Rows]:
+        """The rows of ``parts`` of the fragments; of what was chosen, only steps with a choice."""
+        return map(self._minibatch, parts)
+
+    def _minibatch(self, fragments: Tensor) -> Rows:
         batch = {name: column.index_select(0, fragments) for name, column in self._columns.items()}
         counts = batch.pop(Columns.LOSS_MASK)
         decides = chooses(batch[Fragment.ACTION_MASK], counts)

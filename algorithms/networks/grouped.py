@@ -27,6 +27,7 @@ class _Activation(NamedTuple):
 ACTIVATIONS: Mapping[str, _Activation] = {
     "relu": _Activation(torch.relu_, lambda g, x, y: torch.ops.aten.threshold_backward(g, y, 0)),
     "tanh": _Activation(torch.tanh_, lambda g, x, y: torch.ops.aten.tanh_backward(g, y)),
+    "gelu": _Activation(F.gelu, lambda g, x, y: torch.ops.aten.gelu_backward(g, x)),
     "silu": _Activation(F.silu, lambda g, x, y: torch.ops.aten.silu_backward(g, x)),
 }
 

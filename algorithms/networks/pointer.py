@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.grouped import (
@@ -15,6 +14,7 @@ from edge_marl.algorithms.networks.grouped import (
     GroupedLinear,
     GroupedMLP,
     grouped_product,
+    through_layers,
 )
 
 HEADS = 4
@@ -145,7 +145,7 @@ class _CrossAttentionBlock(nn.Module):
     ) -> Tensor:
         """See :meth:`attend`; ``[R, N, d]``."""
         task = self.attention_norm(task + self.attend(task, servers, missing, groups), groups)
-        thought = self.narrow(F.gelu(self.widen(task, groups)), groups)
+        thought = through_layers(task, [self.widen, self.narrow], groups, "gelu")
         return self.norm(task + thought, groups)
 
     def attend(

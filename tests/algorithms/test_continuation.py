@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.tune.schedulers import PopulationBasedTraining
 
 from edge_marl.algorithms import DiscreteSACConfig, MAPPOConfig, QMIXConfig
 from edge_marl.algorithms.sampling import BatchedEnvRunner
@@ -249,3 +251,35 @@ def test_what_cannot_change_is_refused_by_name(
     with pytest.raises(InputError, match=f"^{line}"):
         algorithm.restore_from_path(str(checkpoints[name]))
     algorithm.stop()
+
+
+def test_population_based_training_through_ray_tune(tmp_path: Path) -> None:
+    """A trial that takes over another's checkpoint learns at its own rate from then on."""
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        metric="env_runners/episode_return_mean",
+        mode="max",
+        perturbation_interval=2,
+        quantile_fraction=0.5,
+        resample_probability=1.0,
+        hyperparam_mutations={"lr": tune.loguniform(1e-4, 1e-2)},
+        synch=True,
+    )
+    config = configured("mappo").training(lr=tune.loguniform(1e-4, 1e-2), entropy_coeff=0.0)
+    results = tune.Tuner(
+        config.algo_class,
+        param_space=config.env_runners(num_env_runners=0).resources(num_cpus_for_main_process=1),
+        tune_config=tune.TuneConfig(scheduler=scheduler, num_samples=2),
+        run_config=tune.RunConfig(
+            stop={"training_iteration": 6}, storage_path=str(tmp_path), verbose=0
+        ),
+    ).fit()
+    assert not results.errors
+    assert scheduler._num_perturbations > 0
+    used = f"learners/{DEFAULT_MODULE_ID}/default_optimizer_learning_rate"
+    for result in results:
+        rows = result.metrics_dataframe
+        assert rows is not None
+        np.testing.assert_allclose(rows[used], rows["config/lr"])
+        assert result.metrics is not None
+        assert result.metrics["training_iteration"] == 6

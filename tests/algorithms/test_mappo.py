@@ -145,13 +145,14 @@ def test_rows_are_the_played_steps() -> None:
     features, choices = fragments[Fragment.FEATURES][0], [[0, 0], [1, 1], [2, 1]]
     central = JointSteps(fragments, targets, 1)
     assert central.n_rows == 3
-    found = central.minibatch(torch.tensor([2, 0, 1]))
+    one, found = central.minibatches([torch.tensor([2, 0]), torch.tensor([2, 0, 1])])
+    assert one[AGENT].tolist() == [1, 0]
     seen = torch.stack([features[t, n] for t, n in (choices[2], choices[0], choices[1])])
     torch.testing.assert_close(found[Fragment.FEATURES], seen)
     assert found[AGENT].tolist() == [1, 0, 1]
     assert found[VALUE_WEIGHTS].tolist() == [[1.0], [2.0], [1.0]]
     assert found[Postprocessing.VALUE_TARGETS].tolist() == [[4.0], [10.0], [7.0]]
-    local = JointSteps(fragments, targets, None).minibatch(torch.tensor([2, 0]))
+    (local,) = JointSteps(fragments, targets, None).minibatches([torch.tensor([2, 0])])
     assert local[AGENT].tolist() == [1, 0, 1]  # the last has no choice, and a value all the same
     assert len(local[Columns.ACTIONS]) == 2
     assert local[Postprocessing.VALUE_TARGETS].tolist() == [4.0, 10.0, 10.0]
@@ -161,7 +162,7 @@ def test_rows_are_the_played_steps() -> None:
 def test_minibatches_hold_every_row_once_per_epoch(size: int | None) -> None:
     learner = MAPPOConfig().debugging(seed=0).build_learner(spaces=SPACES)
     learner.build()
-    parts = list(learner._parts(10, size, 3))
+    parts = [part for parts in learner._epochs(10, size, 3) for part in parts]
     assert sorted(torch.cat(parts).tolist()) == sorted(list(range(10)) * 3)
     assert max(map(len, parts)) - min(map(len, parts)) <= 3
 

@@ -18,7 +18,7 @@ from edge_marl.algorithms.networks.grouped import ACTIVATIONS, GroupedMLP, by_gr
 from edge_marl.algorithms.networks.pointer import _Attention, _attention
 
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu, "tanh": torch.tanh, "silu": F.silu,
+    "relu": torch.relu, "tanh": torch.tanh, "gelu": F.gelu, "silu": F.silu,
 }  # fmt: skip
 
 
