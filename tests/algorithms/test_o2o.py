@@ -13,6 +13,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.tune import register_env
 
+from edge_marl.algorithms.networks.agents import AgentRows
 from edge_marl.algorithms.o2o import O2OConfig
 from edge_marl.algorithms.o2o.guard import significantly_worse
 from edge_marl.algorithms.o2o.rewards import RewardNormaliser
@@ -262,7 +263,7 @@ def test_rows_of_a_log_are_those_of_the_agents(games: None) -> None:
         rows = random_log("tandem_v0", n_steps=5).draw(6, np.random.default_rng(0))
         features = torch.from_numpy(rows[Drawn.FEATURES])
         mask = torch.from_numpy(rows[Drawn.ACTION_MASK])
-        nodes = torch.from_numpy(rows[Drawn.NODE])
+        nodes = torch.from_numpy(rows[Drawn.NODE]).long()
         N = len(module.actor.spec.agents)
         whole = {
             Fragment.FEATURES: features[:, None].expand(-1, N, -1),
@@ -271,7 +272,8 @@ def test_rows_of_a_log_are_those_of_the_agents(games: None) -> None:
         with torch.no_grad():
             outputs, _ = module.actor(*whole.values())
             values = module.critic(whole)
-            found = module.logits((features, mask, nodes)), module.values((features, mask, nodes))
+            seen = AgentRows(features, mask, nodes)
+            found = module.logits(seen), module.values(seen)
         torch.testing.assert_close(found[0], outputs[torch.arange(6), nodes])
         torch.testing.assert_close(found[1], values[torch.arange(6), nodes])
         algorithm.stop()

@@ -266,8 +266,41 @@ def test_a_restored_replay_goes_on_alike(alpha: float, sequences: bool) -> None:
 
 
 def test_a_checkpoint_of_another_replay_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'replay_capacity': 12.*'replay_capacity': 60"):
-        FragmentReplay(12, seed=0).set_state(filled().get_state())
+    line = "^team_reward: expected 'sum', as in the checkpoint's replay, found 'shared'$"
+    with pytest.raises(InputError, match=line):
+        FragmentReplay(12, seed=0, team_reward="shared").set_state(filled().get_state())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 9])
+def test_another_capacity_keeps_the_latest_rows_in_their_order(rows: int) -> None:
+    ring = FragmentReplay(3 * T, seed=0, alpha=1.0)
+    for start in range(5):  # the ring begins anew after three
+        one = {name: column[:1] for name, column in fragments(start).items()}
+        ring.add(one)
+    for error, slot in enumerate(ring.draw(1, 9, gamma=GAMMA, n_step=1)[Drawn.SLOT]):
+        ring.reweigh(np.array([slot]), np.array([error + 2.0]))
+    other = FragmentReplay(rows * T, seed=0, alpha=2.0)
+    other.set_state(ring.get_state())
+    assert ring._tree is not None
+    assert other._tree is not None
+    # The third, fourth and fifth fragment are in rows 2, 0 and 1; as many rows stay as they are.
+    order = [0, 1, 2] if rows == 3 else [2, 0, 1][-rows:]
+    for name, column in ring._ring.items():
+        np.testing.assert_array_equal(other._ring[name][: len(order)], column[order], err_msg=name)
+    priorities = ring._tree.priorities.reshape(3, T)[order] ** 2
+    found = other._tree.priorities[: len(order) * T].reshape(-1, T)
+    np.testing.assert_allclose(found, priorities)
+
+
+def test_priorities_begin_alike_where_there_were_none() -> None:
+    ring = filled()
+    prioritised = FragmentReplay(60, seed=0, alpha=0.5)
+    prioritised.set_state(ring.get_state())
+    assert prioritised._tree is not None
+    assert set(prioritised._tree.priorities[: ring.n_steps].tolist()) <= {0.0, 1.0}
+    uniform = FragmentReplay(60, seed=0)
+    uniform.set_state(prioritised.get_state())
+    assert uniform.n_steps == ring.n_steps
 
 
 def test_an_empty_replay_can_be_kept() -> None:
