@@ -32,6 +32,7 @@ from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner, D
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.envs.faults import EnvironmentFaultError
 from edge_marl.errors import InputError
+from edge_marl.json_files import read_json
 from edge_marl.validation import shown
 
 TOLERATED_FAULTS = 2
@@ -40,7 +41,8 @@ environment that raises once more is broken."""
 
 _SAMPLE = BatchedEnvRunner.deliver.__name__
 _POLL_S = 0.1
-_ANSWERS_WITHIN_S = 60.0
+_PLAYS_WITHIN_S, _ANSWERS_WITHIN_S = 5.0, 60.0
+"""How long a checkpoint waits for remote runners, in case somebody waits for it to stop."""
 _RUNNERS, _DELIVERED, _FIXED = "runners", "delivered", "fixed_options"
 
 _log = logging.getLogger(__name__)
@@ -267,7 +269,7 @@ class JointAlgorithm(Algorithm):
             InputError: naming an option that cannot be another.
         """
         metadata = Path(str(path).removeprefix("file://")) / self.METADATA_FILE_NAME
-        before = json.loads(metadata.read_text()).get(_FIXED, {}) if metadata.is_file() else {}
+        before = read_json(metadata).get(_FIXED, {}) if metadata.is_file() else {}
         now = json.loads(json.dumps(self.config.fixed_options))
         for name, value in before.items():
             if now.get(name, value) != value:
@@ -294,7 +296,7 @@ class JointAlgorithm(Algorithm):
         group = self.env_runner_group
         if group.num_remote_env_runners() == 0:
             return {}
-        until = time.monotonic() + _ANSWERS_WITHIN_S
+        until = time.monotonic() + _PLAYS_WITHIN_S
         while group.num_in_flight_async_reqs(_SAMPLE) and time.monotonic() < until:
             self._fetch()
         if group.num_in_flight_async_reqs(_SAMPLE):
