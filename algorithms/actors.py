@@ -77,21 +77,20 @@ def greedy(outputs: Tensor, action_mask: Tensor) -> Tensor:
     return outputs.masked_fill(~action_mask, MASKED).argmax(dim=-1)
 
 
-def drawn(probabilities: Tensor, random: Tensor | None = None) -> Tensor:
+def drawn(probabilities: Tensor, random: Tensor) -> Tensor:
     """An index of each distribution; never one of probability zero.
 
     By inverting the cumulative sum, in a tenth of the time of ``torch.multinomial``.
 
     Args:
         probabilities: ``[..., A]``.
-        random: ``[..., 1]`` uniform in [0, 1), what decides; torch's own generator when None.
+        random: ``[..., 1]`` uniform in [0, 1), what decides.
 
     Returns:
         ``[..., 1]``.
     """
     cumulative = probabilities.cumsum(-1)
     total = cumulative[..., -1:]
-    random = torch.rand_like(total) if random is None else random
     return (cumulative <= random * total).sum(-1, keepdim=True)
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
 from ray.rllib.utils.metrics import LEARNER_RESULTS
 
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
+from edge_marl.algorithms.core.parts import in_parts
 from edge_marl.algorithms.sampling.columns import Fragment
 
 _PARTS = "parts"
@@ -77,12 +74,3 @@ class MAPPO(JointAlgorithm, PPO):
         """Go on where ``state`` was taken."""
         super().set_state(state)
         self._parts = [SampleBatch(part) for part in state.get(_PARTS, ())]
-
-
-def in_parts(fragments: Mapping[str, NDArray[Any]], n: int) -> list[dict[str, NDArray[Any]]]:
-    """Fragments in n parts of nearly the same number; there may be none in some."""
-    ends = np.linspace(0, len(fragments[Fragment.VALID]), n + 1).round().astype(int)
-    return [
-        {name: column[begin:end] for name, column in fragments.items()}
-        for begin, end in itertools.pairwise(ends)
-    ]

@@ -9,7 +9,7 @@ import torch
 from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorical
 from torch import Tensor
 
-_SMALL = -40.0
+SMALL = -40.0
 """Logarithm of next to nothing. Of less, exponentials or their products with small gradients have
 no more normal floating-point numbers, with which processors compute ten times as long."""
 
@@ -37,5 +37,5 @@ class MaskedCategorical(TorchCategorical):
 
     def entropy(self) -> Tensor:
         """``[...]``."""
-        probabilities = self.log_probabilities.clamp(min=_SMALL).exp()
+        probabilities = self.log_probabilities.clamp(min=SMALL).exp()
         return -(probabilities * self.log_probabilities).sum(-1)

@@ -10,12 +10,9 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
+from edge_marl.algorithms.mappo.distribution import SMALL
 from edge_marl.algorithms.mappo.rows import PENALTIES, VALUE_WEIGHTS
 from edge_marl.algorithms.networks.normalisation import Total, unchanged
-
-_SMALL = -40.0
-"""Logarithm of next to nothing. Of less, exponentials or their products with small gradients have
-no more normal floating-point numbers, with which processors compute ten times as long."""
 
 
 class Coefficients(NamedTuple):
@@ -82,7 +79,7 @@ class _PPOLoss(torch.autograd.Function):
         clip, vf_clip, vf_loss_coeff, entropy_coeff = coefficients
         actions, advantages = batch[Columns.ACTIONS], batch[Postprocessing.ADVANTAGES]
         logits = (outputs + batch[PENALTIES]).T.contiguous()  # [A, K]
-        logarithms = torch.log_softmax(logits, 0).clamp_(min=_SMALL)
+        logarithms = torch.log_softmax(logits, 0).clamp_(min=SMALL)
         probabilities = logarithms.exp()
         negative_entropies = (probabilities * logarithms).sum(0)
         chosen = logarithms.gather(0, actions[None])[0]

@@ -31,7 +31,6 @@ VALUE_WEIGHTS = "value_weights"
 
 Rows = dict[str, Tensor]
 
-_CHOSEN = (Columns.ACTIONS, Columns.ACTION_LOGP, Postprocessing.ADVANTAGES)
 _SEEN = (Fragment.FEATURES, Fragment.ACTION_MASK)
 _RECORDED = (Columns.ACTIONS, Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS)
 
@@ -169,8 +168,8 @@ class JointSteps:
             both = zip(choosing.split(n_choosing), others.split(n_others), strict=True)
             rows = torch.cat([one for pair in both for one in pair])
             n_rows = [sum(pair) for pair in zip(n_choosing, n_others, strict=True)]
-        played, seen = self._played_by(rows), self._seen_by(rows)
-        chosen = played if rows is choosing else self._played_by(choosing)
+        played, chosen = self._at(self._played, rows), self._at(self._played, choosing)
+        seen = self._at(self._seen, rows)
         by_agent = {AGENT: rows % self._N} | {
             name: self._fragments[name].flatten(0, 2).index_select(0, seen) for name in _SEEN
         }
@@ -179,9 +178,11 @@ class JointSteps:
             for name in _RECORDED
             if name in self._fragments
         }
-        legal = self._fragments[Fragment.ACTION_MASK].flatten(0, 2)
-        at_choice = seen if rows is choosing else self._seen_by(choosing)
-        by_choice[PENALTIES] = penalties(legal.index_select(0, at_choice))
+        legal = by_agent[Fragment.ACTION_MASK]
+        if rows is not choosing:
+            every = self._fragments[Fragment.ACTION_MASK].flatten(0, 2)
+            legal = every.index_select(0, self._at(self._seen, choosing))
+        by_choice[PENALTIES] = penalties(legal)
         advantages = self._targets[Postprocessing.ADVANTAGES]
         by_choice[Postprocessing.ADVANTAGES] = advantages.flatten().index_select(0, chosen)
         by_step = self._of_steps(steps)
@@ -196,11 +197,9 @@ class JointSteps:
         for k in range(len(parts)):
             yield {name: piece[k] for name, piece in pieces.items()}
 
-    def _played_by(self, rows: Tensor) -> Tensor:
-        return self._played[rows // self._N] * self._N + rows % self._N
-
-    def _seen_by(self, rows: Tensor) -> Tensor:
-        return self._seen[rows // self._N] * self._N + rows % self._N
+    def _at(self, places: Tensor, rows: Tensor) -> Tensor:
+        """Where the agents' rows lie, by the places of the steps."""
+        return places[rows // self._N] * self._N + rows % self._N
 
     def _of_steps(self, steps: Tensor) -> Rows:
         """What a critic of the global state learns from."""
@@ -241,7 +240,7 @@ class WholeFragments:
         batch[VALUE_WEIGHTS] = counts.float()
         batch[CHOOSES] = decides
         batch[PENALTIES] = penalties(batch[Fragment.ACTION_MASK])
-        for name in (*_CHOSEN, Columns.ACTION_DIST_INPUTS, PENALTIES):
+        for name in (*_RECORDED, Postprocessing.ADVANTAGES, PENALTIES):
             if name in batch:
                 batch[name] = batch[name][decides]
         return batch

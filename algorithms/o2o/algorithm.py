@@ -17,6 +17,7 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
+from edge_marl.algorithms.core.parts import parts_of_updates
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.o2o.config import Transitions
@@ -25,7 +26,6 @@ from edge_marl.algorithms.o2o.rewards import RewardNormaliser
 from edge_marl.algorithms.offline.dataset import Drawn, OfflineTransitions
 from edge_marl.algorithms.playing import longest_episode, play_batch
 from edge_marl.algorithms.sampling.columns import Fragment
-from edge_marl.algorithms.value_decomposition.algorithm import parts_of_updates
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.envs.batched import BatchedEnv, logged_configuration, make_batched
 from edge_marl.errors import InputError

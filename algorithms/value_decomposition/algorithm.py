@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
+from edge_marl.algorithms.core.parts import parts_of_updates
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition.learner import TD_ERRORS
 from edge_marl.algorithms.value_decomposition.replay import Drawn, FragmentReplay
@@ -106,26 +106,6 @@ class ValueDecomposition(JointAlgorithm):
         if _REPLAY in state:
             self.replay.set_state(state[_REPLAY])
             self._steps_due = state[_REPLAY]["steps_due"]
-
-
-def parts_of_updates(
-    rows: Mapping[str, NDArray[Any]], n_updates: int, n_learners: int
-) -> list[dict[str, NDArray[Any]]]:
-    """Every learner's part of the rows of several updates, one update after the other.
-
-    Args:
-        rows: columns of the rows of one update after the other, as many of each.
-        n_updates: how many there are.
-        n_learners: that share the rows of every update.
-    """
-    n_rows = len(next(iter(rows.values())))
-    of_learner = np.arange(n_rows).reshape(n_updates, n_learners, -1)
-    return [
-        {name: column[of_learner[:, k].ravel()] for name, column in rows.items()}
-        if n_learners > 1
-        else dict(rows)
-        for k in range(n_learners)
-    ]
 
 
 def _errors(results: list[dict[str, Any]]) -> NDArray[np.float64]:
