@@ -21,6 +21,7 @@ from edge_marl.experiments.o2o_drl.study import reproduce, units_of
 from edge_marl.experiments.o2o_drl.units import BOUND, Unit, read_unit, write_unit
 from edge_marl.experiments.statistics import Estimate
 from edge_marl.task_log.episodes import open_log
+from tests import snapshots
 
 SMALLEST = StudyConfig(
     sweeps=(), networks=1, swept_networks=1, episodes=2, validation_episodes=2,
@@ -37,6 +38,7 @@ def test_a_study_is_written_and_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not any((tmp_path / "logs").iterdir())
     played = {"ratc", "rda", OFFLINE, ONLINE, O2O_DRL, BOUND}
     assert played <= set(results.methods(BASE))
+    snapshots.check_table("study-o2o-drl", tmp_path / "results.csv", rel=1e-6)
     # What is done is read: a unit whose file was changed keeps the change.
     (path,) = (tmp_path / "units").glob("*heuristics*")
     path.write_text(path.read_text().replace('"ratc"', '"changed"'))

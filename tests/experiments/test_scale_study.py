@@ -21,6 +21,7 @@ from edge_marl.experiments.scale.methods import (
 from edge_marl.experiments.scale.results import Results
 from edge_marl.experiments.scale.tables import all_tables
 from edge_marl.experiments.scale.units import Test, Training, read_test
+from tests import snapshots
 
 SMALLEST = StudyConfig(
     seeds=1, episodes=2, large_episodes=2, paper_iterations=1, event_iterations=1,
@@ -43,6 +44,7 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     assert SCALE in results.methods(larger)
     assert not {PPO, DQN} & set(results.methods(larger))
     assert results.features(larger, SCALE, "kl") is not None
+    snapshots.check_table("study-scale", tmp_path / "results.csv", rel=1e-6)
     # What is done is read: a unit whose file was changed keeps the change.
     (path,) = (tmp_path / "units").glob("paper-20-fastest-idle-*")
     unit = Test("fastest_idle", 0, larger)

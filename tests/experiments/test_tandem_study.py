@@ -15,6 +15,7 @@ from edge_marl.experiments.tandem.config import SPLITS, StudyConfig
 from edge_marl.experiments.tandem.methods import END_TO_END, ORACLE, YARDSTICK, methods
 from edge_marl.experiments.tandem.tables import Results
 from edge_marl.experiments.tandem.units import read_unit
+from tests import snapshots
 
 CONFIG = StudyConfig(
     seeds=2,
@@ -86,6 +87,11 @@ def test_the_oracle_loses_nothing_and_nobody_beats_it(finished: tuple[Results, P
         assert row.degradation.value >= 0
         if row.method == ORACLE:
             assert row.degradation == (0.0, 0.0, 0.0)
+
+
+def test_its_rows_are_as_they_were(finished: tuple[Results, Path]) -> None:
+    table = finished[1] / "results.csv"
+    snapshots.check_table("study-tandem", table, without=("decision_us", "train_s"), rel=1e-6)
 
 
 def test_the_gap_ends_at_the_yardstick(finished: tuple[Results, Path]) -> None:

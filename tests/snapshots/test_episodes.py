@@ -1,0 +1,120 @@
+"""Every simulator plays the same episodes as before: under random actions and under heuristics."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edge_marl.dag_placement.evaluation as placing
+import edge_marl.peer_offloading.evaluation as offloading
+import edge_marl.tandem.evaluation as scheduling
+from edge_marl import dag_placement, peer_offloading, tandem
+from edge_marl.dag_placement import heuristics as placing_heuristics
+from edge_marl.envs.batched import make_batched
+from edge_marl.oracle import solve
+from edge_marl.oracle.offloading_bound import success_bound
+from edge_marl.peer_offloading import heuristics as offloading_heuristics
+from edge_marl.tandem import heuristics as scheduling_heuristics
+from edge_marl.tandem.workload import TandemWorkload
+from tests import snapshots
+
+SEEDS = np.arange(3, 7, dtype=np.int64)
+
+ENVIRONMENTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "tandem": ("tandem_v0", {}),
+    "tandem, events": ("tandem_v0", {"decisions": "events", "max_queue": 3}),
+    "peer offloading": ("peer_offloading_v0", {"scenario": {"nodes": 7, "slots": 40}}),
+    "peer offloading, testbed": ("peer_offloading_v0", {"scenario": "testbed", "reward": "own"}),
+    "dag placement": ("dag_placement_v0", {"scenario": {"servers": 8, "horizon_s": 8.0}}),
+    "dag placement, paper": (
+        "dag_placement_v0",
+        {
+            "scenario": {"servers": 8, "time": "paper", "communication": "reward"},
+            "features": "paper",
+            "reward": "paper",
+        },
+    ),
+    "dag placement, two agents, failures": (
+        "dag_placement_v0",
+        {"scenario": {"servers": 6, "horizon_s": 8.0, "mean_up_s": 4.0}, "selector": "learned"},
+    ),
+}
+
+
+def episodes(env: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Sums of what is seen and earned in each of the first steps, and the results at the end."""
+    batch = make_batched(env, config, len(SEEDS))
+    rng = np.random.default_rng(0)
+    observation = batch.reset(SEEDS)
+    weights = rng.normal(size=observation.features.shape[-1])
+    steps = []
+    while not batch.done.all():
+        score = rng.random(observation.action_mask.shape) * observation.action_mask
+        transition = batch.step(score.argmax(-1))
+        observation = transition.observation
+        if len(steps) < 30:
+            steps.append(
+                [
+                    float((observation.features * weights).sum()),
+                    float(observation.state.sum()),
+                    int(observation.action_mask.sum()),
+                    float(transition.reward.sum()),
+                    int(transition.terminated.sum() + transition.truncated.sum()),
+                    0.0 if transition.elapsed is None else float(transition.elapsed.sum()),
+                ]
+            )
+    metrics = batch.metrics(np.ones(len(SEEDS), dtype=np.bool_))
+    return {
+        "features, state, mask, reward, ends, elapsed": steps,
+        "metrics": {name: values.tolist() for name, values in metrics.items()},
+    }
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_random_episodes_are_as_they_were(name: str) -> None:
+    env, config = ENVIRONMENTS[name]
+    slug = "-".join(name.replace(",", "").split())
+    snapshots.check(f"episodes-{slug}", episodes(env, config), rel=1e-5)
+
+
+def results(played: Any, names: tuple[str, ...]) -> dict[str, list[float]]:
+    return {name: np.asarray(getattr(played, name), dtype=float).tolist() for name in names}
+
+
+def test_tandem_heuristics_and_oracle_do_as_they_did() -> None:
+    traces = TandemWorkload().sample(SEEDS)
+    found: dict[str, Any] = {
+        name: results(
+            scheduling.run(scheduling_heuristics.heuristic(name), traces).results,
+            tandem.simulator.METRICS,
+        )
+        for name in ("fifo", "edf", "srtf", "llf+edf")
+    }
+    found["oracle"] = [solve(traces[k]).objective for k in range(len(traces))]
+    snapshots.check("heuristics-tandem", found, rel=1e-9)
+
+
+def test_offloading_heuristics_and_bound_do_as_they_did() -> None:
+    scenario = peer_offloading.OffloadingScenario(nodes=8, slots=50)
+    found: dict[str, Any] = {
+        name: results(
+            offloading.run(offloading_heuristics.heuristic(name), scenario, SEEDS),
+            peer_offloading.simulator.METRICS,
+        )
+        for name in offloading_heuristics.HEURISTICS
+    }
+    found["bound"] = [success_bound(scenario, seed).success_rate for seed in SEEDS.tolist()]
+    snapshots.check("heuristics-peer-offloading", found, rel=1e-9)
+
+
+def test_placement_heuristics_do_as_they_did() -> None:
+    scenario = dag_placement.DagScenario(servers=8, horizon_s=8.0)
+    found = {
+        name: results(
+            placing.run(placing_heuristics.heuristic(name), scenario, SEEDS),
+            dag_placement.simulator.METRICS,
+        )
+        for name in placing_heuristics.HEURISTICS
+    }
+    snapshots.check("heuristics-dag-placement", found, rel=1e-9)
