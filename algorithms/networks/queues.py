@@ -80,7 +80,7 @@ class QueueMLP(nn.Module):
         present = F.pad(queued.gather(2, by_deadline), (0, missing))[..., : self.max_queue]
         padded = F.pad(features, (0, 0, 0, missing))[..., : self.max_queue, :]
         inputs = torch.cat([encode(padded), torch.ones_like(padded[..., :1])], dim=-1)
-        flat = (inputs * present[..., None]).reshape(R, N, -1)
+        flat = (inputs * present[..., None]).flatten(2)
         outputs = self.layers(torch.cat([flat, ids.expand(R, N, -1)], dim=-1), groups)
         scores, idle = outputs[..., :-1][..., :Q], outputs[..., -1:]
         scores = F.pad(scores, (0, Q - scores.shape[-1]), value=MASKED)
@@ -141,7 +141,9 @@ class _AttentionBlock(nn.Module):
         # Linear layers follow each norm, so the norms need no parameters of their own.
         qkv = self.qkv(F.layer_norm(hidden, (width,)), groups)
         # One leading axis: torch's fused kernels and its ONNX exporter know no other form.
-        query, key, value = qkv.reshape(R * N, Q, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.reshape(R * N, Q, 3, self.heads, width // self.heads).permute(
+            2, 0, 3, 1, 4
+        )
         # An empty queue attends to everything, for a softmax over nothing is NaN.
         attended_to = queued | ~queued.any(-1, keepdim=True)
         attended = F.scaled_dot_product_attention(

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from edge_marl.algorithms.actors import load_actor, save_actor
-from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
+from edge_marl.algorithms.networks.agents import Actor, ActorSpec, AgentRows, agent_groups
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear
 from edge_marl.algorithms.networks.normalisation import RunningMoments
@@ -233,6 +233,25 @@ def test_absent_samples_do_not_count() -> None:
     moments.update(x, torch.tensor([[True, True], [True, False], [True, False]]))
     assert moments.mean.tolist() == [3.0, 10.0]
     assert moments.count.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "gru"])
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_rows_in_which_nobody_has_a_choice_have_no_outputs_and_teach_nothing(
+    network: str, sharing: str
+) -> None:
+    actor = make_actor(network, sharing)
+    features, mask = observations(1)
+    nobody = AgentRows(features[0][:0], mask[0][:0], torch.zeros(0, dtype=torch.int64))
+    outputs = actor.of_rows(nobody)
+    assert outputs.shape == (0, 5)
+    outputs.sum().backward()
+    for weights in actor.parameters():
+        assert weights.grad is None or not weights.grad.any()
+    # Many rows of agents that wait, as at the start of all episodes.
+    waiting = torch.zeros(500, 3, 5, dtype=torch.bool)
+    waiting[..., -1] = True
+    assert actor.where_chosen(features.expand(500, -1, -1), waiting).shape == (500, 3, 5)
 
 
 @pytest.mark.parametrize("n_idle", [1, 6])
