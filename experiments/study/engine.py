@@ -1,0 +1,140 @@
+"""Run a study: compute what is missing, report what is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pandas as pd
+from pydantic import Field
+from rich.table import Table
+
+from edge_marl.experiments.machine import provenance
+from edge_marl.experiments.parallel import all_cores, run_tasks
+from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.experiments.publish import as_markdown, write_csv
+from edge_marl.experiments.study.outcomes import Outcomes
+from edge_marl.experiments.study.units import Unit, compute_unit, read_unit
+from edge_marl.files import aside, write_aside
+from edge_marl.json_files import write_json
+from edge_marl.locks import sole_writer
+from edge_marl.options import Options, Workers
+
+UNITS = "units"
+
+
+class StudyOptions(Options):
+    """Options that every study has."""
+
+    workers: Workers = Field(
+        default_factory=all_cores, description="tasks at a time; 0: all in this process"
+    )
+
+
+StudyConfig = TypeVar("StudyConfig", bound=StudyOptions)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study says."""
+
+    tables: Sequence[Table]
+    notes: str
+    """Below the tables."""
+    records: Sequence[Mapping[str, Any]]
+    """Flat rows of ``results.csv``."""
+    figures: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    """What draws each picture, by the name of its file."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """Further entries of ``summary.json``."""
+
+
+@dataclass(frozen=True)
+class Study(Generic[StudyConfig]):
+    """A study: which units it consists of, and what is reported of them."""
+
+    units: Callable[[StudyConfig], Sequence[Unit]]
+    """All of them, those of the headline first."""
+    report: Callable[[StudyConfig, Outcomes], Report]
+    check: Callable[[StudyConfig], None] = lambda config: None
+    """What raises :class:`InputError` before anything is computed."""
+
+
+def reproduce(study: Study[StudyConfig], config: StudyConfig, out: Path) -> Outcomes:
+    """Compute what is missing of a study, print its tables and write everything to a folder.
+
+    Args:
+        study: what to do.
+        config: its options.
+        out: folder, of which there is one writer at a time. It holds the units, ``tables.md``,
+            ``results.csv``, ``rows.parquet`` (every episode), ``summary.json`` and the figures.
+
+    Raises:
+        InputError: for a folder that another process writes to, a unit that is damaged, and for
+            options that the study refuses.
+    """
+    with sole_writer(out):
+        return _reproduce(study, config, out.resolve())  # workers may have another folder
+
+
+def _reproduce(study: Study[StudyConfig], config: StudyConfig, out: Path) -> Outcomes:
+    begin = time.perf_counter()
+    study.check(config)
+    units = list(dict.fromkeys(study.units(config)))
+    compute_missing(units, out / UNITS, workers=config.workers)
+    frame = pd.concat([read_unit(unit, out / UNITS) for unit in units], ignore_index=True)
+    outcomes = Outcomes(frame)
+    report = study.report(config, outcomes)
+    console = stdout()
+    for table in report.tables:
+        console.print(table)
+    console.print(report.notes, soft_wrap=True)
+    write_aside(out / "tables.md", "\n".join([*map(as_markdown, report.tables), report.notes, ""]))
+    for name, draw in report.figures.items():
+        draw(out / name)
+    write_csv(report.records, out / "results.csv")
+    with aside(out / "rows.parquet") as place:
+        frame.to_parquet(place)
+    seconds = time.perf_counter() - begin
+    summary = {
+        **provenance(),
+        "seconds": round(seconds, 1),
+        "configuration": config.model_dump(mode="json"),
+        **report.summary,
+        "rows": report.records,
+    }
+    write_json(out / "summary.json", summary)
+    console.print(f"{out}: tables and figures written in {seconds:.0f} s", soft_wrap=True)
+    return outcomes
+
+
+def compute_missing(units: Sequence[Unit], folder: Path, *, workers: int) -> None:
+    """Compute the units that are not in a folder, those that others need before these.
+
+    Args:
+        units: to compute, with all that they need.
+        folder: of all units.
+        workers: tasks at a time; 0: all in this process.
+    """
+    every = list(dict.fromkeys(_with_needs(units)))
+    missing = [unit for unit in every if not (folder / unit.name).is_dir()]
+    with progress_bar() as bar:
+        shown = bar.add_task("study", total=len(every), completed=len(every) - len(missing))
+        while missing:
+            # Python's sort is stable: of equal effort, the headline's first.
+            ready = sorted(
+                (unit for unit in missing if not set(unit.needs) & set(missing)),
+                key=lambda unit: -unit.effort,
+            )
+            arguments = [(unit, str(folder)) for unit in ready]
+            for _ in run_tasks(compute_unit, arguments, workers=workers):
+                bar.advance(shown)
+            missing = [unit for unit in missing if unit not in set(ready)]
+
+
+def _with_needs(units: Sequence[Unit]) -> list[Unit]:
+    """Units with all that they need, directly or not."""
+    return [one for unit in units for one in (*_with_needs(unit.needs), unit)]

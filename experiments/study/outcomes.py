@@ -1,0 +1,59 @@
+"""What the units of a study gave: rows in long format, and what tables ask of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from edge_marl.experiments import statistics
+from edge_marl.experiments.statistics import Estimate
+from edge_marl.experiments.study.units import Label
+
+FloatArray = NDArray[np.float64]
+
+EPISODE = "episode"
+"""The column that numbers the episodes of a unit; equal numbers are equal episodes."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Rows of all units, one per episode, with their labels."""
+
+    frame: pd.DataFrame
+    replicate: str = "seed"
+    """The column of what is independent: the seed of a training, or a network."""
+
+    def where(self, **labels: Label) -> pd.DataFrame:
+        """Rows with these labels."""
+        found = self.frame
+        for name, value in labels.items():
+            found = found[found[name] == value]
+        return found
+
+    def values(self, metric: str, **labels: Label) -> FloatArray | None:
+        """A metric by replicate and episode.
+
+        Args:
+            metric: name of a column.
+            labels: which rows, with which nothing but replicate and episode is left open.
+
+        Returns:
+            ``[S, K]``, NaN where an episode has no value; None where nothing was played or
+            nothing has the metric.
+        """
+        rows = self.where(**labels)
+        if rows.empty or metric not in rows or rows[metric].isna().all():
+            return None
+        table = rows.pivot(index=self.replicate, columns=EPISODE, values=metric)
+        return table.to_numpy(dtype=np.float64)
+
+    def mean(self, metric: str, **labels: Label) -> Estimate | None:
+        """The mean over replicates and episodes; an episode without a value is left out for all."""
+        values = self.values(metric, **labels)
+        if values is None:
+            return None
+        known = ~np.isnan(values).any(axis=0)
+        return statistics.mean(values[:, known]) if known.any() else None

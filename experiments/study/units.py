@@ -1,0 +1,143 @@
+"""The units of a study: what is computed once and kept.
+
+A unit is a folder of its own::
+
+    rows.parquet     what came of it, one row per episode or per point of a learning curve
+    unit.json        what it was computed from
+    artefacts/       what other units need of it, such as a trained policy
+
+It is written aside and then renamed. The folder's name ends in a digest of everything that the
+outcome depends on: the resolved configuration, the code behind it, and the units that it needs. A
+study that is run again reads what is there, and computes what has another digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from edge_marl.errors import InputError
+from edge_marl.experiments.machine import provenance
+from edge_marl.experiments.study.code import code_digest
+from edge_marl.files import aside
+from edge_marl.json_files import write_json
+from edge_marl.parquet_files import reading_parquet
+from edge_marl.reading import check_file
+
+ROWS, CARD, ARTEFACTS = "rows.parquet", "unit.json", "artefacts"
+
+_KINDS = pa.types.is_string, pa.types.is_integer, pa.types.is_floating
+"""What a column may hold."""
+
+Label = str | int | float
+Columns = Mapping[str, Any]
+"""Columns of equal length, by name."""
+
+
+class Unit(ABC):
+    """One computation. Subclasses are frozen dataclasses that a Ray task can be given."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Mapping[str, Label]:
+        """What tells its rows from those of other units, by the names of the columns."""
+
+    @property
+    @abstractmethod
+    def configuration(self) -> Any:
+        """Everything that decides the outcome, all defaults included, as JSON can hold it."""
+
+    @property
+    @abstractmethod
+    def modules(self) -> Sequence[str]:
+        """Modules whose code decides the outcome, that of the unit's own class aside."""
+
+    @property
+    def needs(self) -> Sequence[Unit]:
+        """Units whose artefacts it reads."""
+        return ()
+
+    @property
+    def effort(self) -> float:
+        """How long it takes beside others, roughly: the longest are begun first."""
+        return 1.0
+
+    @abstractmethod
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
+        """Compute the rows.
+
+        Args:
+            artefacts: a folder to make, if there is something to keep beside the rows.
+            needed: the folders of artefacts of :attr:`needs`, in order.
+
+        Returns:
+            Columns of texts or numbers, of equal length.
+        """
+
+    @property
+    def digest(self) -> str:
+        """Another one for everything else that may decide the outcome."""
+        behind = {
+            "configuration": self.configuration,
+            "code": code_digest(type(self).__module__, *self.modules),
+            "needs": [unit.digest for unit in self.needs],
+        }
+        text = json.dumps(behind, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """Of its folder: readable, and of no other unit."""
+        words = "-".join(str(label) for label in self.labels.values())
+        return "-".join([*re.findall(r"[\w.]+", words.lower()), self.digest])
+
+
+def compute_unit(unit: Unit, folder: str) -> None:
+    """Compute a unit and keep it in the folder of all units; a Ray task."""
+    root = Path(folder)
+    begin = time.perf_counter()
+    with aside(root / unit.name, parts=(CARD, ROWS, ARTEFACTS)) as place:
+        place.mkdir()
+        needed = [root / one.name / ARTEFACTS for one in unit.needs]
+        columns = dict(unit.compute(place / ARTEFACTS, needed))
+        pq.write_table(pa.table(columns), place / ROWS)
+        card = {
+            **provenance(),
+            "labels": dict(unit.labels),
+            "configuration": unit.configuration,
+            "needs": [one.name for one in unit.needs],
+            "seconds": round(time.perf_counter() - begin, 1),
+        }
+        write_json(place / CARD, card)
+
+
+def read_unit(unit: Unit, folder: Path) -> pd.DataFrame:
+    """Read the rows of a unit that was computed, with its labels as further columns.
+
+    Raises:
+        InputError: if the file is damaged or none of a study's.
+    """
+    path = check_file(folder / unit.name / ROWS)
+    with reading_parquet(path):
+        table = pq.read_table(path)
+    for field in table.schema:
+        kind = field.type
+        if not (
+            pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        ):
+            raise InputError(
+                f"{path}: column {field.name}: expected texts or numbers, found {kind}"
+            )
+    if not len(table):
+        raise InputError(f"{path}: expected rows, found none")
+    return table.to_pandas().assign(**unit.labels)
