@@ -20,6 +20,7 @@ from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.parallel import all_cores, built, run_tasks
 from edge_marl.experiments.progress import progress_bar
+from edge_marl.experiments.training.loop import Limits, training
 from edge_marl.files import aside
 from edge_marl.locks import sole_writer
 from edge_marl.options import Count, Options, Workers
@@ -101,13 +102,11 @@ def curve(algorithm: str, seed: int, sizes: SpreadSizes) -> list[Point]:
 
     register_env(ENV, make_env)
     with built(_config(algorithm, seed, sizes)) as trained:
-        points = [Point(0, _evaluate(trained, sizes))]
-        while points[-1].env_steps < sizes.env_steps:
-            trained.train()
-            due = sizes.env_steps * len(points) / sizes.evaluations
-            if trained.env_steps_sampled >= due:
-                points.append(Point(trained.env_steps_sampled, _evaluate(trained, sizes)))
-    return points
+        return [
+            Point(progress.env_steps, _evaluate(trained, sizes))
+            for progress in training(trained, Limits(env_steps=sizes.env_steps))
+            if progress.due(sizes.evaluations)
+        ]
 
 
 def _config(algorithm: str, seed: int, sizes: SpreadSizes) -> Any:

@@ -42,13 +42,14 @@ from edge_marl.experiments.training.checkpoints import (
 from edge_marl.experiments.training.display import Display, Status, result_table
 from edge_marl.experiments.training.interrupts import Interrupts, StopRequested
 from edge_marl.experiments.training.logs import PROGRESS, STEP, TENSORBOARD, RunLog, flat_numbers
+from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe, with_files_at
 from edge_marl.experiments.training.runtime import ray_for_training
 from edge_marl.experiments.training.validation import Validation, make_validation
 from edge_marl.files import check_output
 from edge_marl.json_files import read_model, write_json
 from edge_marl.locks import sole_writer
-from edge_marl.options import Count, Episodes, Options, Positive, Steps, Workers
+from edge_marl.options import Count, Episodes, Options, Steps, Workers
 
 SETTINGS, CHECKPOINTS = "run.json", "checkpoints"
 
@@ -61,34 +62,6 @@ _LAST_EVALUATION = 0.1
 _LAST_EVALUATION_S = 60.0
 """What the evaluation at the end may take beyond a limit of time: a share of it, or this if that is
 more."""
-
-
-class Limits(Options):
-    """When a run ends, counted from its very beginning; without any it goes on until stopped."""
-
-    iterations: Count | None = None
-    env_steps: Steps | None = None
-    time_s: Positive | None = None
-
-    @property
-    def evaluation_s(self) -> float | None:
-        """The time by which an evaluation has to end, so that the last one has some."""
-        if self.time_s is None:
-            return None
-        return self.time_s + max(_LAST_EVALUATION_S, _LAST_EVALUATION * self.time_s)
-
-    def share_done(self, card: CheckpointCard) -> float | None:
-        """Progress towards the nearest limit, 1 when reached; None without limits."""
-        shares = [
-            done / limit
-            for done, limit in (
-                (card.iteration, self.iterations),
-                (card.env_steps, self.env_steps),
-                (card.time_s, self.time_s),
-            )
-            if limit is not None
-        ]
-        return min(1.0, max(shares)) if shares else None
 
 
 class RunSettings(Options):
@@ -243,7 +216,7 @@ class _Run:
 
         def evaluate() -> dict[str, float]:
             return self._evaluate(
-                algorithm, validation, partial(check, limits.evaluation_s, "evaluating")
+                algorithm, validation, partial(check, _last_evaluation_s(limits), "evaluating")
             )
 
         algorithm.watch(partial(check, limits.time_s, ""))
@@ -356,8 +329,13 @@ class _Run:
     def _due(self, every: int) -> bool:
         return self.card.iteration % every == 0
 
+    @property
+    def _share_done(self) -> float | None:
+        card = self.card
+        return self.settings.limits.share_done(card.iteration, card.env_steps, card.time_s)
+
     def _finished(self) -> bool:
-        share = self.settings.limits.share_done(self.card)
+        share = self._share_done
         return share is not None and share >= 1
 
     def _status(self, doing: str = "") -> Status:
@@ -366,7 +344,7 @@ class _Run:
             self.shown,
             iteration=self.card.iteration,
             env_steps=self.card.env_steps,
-            share_done=self.settings.limits.share_done(self.card),
+            share_done=self._share_done,
             doing=doing,
         )
 
@@ -429,6 +407,13 @@ class _Run:
         if not kept:
             return "no checkpoint yet"
         return f"last checkpoint {kept[-1]}; continue with: edge-marl train --resume {self.folder}"
+
+
+def _last_evaluation_s(limits: Limits) -> float | None:
+    """The time by which an evaluation has to end, so that the last one has some."""
+    if limits.time_s is None:
+        return None
+    return limits.time_s + max(_LAST_EVALUATION_S, _LAST_EVALUATION * limits.time_s)
 
 
 _DAMAGED = (

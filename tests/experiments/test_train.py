@@ -19,14 +19,13 @@ from edge_marl.algorithms.actors import load_actor
 from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.experiments.training.checkpoints import (
-    CheckpointCard,
     numbered_checkpoints,
     read_card,
     read_checkpoint,
 )
 from edge_marl.experiments.training.logs import RunLog, flat_numbers, read_log
+from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import ALGORITHMS, parse_recipe
-from edge_marl.experiments.training.run import Limits
 from edge_marl.experiments.training.validation import HEURISTICS, make_validation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,13 +121,11 @@ def test_ippo_is_mappo_with_a_local_critic() -> None:
 
 
 def test_the_nearest_limit_counts() -> None:
-    card = CheckpointCard(
-        recipe=parse_recipe("tandem_v0", "vdn"), iteration=5, env_steps=900, time_s=1
-    )
-    assert Limits().share_done(card) is None
-    assert Limits(iterations=10).share_done(card) == 0.5
-    assert Limits(iterations=10, env_steps=1000).share_done(card) == 0.9
-    assert Limits(iterations=5, env_steps=1000).share_done(card) == 1.0
+    done = {"iteration": 5, "env_steps": 900, "time_s": 1.0}
+    assert Limits().share_done(**done) is None
+    assert Limits(iterations=10).share_done(**done) == 0.5
+    assert Limits(iterations=10, env_steps=1000).share_done(**done) == 0.9
+    assert Limits(iterations=5, env_steps=1000).share_done(**done) == 1.0
 
 
 def test_a_run_leaves_checkpoints_logs_and_the_best(run_folder: Path) -> None:
