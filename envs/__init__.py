@@ -16,6 +16,18 @@ ENVIRONMENTS = {
 """Name of each environment and the module whose ``parallel_env`` makes it."""
 
 
+def add_environment(name: str, module: str) -> None:
+    """Add an environment of a simulator, be it of another package, and register it with Ray.
+
+    Args:
+        name: of the environment.
+        module: with its ``parallel_env`` and ``batched_env``.
+    """
+    if ENVIRONMENTS.get(name) != module:
+        ENVIRONMENTS[name] = module
+        register()
+
+
 def register() -> None:
     """Register every environment with Ray, so that ``PPOConfig().environment(name)`` works.
 

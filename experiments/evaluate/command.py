@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate import report
-from edge_marl.experiments.evaluate.batched import BatchedEvaluation, Evaluation
+from edge_marl.experiments.evaluate.comparison import Comparison
 from edge_marl.experiments.evaluate.episodes import CUT, cut_note
 from edge_marl.experiments.progress import stdout
+from edge_marl.experiments.systems import system_of, systems
 from edge_marl.experiments.training.checkpoints import Checkpoint, read_checkpoint
 from edge_marl.files import check_apart, check_output
 from edge_marl.locks import sole_writer
@@ -33,11 +32,10 @@ def evaluate(
         sources: folders of checkpoints or of runs.
         overrides: ``env.key=value``, options of the environment to play them in instead of those
             that they were trained with.
-        on: tandem only: a split or a trace file, see
-            :class:`edge_marl.experiments.evaluate.tandem.TandemEvaluation`.
+        on: a set of episodes, where the system has several: in tandem a split or a trace file.
         env: the environment that the checkpoints are of; has to be said for one that is not of
             this project, because its code, named in the checkpoint, is then run.
-        episodes: how many; by default 300 in tandem and 100 elsewhere.
+        episodes: how many; by default as many as is usual in the system.
         max_steps: see :func:`edge_marl.algorithms.playing.longest_episode`.
         out: folder for the results; by default ``results/evaluate`` and the environment's name.
 
@@ -58,20 +56,22 @@ def evaluate(
     folder = out or Path("results/evaluate") / "-".join(name.replace(":", ".").split("/"))
     check_apart(folder, *(checkpoint.folder for checkpoint in checkpoints))
     with sole_writer(folder):
-        _compare(_evaluation(name, longest)(checkpoints, on, episodes), folder, longest)
+        comparison = Comparison(
+            system_of(name), checkpoints, on=on, episodes=episodes, longest=longest
+        )
+        _compare(comparison, folder)
     return folder
 
 
-def _compare(evaluation: Evaluation, folder: Path, longest: int | None) -> None:
+def _compare(comparison: Comparison, folder: Path) -> None:
     """Play, and say and write what came of it."""
     episodes, summary = folder / "episodes.parquet", folder / "summary.json"
-    picture = folder / f"{evaluation.headline.metric}.png"
+    picture = folder / f"{comparison.goal.metric}.png"
     for file in (episodes, summary, picture):
         check_output(file)
-    played = evaluation.play(folder)
-    # Not before: the best heuristic, which others are tested against, is known only now.
-    title, headline = evaluation.title, evaluation.headline
-    pictures = evaluation.draw_worst(played, folder)
+    title, longest = comparison.title, comparison.longest
+    played, headline = comparison.play(folder)
+    pictures = comparison.draw_worst(played, headline, folder)
     rows = report.summarise(played, headline)
     console = stdout()
     console.print(report.table(title, rows, headline))
@@ -82,30 +82,11 @@ def _compare(evaluation: Evaluation, folder: Path, longest: int | None) -> None:
     report.write_episodes(played, episodes)
     report.write_summary(title, rows, played, headline, summary)
     report.draw(rows, headline, title, picture)
-    timelines = f", {len(pictures)} timelines of the worst episodes" if pictures else ""
+    drawn = f", {len(pictures)} pictures of the worst episodes" if pictures else ""
     console.print(
-        f"{folder}: summary.json, episodes.parquet, {headline.metric}.png{timelines}",
+        f"{folder}: summary.json, episodes.parquet, {headline.metric}.png{drawn}",
         soft_wrap=True,
     )
-
-
-def _evaluation(
-    env: str, longest: int | None
-) -> Callable[[Sequence[Checkpoint], str | None, int | None], Evaluation]:
-    """What knows with what, and by which metric, checkpoints of an environment are compared."""
-    if env == "tandem_v0":
-        from edge_marl.experiments.evaluate.tandem import TandemEvaluation
-
-        return TandemEvaluation
-    if env == "peer_offloading_v0":
-        from edge_marl.experiments.evaluate.offloading import OffloadingEvaluation
-
-        return OffloadingEvaluation
-    if env == "dag_placement_v0":
-        from edge_marl.experiments.evaluate.placement import PlacementEvaluation
-
-        return PlacementEvaluation
-    return functools.partial(BatchedEvaluation, longest=longest)
 
 
 def _environment(checkpoints: Sequence[Checkpoint], expected: str | None) -> str:
@@ -115,7 +96,7 @@ def _environment(checkpoints: Sequence[Checkpoint], expected: str | None) -> str
         found = checkpoint.card.recipe.env
         if found != name:
             raise InputError(f"{checkpoint.folder}: environment: expected {name}, found {found}")
-    if name not in ENVIRONMENTS and expected is None:
+    if name not in systems() and expected is None:
         raise InputError(
             f"{checkpoints[0].folder}: of the environment {name}, which is not of this project; "
             f"to run its code, say --env {name}"

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_marl.experiments.evaluate import offloading
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
 from edge_marl.experiments.o2o_drl.config import StudyConfig
 from edge_marl.experiments.parallel import built, local_ray
+from edge_marl.experiments.systems import system_of
+from edge_marl.experiments.systems.system import Episodes
 from edge_marl.peer_offloading.heuristics import heuristic
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import Reward
@@ -112,7 +113,9 @@ class Outcome:
 
 def play_heuristics(config: StudyConfig, scenario: OffloadingScenario) -> Outcome:
     """All heuristics on the test episodes."""
-    return Outcome(offloading.play_heuristics(scenario, evaluation_seeds(config.episodes)))
+    system = system_of("peer_offloading_v0")
+    episodes = Episodes({"scenario": scenario.model_dump()}, evaluation_seeds(config.episodes), "")
+    return Outcome({name: system.play(name, episodes) for name in system.heuristics()})
 
 
 def learn(

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
-from edge_marl.experiments.evaluate.placement import play_heuristic
 from edge_marl.experiments.parallel import built, local_ray
 from edge_marl.experiments.scale.config import ENV, Family, Point, StudyConfig, trained_in
+from edge_marl.experiments.systems import system_of
+from edge_marl.experiments.systems.system import Episodes
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.networks.agents import Actor
@@ -139,7 +140,8 @@ def play_point(config: StudyConfig, name: str, actor: Actor | None, point: Point
     """A learned policy, greedy as in Algorithm 2 but for waiting, or the heuristic of this name."""
     seeds = evaluation_seeds(config.test_episodes(point))
     if actor is None:
-        return play_heuristic(name, point.scenario, seeds)
+        env_config = {"scenario": point.scenario.model_dump()}
+        return system_of("dag_placement_v0").play(name, Episodes(env_config, seeds, ""))
     env = test_env(point, len(seeds))
     return play(actor.resized(point.servers), env, seeds)
 

@@ -19,15 +19,15 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edge_marl
-from edge_marl.envs import ENVIRONMENTS
+from edge_marl.envs.batched import make_batched
 from edge_marl.errors import InputError
+from edge_marl.experiments.systems import systems
 from edge_marl.experiments.training.recipe import Recipe, changed_environment
 from edge_marl.files import aside, put_back
 from edge_marl.json_files import Number, read_json, write_json
@@ -99,9 +99,8 @@ class Checkpoint:
         env = self.card.recipe.env
         env_config = changed_environment(env, self.env_config, overrides)
         actor = self.actor
-        if env in ENVIRONMENTS:
-            one = import_module(ENVIRONMENTS[env]).parallel_env(**env_config)
-            n_actions = int(one.action_space(one.possible_agents[0]).n)
+        if env in systems():
+            n_actions = make_batched(env, env_config, 1, state=False).n_actions
             try:
                 actor = actor.resized(n_actions - 1)
             except InputError as error:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
 
-from edge_marl.envs import ENVIRONMENTS
 from edge_marl.errors import InputError
 from edge_marl.experiments.overrides import apply_changes, option_names, parse_overrides
+from edge_marl.experiments.systems import system_of, systems
 from edge_marl.options import Options, Seed
 from edge_marl.validation import check_name, shown
 
@@ -119,7 +119,7 @@ class Recipe(Options):
 
         config = self.config()
         check_sizes(config, make_batched(self.env, self.env_config, 1, state=config.uses_state))
-        if self.env in ENVIRONMENTS:  # a simulator knows what it takes; others are made one by one
+        if self.env in systems():  # a simulator knows what it takes; others are made one by one
             make_batched(self.env, self.env_config, config.num_envs_per_env_runner)
 
     def with_options(self, options: Mapping[str, Any]) -> Recipe:
@@ -166,8 +166,8 @@ def with_files_at(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """
     of_env = [override for override in overrides if override.startswith(ENV)]
     files = {name for name in PLACES if name in recipe.options}
-    if recipe.env in ENVIRONMENTS:
-        model = type(_validated_environment(recipe.env, {}))
+    if recipe.env in systems():
+        model = type(system_of(recipe.env).options({}))
         files |= {f"{ENV}{name}" for name in _names_of(model, of=Path)
                   if _nested(recipe.env_config, name.split(".")) is not None}  # fmt: skip
     options = dict(recipe.options)
@@ -209,8 +209,8 @@ def changed_environment(
         if valid is not None:
             check_name(name, [f"{ENV}{option}" for option in valid])
         _set_nested(changed, name.removeprefix(ENV).split("."), value)
-    if env in ENVIRONMENTS:
-        _resolve_paths(changed, _validated_environment(env, changed))
+    if env in systems():
+        _resolve_paths(changed, system_of(env).options(changed))
     return changed
 
 
@@ -243,12 +243,12 @@ def register_environment(env: str) -> None:
     Raises:
         InputError: if there is none of that name.
     """
-    if env in ENVIRONMENTS:
+    if env in systems():
         return
     module, colon, function = env.partition(":")
     if not colon:
         raise InputError(
-            f"environment: expected {', '.join(ENVIRONMENTS)} or module:function of a PettingZoo "
+            f"environment: expected {', '.join(systems())} or module:function of a PettingZoo "
             f"environment, found {env!r}"
         )
     _find_modules_here()
@@ -286,9 +286,9 @@ def _find_modules_here() -> None:
 
 def _environment_options(env: str) -> list[str] | None:
     """Names of an environment's options, None where only the environment knows them."""
-    if env not in ENVIRONMENTS:
+    if env not in systems():
         return None
-    return list(_names_of(type(_validated_environment(env, {}))))
+    return list(_names_of(type(system_of(env).options({}))))
 
 
 def _names_of(model: type[BaseModel], prefix: str = "", *, of: type = object) -> Iterator[str]:
@@ -303,11 +303,6 @@ def _names_of(model: type[BaseModel], prefix: str = "", *, of: type = object) ->
             yield prefix + name
         for inner in models:
             yield from _names_of(inner, f"{prefix}{name}.", of=of)
-
-
-def _validated_environment(env: str, env_config: Mapping[str, Any]) -> BaseModel:
-    """The configuration model of an environment of this project."""
-    return import_module(ENVIRONMENTS[env]).parallel_env(**env_config).config
 
 
 def _with_places_resolved(options: Mapping[str, Any]) -> dict[str, Any]:

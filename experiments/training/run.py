@@ -45,7 +45,7 @@ from edge_marl.experiments.training.logs import PROGRESS, STEP, TENSORBOARD, Run
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe, with_files_at
 from edge_marl.experiments.training.runtime import ray_for_training
-from edge_marl.experiments.training.validation import Validation, make_validation
+from edge_marl.experiments.training.validation import Validation
 from edge_marl.files import check_output
 from edge_marl.json_files import read_model, write_json
 from edge_marl.locks import sole_writer
@@ -175,9 +175,7 @@ class _Run:
             stdout().print(f"{self.folder}: at its limit already ({self._where()})")
             return 0
         recipe.check_sizes()
-        validation = make_validation(
-            recipe, self.settings.episodes, self.settings.max_episode_steps
-        )
+        validation = Validation(recipe, self.settings.episodes, self.settings.max_episode_steps)
         self._recall_best(validation)
         interrupts = Interrupts()
         name = f"{recipe.env} {recipe.algorithm}"

@@ -34,7 +34,7 @@ from edge_marl.experiments.publish import number
 from edge_marl.experiments.training.checkpoints import BEST, PARTS, copy_checkpoint, read_card
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.runtime import ray_for_training
-from edge_marl.experiments.training.validation import make_validation
+from edge_marl.experiments.training.validation import Validation
 from edge_marl.experiments.tuning.errors import errors_in_a_line, terminated_as_interrupted
 from edge_marl.experiments.tuning.space import SearchSpace, explore, read_space
 from edge_marl.experiments.tuning.trial import CHECKPOINT, SCORE, Trial
@@ -175,7 +175,7 @@ def _search(
 
 def _try_out(recipe: Recipe, settings: SearchSettings) -> None:
     """Make once what every trial makes: a search that cannot begin claims no folder."""
-    make_validation(recipe, settings.episodes, settings.max_episode_steps)
+    Validation(recipe, settings.episodes, settings.max_episode_steps)
     with built(recipe.config()) as algorithm:
         algorithm.prepare()
 

@@ -17,7 +17,7 @@ from edge_marl.experiments.training.checkpoints import (
     write_checkpoint,
 )
 from edge_marl.experiments.training.recipe import Recipe
-from edge_marl.experiments.training.validation import Validation, make_validation
+from edge_marl.experiments.training.validation import Validation
 
 SCORE = "score"
 CHECKPOINT = "checkpoint"
@@ -52,7 +52,7 @@ class Trial(tune.Trainable):
         """
         self._base = Recipe.model_validate(recipe)
         self._turn = turn
-        self._validation: Validation = make_validation(self._base, episodes, max_steps)
+        self._validation: Validation = Validation(self._base, episodes, max_steps)
         self._algorithm: Any = None
         self._build(config)
 

@@ -24,7 +24,7 @@ from edge_marl.experiments.export.command import export
 from edge_marl.experiments.export.onnx_files import LocalActor, open_session
 from edge_marl.experiments.training.checkpoints import read_card, read_checkpoint
 from edge_marl.experiments.training.recipe import Recipe, parse_recipe
-from edge_marl.experiments.training.validation import make_validation
+from edge_marl.experiments.training.validation import Validation
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
 
 ENV = "dag_placement_v0"
@@ -108,7 +108,7 @@ def test_what_scale_is_compared_with_trains_from_the_command_line_too(
 
 def test_a_run_is_judged_by_its_response_time_the_shorter_the_better() -> None:
     recipe = Recipe(env=ENV, algorithm="scale", env_config=CONFIG)
-    validation = make_validation(recipe, 5)
+    validation = Validation(recipe, 5)
     goal = validation.goal
     assert goal.score({"response_s": 2.0}) > goal.score({"response_s": 3.0})
     assert goal.score({"response_s": 3.0}) > goal.score({"response_s": float("nan")})
@@ -143,7 +143,9 @@ def test_checkpoints_of_different_sizes_and_features_meet_on_one_cluster(tmp_pat
         write(tmp_path / "a" / "best"),
         write(tmp_path / "b" / "best", actor=paper, env_config=config),
     ]
-    with pytest.raises(InputError, match="options of the environment: expected those of"):
+    with pytest.raises(
+        InputError, match=r"b/best: env\.scenario\.servers: expected 6 as in .*, found 5"
+    ):
         evaluate(folders, episodes=2, out=tmp_path / "out")
     evaluate(folders, ["env.scenario.servers=7"], episodes=2, out=tmp_path / "out")
 

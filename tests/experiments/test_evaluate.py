@@ -161,8 +161,12 @@ def test_code_of_others_is_run_only_when_told(tmp_path: Path) -> None:
     ("second", "options", "message"),
     [
         ({"env": WALKERS}, {}, "environment: expected tandem_v0, found tests"),
-        ({"env_config": {"drop_penalty": 5}}, {"on": "3-3"}, "drop_penalty: expected 100"),
-        ({"env_config": {"workload": {"files": 1}}}, {}, "no workload in common"),
+        ({"env_config": {"drop_penalty": 5}}, {"on": "3-3"}, "env.drop_penalty: expected 100"),
+        (
+            {"env_config": {"workload": {"files": 1}}},
+            {},
+            r"env\.workload\.files: expected 3 as in .*, found 1; or say --on, a split such as 3-3",
+        ),
         ({}, {"on": "7-7"}, "--on: expected one of 1-5"),
         ({}, {"env": WALKERS}, "environment: expected tests"),
     ],
@@ -177,10 +181,21 @@ def test_what_cannot_be_compared_is_refused(
     assert "\n" not in str(refused.value)
 
 
+def test_who_learned_from_recorded_traces_is_evaluated_on_some_that_are_named(
+    tmp_path: Path,
+) -> None:
+    write_traces(TandemWorkload().make(3, seed=3), tmp_path / "traces.parquet")
+    config = {"traces": str(tmp_path / "traces.parquet")}
+    folder = write_untrained(tmp_path / "best", env_config=config)
+    with pytest.raises(InputError, match="no workload to draw traces from"):
+        evaluate([folder], episodes=2, out=tmp_path / "out")
+    evaluate([folder], on=config["traces"], episodes=2, out=tmp_path / "out")
+
+
 def test_an_actor_of_other_observations_is_refused(tmp_path: Path) -> None:
     actor = untrained_actor(agents=("a", "b"), observation_shape=(2,), n_actions=2)
     folder = write_untrained(tmp_path / "best", actor)
-    with pytest.raises(InputError, match="expected agents comm, comp that see queues"):
+    with pytest.raises(InputError, match="best: checkpoint: agents: the environment has"):
         evaluate([folder], on="3-3", episodes=2, out=tmp_path / "out")
     with pytest.raises(InputError, match="agents: the environment has"):
         play(actor, make_batched("tandem_v0", {}, 2), evaluation_seeds(2))

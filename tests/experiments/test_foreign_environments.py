@@ -12,10 +12,11 @@ import torch
 
 from edge_marl.algorithms.actors import load_actor
 from edge_marl.errors import InputError
-from edge_marl.experiments.evaluate.batched import BatchedEvaluation
 from edge_marl.experiments.evaluate.command import evaluate
+from edge_marl.experiments.evaluate.comparison import Comparison
 from edge_marl.experiments.export.agents import ONNX, export_agent, folder_names
 from edge_marl.experiments.export.command import export
+from edge_marl.experiments.systems import system_of
 from edge_marl.experiments.training import run
 from edge_marl.experiments.training.checkpoints import (
     Checkpoint,
@@ -72,7 +73,8 @@ def trained(kind: str, algorithm: str, folder: Path) -> Checkpoint:
 @pytest.mark.parametrize("kind", foreign.ENVIRONMENTS)
 def test_it_is_trained_evaluated_and_kept(kind: str, algorithm: str, tmp_path: Path) -> None:
     best = trained(kind, algorithm, tmp_path / "run")
-    (played,) = BatchedEvaluation([best], None, 2).play(tmp_path)
+    system = system_of(best.card.recipe.env)
+    (played,), _ = Comparison(system, [best], episodes=2).play(tmp_path)
     assert np.isfinite(played.metrics["return"]).all()
     assert (played.metrics["length"] <= 6).all()
     again = load_actor(best.folder / "policy")

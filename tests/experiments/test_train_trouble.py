@@ -27,7 +27,7 @@ from edge_marl.experiments.training.checkpoints import numbered_checkpoints, rea
 from edge_marl.experiments.training.interrupts import StopRequested
 from edge_marl.experiments.training.logs import RunLog, read_log
 from edge_marl.experiments.training.recipe import parse_recipe
-from edge_marl.experiments.training.validation import make_validation
+from edge_marl.experiments.training.validation import Validation
 from tests.experiments.troubled import Troubled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +102,7 @@ def test_every_evaluation_can_be_stopped(env: str) -> None:
     recipe = parse_recipe(env, "vdn", ["network.hidden_sizes=[4]"])
     algorithm = recipe.config().build_algo()
     with pytest.raises(StopRequested):
-        make_validation(recipe, 2)(algorithm.get_module().actor, stop)
+        Validation(recipe, 2)(algorithm.get_module().actor, stop)
     algorithm.stop()
 
 

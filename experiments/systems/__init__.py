@@ -1,0 +1,49 @@
+"""The catalogue: all systems that the commands know, each declared once.
+
+A package of a third party adds its own by an entry point of the group ``edge_marl.systems``, whose
+value names a :class:`.system.System`, such as ``my_package.system:MySystem``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from edge_marl.experiments.systems.system import System
+
+GROUP = "edge_marl.systems"
+
+_OWN = (
+    "edge_marl.experiments.systems.tandem:Tandem",
+    "edge_marl.experiments.systems.peer_offloading:PeerOffloading",
+    "edge_marl.experiments.systems.dag_placement:DagPlacement",
+)
+
+
+@cache
+def systems() -> Mapping[str, System]:
+    """Return all systems by the names of their environments."""
+    from edge_marl.envs import add_environment
+
+    found: dict[str, System] = {}
+    for place in (*_OWN, *(entry.value for entry in entry_points(group=GROUP))):
+        module, _, name = place.partition(":")
+        system: System = getattr(import_module(module), name)()
+        assert system.module is not None
+        add_environment(system.environment, system.module)
+        found[system.environment] = system
+    return found
+
+
+def system_of(environment: str) -> System:
+    """Return the system of an environment; one of which little is known for those of others."""
+    return systems().get(environment) or _Outside(environment)
+
+
+class _Outside(System):
+    """An environment of others."""
+
+    def __init__(self, environment: str) -> None:
+        self.environment = environment

@@ -1,0 +1,174 @@
+"""What the commands know of a scheduling system: environment, goal, metrics, heuristics, bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from edge_marl.errors import InputError
+from edge_marl.experiments.evaluate.episodes import RETURN, evaluation_seeds, validation_seeds
+
+if TYPE_CHECKING:
+    from edge_marl.algorithms.actors import Actor
+
+    Policy = tuple[str, Actor | None]
+    """The name of a heuristic, or a name and an actor."""
+
+Metrics = Mapping[str, NDArray[Any]]
+"""Metrics ``[K]`` of K episodes, by name."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A metric and its direction."""
+
+    metric: str
+    higher_is_better: bool
+
+    def score(self, means: Mapping[str, float]) -> float:
+        """Return the metric, turned so that more is better; what is not a number is worst."""
+        value = means[self.metric] if self.higher_is_better else -means[self.metric]
+        return value if np.isfinite(value) else -np.inf
+
+    def best(self, found: Mapping[str, Metrics]) -> str:
+        """Return the name with the best mean; episodes without the metric do not count."""
+        means = {name: float(np.nanmean(metrics[self.metric])) for name, metrics in found.items()}
+        return max(means, key=lambda name: self.score({self.metric: means[name]}))
+
+
+class Episodes(NamedTuple):
+    """Episodes that policies are compared on."""
+
+    env_config: Mapping[str, Any]
+    """Options of the environment that decide which they are."""
+    seeds: NDArray[np.int64]
+    """``[K]``"""
+    title: str
+
+
+class Bound(NamedTuple):
+    """What no policy can exceed on some episodes."""
+
+    name: str
+    metrics: Metrics
+    """Of the first K' episodes, with the metric of the headline among them."""
+
+
+class System:
+    """A scheduling system, declared once: every command reads it from here.
+
+    A subclass declares one; what it leaves out is as for an environment of which nothing is known
+    but its return. Nothing heavy is imported before it is needed, so that a command line answers
+    at once.
+    """
+
+    environment: str
+    """The name of its environment."""
+    module: ClassVar[str | None] = None
+    """The module of the environment, with ``parallel_env`` and ``batched_env``."""
+    goal: ClassVar[Goal] = Goal(RETURN, higher_is_better=True)
+    """What trainings are judged by."""
+    headline: ClassVar[Goal | None] = None
+    """What policies are compared by; the goal where it is None."""
+    reported: ClassVar[tuple[str, ...] | None] = None
+    """Metrics that a person compares policies by; all where it is None."""
+    n_episodes: ClassVar[int] = 100
+    """Of an evaluation, unless asked for otherwise."""
+    sets: ClassVar[str | None] = None
+    """What ``--on`` takes, where an evaluation may choose between sets of episodes."""
+
+    def options(self, env_config: Mapping[str, Any]) -> BaseModel:
+        """Validate the options of the environment.
+
+        Raises:
+            InputError: naming the option at fault.
+        """
+        assert self.module is not None
+        config: BaseModel = import_module(self.module).parallel_env(**env_config).config
+        return config
+
+    # Episodes -------------------------------------------------------------------------------
+
+    def validation(self, env_config: Mapping[str, Any], n: int) -> Episodes:
+        """Return the episodes by which a training chooses between weights."""
+        return Episodes(env_config, validation_seeds(n), "validation")
+
+    def evaluation(
+        self, env_config: Mapping[str, Any], n: int | None, on: str | None = None
+    ) -> Episodes:
+        """Return the episodes by which policies are judged.
+
+        Args:
+            env_config: options of the environment.
+            n: how many; None: as many as is usual.
+            on: another set of episodes, where a system has several.
+
+        Raises:
+            InputError: for a set that there is not.
+        """
+        if on is not None:
+            raise InputError(
+                f"--on: expected none for {self.environment}, which has one set of episodes, "
+                f"found {on!r}"
+            )
+        seeds = evaluation_seeds(n or self.n_episodes)
+        return Episodes(env_config, seeds, f"{len(seeds)} episodes of {self.environment}")
+
+    def deciding(self, env_config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the options that decide, with the seeds, which episodes are played."""
+        return env_config
+
+    def played_in(self, env_config: Mapping[str, Any], episodes: Episodes) -> dict[str, Any]:
+        """Return the options to play episodes with for actors trained with ``env_config``."""
+        return dict(env_config)
+
+    # Policies -------------------------------------------------------------------------------
+
+    def heuristics(self) -> Sequence[str]:
+        """Return the names of the heuristics in the order of the tables."""
+        return ()
+
+    def play(self, heuristic: str, episodes: Episodes) -> Metrics:
+        """Play a heuristic."""
+        raise NotImplementedError
+
+    def bound(self, episodes: Episodes, folder: Path) -> Bound | None:
+        """Compute what no policy can exceed, if that is known.
+
+        Args:
+            episodes: to bound.
+            folder: for what is worth keeping for another time.
+        """
+        return None
+
+    def judged(self, metrics: Metrics, bound: Bound | None) -> Metrics:
+        """Add what metrics are in relation to the bound."""
+        return metrics
+
+    def draw(self, episodes: Episodes, k: int, policies: Sequence[Policy], path: Path) -> bool:
+        """Draw episode k as several policies play it, beside the best that is possible.
+
+        Returns:
+            Whether there is a picture; False where nobody knows how to draw an episode.
+        """
+        return False
+
+
+def means(metrics: Metrics) -> dict[str, float]:
+    """Average over the episodes that have a metric: without a success there is no delay."""
+    return {
+        name: float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else np.nan
+        for name, values in metrics.items()
+    }
+
+
+def metrics_of(results: Any, names: Sequence[str]) -> Metrics:
+    """Return results of a simulator by name."""
+    return {name: getattr(results, name) for name in names}

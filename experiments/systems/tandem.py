@@ -1,0 +1,222 @@
+"""Tandem scheduling: an uplink and a compute server in series (the tandem paper)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_marl.errors import InputError
+from edge_marl.experiments.parallel import all_cores
+from edge_marl.experiments.systems.system import (
+    Bound,
+    Episodes,
+    Goal,
+    Metrics,
+    System,
+    metrics_of,
+)
+
+if TYPE_CHECKING:
+    from edge_marl.experiments.systems.system import Policy
+
+DEGRADATION = "degradation"
+"""How far the objective is above the oracle's, as a share of that."""
+
+ORACLE = "oracle (clairvoyant)"
+
+_VALIDATION_SEED, _EVALUATION_SEED = 128 * 2**32, 129 * 2**32
+"""First seeds of traces that neither training nor a split has."""
+
+
+class Tandem(System):
+    """Two schedulers; judged by the makespan and the jobs that are dropped.
+
+    Policies are asked in every slot when they are judged, whatever they were trained with.
+    """
+
+    environment = "tandem_v0"
+    module = "edge_marl.envs.tandem_v0"
+    goal = Goal("objective", higher_is_better=False)
+    headline = Goal(DEGRADATION, higher_is_better=False)
+    reported = (DEGRADATION, "objective", "makespan", "dropped", "starvation")
+    n_episodes = 300
+    sets = "a split such as 3-3 or a trace file"
+
+    # Episodes -------------------------------------------------------------------------------
+
+    def validation(self, env_config: Mapping[str, Any], n: int) -> Episodes:
+        """Return traces of the same workload that training never draws.
+
+        Where the environment replays a trace file, they are its first traces: a training is then
+        judged by what it learns from, for there is nothing else.
+        """
+        traces = self._recorded(env_config)
+        if traces is None:
+            seeds = np.arange(_VALIDATION_SEED, _VALIDATION_SEED + n, dtype=np.int64)
+        else:
+            seeds = np.arange(min(n, len(traces)), dtype=np.int64)
+        return Episodes(_in_every_slot(env_config), seeds, "validation")
+
+    def evaluation(
+        self, env_config: Mapping[str, Any], n: int | None, on: str | None = None
+    ) -> Episodes:
+        """Return fresh traces of the workload that was trained on, a split, or a file's traces."""
+        from edge_marl.tandem.splits import SPLITS
+        from edge_marl.tandem.trace_files import read_traces
+
+        env_config = _in_every_slot(env_config)
+        if on is None and self._recorded(env_config) is not None:
+            raise InputError(
+                f"--on: expected one of {', '.join(SPLITS)} or a trace file, because there is no "
+                "workload to draw traces from: the training replayed a trace file"
+            )
+        if on is None:
+            n = n or self.n_episodes
+            seeds = np.arange(_EVALUATION_SEED, _EVALUATION_SEED + n, dtype=np.int64)
+            title = f"{n} held-out traces of the workload that was trained on"
+            return Episodes(env_config, seeds, title)
+        if on in SPLITS:
+            # The test traces of the study, so that its tables can be compared with.
+            from edge_marl.experiments.tandem.config import StudyConfig
+
+            traces = StudyConfig(test_traces=n or self.n_episodes).test_set(on)
+            title = f"{len(traces)} held-out {on} traces"
+        elif os.path.lexists(on):
+            traces = read_traces(on)[:n]
+            title = f"{len(traces)} traces of {on}"
+        else:
+            raise InputError(
+                f"--on: expected one of {', '.join(SPLITS)} or a trace file, found {on!r}"
+            )
+        env_config = {**_without_source(env_config), "traces": traces}
+        return Episodes(env_config, np.arange(len(traces), dtype=np.int64), title)
+
+    def deciding(self, env_config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return penalty and source of the traces."""
+        from edge_marl.oracle.schedule_files import trace_hash
+
+        config: Any = self.options(env_config)
+        traces = self._recorded(env_config)
+        return {
+            "drop_penalty": config.drop_penalty,
+            "workload": config.workload if traces is None else trace_hash(traces),
+        }
+
+    def played_in(self, env_config: Mapping[str, Any], episodes: Episodes) -> dict[str, Any]:
+        """Return the options of an actor, with the traces of the episodes if they are given."""
+        played = _in_every_slot(env_config)
+        if "traces" not in episodes.env_config:
+            return played
+        return {**_without_source(played), "traces": episodes.env_config["traces"]}
+
+    # Policies -------------------------------------------------------------------------------
+
+    def heuristics(self) -> Sequence[str]:
+        """Return every rule at both stages, and the pair that is best on the default workload."""
+        from edge_marl.tandem.heuristics import PRIORITY_RULES
+
+        return (*PRIORITY_RULES, "llf+edf")
+
+    def play(self, heuristic: str, episodes: Episodes) -> Metrics:
+        """Play a pair of rules."""
+        from edge_marl.tandem import heuristics
+        from edge_marl.tandem.simulator import METRICS
+
+        return metrics_of(self._run(heuristics.heuristic(heuristic), episodes).results, METRICS)
+
+    def bound(self, episodes: Episodes, folder: Path) -> Bound:
+        """Solve every trace exactly; schedules are kept, and read when found."""
+        schedules = self._schedules(episodes, folder)
+        return Bound(ORACLE, {
+            DEGRADATION: np.zeros(len(schedules)),
+            "objective": np.array([schedule.objective for schedule in schedules]),
+            "makespan": np.array([schedule.makespan for schedule in schedules]),
+            "dropped": np.array([len(schedule.dropped) for schedule in schedules]),
+        })  # fmt: skip
+
+    def judged(self, metrics: Metrics, bound: Bound | None) -> Metrics:
+        """Add the degradation."""
+        from edge_marl.tandem.evaluation import degradation
+
+        if bound is None:
+            return metrics
+        return {
+            DEGRADATION: degradation(metrics["objective"], bound.metrics["objective"]),
+            **metrics,
+        }
+
+    def draw(self, episodes: Episodes, k: int, policies: Sequence[Policy], path: Path) -> bool:
+        """Draw the timelines of a trace, the oracle's last (Figure 2)."""
+        from edge_marl.algorithms.actors import ActorPolicy
+        from edge_marl.experiments.tandem.figures import figure_2
+        from edge_marl.oracle import solve
+        from edge_marl.tandem.heuristics import heuristic
+
+        one = episodes._replace(seeds=episodes.seeds[k : k + 1])
+        timelines = {}
+        for name, actor in policies:
+            policy = heuristic(name) if actor is None else ActorPolicy(name, actor)
+            seen = None if actor is None else actor.spec.observation_shape[0]
+            played = self._run(policy, one, max_queue=seen, record=True)
+            assert played.timeline is not None
+            slots = played.timeline[0, : int(played.results.slots[0])]
+            note = _note(played.results.makespan[0], played.results.dropped[0])
+            timelines[name] = (slots, note)
+        config: Any = self.options(episodes.env_config)
+        trace = self._traces(one)
+        best = solve(trace, drop_penalty=config.drop_penalty)
+        slots = np.stack([best.comm, best.comp], axis=1)
+        timelines[ORACLE] = (slots, _note(best.makespan, len(best.dropped)))
+        figure_2(timelines, trace, path)
+        return True
+
+    def _run(
+        self, policy: Any, episodes: Episodes, *, max_queue: int | None = None, record: bool = False
+    ) -> Any:
+        from edge_marl.tandem.evaluation import run
+
+        config: Any = self.options(episodes.env_config)
+        return run(
+            policy, self._traces(episodes),
+            drop_penalty=config.drop_penalty, max_queue=max_queue, record=record,
+        )  # fmt: skip
+
+    def _schedules(self, episodes: Episodes, folder: Path) -> Any:
+        from edge_marl.experiments.oracle_sets import schedule_folder, solve_set
+
+        config: Any = self.options(episodes.env_config)
+        traces, penalty = self._traces(episodes), config.drop_penalty
+        place = schedule_folder(folder / "oracle", traces, penalty)
+        return solve_set(traces, place, drop_penalty=penalty, workers=all_cores())
+
+    def _traces(self, episodes: Episodes) -> Any:
+        config: Any = self.options(episodes.env_config)
+        recorded = self._recorded(episodes.env_config)
+        if recorded is None:
+            return config.workload.sample(episodes.seeds)
+        return recorded[episodes.seeds]
+
+    def _recorded(self, env_config: Mapping[str, Any]) -> Any:
+        """The traces that the environment replays; None where it draws them."""
+        from edge_marl.tandem.trace_files import read_traces
+
+        config: Any = self.options(env_config)
+        source = config.traces
+        return read_traces(source) if isinstance(source, Path) else source
+
+
+def _in_every_slot(env_config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**env_config, "decisions": "slots", "horizon": None}
+
+
+def _without_source(env_config: Mapping[str, Any]) -> dict[str, Any]:
+    sources = ("workload", "traces")
+    return {name: value for name, value in env_config.items() if name not in sources}
+
+
+def _note(makespan: int, dropped: int) -> str:
+    return f"makespan {makespan} slots, {dropped} dropped"
