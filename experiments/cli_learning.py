@@ -15,6 +15,8 @@ import typer
 from edge_marl.errors import InputError
 from edge_marl.experiments.cli_options import count
 from edge_marl.experiments.cli_options import seed as seed_option
+from edge_marl.experiments.systems import systems
+from edge_marl.experiments.training.recipe import ALGORITHMS
 from edge_marl.limits import LARGEST, MOST, MOST_EPISODES, MOST_WORKERS, SMALLEST
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?)([smhd]?)")
@@ -29,13 +31,12 @@ Environment = Annotated[
     str | None,
     typer.Argument(
         metavar="ENV",
-        help="tandem_v0, peer_offloading_v0, dag_placement_v0, or module:function of a PettingZoo "
-        "one.",
+        help=f"{', '.join(systems())}, or module:function of a PettingZoo one.",
     ),
 ]
 Algorithm = Annotated[
     str | None,
-    typer.Argument(metavar="ALGORITHM", help="vdn, qmix, mappo, ippo, o2o, scale or sac."),
+    typer.Argument(metavar="ALGORITHM", help=f"{', '.join(ALGORITHMS)}."),
 ]
 LearningOptions = Annotated[
     list[str] | None,
@@ -204,15 +205,16 @@ def evaluate(
     on: Annotated[
         str | None,
         typer.Option(
-            help="tandem_v0: a split such as 3-3, or a trace file. Default: fresh traces "
-            "of the workload that was trained on.",
+            help="Which episodes, where a system has several sets: "
+            + "; ".join(f"{s.environment}: {s.sets}" for s in systems().values() if s.sets)
+            + ". Default: fresh ones of the options that were trained with.",
             show_default=False,
         ),
     ] = None,
     episodes: Annotated[
         int | None,
         count(
-            "How many. Default: 300 traces, or 100 seeds elsewhere.",
+            "How many. Default: 100, tandem_v0: 300.",
             least=2,
             most=MOST_EPISODES,
             show_default=False,

@@ -6,6 +6,7 @@ value names a :class:`.system.System`, such as ``my_package.system:MySystem``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -27,14 +28,22 @@ def systems() -> Mapping[str, System]:
     """Return all systems by the names of their environments."""
     from edge_marl.envs import add_environment
 
-    found: dict[str, System] = {}
-    for place in (*_OWN, *(entry.value for entry in entry_points(group=GROUP))):
-        module, _, name = place.partition(":")
-        system: System = getattr(import_module(module), name)()
+    declared = [_load(place) for place in _OWN]
+    for entry in entry_points(group=GROUP):
+        try:
+            declared.append(_load(entry.value))
+        except Exception as error:  # code of others may raise anything
+            warnings.warn(f"{GROUP}: {entry.value} cannot be loaded: {error!r}", stacklevel=2)
+    for system in declared:
         assert system.module is not None
         add_environment(system.environment, system.module)
-        found[system.environment] = system
-    return found
+    return {system.environment: system for system in declared}
+
+
+def _load(place: str) -> System:
+    module, _, name = place.partition(":")
+    system: System = getattr(import_module(module), name)()
+    return system
 
 
 def system_of(environment: str) -> System:
