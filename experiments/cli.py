@@ -243,12 +243,13 @@ def reproduce_scale(
     """Tables 3 to 5, Figures 5 and 6 of the SCALE paper, and larger and other clusters."""
     from edge_marl.experiments.overrides import apply_overrides
     from edge_marl.experiments.scale.config import StudyConfig
-    from edge_marl.experiments.scale.study import reproduce as reproduce_study
+    from edge_marl.experiments.scale.study import STUDY
+    from edge_marl.experiments.study.engine import reproduce
 
     options = [f"{name}={value}" for name, value in (("seeds", seeds), ("workers", workers))
                if value is not None]  # fmt: skip
     config = StudyConfig.quick() if quick else StudyConfig()
-    reproduce_study(apply_overrides(config, [*options, *(overrides or ())]), out)
+    reproduce(STUDY, apply_overrides(config, [*options, *(overrides or ())]), out)
 
 
 @benchmark_app.callback()

@@ -14,8 +14,10 @@ from edge_marl.dag_placement.scenario import (
     RecordedWorkflows,
     ServerCount,
 )
-from edge_marl.experiments.parallel import all_cores
-from edge_marl.options import Count, Options, Several, Workers
+from edge_marl.experiments.evaluate.episodes import evaluation_seeds, validation_seeds
+from edge_marl.experiments.study.engine import StudyOptions
+from edge_marl.experiments.systems.system import Episodes
+from edge_marl.options import Count, Several
 
 Family = Literal["paper", "event"]
 """Whose time, communication, features and reward: the paper's, or our defaults."""
@@ -35,6 +37,9 @@ _BASE: dict[Family, DagScenario] = {
 }
 
 
+ENVIRONMENT = "dag_placement_v0"
+
+
 class Point(NamedTuple):
     """One scenario that policies are tested in."""
 
@@ -49,6 +54,17 @@ class Point(NamedTuple):
         """What its episodes are drawn from; tiers, load and length as at N = 16."""
         base = _BASE[self.family].at(self.servers)
         return DagScenario.model_validate({**base.model_dump(), **dict(self.changes)})
+
+    @property
+    def is_size(self) -> bool:
+        """Whether nothing but the number of servers is another."""
+        return self.name.isdigit()
+
+    def episodes(self, n: int, *, validation: bool = False) -> Episodes:
+        """Episodes of the scenario, as policies of its family see them."""
+        seeds = validation_seeds(n) if validation else evaluation_seeds(n)
+        env_config = {"scenario": self.scenario.model_dump(), **ENV[self.family]}
+        return Episodes(env_config, seeds, self.name)
 
 
 def trained_in(family: Family) -> Point:
@@ -94,7 +110,7 @@ _TRACES: dict[str, dict[str, Any]] = {
 }
 
 
-class StudyConfig(Options):
+class StudyConfig(StudyOptions):
     """Options of ``edge-marl reproduce scale``."""
 
     seeds: Count = Field(10, description="trainings of every method")
@@ -110,9 +126,6 @@ class StudyConfig(Options):
     changed: bool = Field(True, description="other mixes, graphs and loads, failing servers")
     alibaba: Path | None = Field(None, description="file of the Alibaba trace of 2018, if at hand")
     wfcommons: Path | None = Field(None, description="folder of WfCommons instances, if at hand")
-    workers: Workers = Field(
-        default_factory=all_cores, description="tasks at a time; 0: all in this process"
-    )
 
     @classmethod
     def quick(cls) -> StudyConfig:
@@ -147,4 +160,4 @@ class StudyConfig(Options):
         """K."""
         if point.servers >= _LARGE:
             return self.large_episodes
-        return self.episodes if point.name.isdigit() else self.changed_episodes
+        return self.episodes if point.is_size else self.changed_episodes

@@ -2,55 +2,85 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from edge_marl.algorithms.actors import decide
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.playing import action_draws
 from edge_marl.algorithms.scale.srr import kl_to_standard_normal, mean_off_diagonal
-from edge_marl.envs.batched import BatchedEnv
-from edge_marl.experiments.evaluate.episodes import evaluation_seeds
+from edge_marl.envs.batched import BatchedEnv, make_batched
+from edge_marl.experiments.study.policies import KIND, Play, actor_of
+from edge_marl.experiments.study.units import Columns, Label, Unit
+
+FEATURES = "features"
+"""The kind of these units."""
 
 _STEPS = 200
 """Decisions per episode that features are taken from."""
 
 
-class FeatureStatistics(NamedTuple):
-    """Of the features ``f [K, d]`` of one policy in one scenario."""
+@dataclass(frozen=True, eq=False)
+class FeatureStatistics(Unit):
+    """Statistics of the features ``f [K, d]`` of a policy in a scenario, one row a dimension.
 
-    off_diagonal_covariance: float
-    """Mean of ``|C_ij|`` for i other than j."""
-    kl: float
-    """To the standard normal, ``L_d``."""
-    mean: list[float]
-    """``[d]``"""
-    variance: list[float]
-    """``[d]``"""
+    ``off_diagonal_covariance``, the mean of ``|C_ij|`` for i other than j, and ``kl``, to the
+    standard normal (``L_d``), are the same in every row.
+    """
+
+    play: Play
+    modules = ("edge_marl.algorithms.scale.srr",)
+
+    @property
+    def labels(self) -> Mapping[str, Label]:
+        """Those of the episodes."""
+        return {**self.play.labels, KIND: FEATURES}
+
+    @property
+    def configuration(self) -> Any:
+        """The episodes."""
+        return {"play": self.play.configuration, "steps": _STEPS}
+
+    @property
+    def needs(self) -> Sequence[Unit]:
+        """The training."""
+        return self.play.needs
+
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
+        """Play the beginning of the episodes."""
+        episodes = self.play.episodes
+        env = make_batched(self.play.environment, episodes.env_config, len(episodes.seeds))
+        f = features(actor_of(needed[0]), env, episodes.seeds)
+        d = f.shape[1]
+        return {
+            "dimension": np.arange(d),
+            "mean": f.mean(0).numpy(),
+            "variance": f.var(0).numpy(),
+            "off_diagonal_covariance": np.full(d, float(mean_off_diagonal(f))),
+            "kl": np.full(d, float(kl_to_standard_normal(f))),
+        }
 
 
 @torch.inference_mode()
-def feature_statistics(actor: Actor, env: BatchedEnv) -> FeatureStatistics:
-    """Play the beginning of test episodes and look at what decisions are made from."""
+def features(actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]) -> Tensor:
+    """Return what decisions are made from at the beginning of some episodes, ``[K, d]``."""
     actor = actor.resized(env.n_actions - 1)
-    seeds = evaluation_seeds(env.batch_size)
     observation = env.reset(seeds)
     seen = []
     for step in range(_STEPS):
         mask = torch.from_numpy(observation.action_mask)
-        outputs, features = actor.with_representation(torch.from_numpy(observation.features), mask)
+        outputs, found = actor.with_representation(torch.from_numpy(observation.features), mask)
         playing = torch.from_numpy(~env.done)[:, None] & (mask.sum(-1) > 1)
-        seen.append(features[playing].clone())
+        seen.append(found[playing].clone())
         random = action_draws(seeds, step, len(env.agents))
         observation = env.step(decide(actor, outputs, mask, random).numpy()).observation
         if env.done.all():
             break
-    f = torch.cat(seen).double()
-    return FeatureStatistics(
-        float(mean_off_diagonal(f)),
-        float(kl_to_standard_normal(f)),
-        np.asarray(f.mean(0)).tolist(),
-        np.asarray(f.var(0)).tolist(),
-    )
+    return torch.cat(seen).double()

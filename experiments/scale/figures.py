@@ -16,16 +16,18 @@ def curves(results: Results, path: Path) -> None:
     """Figure 6: reward and response time on validation episodes while learning."""
     figure, axes = new_figure(1, 2, (10.0, 3.8))
     for method in LEARNERS:
-        found = [np.array(c) for (name, _), c in results.curves.items() if name == method]
-        if not found or LEARNERS[method].family != "paper":
+        if LEARNERS[method].family != "paper":
             continue
-        whole = np.stack(found)  # [S, points, 3]
-        steps = whole[0, :, 0] / 1000
-        for axis, column in zip(axes, (1, 2), strict=True):
-            values = whole[:, :, column]
-            (line,) = axis.plot(steps, values.mean(axis=0), label=method)
+        found = [results.curve(method, name) for name in ("return", "length", "response_s")]
+        if any(curve is None for curve in found):
+            continue
+        (steps, returns), (_, lengths), (_, responses) = (curve for curve in found if curve)
+        for axis, values in zip(axes, (returns / lengths, responses), strict=True):
+            (line,) = axis.plot(steps / 1000, values.mean(axis=0), label=method)
             low, high = values.min(axis=0), values.max(axis=0)
-            axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            axis.fill_between(
+                steps / 1000, low, high, color=line.get_color(), alpha=0.15, linewidth=0
+            )
     for axis, name in zip(axes, ("reward per decision", "mean response time, s"), strict=True):
         axis.set_xlabel("environment steps, thousands")
         axis.set_ylabel(name)
@@ -36,7 +38,7 @@ def curves(results: Results, path: Path) -> None:
 def scales(results: Results, family: Family, path: Path) -> None:
     """Figure 5, and beyond it: response time over cluster sizes."""
     figure, (axis,) = new_figure(1, 1, (7.5, 4.2))
-    points = [point for point in results.config.points(family) if point.name.isdigit()]
+    points = [point for point in results.config.points(family) if point.is_size]
     sizes = [point.servers for point in points]
     for method in results.methods(trained_in(family)):
         found = [results.mean(point, method) for point in points]

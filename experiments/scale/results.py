@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,11 @@ from numpy.typing import NDArray
 from edge_marl.dag_placement.heuristics import HEURISTICS
 from edge_marl.experiments import statistics
 from edge_marl.experiments.scale.config import Point, StudyConfig
-from edge_marl.experiments.scale.methods import LEARNERS, Metrics
-from edge_marl.experiments.scale.units import Test
+from edge_marl.experiments.scale.features import FEATURES
+from edge_marl.experiments.scale.methods import LEARNERS
 from edge_marl.experiments.statistics import Estimate
+from edge_marl.experiments.study.outcomes import Outcomes
+from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, SEED, TEST, TRAINING
 
 FloatArray = NDArray[np.float64]
 
@@ -29,45 +30,36 @@ LABELS = {
 
 
 def label(method: str) -> str:
-    """A method as tables and figures name it."""
+    """Return a method as tables and figures name it."""
     return LABELS.get(method, method)
 
 
 @dataclass(frozen=True)
 class Results:
-    """Outcomes of all units."""
+    """Outcomes of all units, by method and scenario."""
 
     config: StudyConfig
-    tests: Mapping[Test, tuple[Metrics, dict[str, Any] | None]]
-    curves: Mapping[tuple[str, int], list[tuple[int, float, float]]]
-    """Of a method's training with a seed, see :class:`.methods.Trained`."""
+    outcomes: Outcomes
 
     def methods(self, point: Point) -> list[str]:
-        """Everything played in a scenario: heuristics, then learned ones."""
-        played = {unit.method for unit in self.tests if unit.point == point}
+        """Return everything played in a scenario: heuristics, then learned ones."""
+        played = set(self.outcomes.where(**_test(point))[METHOD])
         return [name for name in (*HEURISTICS, *LEARNERS) if name in played]
 
     def values(self, point: Point, method: str, metric: str = "response_s") -> FloatArray | None:
-        """``[S, K]``: trainings and test episodes; None where the method was not played."""
-        found = [
-            metrics[metric]
-            for unit, (metrics, _) in sorted(self.tests.items(), key=lambda item: item[0].seed)
-            if unit.point == point and unit.method == method
-        ]
-        return np.stack(found) if found else None
+        """Return a metric ``[S, K]`` by training and test episode, None if it was not played."""
+        return self.outcomes.values(metric, method=method, **_test(point))
 
     def mean(self, point: Point, method: str, metric: str = "response_s") -> Estimate | None:
-        """Over trainings and episodes; those without a value are left out for all."""
-        values = self.values(point, method, metric)
-        if values is None:
-            return None
-        known = ~np.isnan(values).any(axis=0)
-        return statistics.mean(values[:, known]) if known.any() else None
+        """Average over trainings and episodes; those without a value are left out for all."""
+        return self.outcomes.mean(metric, method=method, **_test(point))
 
     def change(self, point: Point, method: str, baseline: str) -> Estimate | None:
-        """Mean response time relative to that of a baseline on the same episodes, minus 1.
+        """Compare the mean response time with that of a baseline on the same episodes.
 
-        Below 0 is sooner. Paired by episode, and by training where both are trained.
+        Returns:
+            Their ratio minus 1: below 0 is sooner. Paired by episode, and by training where both
+            are trained.
         """
         values, other = self.values(point, method), self.values(point, baseline)
         if values is None or other is None:
@@ -76,7 +68,7 @@ class Results:
         return statistics.relative_change(values[:, known], other[:, known])
 
     def best_online(self, point: Point) -> str:
-        """The heuristic without plans that has the lowest mean response time, in hindsight."""
+        """Return the heuristic without plans that has the lowest mean, in hindsight."""
         means = {
             name: found.value
             for name in HEURISTICS
@@ -85,18 +77,27 @@ class Results:
         return min(means, key=lambda name: means[name])
 
     def features(self, point: Point, method: str, name: str) -> FloatArray | None:
-        """``[S]`` or ``[S, d]``: a statistic of the attention feature by training."""
-        found = [
-            features[name]
-            for unit, (_, features) in sorted(self.tests.items(), key=lambda item: item[0].seed)
-            if unit.point == point and unit.method == method and features is not None
-        ]
-        return np.array(found) if found else None
+        """Return a statistic ``[S, d]`` of the attention feature by training and dimension."""
+        labels = {**_test(point), KIND: FEATURES}
+        rows = self.outcomes.where(method=method, **labels)
+        if rows.empty:
+            return None
+        table: FloatArray = rows.pivot(index=SEED, columns="dimension", values=name).to_numpy()
+        return table
+
+    def curve(self, method: str, metric: str) -> tuple[NDArray[np.int64], FloatArray] | None:
+        """Return environment steps ``[P]`` and a metric ``[S, P]`` on validation episodes."""
+        rows = self.outcomes.where(kind=TRAINING, method=method)
+        if rows.empty:
+            return None
+        table = rows.pivot_table(index=SEED, columns=ENV_STEPS, values=metric)
+        return table.columns.to_numpy(), table.to_numpy()
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat row per scenario and method."""
+        """Return one flat row per scenario and method."""
         rows = []
-        for point in dict.fromkeys(unit.point for unit in self.tests):
+        points = [*self.config.points("paper"), *self.config.points("event")]
+        for point in sorted(points, key=lambda point: -point.servers):
             for method in self.methods(point):
                 found = self.mean(point, method)
                 row: dict[str, Any] = {
@@ -108,8 +109,10 @@ class Results:
                 for metric in ("ratio_to_bound", "completed", "unfinished", "waits", "decisions",
                                "utilisation", "communication_s"):  # fmt: skip
                     values = self.values(point, method, metric)
-                    assert values is not None
-                    some = not np.isnan(values).all()
-                    row[metric] = float(np.nanmean(values)) if some else None
+                    row[metric] = None if values is None else float(np.nanmean(values))
                 rows.append(row)
         return rows
+
+
+def _test(point: Point) -> dict[str, Any]:
+    return {KIND: TEST, "family": point.family, "scenario": point.name}

@@ -26,8 +26,8 @@ def all_tables(results: Results) -> list[Table]:
     """In the order of the page."""
     config = results.config
     event = config.points("event")
-    sizes = [point for point in event if point.name.isdigit()]
-    changed = [point for point in event if not point.name.isdigit()]
+    sizes = [point for point in event if point.is_size]
+    changed = [point for point in event if not point.is_size]
     tables = [performance(results), generalisation(results), features(results)]
     tables.append(responses(results, sizes, "Our setting: mean response time in s by servers"))
     if changed:
@@ -77,7 +77,7 @@ def features(results: Results) -> Table:
         if not learner.any_size:
             continue
         at_training = trained_in(learner.family)
-        points = [p for p in results.config.points(learner.family) if p.name.isdigit()]
+        points = [p for p in results.config.points(learner.family) if p.is_size]
         for point in points:
             covariance = results.features(point, method, "off_diagonal_covariance")
             kl = results.features(point, method, "kl")

@@ -11,15 +11,24 @@ from pathlib import Path
 
 import edge_marl
 
+_HANDLING = tuple(
+    f"edge_marl.{name}"
+    for name in ("archives", "errors", "files", "json_files", "limits", "locks", "memory",
+                 "parquet_files", "reading", "validation")
+)  # fmt: skip
+"""Modules that read, write and check; they decide no outcome."""
 
-def code_digest(*modules: str) -> str:
+
+@cache
+def code_digest(*modules: str, alone: tuple[str, ...] = ()) -> str:
     """Digest modules and all that they import of this project and of their own packages.
 
     Comments, docstrings and layout make no difference. Imports within functions count; those for
-    type checkers alone do not.
+    type checkers alone do not, nor do modules that only read, write and check.
 
     Args:
         modules: full names, such as ``edge_marl.algorithms.mappo.config``.
+        alone: modules whose own code counts, but not what they import.
 
     Returns:
         A hexadecimal SHA-256.
@@ -28,7 +37,7 @@ def code_digest(*modules: str) -> str:
         ModuleNotFoundError: for a module that is not there.
     """
     packages = {edge_marl.__name__, *map(_package_of, modules)}
-    behind: set[str] = set()
+    behind: set[str] = {*_HANDLING}
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
@@ -36,8 +45,8 @@ def code_digest(*modules: str) -> str:
             behind.add(module)
             imported = _parsed(module).imports
             waiting += [name for name in imported if _package_of(name) in packages]
-    whole = "".join(_parsed(module).digest for module in sorted(behind))
-    return hashlib.sha256(whole.encode()).hexdigest()
+    counted = sorted(behind - {*_HANDLING} | {*alone})
+    return hashlib.sha256("".join(_parsed(one).digest for one in counted).encode()).hexdigest()
 
 
 class _Source:

@@ -57,7 +57,7 @@ class Study(Generic[StudyConfig]):
     """A study: which units it consists of, and what is reported of them."""
 
     units: Callable[[StudyConfig], Sequence[Unit]]
-    """All of them, those of the headline first."""
+    """Those that are reported, of the headline first; what they need is found by itself."""
     report: Callable[[StudyConfig, Outcomes], Report]
     check: Callable[[StudyConfig], None] = lambda config: None
     """What raises :class:`InputError` before anything is computed."""
@@ -83,7 +83,7 @@ def reproduce(study: Study[StudyConfig], config: StudyConfig, out: Path) -> Outc
 def _reproduce(study: Study[StudyConfig], config: StudyConfig, out: Path) -> Outcomes:
     begin = time.perf_counter()
     study.check(config)
-    units = list(dict.fromkeys(study.units(config)))
+    units = list(dict.fromkeys(_with_needs(study.units(config))))
     compute_missing(units, out / UNITS, workers=config.workers)
     frame = pd.concat([read_unit(unit, out / UNITS) for unit in units], ignore_index=True)
     outcomes = Outcomes(frame)

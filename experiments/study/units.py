@@ -19,6 +19,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ Columns = Mapping[str, Any]
 
 
 class Unit(ABC):
-    """One computation. Subclasses are frozen dataclasses that a Ray task can be given."""
+    """One computation, which a Ray task can be given; equal to any other of the same name."""
 
     @property
     @abstractmethod
@@ -84,22 +85,28 @@ class Unit(ABC):
             Columns of texts or numbers, of equal length.
         """
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Another one for everything else that may decide the outcome."""
         behind = {
             "configuration": self.configuration,
-            "code": code_digest(type(self).__module__, *self.modules),
+            "code": code_digest(*self.modules, alone=(type(self).__module__,)),
             "needs": [unit.digest for unit in self.needs],
         }
         text = json.dumps(behind, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Of its folder: readable, and of no other unit."""
         words = "-".join(str(label) for label in self.labels.values())
         return "-".join([*re.findall(r"[\w.]+", words.lower()), self.digest])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unit) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
 
 def compute_unit(unit: Unit, folder: str) -> None:

@@ -13,6 +13,7 @@ from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
+from pydantic_core import to_jsonable_python
 
 from edge_marl.errors import InputError
 from edge_marl.experiments.overrides import apply_changes, option_names, parse_overrides
@@ -106,6 +107,30 @@ class Recipe(Options):
             # RLlib's own checks explain at length; the first sentence says what is wrong.
             raise InputError(f"{self.algorithm}: {str(error).strip().splitlines()[0]}") from error
         return config
+
+    def resolved(self) -> dict[str, Any]:
+        """Return everything that the recipe decides, all defaults included, for a JSON file.
+
+        Raises:
+            InputError: as :meth:`config`.
+        """
+        from edge_marl.algorithms.core.options import declared_options
+
+        config = self.config()
+        env_config: Any = self.env_config
+        if self.env in systems():
+            env_config = system_of(self.env).options(env_config)
+        resolved: dict[str, Any] = to_jsonable_python(
+            {
+                "env": self.env,
+                "env_config": env_config,
+                "algorithm": self.algorithm,
+                "options": {name: getattr(config, name) for name in declared_options(config)},
+                "acts_by_sampling": self.acts_by_sampling,
+                "seed": self.seed,
+            }
+        )
+        return resolved
 
     def check_sizes(self) -> None:
         """Make the environment and measure what would be trained, before anything is begun.

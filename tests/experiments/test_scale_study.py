@@ -1,12 +1,13 @@
 """The SCALE study, at sizes that say nothing but show that everything runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from edge_marl.errors import InputError
 from edge_marl.experiments.scale import study
 from edge_marl.experiments.scale.config import CHANGED, Point, StudyConfig, trained_in
 from edge_marl.experiments.scale.methods import (
@@ -17,10 +18,13 @@ from edge_marl.experiments.scale.methods import (
     POINTER_SRR,
     PPO,
     SCALE,
+    training_of,
 )
 from edge_marl.experiments.scale.results import Results
 from edge_marl.experiments.scale.tables import all_tables
-from edge_marl.experiments.scale.units import Test, Training, read_test
+from edge_marl.experiments.study.engine import reproduce
+from edge_marl.experiments.study.outcomes import Outcomes
+from edge_marl.experiments.study.policies import Play, Training
 from tests import snapshots
 
 SMALLEST = StudyConfig(
@@ -35,7 +39,7 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     # One method of each kind; the others differ in options only.
     kept = {name: LEARNERS[name] for name in (SCALE, CROSS_ATTN, PPO, DQN, POINTER)}
     monkeypatch.setattr("edge_marl.experiments.scale.study.LEARNERS", kept)
-    results = study.reproduce(SMALLEST, tmp_path)
+    results = Results(SMALLEST, reproduce(study.STUDY, SMALLEST, tmp_path))
     written = {path.name for path in tmp_path.iterdir()}
     assert {"tables.md", "results.csv", "summary.json", "figure5.png", "figure6.png"} <= written
     assert {"heft", "earliest_finish", SCALE, DQN} <= set(results.methods(trained_in("paper")))
@@ -44,14 +48,10 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     assert SCALE in results.methods(larger)
     assert not {PPO, DQN} & set(results.methods(larger))
     assert results.features(larger, SCALE, "kl") is not None
+    steps, responses = results.curve(SCALE, "response_s") or ([], np.empty(0))
+    assert steps.tolist() == [64 * 128]
+    assert responses.shape == (1, 1)
     snapshots.check_table("study-scale", tmp_path / "results.csv", rel=1e-6)
-    # What is done is read: a unit whose file was changed keeps the change.
-    (path,) = (tmp_path / "units").glob("paper-20-fastest-idle-*")
-    unit = Test("fastest_idle", 0, larger)
-    metrics, _ = results.tests[unit]
-    path.write_text(path.read_text().replace(repr(float(metrics["response_s"][0])), "77.0"))
-    again = study.reproduce(SMALLEST, tmp_path)
-    assert again.tests[unit][0]["response_s"][0] == 77.0
 
 
 def test_clusters_of_any_size_are_as_loaded_and_play_as_long() -> None:
@@ -81,33 +81,48 @@ def test_traces_are_played_where_they_are_given(tmp_path: Path) -> None:
     assert source.path == tmp_path / "batch_task.csv"
 
 
-def test_a_file_stands_for_its_configuration() -> None:
-    unit = Training(SCALE, 0)
-    paths = {
-        unit.path(SMALLEST),
-        unit.path(SMALLEST.model_copy(update={"paper_iterations": 2})),
-        Training(SCALE, 1).path(SMALLEST),
-        Training(CROSS_ATTN, 0).path(SMALLEST),
-    }
-    assert len(paths) == 4
+def test_a_unit_stands_for_its_configuration() -> None:
+    def name(method: str, seed: int, **changes: Any) -> str:
+        return training_of(SMALLEST.model_copy(update=changes), method, seed).name
+
+    names = {
+        name(SCALE, 0), name(SCALE, 0, paper_iterations=2), name(SCALE, 1), name(CROSS_ATTN, 0),
+    }  # fmt: skip
+    assert len(names) == 4
     # How often it is tested makes no difference to a training.
-    assert unit.path(SMALLEST.model_copy(update={"episodes": 9})) in paths
-    tests = study.tests_of(StudyConfig(seeds=2))
-    assert len(tests) == len(set(tests))
-    assert len(study.trainings_of(StudyConfig(seeds=2))) == 2 * len(LEARNERS)
+    assert name(SCALE, 0, episodes=9) in names
+
+
+def test_options_of_a_learner_are_behind_its_training() -> None:
+    before = training_of(SMALLEST, SCALE, 0)
+    for changes in ({"minibatch_size": 512}, {"entropy_coeff": 0.1}):
+        options = {**before.recipe.options, **changes}
+        recipe = before.recipe.model_copy(update={"options": options})
+        assert replace(before, recipe=recipe).name != before.name
+
+
+def test_every_method_is_played_wherever_it_can_be() -> None:
+    units = study.units_of(StudyConfig(seeds=2))
+    assert len(units) == len(set(units))
+    trainings = {unit.training for unit in units if isinstance(unit, Play) and unit.training}
+    assert len(trainings) == 2 * len(LEARNERS)
+    assert all(isinstance(training, Training) for training in trainings)
 
 
 def constructed(responses: dict[str, list[list[float]]]) -> Results:
     """Results in which every method has these response times ``[S][K]`` at N = 16."""
     point = trained_in("event")
-    tests: dict[Test, Any] = {}
-    for method, rows in responses.items():
-        for seed, row in enumerate(rows):
-            others = dict.fromkeys(
-                ("ratio_to_bound", "completed", "unfinished", "waits"), np.ones(len(row))
-            )
-            tests[Test(method, seed, point)] = ({"response_s": np.array(row), **others}, None)
-    return Results(StudyConfig(sizes=(16,), changed=False), tests, {})
+    rows = [
+        {
+            "kind": "test", "family": point.family, "scenario": point.name, "method": method,
+            "seed": seed, "episode": k, "response_s": response, "ratio_to_bound": 1.0,
+            "completed": 1.0, "unfinished": 1.0, "waits": 1.0,
+        }
+        for method, of_method in responses.items()
+        for seed, row in enumerate(of_method)
+        for k, response in enumerate(row)
+    ]  # fmt: skip
+    return Results(StudyConfig(sizes=(16,), changed=False), Outcomes(pd.DataFrame(rows)))
 
 
 def test_changes_are_relative_to_the_mean_of_the_baseline() -> None:
@@ -129,10 +144,3 @@ def test_changes_are_relative_to_the_mean_of_the_baseline() -> None:
     assert results.change(point, SCALE, "random") is None
     titles = [str(table.title) for table in all_tables(results)]
     assert titles[0].startswith("Table 3")
-
-
-def test_damaged_outcomes_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "unit.json"
-    path.write_text('{"metrics": {"response_s": ["soon"]}}')
-    with pytest.raises(InputError, match=r"unit\.json: metrics\.response_s\.0: expected a number"):
-        read_test(path)

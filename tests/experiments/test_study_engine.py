@@ -27,7 +27,7 @@ class Options(StudyOptions):
     workers: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Training(Unit):
     """Keeps a number that tests read."""
 
@@ -49,7 +49,7 @@ class Training(Unit):
         return {"steps": [1, 2], "score": [0.0, self.rate]}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Play(Unit):
     """Three episodes of what was trained."""
 
@@ -133,6 +133,7 @@ def test_other_code_computes_units_anew(tmp_path: Path, monkeypatch: pytest.Monk
 
     def digest() -> str:
         code._parsed.cache_clear()
+        code_digest.cache_clear()
         return code_digest("some_code.rule")
 
     first = digest()
@@ -152,12 +153,14 @@ def test_the_code_of_a_unit_is_what_it_imports_wherever_that_lies() -> None:
     kept = code._parsed("edge_marl.algorithms.mappo.gae").digest
     try:
         code._parsed("edge_marl.algorithms.mappo.gae").digest = "other"
+        code_digest.cache_clear()
         assert code_digest(learner) != before
         assert code_digest("edge_marl.peer_offloading.kernels") == code_digest(
             "edge_marl.peer_offloading.kernels"
         )
     finally:
         code._parsed("edge_marl.algorithms.mappo.gae").digest = kept
+        code_digest.cache_clear()
 
 
 def test_a_damaged_unit_is_refused_by_name(tmp_path: Path) -> None:

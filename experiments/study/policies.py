@@ -1,0 +1,213 @@
+"""The units that most studies consist of: trainings of policies, and episodes of policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic_core import to_jsonable_python
+
+from edge_marl.experiments.evaluate.episodes import play
+from edge_marl.experiments.parallel import built, local_ray
+from edge_marl.experiments.study.outcomes import EPISODE
+from edge_marl.experiments.study.units import Columns, Label, Unit
+from edge_marl.experiments.systems import system_of
+from edge_marl.experiments.systems.system import Episodes, Metrics
+from edge_marl.experiments.training.checkpoints import current_actor
+from edge_marl.experiments.training.loop import Limits, Progress, training
+from edge_marl.experiments.training.recipe import ALGORITHMS, Recipe
+
+if TYPE_CHECKING:
+    from edge_marl.algorithms.actors import Actor
+
+KIND, METHOD, SEED = "kind", "method", "seed"
+"""Labels of every unit here."""
+
+TRAINING, TEST = "training", "test"
+"""Values of :data:`KIND`."""
+
+ITERATION, ENV_STEPS, PHASE = "iteration", "env_steps", "phase"
+"""Further columns of a training's rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training(Unit):
+    """A policy that is trained by a recipe, and what it did on validation episodes on the way.
+
+    Its artefacts are the actors at the end of each phase, in a folder of the phase's name; those
+    of an algorithm without phases are in ``end``.
+    """
+
+    method: str
+    recipe: Recipe
+    limits: Limits
+    validation: Episodes
+    metrics: tuple[str, ...]
+    """Of the validation episodes, that are kept."""
+    evaluations: int = 10
+    """Equally distant on the way, the last at the end."""
+    further: Mapping[str, Label] = field(default_factory=dict)
+    """Labels beside method and seed."""
+
+    @property
+    def labels(self) -> Mapping[str, Label]:
+        """Method and seed, and what the study adds."""
+        return {KIND: TRAINING, METHOD: self.method, SEED: self.recipe.seed, **self.further}
+
+    @property
+    def configuration(self) -> Any:
+        """The resolved recipe, and how it is evaluated."""
+        return {
+            "recipe": self.recipe.resolved(),
+            "limits": self.limits.model_dump(),
+            "validation": _described(self.validation),
+            "metrics": self.metrics,
+            "evaluations": self.evaluations,
+        }
+
+    @property
+    def modules(self) -> Sequence[str]:
+        """Algorithm and environment."""
+        return (
+            ALGORITHMS[self.recipe.algorithm].config_class.partition(":")[0],
+            *_modules_of(self.recipe.env),
+        )
+
+    @property
+    def effort(self) -> float:
+        """Longer than a test."""
+        return 1000.0
+
+    def due(self, progress: Progress) -> bool:
+        """Whether the policy is evaluated now."""
+        return progress.iteration > 0 and progress.due(self.evaluations)
+
+    @contextmanager
+    def prepared(self, artefacts: Path) -> Iterator[Recipe]:
+        """The recipe, with what it needs in place for as long as the training lasts."""
+        yield self.recipe
+
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
+        """Train, evaluate on the way, and keep the actors."""
+        from edge_marl.algorithms.actors import save_actor
+        from edge_marl.envs.batched import make_batched
+
+        _one_thread()
+        seeds = self.validation.seeds
+        env = make_batched(self.recipe.env, self.validation.env_config, len(seeds), state=False)
+        parts: list[Columns] = []
+        # Without ours, RLlib would start a Ray of its own, open to the network.
+        with self.prepared(artefacts) as recipe, local_ray(1), built(recipe.config()) as algorithm:
+            for progress in training(algorithm, self.limits):
+                if self.due(progress):
+                    actor = current_actor(algorithm)
+                    found = play(actor, env, seeds, sampled=recipe.acts_by_sampling)
+                    parts.append({
+                        ITERATION: np.full(len(seeds), progress.iteration),
+                        ENV_STEPS: np.full(len(seeds), progress.env_steps),
+                        PHASE: np.full(len(seeds), progress.phase, dtype=object),
+                        EPISODE: np.arange(len(seeds)),
+                        **{name: np.asarray(found[name], float) for name in self.metrics},
+                    })  # fmt: skip
+                if progress.iteration > 0 and _ends_phase(progress, algorithm):
+                    save_actor(current_actor(algorithm), artefacts / (progress.phase or "end"))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class Play(Unit):
+    """A policy on test episodes, one row each: a heuristic, or what a training left."""
+
+    environment: str
+    episodes: Episodes
+    method: str
+    training: Training | None = None
+    """None: the heuristic of the method's name."""
+    phase: str = "end"
+    """Of the training."""
+    further: Mapping[str, Label] = field(default_factory=dict)
+    """Labels beside method and seed."""
+    cost: float = 1.0
+    """How long it takes beside others, roughly."""
+
+    @property
+    def effort(self) -> float:
+        """See :attr:`cost`."""
+        return self.cost
+
+    @property
+    def labels(self) -> Mapping[str, Label]:
+        """Method and seed, and what the study adds."""
+        seed = 0 if self.training is None else self.training.recipe.seed
+        return {KIND: TEST, METHOD: self.method, SEED: seed, **self.further}
+
+    @property
+    def configuration(self) -> Any:
+        """The episodes; the training is among :attr:`needs`."""
+        policy = self.method if self.training is None else self.phase
+        env_config = system_of(self.environment).options(self.episodes.env_config)
+        return {
+            "episodes": {**_described(self.episodes), "env_config": to_jsonable_python(env_config)},
+            "policy": policy,
+        }
+
+    @property
+    def modules(self) -> Sequence[str]:
+        """The environment's, and the system's."""
+        system = type(system_of(self.environment)).__module__
+        return (system, "edge_marl.algorithms.playing", *_modules_of(self.environment))
+
+    @property
+    def needs(self) -> Sequence[Unit]:
+        """The training, if there is one."""
+        return () if self.training is None else (self.training,)
+
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
+        """Play all episodes."""
+        found = self._play(needed)
+        columns = {name: np.asarray(values, float) for name, values in found.items()}
+        return {EPISODE: np.arange(len(self.episodes.seeds)), **columns}
+
+    def _play(self, needed: Sequence[Path]) -> Metrics:
+        if self.training is None:
+            return system_of(self.environment).play(self.method, self.episodes)
+        from edge_marl.algorithms.actors import load_actor
+        from edge_marl.envs.batched import make_batched
+
+        _one_thread()
+        seeds = self.episodes.seeds
+        env = make_batched(self.environment, self.episodes.env_config, len(seeds), state=False)
+        actor = load_actor(needed[0] / self.phase).resized(env.n_actions - 1)
+        return play(actor, env, seeds, sampled=self.training.recipe.acts_by_sampling)
+
+
+def actor_of(folder: Path, phase: str = "end") -> Actor:
+    """Read the actor that a training left in its artefacts."""
+    from edge_marl.algorithms.actors import load_actor
+
+    return load_actor(folder / phase)
+
+
+def _described(episodes: Episodes) -> dict[str, Any]:
+    seeds = episodes.seeds
+    return {"env_config": to_jsonable_python(dict(episodes.env_config)), "seeds": seeds.tolist()}
+
+
+def _ends_phase(progress: Progress, algorithm: Any) -> bool:
+    return progress.share >= 1.0 or getattr(algorithm, "phase", "") != progress.phase
+
+
+def _modules_of(environment: str) -> tuple[str, ...]:
+    module = system_of(environment).module
+    return () if module is None else (module,)
+
+
+def _one_thread() -> None:
+    """Small networks and one task per core: further threads only contend."""
+    import torch
+
+    torch.set_num_threads(1)
