@@ -220,12 +220,13 @@ def reproduce_o2o_drl(
 ) -> None:
     """Figures 3 to 6 and 8 of the O2O-DRL paper: tables, CSV and PNG."""
     from edge_marl.experiments.o2o_drl.config import StudyConfig
-    from edge_marl.experiments.o2o_drl.study import reproduce as reproduce_study
+    from edge_marl.experiments.o2o_drl.study import STUDY
     from edge_marl.experiments.overrides import apply_overrides
+    from edge_marl.experiments.study.engine import reproduce
 
     options = [] if workers is None else [f"workers={workers}"]
     config = StudyConfig.quick() if quick else StudyConfig()
-    reproduce_study(apply_overrides(config, [*options, *(overrides or ())]), out)
+    reproduce(STUDY, apply_overrides(config, [*options, *(overrides or ())]), out)
 
 
 @reproduce_app.command("scale")

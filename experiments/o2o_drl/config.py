@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
-from edge_marl.experiments.parallel import all_cores
-from edge_marl.options import Count, CountOrZero, Options, Several, Workers
+from edge_marl.experiments.study.engine import StudyOptions
+from edge_marl.options import Count, CountOrZero, Several
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import Reward
 
@@ -45,6 +45,11 @@ class Point(NamedTuple):
     def offered_load(self, network: int) -> float:
         """Work that arrives in a network over the work that its nodes can do."""
         return float(self.scenario(network).offered_load([0])[0])  # the same in every episode
+
+    @property
+    def labels(self) -> dict[str, str | float]:
+        """What tells its rows from those of other points."""
+        return {"sweep": self.sweep, "value": self.value}
 
     def is_default(self) -> bool:
         """Whether it is the default scenario, which lies on several axes."""
@@ -100,7 +105,7 @@ BASE = Point("size", 8000.0, (), _FIRST_NETWORK)
 """The default scenario: Figures 3 and 4, and where the sweeps meet."""
 
 
-class StudyConfig(Options):
+class StudyConfig(StudyOptions):
     """Options of ``edge-marl reproduce o2o-drl``."""
 
     sweeps: tuple[Sweep, ...] = Field(tuple(SWEEPS), description="panels to redo")
@@ -118,9 +123,6 @@ class StudyConfig(Options):
     ablations: bool = Field(True, description="other offline methods, and the other reward")
     reward: Reward = Field(
         "own", description="feedback that learners are rewarded with; the paper's is team"
-    )
-    workers: Workers = Field(
-        default_factory=all_cores, description="tasks at a time; 0: all in this process"
     )
 
     @classmethod

@@ -16,8 +16,7 @@ from edge_marl.experiments.o2o_drl.methods import (
     ONLINE,
     WITH_IQL,
 )
-from edge_marl.experiments.o2o_drl.results import Results, label, value_on
-from edge_marl.experiments.o2o_drl.units import BOUND
+from edge_marl.experiments.o2o_drl.results import BOUND, Results, label, value_on
 from edge_marl.experiments.publish import new_figure, save_figure
 from edge_marl.experiments.statistics import Estimate
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
-from edge_marl.experiments.o2o_drl.config import StudyConfig
-from edge_marl.experiments.parallel import built, local_ray
-from edge_marl.experiments.systems import system_of
+from edge_marl.experiments.evaluate.episodes import validation_seeds
+from edge_marl.experiments.o2o_drl.config import Point, StudyConfig
+from edge_marl.experiments.study.policies import Training
 from edge_marl.experiments.systems.system import Episodes
+from edge_marl.experiments.training.loop import Limits, Progress
+from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.peer_offloading.heuristics import heuristic
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.seeds import STUDY_LOG_SEEDS
 
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from edge_marl.algorithms.o2o.algorithm import O2O
-
-Metrics = Mapping[str, NDArray[np.float64]]
+ENVIRONMENT = "peer_offloading_v0"
 
 HEURISTICS = {
     "random": "Random", "local": "local only", "rda": "RDA", "ratc": "RATC",
@@ -39,10 +34,10 @@ OFFLINE, ONLINE = "Offline only", "Online only"
 O2O_DRL = "O2O-DRL"
 WITH_IQL = f"{O2O_DRL}, IQL"
 
-_CHECKS = 12
-"""Points of the online part of a learning curve, those at its start not counted."""
+_CHECKS = 15
+"""Points of the online part of a learning curve."""
 
-_FIRST_REFITS = 5
+FIRST_REFITS = 5
 """Refits in which a hand-over that spoils the policy would show."""
 
 _ALGORITHM: Mapping[str, Any] = {
@@ -98,100 +93,105 @@ def offline_part(name: str) -> str:
     return name.replace(O2O_DRL, OFFLINE)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What playing and learning in one network gave."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FromLog(Training):
+    """A training of O2O-DRL, whose log is written before and removed afterwards."""
 
-    test: Mapping[str, Metrics]
-    """Method, then metric ``[K]`` of the test episodes."""
-    curve: tuple[tuple[str, int, float], ...] = ()
-    """Phase, gradient steps (offline) or episodes (online), mean success rate on validation."""
-    hand_over: tuple[tuple[float, ...], ...] = ()
-    """Success rates on validation episodes: at the end of the offline phase, then after each of
-    the first refits."""
+    logs: tuple[str, ...]
+    """Heuristics that wrote it, as many episodes each; none: there is no offline phase."""
+    log_episodes: int
+    offline_iterations: int
+
+    @property
+    def configuration(self) -> Any:
+        """The training's, and what is logged."""
+        logged = {"logs": self.logs, "log_episodes": self.log_episodes}
+        return {**super().configuration, **logged}
+
+    @property
+    def modules(self) -> Sequence[str]:
+        """The training's, and those that write the log."""
+        return (*super().modules, "edge_marl.peer_offloading.heuristics",
+                "edge_marl.peer_offloading.collect")  # fmt: skip
+
+    @property
+    def effort(self) -> float:
+        """In proportion to the nodes; longer with an offline phase."""
+        return super().effort * self.recipe.env_config["scenario"]["nodes"] * (1 + bool(self.logs))
+
+    def due(self, progress: Progress) -> bool:
+        """Whether to evaluate: after each offline iteration, the first refits, and now and then."""
+        n_online = (self.limits.iterations or 0) - self.offline_iterations
+        online = progress.iteration - self.offline_iterations
+        if online <= 0:
+            return progress.iteration > 0 or not self.logs
+        first = bool(self.logs) and online <= FIRST_REFITS
+        return first or online % max(1, n_online // _CHECKS) == 0 or online == n_online
+
+    @contextmanager
+    def prepared(self, artefacts: Path) -> Iterator[Recipe]:
+        """Write the log."""
+        if not self.logs:
+            yield self.recipe
+            return
+        scenario = OffloadingScenario.model_validate(self.recipe.env_config["scenario"])
+        with tempfile.TemporaryDirectory(dir=artefacts.parent) as folder:
+            log = Path(folder) / "log.sqlite"
+            write_log(scenario, self.logs, self.log_episodes, log)
+            yield self.recipe.with_options({"log": str(log)})
 
 
-def play_heuristics(config: StudyConfig, scenario: OffloadingScenario) -> Outcome:
-    """All heuristics on the test episodes."""
-    system = system_of("peer_offloading_v0")
-    episodes = Episodes({"scenario": scenario.model_dump()}, evaluation_seeds(config.episodes), "")
-    return Outcome({name: system.play(name, episodes) for name in system.heuristics()})
-
-
-def learn(
-    config: StudyConfig, scenario: OffloadingScenario, name: str, seed: int, scratch: Path
-) -> Outcome:
-    """Train one method in one network, and play the test episodes after each phase.
-
-    Args:
-        config: sizes.
-        scenario: the network.
-        name: in :data:`LEARNERS`.
-        seed: of training.
-        scratch: folder for the log, which is removed afterwards.
-    """
-    learner = LEARNERS[name]
-    log = None
-    if learner.logs:
-        log = scratch / f"{'-'.join(learner.logs)}-{os.getpid()}.sqlite"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        write_log(config, scenario, learner.logs, log)
-    try:
-        # Without ours, RLlib would start a Ray of its own, open to the network.
-        with local_ray(1), built(_config(config, scenario, learner, log, seed)) as algorithm:
-            return _train(algorithm, config, scenario, name)
-    finally:
-        for left in () if log is None else scratch.glob(f"{log.name}*"):
-            left.unlink()
+@cache
+def training_of(config: StudyConfig, point: Point, network: int, name: str) -> FromLog:
+    """Return the training of a method in a network."""
+    learner, scenario = LEARNERS[name], point.scenario(network)
+    env_config = {"scenario": scenario.model_dump(), "reward": learner.reward or config.reward}
+    sampling = {
+        "num_envs_per_env_runner": config.episodes_at_a_time(scenario),
+        # The last of a fragment's steps shows the end of its episode.
+        "rollout_fragment_length": scenario.slots + 1,
+    }
+    updates, an_iteration = config.offline_updates, _updates_per_iteration(config)
+    offline = -(-updates // an_iteration) if learner.logs else 0
+    return FromLog(
+        method=name,
+        recipe=Recipe(
+            env=ENVIRONMENT,
+            algorithm="o2o",
+            env_config=env_config,
+            options={**sampling, **_options(config, scenario, learner)},
+            seed=network,
+        ),
+        limits=Limits(iterations=offline + config.iterations),
+        validation=Episodes(env_config, validation_seeds(config.validation_episodes), ""),
+        metrics=("success_rate",),
+        further={**point.labels, "network": network},
+        logs=learner.logs,
+        log_episodes=config.log_episodes,
+        offline_iterations=offline,
+    )
 
 
 def write_log(
-    config: StudyConfig, scenario: OffloadingScenario, names: Sequence[str], log: Path
+    scenario: OffloadingScenario, names: Sequence[str], n_episodes: int, log: Path
 ) -> None:
-    """Phase 1: what heuristics do in the network, as one task log; episodes are dealt out."""
+    """Phase 1: log what heuristics do in a network; episodes are dealt out among them."""
     from edge_marl.peer_offloading.collect import collect
 
-    seeds = STUDY_LOG_SEEDS[: config.log_episodes]
+    seeds = STUDY_LOG_SEEDS[:n_episodes]
     for k, name in enumerate(names):
         collect(heuristic(name), scenario, seeds[k :: len(names)], log)
 
 
-def _config(
-    config: StudyConfig,
-    scenario: OffloadingScenario,
-    learner: Learner,
-    log: Path | None,
-    seed: int,
-) -> AlgorithmConfig:
-    from edge_marl.algorithms import O2OConfig
-
-    reward = learner.reward or config.reward
-    return (
-        O2OConfig()
-        .environment(
-            "peer_offloading_v0",
-            env_config={"scenario": scenario.model_dump(), "reward": reward},
-        )
-        .env_runners(
-            num_envs_per_env_runner=config.episodes_at_a_time(scenario),
-            # The last of a fragment's steps shows the end of its episode.
-            rollout_fragment_length=scenario.slots + 1,
-        )
-        .training(
-            log=None if log is None else str(log), **training_options(config, scenario, learner)
-        )
-        .debugging(seed=seed, log_level="ERROR")
-    )
+def _updates_per_iteration(config: StudyConfig) -> int:
+    return max(1, config.offline_updates // 5)
 
 
-def training_options(
-    config: StudyConfig, scenario: OffloadingScenario, learner: Learner
-) -> dict[str, Any]:
-    """All that a learner is told of ``O2OConfig.training()``, where its log lies aside."""
+def _options(config: StudyConfig, scenario: OffloadingScenario, learner: Learner) -> dict[str, Any]:
     steps = config.episodes_at_a_time(scenario) * (scenario.slots + 1)
     return {
         "offline_updates": config.offline_updates,
-        "offline_updates_per_iteration": max(1, config.offline_updates // 5),
+        "offline_updates_per_iteration": _updates_per_iteration(config),
         "train_batch_size_per_learner": steps,
         "lr": [
             [0, _OFFLINE_RATE if learner.logs else _FIRST_RATE],
@@ -201,42 +201,3 @@ def training_options(
         **_ALGORITHM,
         **learner.options,
     }
-
-
-def _train(algorithm: O2O, config: StudyConfig, scenario: OffloadingScenario, name: str) -> Outcome:
-    from edge_marl.envs.peer_offloading_v0 import batched_env
-
-    test_env = batched_env(config.episodes, scenario=scenario)
-    validation_env = batched_env(config.validation_episodes, scenario=scenario)
-
-    def played(env: Any, seeds: NDArray[np.int64]) -> Metrics:
-        actor = algorithm.get_module().actor
-        return play(actor, env, seeds, sampled=True)
-
-    def validation() -> NDArray[np.float64]:
-        found = played(validation_env, validation_seeds(config.validation_episodes))
-        return found["success_rate"]
-
-    test: dict[str, Metrics] = {}
-    curve: list[tuple[str, int, float]] = []
-    hand_over: list[tuple[float, ...]] = []
-    while algorithm.phase == "offline":
-        algorithm.train()
-        rates = validation()
-        curve.append(("offline", algorithm.offline_updates_done, float(rates.mean())))
-    if curve:
-        test[offline_part(name)] = played(test_env, evaluation_seeds(config.episodes))
-        hand_over.append(tuple(rates))
-    every = max(1, config.iterations // _CHECKS)
-    episodes = config.episodes_at_a_time(scenario)
-    for done in range(config.iterations + 1):
-        if done > 0:
-            algorithm.train()
-        first = hand_over and 0 < done <= _FIRST_REFITS
-        if first or done % every == 0 or done == config.iterations:
-            rates = validation()
-            curve.append(("online", done * episodes, float(rates.mean())))
-            if first:
-                hand_over.append(tuple(rates))
-    test[name] = played(test_env, evaluation_seeds(config.episodes))
-    return Outcome(test, tuple(curve), tuple(hand_over))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,22 @@ from numpy.typing import NDArray
 
 from edge_marl.experiments import statistics
 from edge_marl.experiments.o2o_drl.config import BASE, SWEEPS, Point, StudyConfig, Sweep
-from edge_marl.experiments.o2o_drl.methods import HEURISTICS, ONLINE, Outcome, offline_part
-from edge_marl.experiments.o2o_drl.units import BOUND, Unit
+from edge_marl.experiments.o2o_drl.methods import (
+    ABLATIONS,
+    EVERYWHERE,
+    FIRST_REFITS,
+    FROM,
+    HEURISTICS,
+    LEARNERS,
+    ONLINE,
+    offline_part,
+)
 from edge_marl.experiments.statistics import Estimate
+from edge_marl.experiments.study.outcomes import EPISODE, Outcomes
+from edge_marl.experiments.study.policies import ITERATION, KIND, METHOD, PHASE, TEST, TRAINING
+from edge_marl.peer_offloading.heuristics import HEURISTICS as IN_ORDER
+
+BOUND = "clairvoyant bound"
 
 FloatArray = NDArray[np.float64]
 
@@ -28,25 +41,33 @@ def baselines(method: str) -> tuple[str, ...]:
     return ("ratc", "rda", offline_part(method), ONLINE)
 
 
+def learned_at(config: StudyConfig, point: Point) -> list[str]:
+    """Return the methods that learn at a point."""
+    if point != BASE:
+        return [*EVERYWHERE]
+    return [*EVERYWHERE, *FROM.values(), *(ABLATIONS if config.ablations else ())]
+
+
+def points_of(config: StudyConfig) -> list[Point]:
+    """Return every point once, the default scenario first."""
+    swept = [canonical(point) for sweep in config.sweeps for point in config.points(sweep)]
+    return list(dict.fromkeys([BASE, *swept]))
+
+
 @dataclass(frozen=True)
 class Results:
-    """Outcomes of all units."""
+    """Outcomes of all units, by method and point."""
 
     config: StudyConfig
-    outcomes: Mapping[Unit, Outcome]
+    outcomes: Outcomes
 
     def points(self, sweep: Sweep) -> list[Point]:
-        """Points of a panel, where the default scenario stands for what is equal to it."""
+        """Return the points of a panel; the default scenario stands for what is equal to it."""
         return [canonical(point) for point in self.config.points(sweep)]
 
     def values(self, point: Point, method: str, metric: str = "success_rate") -> FloatArray | None:
-        """``[S, K]``: networks and test episodes; None where the method was not played."""
-        found = [
-            outcome.test[method][metric]
-            for unit, outcome in sorted(self.outcomes.items(), key=lambda item: item[0].network)
-            if unit.point == point and method in outcome.test and metric in outcome.test[method]
-        ]
-        return np.stack(found) if found else None
+        """Return a metric ``[S, K]`` by network and test episode, None if it was not played."""
+        return self.outcomes.values(metric, kind=TEST, method=method, **point.labels)
 
     def rate(self, point: Point, method: str) -> Estimate | None:
         """Mean success rate over networks and episodes, those that have one."""
@@ -86,30 +107,46 @@ class Results:
         return statistics.mean(values[:, known] / bound[:, known])
 
     def curves(self, method: str) -> dict[str, tuple[NDArray[np.int64], FloatArray]]:
-        """Phase: steps ``[P]``, and success rates ``[S, P]`` on validation at the default point."""
-        found = [
-            outcome.curve
-            for unit, outcome in self.outcomes.items()
-            if unit.point == BASE and unit.method == method and outcome.curve
-        ]
+        """Return success rates on validation episodes at the default point, by phase.
+
+        Returns:
+            Gradient steps (offline) or episodes (online) ``[P]``, and rates ``[S, P]``.
+        """
+        rates = self._validation(BASE, method)
+        if "offline" in rates and "online" in rates:  # it begins where the other ends
+            last = max(rates["offline"])
+            rates["online"] = {last: rates["offline"][last], **rates["online"]}
+        scenario = BASE.scenario(0)
+        updates = max(1, self.config.offline_updates // 5)
+        episodes = self.config.episodes_at_a_time(scenario)
+        n_offline = len(rates.get("offline", ()))
         curves = {}
-        for phase in dict.fromkeys(phase for phase, _, _ in (found[0] if found else ())):
-            parts = [[(x, y) for p, x, y in curve if p == phase] for curve in found]
-            steps = np.array([x for x, _ in parts[0]])
-            curves[phase] = (steps, np.array([[y for _, y in part] for part in parts]))
+        for phase, by_iteration in rates.items():
+            means = {k: found.mean(axis=1) for k, found in by_iteration.items()}
+            if phase == "offline":
+                x = [min(k * updates, self.config.offline_updates) for k in means]
+            else:
+                x = [(k - n_offline) * episodes for k in means]
+            curves[phase] = (np.array(x), np.stack(list(means.values()), axis=1))
         return curves
 
     def hand_overs(self, point: Point, method: str) -> list[Estimate]:
-        """After each of the first refits: success rate minus that of the offline policy."""
-        found = [
-            np.array(outcome.hand_over)
-            for unit, outcome in self.outcomes.items()
-            if unit.point == point and unit.method == method and outcome.hand_over
-        ]
-        if not found:
+        """Return, after each of the first refits, success rate minus that of the offline policy."""
+        rates = self._validation(point, method)
+        if "offline" not in rates or "online" not in rates:
             return []
-        rates = np.stack(found)  # [S, 1 + refits, K]
-        return [statistics.mean(rates[:, i] - rates[:, 0]) for i in range(1, rates.shape[1])]
+        before = list(rates["offline"].values())[-1]
+        first = list(rates["online"].values())[:FIRST_REFITS]
+        return [statistics.mean(after - before) for after in first]
+
+    def _validation(self, point: Point, method: str) -> dict[str, dict[int, FloatArray]]:
+        """Phase, then iteration: success rates ``[S, K]`` on validation episodes."""
+        rows = self.outcomes.where(kind=TRAINING, method=method, **point.labels)
+        found: dict[str, dict[int, FloatArray]] = {}
+        for (iteration, phase), some in rows.groupby([ITERATION, PHASE]):
+            table = some.pivot(index="network", columns=EPISODE, values="success_rate")
+            found.setdefault(str(phase), {})[int(iteration)] = table.to_numpy()
+        return found
 
     def records(self) -> list[dict[str, Any]]:
         """One flat row per point and method."""
@@ -133,20 +170,18 @@ class Results:
         return rows
 
     def all_points(self) -> list[Point]:
-        """Every point once, the default scenario first."""
-        swept = [point for sweep in self.config.sweeps for point in self.points(sweep)]
-        return list(dict.fromkeys([BASE, *swept]))
+        """Return every point once, the default scenario first."""
+        return points_of(self.config)
 
     def methods(self, point: Point) -> list[str]:
-        """Everything played at a point."""
-        return list(
-            dict.fromkeys(
-                method
-                for unit, outcome in self.outcomes.items()
-                if unit.point == point
-                for method in outcome.test
-            )
-        )
+        """Return everything played at a point."""
+        played = set(self.outcomes.where(**{KIND: TEST, **point.labels})[METHOD])
+        learned = [
+            name
+            for method in learned_at(self.config, point)
+            for name in ([offline_part(method)] if LEARNERS[method].logs else []) + [method]
+        ]
+        return [name for name in (*IN_ORDER, *learned, BOUND) if name in played]
 
 
 def canonical(point: Point) -> Point:

@@ -1,39 +1,29 @@
 """``edge-marl reproduce o2o-drl``: Figures 3 to 6 and 8 of the O2O-DRL paper.
 
-The study is a list of units (point, network, method). Finished units are kept on disk, so a study
-that was stopped goes on where it was, and one that is run again only draws tables and figures.
+Every method is trained in every network of every point by itself, and played there.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from edge_marl.experiments.machine import provenance
+import numpy as np
+
+from edge_marl.experiments.evaluate.episodes import evaluation_seeds
 from edge_marl.experiments.o2o_drl import figures
-from edge_marl.experiments.o2o_drl.config import BASE, Point, StudyConfig
-from edge_marl.experiments.o2o_drl.methods import (
-    ABLATIONS,
-    EVERYWHERE,
-    FROM,
-)
-from edge_marl.experiments.o2o_drl.results import Results, canonical
+from edge_marl.experiments.o2o_drl.config import Point, StudyConfig
+from edge_marl.experiments.o2o_drl.methods import ENVIRONMENT, LEARNERS, offline_part, training_of
+from edge_marl.experiments.o2o_drl.results import BOUND, Results, learned_at, points_of
 from edge_marl.experiments.o2o_drl.tables import all_tables
-from edge_marl.experiments.o2o_drl.units import (
-    BOUND_UNIT,
-    HEURISTICS_UNIT,
-    Unit,
-    do_unit,
-    effort,
-    read_unit,
-)
-from edge_marl.experiments.parallel import run_tasks
-from edge_marl.experiments.progress import progress_bar, stdout
-from edge_marl.experiments.publish import as_markdown, write_csv
-from edge_marl.files import write_aside
-from edge_marl.json_files import write_json
-from edge_marl.locks import sole_writer
+from edge_marl.experiments.study.engine import Report, Study
+from edge_marl.experiments.study.outcomes import EPISODE, Outcomes
+from edge_marl.experiments.study.policies import KIND, METHOD, SEED, TEST, Play
+from edge_marl.experiments.study.units import Columns, Label, Unit
+from edge_marl.experiments.systems import system_of
+from edge_marl.experiments.systems.system import Episodes
 
 NOTES = """\
 success rate: equation 9, mean over networks and test episodes, with 95% t intervals over \
@@ -47,78 +37,91 @@ dip: the success rate after one of the first refits is surely below that of the 
 All figures are measured here; the paper prints none, only curves."""
 
 
-def reproduce(config: StudyConfig, out: Path) -> Results:
-    """Run what is missing of the study, print its tables and write everything to ``out``."""
-    with sole_writer(out):
-        return _reproduce(config, out.resolve())  # Ray's workers may work in another folder
+@dataclass(frozen=True, eq=False)
+class ClairvoyantBound(Unit):
+    """The bound of the first test episodes in a network; the others have none."""
 
+    config: StudyConfig
+    point: Point
+    network: int
+    modules = ("edge_marl.oracle.offloading_bound",)
 
-def _reproduce(config: StudyConfig, out: Path) -> Results:
-    begin = time.perf_counter()
-    results = Results(config, {unit: read_unit(path) for unit, path in _do_all(config, out)})
-    console = stdout()
-    tables = all_tables(results)
-    for table in tables:
-        console.print(table)
-    console.print(NOTES, soft_wrap=True)
-    write_aside(out / "tables.md", "\n".join([*map(as_markdown, tables), NOTES, ""]))
-    figures.learning_curve(results, out / "figure3.png")
-    figures.heuristics_behind(results, out / "figure4.png")
-    for sweep in config.sweeps:
-        figures.sweep(results, sweep, out / f"figure-{sweep}.png")
-    figures.loads(results, out / "figure-loads.png")
-    records = results.records()
-    write_csv(records, out / "results.csv")
-    seconds = time.perf_counter() - begin
-    summary = {
-        **provenance(),
-        "seconds": round(seconds, 1),
-        "configuration": config.model_dump(mode="json"),
-        "rows": records,
-    }
-    write_json(out / "summary.json", summary)
-    console.print(f"{out}: tables and figures written in {seconds:.0f} s", soft_wrap=True)
-    return results
+    @property
+    def labels(self) -> dict[str, Label]:
+        """As those of a policy."""
+        of_point = {**self.point.labels, "network": self.network}
+        return {KIND: TEST, METHOD: BOUND, SEED: 0, **of_point}
+
+    @property
+    def configuration(self) -> Any:
+        """The scenario, and how many episodes."""
+        scenario = self.point.scenario(self.network).model_dump(mode="json")
+        return {"scenario": scenario, "episodes": self.config.episodes,
+                "bounded": self.config.bound_episodes}  # fmt: skip
+
+    @property
+    def effort(self) -> float:
+        """In proportion to the nodes."""
+        return self.point.scenario(self.network).nodes
+
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
+        """Bound the success rates."""
+        from edge_marl.oracle.offloading_bound import success_bound
+
+        rates = np.full(self.config.episodes, np.nan)
+        seeds = evaluation_seeds(self.config.episodes)[: self.config.bound_episodes]
+        for k, seed in enumerate(seeds.tolist()):
+            rates[k] = success_bound(self.point.scenario(self.network), seed).success_rate
+        return {EPISODE: np.arange(len(rates)), "success_rate": rates}
 
 
 def units_of(config: StudyConfig) -> list[Unit]:
-    """Everything that the study needs, the default point first."""
-    swept = [canonical(point) for sweep in config.sweeps for point in config.points(sweep)]
-    points = list(dict.fromkeys([BASE, *swept]))
+    """Return everything that the study needs, the default point first."""
     return [
-        Unit(point, network, method)
-        for point in points
+        unit
+        for point in points_of(config)
         for network in config.networks_at(point)
-        for method in _methods(config, point)
+        for unit in _units_in(config, point, network)
     ]
 
 
-def _methods(config: StudyConfig, point: Point) -> Sequence[str]:
-    methods = [HEURISTICS_UNIT, *EVERYWHERE]
+def _units_in(config: StudyConfig, point: Point, network: int) -> list[Unit]:
+    env_config = {"scenario": point.scenario(network).model_dump()}
+    episodes = Episodes(env_config, evaluation_seeds(config.episodes), "")
+
+    def play(method: str, learner: str | None = None, phase: str = "") -> Play:
+        training = None if learner is None else training_of(config, point, network, learner)
+        further = {**point.labels, "network": network}
+        return Play(ENVIRONMENT, episodes, method, training, phase, further)
+
+    units: list[Unit] = [play(name) for name in system_of(ENVIRONMENT).heuristics()]
+    for name in learned_at(config, point):
+        if LEARNERS[name].logs:
+            units.append(play(offline_part(name), name, "offline"))
+        units.append(play(name, name, "online"))
     if config.bound_episodes > 0:
-        methods.append(BOUND_UNIT)
-    if point == BASE:
-        methods += FROM.values()
-        if config.ablations:
-            methods += ABLATIONS
-    return methods
+        units.append(ClairvoyantBound(config, point, network))
+    return units
 
 
-def _is_extra(unit: Unit) -> bool:
-    return unit.method in (*FROM.values(), *ABLATIONS)
+def report(config: StudyConfig, outcomes: Outcomes) -> Report:
+    """Return what is said of the outcomes."""
+    results = Results(config, outcomes)
+    sweeps = {
+        f"figure-{sweep}.png": lambda path, sweep=sweep: figures.sweep(results, sweep, path)
+        for sweep in config.sweeps
+    }
+    return Report(
+        all_tables(results),
+        NOTES,
+        results.records(),
+        {
+            "figure3.png": lambda path: figures.learning_curve(results, path),
+            "figure4.png": lambda path: figures.heuristics_behind(results, path),
+            **sweeps,
+            "figure-loads.png": lambda path: figures.loads(results, path),
+        },
+    )
 
 
-def _do_all(config: StudyConfig, out: Path) -> list[tuple[Unit, Path]]:
-    """Do every unit whose file is missing; returns all with their files."""
-    units = units_of(config)
-    paths = {unit: out / "units" / unit.path(config) for unit in units}
-    missing = [unit for unit in units if not paths[unit].exists()]
-    # Ablations last, and the default point first, whose figures are the headline; of each point the
-    # longest.
-    missing.sort(key=lambda unit: (_is_extra(unit), unit.point != BASE, -effort(unit)))
-    with progress_bar() as bar:
-        shown = bar.add_task("study", total=len(units), completed=len(units) - len(missing))
-        arguments = [(config, unit, str(out)) for unit in missing]
-        for _ in run_tasks(do_unit, arguments, workers=config.workers):
-            bar.advance(shown)
-    return list(paths.items())
+STUDY = Study(units_of, report, replicate="network")

@@ -18,8 +18,14 @@ from edge_marl.experiments.o2o_drl.methods import (
     WITH_IQL,
     offline_part,
 )
-from edge_marl.experiments.o2o_drl.results import Results, baselines, holds, label, value_on
-from edge_marl.experiments.o2o_drl.units import BOUND
+from edge_marl.experiments.o2o_drl.results import (
+    BOUND,
+    Results,
+    baselines,
+    holds,
+    label,
+    value_on,
+)
 from edge_marl.experiments.statistics import Estimate
 
 _LOADS = (0.8, 1.0, 1.2)

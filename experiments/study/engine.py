@@ -61,6 +61,8 @@ class Study(Generic[StudyConfig]):
     report: Callable[[StudyConfig, Outcomes], Report]
     check: Callable[[StudyConfig], None] = lambda config: None
     """What raises :class:`InputError` before anything is computed."""
+    replicate: str = "seed"
+    """The label of what is independent, see :class:`.outcomes.Outcomes`."""
 
 
 def reproduce(study: Study[StudyConfig], config: StudyConfig, out: Path) -> Outcomes:
@@ -86,7 +88,7 @@ def _reproduce(study: Study[StudyConfig], config: StudyConfig, out: Path) -> Out
     units = list(dict.fromkeys(_with_needs(study.units(config))))
     compute_missing(units, out / UNITS, workers=config.workers)
     frame = pd.concat([read_unit(unit, out / UNITS) for unit in units], ignore_index=True)
-    outcomes = Outcomes(frame)
+    outcomes = Outcomes(frame, study.replicate)
     report = study.report(config, outcomes)
     console = stdout()
     for table in report.tables:

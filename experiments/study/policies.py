@@ -103,18 +103,19 @@ class Training(Unit):
         # Without ours, RLlib would start a Ray of its own, open to the network.
         with self.prepared(artefacts) as recipe, local_ray(1), built(recipe.config()) as algorithm:
             for progress in training(algorithm, self.limits):
+                phase = progress.phase or getattr(algorithm, "phase", "")
                 if self.due(progress):
                     actor = current_actor(algorithm)
                     found = play(actor, env, seeds, sampled=recipe.acts_by_sampling)
                     parts.append({
                         ITERATION: np.full(len(seeds), progress.iteration),
                         ENV_STEPS: np.full(len(seeds), progress.env_steps),
-                        PHASE: np.full(len(seeds), progress.phase, dtype=object),
+                        PHASE: np.full(len(seeds), phase, dtype=object),
                         EPISODE: np.arange(len(seeds)),
                         **{name: np.asarray(found[name], float) for name in self.metrics},
                     })  # fmt: skip
                 if progress.iteration > 0 and _ends_phase(progress, algorithm):
-                    save_actor(current_actor(algorithm), artefacts / (progress.phase or "end"))
+                    save_actor(current_actor(algorithm), artefacts / (phase or "end"))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -3,23 +3,26 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from edge_marl.errors import InputError
-from edge_marl.experiments.o2o_drl.config import BASE, MOST_NETWORKS, SWEEPS, StudyConfig
+from edge_marl.experiments.o2o_drl import methods
+from edge_marl.experiments.o2o_drl.config import BASE, MOST_NETWORKS, SWEEPS, Point, StudyConfig
 from edge_marl.experiments.o2o_drl.methods import (
     O2O_DRL,
     OFFLINE,
     ONLINE,
-    Outcome,
+    training_of,
     write_log,
 )
-from edge_marl.experiments.o2o_drl.results import Results, canonical, holds
-from edge_marl.experiments.o2o_drl.study import reproduce, units_of
-from edge_marl.experiments.o2o_drl.units import BOUND, Unit, read_unit, write_unit
+from edge_marl.experiments.o2o_drl.results import BOUND, Results, canonical, holds
+from edge_marl.experiments.o2o_drl.study import STUDY, units_of
 from edge_marl.experiments.statistics import Estimate
+from edge_marl.experiments.study.engine import reproduce
+from edge_marl.experiments.study.outcomes import Outcomes
 from edge_marl.task_log.episodes import open_log
 from tests import snapshots
 
@@ -31,30 +34,39 @@ SMALLEST = StudyConfig(
 
 
 def test_a_study_is_written_and_goes_on_where_it_was(tmp_path: Path) -> None:
-    results = reproduce(SMALLEST, tmp_path)
+    results = Results(SMALLEST, reproduce(STUDY, SMALLEST, tmp_path))
     written = {path.name for path in tmp_path.iterdir()}
     assert {"tables.md", "results.csv", "summary.json"} <= written
     assert {"figure3.png", "figure4.png", "figure-loads.png"} <= written
-    assert not any((tmp_path / "logs").iterdir())
+    # Logs are large: none is left.
+    assert not list(tmp_path.rglob("*.sqlite*"))
     played = {"ratc", "rda", OFFLINE, ONLINE, O2O_DRL, BOUND}
     assert played <= set(results.methods(BASE))
+    curves = results.curves(O2O_DRL)
+    assert curves["offline"][0].tolist() == [1, 2]
+    assert curves["online"][0].tolist() == [0, 32]
+    assert len(results.hand_overs(BASE, O2O_DRL)) == 1
     snapshots.check_table("study-o2o-drl", tmp_path / "results.csv", rel=1e-6)
-    # What is done is read: a unit whose file was changed keeps the change.
-    (path,) = (tmp_path / "units").glob("*heuristics*")
-    path.write_text(path.read_text().replace('"ratc"', '"changed"'))
-    again = reproduce(SMALLEST.model_copy(update={"iterations": 1}), tmp_path)
-    assert "changed" in again.methods(BASE)
 
 
 def test_every_point_of_a_panel_is_done_once() -> None:
     config = StudyConfig(networks=3, swept_networks=2)
     units = units_of(config)
     assert len(units) == len(set(units))
+    points = {(unit.labels["sweep"], unit.labels["value"]) for unit in units}
     # The default scenario lies on four of the five axes.
-    assert len({unit.point for unit in units}) == 4 * 4 + 1 + 4
-    assert {len({u.network for u in units if u.point == point}) for point in SWEEPS["size"].points
-            if canonical(point) != BASE} == {2}  # fmt: skip
-    assert len({unit.network for unit in units if unit.point == BASE}) == 3
+    assert len(points) == 4 * 4 + 1 + 4
+
+    def networks(sweep: str, value: float) -> set[object]:
+        return {
+            unit.labels["network"]
+            for unit in units
+            if (unit.labels["sweep"], unit.labels["value"]) == (sweep, value)
+        }
+
+    swept = [point for point in SWEEPS["size"].points if canonical(point) != BASE]
+    assert {len(networks("size", point.value)) for point in swept} == {2}
+    assert len(networks(BASE.sweep, BASE.value)) == 3
     assert canonical(SWEEPS["arrival"].points[-1]) == BASE
     assert canonical(SWEEPS["testbed"].points[0]) != BASE
 
@@ -76,57 +88,53 @@ def test_each_network_is_the_same_in_every_episode() -> None:
     assert not np.array_equal(networks.capacity_hz[0], other.capacity_hz[0])
 
 
-def test_outcomes_survive_their_file(tmp_path: Path) -> None:
-    outcome = Outcome(
-        {"ratc": {"success_rate": np.array([0.5, np.nan])}},
-        (("online", 3, 0.25),),
-        ((0.5, 0.75),),
-    )
-    write_unit(outcome, tmp_path / "unit.json", 1.0)
-    found = read_unit(tmp_path / "unit.json")
-    assert np.array_equal(
-        found.test["ratc"]["success_rate"], outcome.test["ratc"]["success_rate"], equal_nan=True
-    )
-    assert (found.curve, found.hand_over) == (outcome.curve, outcome.hand_over)
-    (tmp_path / "unit.json").write_text("{}")
-    with pytest.raises(InputError, match=r"unit\.json: test: expected a value"):
-        read_unit(tmp_path / "unit.json")
-
-
 def test_a_log_of_two_heuristics_has_as_many_episodes_of_each(tmp_path: Path) -> None:
     log = tmp_path / "log.sqlite"
-    config = SMALLEST.model_copy(update={"log_episodes": 6})
-    write_log(config, BASE.scenario(0), ("rda", "ratc"), log)
+    write_log(BASE.scenario(0), ("rda", "ratc"), 6, log)
     with open_log(log) as written:
         episodes = [(written.runs[row.run].policy, row.seed) for row in written.episodes]
     assert Counter(policy for policy, _ in episodes) == {"rda": 3, "ratc": 3}
     assert len({seed for _, seed in episodes}) == 6
 
 
-def test_a_file_stands_for_its_configuration() -> None:
-    unit = Unit(BASE, 0, O2O_DRL)
-    paths = {
-        unit.path(SMALLEST),
-        unit.path(SMALLEST.model_copy(update={"iterations": 2})),
-        Unit(BASE, 1, O2O_DRL).path(SMALLEST),
-        Unit(SWEEPS["nodes"].points[0], 0, O2O_DRL).path(SMALLEST),
-    }
-    assert len(paths) == 4
+def test_a_unit_stands_for_its_configuration() -> None:
+    def name(network: int = 0, point: Point = BASE, **changes: object) -> str:
+        return training_of(SMALLEST.model_copy(update=changes), point, network, O2O_DRL).name
+
+    names = {name(), name(iterations=2), name(log_episodes=4), name(1),
+             name(0, SWEEPS["nodes"].points[0])}  # fmt: skip
+    assert len(names) == 5
     # What only others depend on makes no difference.
-    assert unit.path(SMALLEST) == unit.path(SMALLEST.model_copy(update={"networks": 9}))
+    assert name() == name(networks=9)
+
+
+def test_learning_rates_are_behind_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = training_of(SMALLEST, BASE, 0, O2O_DRL)
+    monkeypatch.setattr(methods, "_FIRST_RATE", 1e-3)
+    training_of.cache_clear()
+    assert training_of(SMALLEST, BASE, 0, O2O_DRL).name != before.name
+    training_of.cache_clear()
 
 
 def results_of(**rates: list[list[float]]) -> Results:
     """Success rates ``[S][K]`` of methods at the default point, under their labels' names."""
     names = {"o2o": O2O_DRL, "offline": OFFLINE, "bound": BOUND, "ratc": "ratc"}
-    outcomes = {
-        Unit(BASE, network, O2O_DRL): Outcome(
-            {names[k]: {"success_rate": np.array(v[network])} for k, v in rates.items()},
-            hand_over=((0.5, 0.5), (0.25, 0.25)),
-        )
-        for network in range(len(next(iter(rates.values()))))
-    }
-    return Results(SMALLEST, outcomes)
+
+    def rows(kind: str, method: str, values: list[list[float]], **more: object) -> list[Any]:
+        return [
+            {"kind": kind, "method": method, "network": network, "episode": k,
+             "success_rate": rate, **BASE.labels, **more}
+            for network, of_network in enumerate(values)
+            for k, rate in enumerate(of_network)
+        ]  # fmt: skip
+
+    played = [row for name, values in rates.items() for row in rows("test", names[name], values)]
+    n = len(next(iter(rates.values())))
+    trained = [
+        *rows("training", O2O_DRL, [[0.5, 0.5]] * n, iteration=1, phase="offline"),
+        *rows("training", O2O_DRL, [[0.25, 0.25]] * n, iteration=2, phase="online"),
+    ]
+    return Results(SMALLEST, Outcomes(pd.DataFrame([*played, *trained]), "network"))
 
 
 def test_gains_are_paired_and_bounds_count_where_they_are_known() -> None:
