@@ -198,13 +198,14 @@ def reproduce_tandem(
 ) -> None:
     """Figures 2 to 6 of the tandem paper: tables, CSV, PNG and every episode as Parquet."""
     from edge_marl.experiments.overrides import apply_overrides
+    from edge_marl.experiments.study.engine import reproduce
     from edge_marl.experiments.tandem.config import StudyConfig
-    from edge_marl.experiments.tandem.study import reproduce as reproduce_study
+    from edge_marl.experiments.tandem.study import STUDY
 
     options = [f"{name}={value}" for name, value in (("seeds", seeds), ("workers", workers))
                if value is not None]  # fmt: skip
     config = StudyConfig.quick() if quick else StudyConfig()
-    reproduce_study(apply_overrides(config, [*options, *(overrides or ())]), out)
+    reproduce(STUDY, apply_overrides(config, [*options, *(overrides or ())]), out)
 
 
 @reproduce_app.command("o2o-drl")

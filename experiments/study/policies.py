@@ -96,7 +96,7 @@ class Training(Unit):
         from edge_marl.algorithms.actors import save_actor
         from edge_marl.envs.batched import make_batched
 
-        _one_thread()
+        one_thread()
         seeds = self.validation.seeds
         env = make_batched(self.recipe.env, self.validation.env_config, len(seeds), state=False)
         parts: list[Columns] = []
@@ -179,7 +179,7 @@ class Play(Unit):
         from edge_marl.algorithms.actors import load_actor
         from edge_marl.envs.batched import make_batched
 
-        _one_thread()
+        one_thread()
         seeds = self.episodes.seeds
         env = make_batched(self.environment, self.episodes.env_config, len(seeds), state=False)
         actor = load_actor(needed[0] / self.phase).resized(env.n_actions - 1)
@@ -207,7 +207,7 @@ def _modules_of(environment: str) -> tuple[str, ...]:
     return () if module is None else (module,)
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
     """Small networks and one task per core: further threads only contend."""
     import torch
 

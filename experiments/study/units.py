@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +33,7 @@ from edge_marl.experiments.machine import provenance
 from edge_marl.experiments.study.code import code_digest
 from edge_marl.files import aside
 from edge_marl.json_files import write_json
-from edge_marl.parquet_files import reading_parquet
+from edge_marl.parquet_files import read_parquet, reading_parquet
 from edge_marl.reading import check_file
 
 ROWS, CARD, ARTEFACTS = "rows.parquet", "unit.json", "artefacts"
@@ -132,19 +133,28 @@ def read_unit(unit: Unit, folder: Path) -> pd.DataFrame:
     """Read the rows of a unit that was computed, with its labels as further columns.
 
     Raises:
+        InputError: as :func:`read_rows`.
+    """
+    return read_rows(folder / unit.name / ROWS).assign(**unit.labels)
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read the rows of a unit.
+
+    Raises:
         InputError: if the file is damaged or none of a study's.
     """
-    path = check_file(folder / unit.name / ROWS)
-    with reading_parquet(path):
-        table = pq.read_table(path)
-    for field in table.schema:
-        kind = field.type
-        if not (
-            pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        ):
-            raise InputError(
-                f"{path}: column {field.name}: expected texts or numbers, found {kind}"
-            )
+    path = check_file(path)
+    with reading_parquet(path), pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+    table = read_parquet(path, names)
     if not len(table):
         raise InputError(f"{path}: expected rows, found none")
-    return table.to_pandas().assign(**unit.labels)
+    for name in names:
+        column = table.column(name)
+        if not any(is_kind(column.type) for is_kind in _KINDS) or column.null_count:
+            what = "missing values" if column.null_count else column.type
+            raise InputError(f"{path}: column {name}: expected texts or numbers, found {what}")
+        if pa.types.is_floating(column.type) and np.isinf(column.to_numpy()).any():
+            raise InputError(f"{path}: column {name}: expected finite numbers, found inf")
+    return table.to_pandas()

@@ -9,16 +9,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import Field
 
-from edge_marl.experiments.parallel import all_cores
+from edge_marl.experiments.study.engine import StudyOptions
 from edge_marl.limits import MOST
-from edge_marl.options import (
-    Count,
-    NotNegative,
-    Options,
-    PositiveShare,
-    Several,
-    Workers,
-)
+from edge_marl.options import Count, NotNegative, PositiveShare, Several
 from edge_marl.tandem.simulator import DROP_PENALTY
 from edge_marl.tandem.splits import SET_SEED_LIMIT, SPLITS, TEST_TRACES, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
@@ -30,7 +23,7 @@ Training = Literal["none", "3-3", "mixed"]
 """What a method learned from: nothing, 3-3 traces (Figure 4) or all splits (Figure 6)."""
 
 
-class StudyConfig(Options):
+class StudyConfig(StudyOptions):
     """Options of ``edge-marl reproduce tandem``; the defaults are the paper's sizes.
 
     Each learned method says itself how many traces and gradient steps it wants;
@@ -51,9 +44,6 @@ class StudyConfig(Options):
     decision_traces: Count = Field(10, description="test traces to time decisions on")
     # Not 0: the workload's defaults were chosen with a look at the test traces of seed 0.
     trace_seed: int = Field(1, ge=0, lt=SET_SEED_LIMIT, description="seed of all trace sets")
-    workers: Workers = Field(
-        default_factory=all_cores, description="tasks at a time; 0: all in this process"
-    )
     workload: TandemWorkload = Field(default_factory=TandemWorkload)
 
     @classmethod

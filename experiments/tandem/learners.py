@@ -9,16 +9,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edge_marl.algorithms.imitation import ImitationConfig
-from edge_marl.algorithms.imitation.policies import as_actor
-from edge_marl.experiments.tandem.config import Training
-from edge_marl.experiments.tandem.imitated import imitated
+from edge_marl.algorithms.imitation.policies import as_actor, load_policy
+from edge_marl.experiments.training.loop import Limits, training
 from edge_marl.options import Count, Options
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.traces import TraceSet
 
 _VALIDATION_TRACES = 1000
-_EVALUATIONS = 10
+_EVALUATIONS, _FROM = 10, 0.5
 """In the second half of a run; its best policy is kept. Training traces decide which."""
 
 _VALUE_STEPS, _PPO_STEPS = 600_000, 1_200_000
@@ -143,9 +142,8 @@ def train(
     traces: TraceSet,
     *,
     seed: int,
-    training: Training,
     drop_penalty: float,
-    policies: Path,
+    imitated: Path | None = None,
 ) -> Policy:
     """Train a policy and return the best of the run by the objective on training traces.
 
@@ -153,12 +151,11 @@ def train(
         config: how.
         traces: K training traces.
         seed: of everything random.
-        training: what the traces are, for the name of the imitated policy.
         drop_penalty: ``lambda`` of the objective.
-        policies: folder where imitated policies are kept.
+        imitated: folder of an imitated policy to begin with.
     """
     from edge_marl.algorithms.actors import ActorPolicy
-    from edge_marl.experiments.parallel import built
+    from edge_marl.experiments.parallel import built, local_ray
     from edge_marl.experiments.training.checkpoints import current_actor
     from edge_marl.experiments.training.recipe import Recipe
 
@@ -176,23 +173,18 @@ def train(
         },
         seed=seed,
     )
+    validation = traces[:: -(-len(traces) // _VALIDATION_TRACES)]  # of all splits alike
+    best, least = None, float("inf")
     # The network is given whole: its options come as a mapping, not one by one.
-    with built(recipe.config().training(**config.options)) as algorithm:
-        if config.warm_start is not None:
-            start = config.warm_start.model_copy(update={"seed": seed})
-            policy = imitated(start, traces, training, drop_penalty, policies)
-            algorithm.set_actor(as_actor(policy).state_dict())
-        validation = traces[:: -(-len(traces) // _VALIDATION_TRACES)]  # of all splits alike
-        best, least, evaluated = None, float("inf"), 0
-        while algorithm.env_steps_sampled < config.env_steps or best is None:
-            algorithm.train()
-            share = algorithm.env_steps_sampled / config.env_steps
-            due = (2 * share - 1) * _EVALUATIONS
-            if share < 1 and due < evaluated:
+    with local_ray(1), built(recipe.config().training(**config.options)) as algorithm:
+        if imitated is not None:
+            algorithm.set_actor(as_actor(load_policy(imitated)).state_dict())
+        for progress in training(algorithm, Limits(env_steps=config.env_steps)):
+            if not progress.due(_EVALUATIONS, begin=_FROM):
                 continue
-            evaluated += 1
             player = ActorPolicy(config.algorithm, current_actor(algorithm))
             objective = run(player, validation, drop_penalty=drop_penalty).results.objective
             if objective.mean() < least:
                 best, least = player, float(objective.mean())
+    assert best is not None
     return best

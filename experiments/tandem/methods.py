@@ -1,30 +1,33 @@
-"""The methods of the study: a name and how to get a scheduler.
+"""The methods of the study: a name, and how to get a scheduler.
 
-A new learner joins by one more entry: a :class:`Method` with its options and a ``make`` that
-trains on ``context.training_traces(n)`` and returns the trained scheduler.
+A new learner joins by one more :class:`Method`, whose ``make`` trains on
+``context.training_traces(n)`` and returns the trained scheduler.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
-
-from edge_marl.experiments.oracle_sets import schedule_folder, solve_set
+from edge_marl.experiments.study.units import Unit
 from edge_marl.experiments.tandem.config import BASE_SPLIT, StudyConfig, Training
-from edge_marl.oracle import Schedule
+from edge_marl.experiments.tandem.units import (
+    Context,
+    Imitation,
+    Scheduler,
+    Schedules,
+    Scheduling,
+)
+from edge_marl.experiments.training.recipe import ALGORITHMS
+from edge_marl.oracle import solve
 from edge_marl.oracle.online import VIEWS, OnlineOracle
 from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
-from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.traces import TraceSet
 
-Scheduler = Callable[[TraceSet], Policy]
-"""The policy that will play these traces. Online policies know no more of them than the constant
-downlink; the oracle and SL-E2E plan for exactly these."""
+if TYPE_CHECKING:
+    from edge_marl.algorithms.imitation.config import ImitationConfig
 
 Group = Literal["oracle", "online oracle", "heuristic", "learned"]
 
@@ -38,29 +41,8 @@ END_TO_END = "sl-e2e"
 PURE_HEURISTICS = tuple(PRIORITY_RULES)
 
 
-@dataclass(frozen=True)
-class Context:
-    """What a method is made with."""
-
-    config: StudyConfig
-    training: Training
-    seed: int
-    schedules_root: Path
-
-    @property
-    def policies(self) -> Path:
-        """Folder of the imitated policies."""
-        return self.schedules_root.parent / "policies"
-
-    def training_traces(self, n_traces: int) -> TraceSet:
-        """Training traces, by the study's configuration perhaps fewer than asked for."""
-        return self.config.training_set(self.training, n_traces)
-
-    def schedules(self, traces: TraceSet) -> list[Schedule]:
-        """The clairvoyant oracle's, solved once and kept."""
-        penalty = self.config.drop_penalty
-        folder = schedule_folder(self.schedules_root, traces, penalty)
-        return solve_set(traces, folder, drop_penalty=penalty, show_progress=False)
+Needs = Callable[[Training, int], Sequence[Unit]]
+"""By training set and seed."""
 
 
 @dataclass(frozen=True)
@@ -71,29 +53,54 @@ class Method:
     label: str
     group: Group
     make: Callable[[Context], Scheduler]
-    options: str = ""
-    """What its episodes depend on beside the study's configuration, as JSON."""
+    options: Any = None
+    """What its episodes depend on beside the study's configuration, for a JSON file."""
     trainings: tuple[Training, ...] = ("none",)
     part: Part = "headline"
     """A row of every table, of Figure 5b or of the ablation table only."""
-    local: bool = True
-    """Whether each stage decides from its own queue alone."""
+    modules: tuple[str, ...] = ("edge_marl.tandem.heuristics",)
+    """Whose code decides what it does."""
+    needs: Needs = lambda training, seed: ()
+    effort: float = 1.0
+
+    def units(self, config: StudyConfig) -> list[Scheduling]:
+        """Return its units."""
+        return [
+            Scheduling(
+                config=config, method=self.name, training=training, seed=seed, make=self.make,
+                options=self.options, needs=tuple(self.needs(training, seed)),
+                modules=("edge_marl.tandem.simulator", "edge_marl.tandem.workload", *self.modules),
+                # The headline's training set first.
+                effort=self.effort * (1.0 if training == BASE_SPLIT else 0.5),
+            )
+            for training in self.trainings
+            for seed in range(config.seeds if self.group == "learned" else 1)
+        ]  # fmt: skip
 
 
 def methods(config: StudyConfig) -> dict[str, Method]:
-    """All methods of a study by name, in the order of the tables."""
-    rows = [_oracle(), *map(_online_oracle, VIEWS), *_heuristics(), _end_to_end(config)]
+    """Return all methods of a study by name, in the order of the tables."""
+    rows = [_oracle(config), *map(_online_oracle, VIEWS), *_heuristics(), _end_to_end(config)]
     learned = (*_imitation(config), *_reinforcement(config))
     return {method.name: method for method in (*rows, *learned)}
 
 
-def _oracle() -> Method:
+def _oracle(config: StudyConfig) -> Method:
     def make(context: Context) -> Scheduler:
         from edge_marl.algorithms.imitation.demonstrations import ScheduleReplay, canonical_slots
 
-        return lambda traces: ScheduleReplay(canonical_slots(context.schedules(traces)))
+        def scheduler(traces: TraceSet) -> ScheduleReplay:
+            solved = [
+                solve(traces[k], drop_penalty=config.drop_penalty) for k in range(len(traces))
+            ]
+            return ScheduleReplay(canonical_slots(solved))
 
-    return Method(ORACLE, "oracle (clairvoyant)", "oracle", make, local=False)
+        return scheduler
+
+    return Method(
+        ORACLE, "oracle (clairvoyant)", "oracle", make,
+        modules=("edge_marl.algorithms.imitation.demonstrations", "edge_marl.oracle.solver"),
+    )  # fmt: skip
 
 
 def _online_oracle(view: Literal["global", "local"]) -> Method:
@@ -101,8 +108,10 @@ def _online_oracle(view: Literal["global", "local"]) -> Method:
         penalty = context.config.drop_penalty
         return lambda traces: OnlineOracle(view, downlink=traces.downlink, drop_penalty=penalty)
 
-    name = f"online-oracle-{view}"
-    return Method(name, f"online oracle, {view}", "online oracle", make, local=view == "local")
+    return Method(
+        f"online-oracle-{view}", f"online oracle, {view}", "online oracle", make,
+        modules=("edge_marl.oracle.online",),
+    )  # fmt: skip
 
 
 def _heuristics() -> list[Method]:
@@ -125,57 +134,65 @@ def _end_to_end(config: StudyConfig) -> Method:
     options = default.model_copy(update={"gradient_steps": config.steps(default.gradient_steps)})
     n_traces = 700  # the paper's training set
 
+    def needs(training: Training, seed: int) -> Sequence[Schedules]:
+        return (Schedules(config, training=training, n_traces=n_traces),)
+
     def make(context: Context) -> Scheduler:
         from edge_marl.algorithms.imitation import fit_end_to_end
 
-        traces = context.training_traces(n_traces)
+        (solved,) = needs(context.training, context.seed)
         mine = options.model_copy(update={"seed": context.seed})
-        return fit_end_to_end(mine, traces, context.schedules(traces)).plan
+        return fit_end_to_end(mine, solved.traces, solved.read(context.needed[0])).plan
 
     return Method(
-        END_TO_END, "SL-E2E", "learned", make, _as_json(options), (BASE_SPLIT,), local=False
-    )
+        END_TO_END, "SL-E2E", "learned", make, options.model_dump(mode="json"), (BASE_SPLIT,),
+        modules=("edge_marl.algorithms.imitation.end_to_end",), needs=needs,
+        effort=options.gradient_steps,
+    )  # fmt: skip
 
 
 def _imitation(config: StudyConfig) -> list[Method]:
     """SL-Step as in the paper first, ours last, and the ways between."""
-    from edge_marl.algorithms.imitation.config import ABLATIONS, ImitationConfig
+    from edge_marl.algorithms.imitation.config import ABLATIONS
 
     def method(number: int, label: str, default: ImitationConfig) -> Method:
-        slug = "".join(c if c.isalnum() else "-" for c in label.lower())
-        options = default.model_copy(
-            update={
-                "gradient_steps": config.steps(default.gradient_steps),
-                "n_traces": min(default.n_traces, config.most_train_traces),
-            }
-        )
+        options = _cut_down(default, config)
+        of_schedules = options.labels in ("raw", "canonical")
+
+        def needs(training: Training, seed: int) -> Sequence[Unit]:
+            if of_schedules:
+                return (Schedules(config, training=training, n_traces=options.n_traces),)
+            return (_imitated(config, options, training, seed),)
 
         def make(context: Context) -> Scheduler:
-            from edge_marl.algorithms.imitation import fit
-            from edge_marl.experiments.tandem.imitated import imitated
+            from edge_marl.algorithms.imitation import fit, load_policy
 
-            traces = context.training_traces(options.n_traces)
-            mine = options.model_copy(update={"seed": context.seed})
-            penalty = config.drop_penalty
-            if options.labels in ("raw", "canonical"):
-                policy = fit(mine, traces, context.schedules(traces), drop_penalty=penalty)
+            (needed,) = needs(context.training, context.seed)
+            if isinstance(needed, Schedules):
+                policy = fit(
+                    options.model_copy(update={"seed": context.seed}), needed.traces,
+                    needed.read(context.needed[0]), drop_penalty=config.drop_penalty,
+                )  # fmt: skip
             else:
-                policy = imitated(mine, traces, context.training, penalty, context.policies)
+                policy = load_policy(context.needed[0])
             return lambda _: policy
 
         # The label says how many traces, where that is what makes the row.
-        label = label.replace(f"{default.n_traces:,} traces", f"{options.n_traces:,} traces")
+        shown = label.replace(f"{default.n_traces:,} traces", f"{options.n_traces:,} traces")
         ends = {0: " (the paper's)", len(ABLATIONS) - 1: " (ours)"}
         end = ends.get(number, "")
         classifier = default.labels == "canonical" and default.model != "attention"
         return Method(
-            "sl-step-" + "-".join(part for part in slug.split("-") if part),
-            f"SL-Step{end}: {label}",
+            f"sl-step-{_slug(label)}",
+            f"SL-Step{end}: {shown}",
             "learned",
             make,
-            _as_json(options),
+            options.model_dump(mode="json"),
             (BASE_SPLIT, "mixed") if end else (BASE_SPLIT,),
             part="headline" if end else "classifier" if classifier else "ablation",
+            modules=("edge_marl.algorithms.imitation.training",),
+            needs=needs,
+            effort=options.gradient_steps,
         )
 
     rows = [method(i, label, default) for i, (label, default) in enumerate(ABLATIONS.items())]
@@ -187,17 +204,14 @@ def _reinforcement(config: StudyConfig) -> list[Method]:
     from edge_marl.algorithms.imitation.config import BEST
     from edge_marl.experiments.tandem.learners import ReinforcementConfig, ablations, learners
 
-    imitation = BEST.model_copy(
-        update={
-            "gradient_steps": config.steps(BEST.gradient_steps),
-            "n_traces": min(BEST.n_traces, config.most_train_traces),
-        }
-    )
-
     def method(label: str, default: ReinforcementConfig, part: Part) -> Method:
         options = default.model_copy(
             update={"n_traces": min(default.n_traces, config.most_train_traces)}
         )
+        start = options.warm_start
+
+        def needs(training: Training, seed: int) -> Sequence[Unit]:
+            return () if start is None else (_imitated(config, start, training, seed),)
 
         def make(context: Context) -> Scheduler:
             from edge_marl.experiments.tandem.learners import train
@@ -206,24 +220,30 @@ def _reinforcement(config: StudyConfig) -> list[Method]:
                 options,
                 context.training_traces(options.n_traces),
                 seed=context.seed,
-                training=context.training,
                 drop_penalty=config.drop_penalty,
-                policies=context.policies,
+                imitated=None if start is None else context.needed[0],
             )
             return lambda _: policy
 
-        slug = "".join(c if c.isalnum() else "-" for c in label.lower())
         return Method(
-            "-".join(word for word in slug.split("-") if word),
+            _slug(label),
             label,
             "learned",
             make,
-            _as_json(options),
+            options.model_dump(mode="json"),
             (BASE_SPLIT, "mixed") if part == "headline" else (BASE_SPLIT,),
             part=part,
+            modules=(
+                ALGORITHMS[options.algorithm].config_class.partition(":")[0],
+                "edge_marl.envs.tandem_v0",
+                "edge_marl.experiments.tandem.learners",
+            ),
+            needs=needs,
+            # Environment steps are many, and dearer than gradient steps.
+            effort=options.env_steps,
         )
 
-    chosen = learners(config.env_step_share, imitation)
+    chosen = learners(config.env_step_share, _cut_down(BEST, config))
     rows = [method(label, options, "headline") for label, options in chosen.items()]
     if config.ablations:
         more = ablations(chosen)
@@ -231,5 +251,21 @@ def _reinforcement(config: StudyConfig) -> list[Method]:
     return rows
 
 
-def _as_json(options: BaseModel) -> str:
-    return json.dumps(options.model_dump(mode="json"), sort_keys=True)
+def _cut_down(default: ImitationConfig, config: StudyConfig) -> ImitationConfig:
+    """The same with as many gradient steps and traces as the study allows."""
+    return default.model_copy(
+        update={
+            "gradient_steps": config.steps(default.gradient_steps),
+            "n_traces": min(default.n_traces, config.most_train_traces),
+        }
+    )
+
+
+def _imitated(
+    config: StudyConfig, options: ImitationConfig, training: Training, seed: int
+) -> Imitation:
+    return Imitation(config, options.model_copy(update={"seed": seed}), training)
+
+
+def _slug(label: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9]+", label.lower()))

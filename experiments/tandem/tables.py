@@ -12,9 +12,17 @@ from rich.table import Table
 
 from edge_marl.experiments import statistics
 from edge_marl.experiments.statistics import Comparison, Estimate
+from edge_marl.experiments.study.outcomes import Outcomes
+from edge_marl.experiments.study.policies import METHOD, TEST
 from edge_marl.experiments.tandem.config import Training
 from edge_marl.experiments.tandem.methods import ORACLE, PURE_HEURISTICS, YARDSTICK, Method
-from edge_marl.experiments.tandem.units import UnitResult
+from edge_marl.experiments.tandem.units import (
+    DECISION_US,
+    SCHEDULES,
+    SPLIT,
+    TRAIN_S,
+    TRAINED_ON,
+)
 from edge_marl.tandem.evaluation import degradation
 from edge_marl.tandem.splits import SPLITS
 
@@ -75,37 +83,36 @@ class Results:
         return list(dict.fromkeys([*PURE_HEURISTICS, self.best_heuristic[split]]))
 
 
-def summarise(
-    units: Sequence[UnitResult], methods: Mapping[str, Method], oracle: Mapping[str, FloatArray]
-) -> Results:
-    """Rows of all methods on all test sets.
+def summarise(outcomes: Outcomes, methods: Mapping[str, Method]) -> Results:
+    """Return rows of all methods on all test sets.
 
     Args:
-        units: the played units, all seeds of all methods.
+        outcomes: of all units.
         methods: by name.
-        oracle: objective of the clairvoyant oracle on each test trace, by split: ``[K]``.
     """
-    grouped: dict[tuple[str, Training], list[UnitResult]] = {}
-    for unit in units:
-        grouped.setdefault((unit.method, unit.training), []).append(unit)
+    played = outcomes.where(kind=TEST)
+    pairs = played[[METHOD, TRAINED_ON]].drop_duplicates().itertuples(index=False)
+    keys: list[tuple[str, Training]] = [(name, training) for name, training in pairs]
     rows: list[Row] = []
     best: dict[str, str] = {}
     for split in SPLITS:
-        values = {
-            key: degradation(
-                np.stack([unit.episodes[split]["objective"] for unit in group]), oracle[split]
-            )
-            for key, group in grouped.items()
-        }
+        on_split = Outcomes(played[played[SPLIT] == split])
+        oracle = outcomes.values("objective", kind=SCHEDULES, split=split)
+        assert oracle is not None
+        values: dict[tuple[str, Training], FloatArray] = {}
+        for name, training in keys:
+            objective = on_split.values("objective", method=name, training=training)
+            assert objective is not None
+            values[name, training] = degradation(objective, oracle)
         heuristics = {n: v for (n, _), v in values.items() if methods[n].group == "heuristic"}
         best[split] = min(heuristics, key=lambda name: float(heuristics[name].mean()))
         shown = {*PURE_HEURISTICS, best[split]}
-        for (name, training), group in grouped.items():
+        for name, training in keys:
             if name in heuristics and name not in shown:
                 continue
             rows.append(
                 _row(
-                    methods[name], training, split, group, values[name, training],
+                    methods[name], training, split, on_split, values[name, training],
                     heuristics, heuristics[best[split]], values[YARDSTICK, "none"],
                 )
             )  # fmt: skip
@@ -116,14 +123,16 @@ def _row(
     method: Method,
     training: Training,
     split: str,
-    group: Sequence[UnitResult],
+    outcomes: Outcomes,
     values: FloatArray,
     heuristics: Mapping[str, FloatArray],
     best: FloatArray,
     yardstick: FloatArray,
 ) -> Row:
+    own = outcomes.where(method=method.name, training=training)
+
     def average(metric: str) -> float:
-        return float(np.mean([unit.episodes[split][metric] for unit in group]))
+        return float(own[metric].mean())
 
     rules = min(float(heuristics[rule].mean()) for rule in RULES_OF_THE_PAPER)
     return Row(
@@ -131,7 +140,7 @@ def _row(
         label=method.label,
         training=training,
         split=split,
-        seeds=len(group),
+        seeds=len(values),
         degradation=statistics.mean(values),
         degradation_iqm=statistics.interquartile_mean(values),
         gap_closed=statistics.gap_closed(values, best, yardstick),
@@ -141,8 +150,8 @@ def _row(
         starvation=average("starvation"),
         versus_edf=statistics.compare(values, heuristics["edf"]),
         versus_srtf=statistics.compare(values, heuristics["srtf"]),
-        decision_us=float(np.mean([unit.decision_us for unit in group])),
-        train_s=float(np.mean([unit.train_s for unit in group])),
+        decision_us=average(DECISION_US),
+        train_s=average(TRAIN_S),
     )
 
 

@@ -1,89 +1,217 @@
-"""The unit of a study: one method, trained with one seed, played on the test sets.
-
-Each finished unit is a Parquet file, one row per episode, written aside and then renamed. A study
-that is run again with the same configuration reads it instead of doing it again.
-"""
+"""The units of the study: schedules of the oracle, imitated policies, schedulers on test traces."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-import edge_marl
-from edge_marl.errors import InputError
-from edge_marl.experiments.tandem.config import Training
-from edge_marl.experiments.tandem.methods import Scheduler
-from edge_marl.files import aside
-from edge_marl.json_files import json_text, parse_json
-from edge_marl.parquet_files import check_type, read_parquet
+from edge_marl.experiments.oracle_sets import solve_set
+from edge_marl.experiments.study.outcomes import EPISODE
+from edge_marl.experiments.study.policies import KIND, METHOD, SEED, TEST, one_thread
+from edge_marl.experiments.study.units import Columns, Label, Unit
+from edge_marl.experiments.tandem.config import BASE_SPLIT, StudyConfig, Training
+from edge_marl.oracle import Schedule
+from edge_marl.oracle.schedule_files import read_folder, trace_hash
 from edge_marl.tandem.evaluation import run
+from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.simulator import METRICS, TandemSimulator
+from edge_marl.tandem.splits import SPLITS
 from edge_marl.tandem.traces import TraceSet
-from edge_marl.validation import invalid
 
-_RECORD = b"edge_marl.unit"
+if TYPE_CHECKING:
+    from edge_marl.algorithms.imitation import ImitationConfig
+
+Scheduler = Callable[[TraceSet], Policy]
+"""The policy that will play these traces. Online policies know no more of them than the constant
+downlink; the oracle and SL-E2E plan for exactly these."""
+
+SCHEDULES, IMITATION = "schedules", "imitation"
+"""Values of :data:`KIND` beside those of policies."""
+
+TRAINED_ON, SPLIT, DECISION_US, TRAIN_S = "training", "split", "decision_us", "train_s"
+"""A label, and columns."""
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One method, trained on one training set with one seed."""
+@dataclass(frozen=True, eq=False)
+class Schedules(Unit):
+    """The clairvoyant oracle's schedules of a set of traces, one row each."""
 
-    method: str
-    training: Training
-    seed: int
-    configuration: str
-    """Everything its episodes depend on, as JSON."""
+    config: StudyConfig
+    split: str = ""
+    """The test traces of this split, unless a training set is meant."""
+    training: Training = "none"
+    n_traces: int = 0
+    """Of the training set."""
+    modules = ("edge_marl.oracle.solver", "edge_marl.tandem.workload")
 
     @property
-    def path(self) -> str:
-        """Name of its file: readable, and different for another configuration."""
-        whole = f"{edge_marl.__version__}|{self.configuration}"
-        digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
-        return f"{self.method}-{self.training}-{self.seed}-{digest}.parquet"
+    def traces(self) -> TraceSet:
+        """The set."""
+        if self.split:
+            return self.config.test_set(self.split)
+        return self.config.training_set(self.training, self.n_traces)
+
+    @property
+    def labels(self) -> Mapping[str, Label]:
+        """Which set."""
+        which = self.split or f"{self.training} {self.n_traces}"
+        return {KIND: SCHEDULES, SPLIT: which, SEED: 0}
+
+    @property
+    def configuration(self) -> Any:
+        """The traces themselves, and the penalty."""
+        return {"traces": trace_hash(self.traces), "drop_penalty": self.config.drop_penalty}
+
+    @property
+    def effort(self) -> float:
+        """Others wait for it."""
+        return 1e6
+
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
+        """Solve every trace."""
+        schedules = solve_set(
+            self.traces, artefacts, drop_penalty=self.config.drop_penalty, show_progress=False
+        )
+        return {
+            EPISODE: np.arange(len(schedules)),
+            "objective": [schedule.objective for schedule in schedules],
+            "dropped": [len(schedule.dropped) for schedule in schedules],
+            "optimal": [float(schedule.optimal) for schedule in schedules],
+            "solve_s": [schedule.solve_s for schedule in schedules],
+        }
+
+    def read(self, artefacts: Path) -> list[Schedule]:
+        """Read what was solved."""
+        return read_folder(artefacts, self.traces, drop_penalty=self.config.drop_penalty)
+
+
+@dataclass(frozen=True, eq=False)
+class Imitation(Unit):
+    """A policy of networks that imitates without schedules, in the folder of its artefacts."""
+
+    config: StudyConfig
+    imitation: ImitationConfig
+    """With its seed."""
+    training: Training
+    modules = ("edge_marl.algorithms.imitation.training", "edge_marl.tandem.workload")
+
+    @property
+    def labels(self) -> Mapping[str, Label]:
+        """As those of a policy."""
+        return {KIND: IMITATION, TRAINED_ON: self.training, SEED: self.imitation.seed}
+
+    @property
+    def configuration(self) -> Any:
+        """What is imitated, and how."""
+        traces = self.config.training_set(self.training, self.imitation.n_traces)
+        return {
+            "imitation": self.imitation.model_dump(mode="json"),
+            "traces": trace_hash(traces),
+            "drop_penalty": self.config.drop_penalty,
+        }
+
+    @property
+    def effort(self) -> float:
+        """Others wait for it."""
+        return 1e5
+
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
+        """Fit the networks."""
+        from edge_marl.algorithms.imitation import fit, save_policy
+
+        one_thread()
+        begin = time.perf_counter()
+        traces = self.config.training_set(self.training, self.imitation.n_traces)
+        policy = fit(self.imitation, traces, drop_penalty=self.config.drop_penalty)
+        save_policy(policy, self.imitation, artefacts)
+        return {TRAIN_S: [time.perf_counter() - begin]}
 
 
 @dataclass(frozen=True)
-class UnitResult:
-    """Episodes of one unit, by test set."""
+class Context:
+    """What a scheduler is made with."""
 
+    config: StudyConfig
+    training: Training
+    seed: int
+    needed: Sequence[Path]
+    """Folders of the artefacts of what the unit needs."""
+
+    def training_traces(self, n_traces: int) -> TraceSet:
+        """Return training traces, by the study's configuration perhaps fewer than asked for."""
+        return self.config.training_set(self.training, n_traces)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scheduling(Unit):
+    """A scheduler, trained if it has to be, on the test traces of every split."""
+
+    config: StudyConfig
     method: str
     training: Training
     seed: int
-    train_s: float
-    decision_us: float
-    """Mean time of one call of the policy in one episode: both stages decide for a slot."""
-    episodes: Mapping[str, Mapping[str, NDArray[Any]]]
-    """Test set, then metric: ``[K]``."""
+    make: Callable[[Context], Scheduler]
+    options: Any = None
+    """What the scheduler depends on beside the study, for a JSON file."""
+    modules: Sequence[str] = ()
+    needs: Sequence[Unit] = ()
+    effort: float = 1.0
 
+    @property
+    def labels(self) -> Mapping[str, Label]:
+        """Method, training set and seed."""
+        return {
+            KIND: TEST, METHOD: self.method, TRAINED_ON: self.training, SEED: self.seed,
+        }  # fmt: skip
 
-def play(
-    scheduler: Scheduler, unit: Unit, tests: Mapping[str, TraceSet], train_s: float,
-    *, drop_penalty: float, decision_traces: int,
-) -> UnitResult:  # fmt: skip
-    """Play every test set, and time decisions on the first traces of the first."""
-    episodes = {}
-    for split, traces in tests.items():
-        results = run(scheduler(traces), traces, drop_penalty=drop_penalty).results
-        episodes[split] = {name: getattr(results, name) for name in METRICS}
-    first = next(iter(tests.values()))
-    times = decision_times(scheduler, first[:decision_traces])
-    return UnitResult(
-        unit.method, unit.training, unit.seed, train_s, 1e6 * float(times.mean()), episodes
-    )
+    @property
+    def configuration(self) -> Any:
+        """The options, and the test traces themselves."""
+        behind = {"workload", "test_traces", "drop_penalty", "decision_traces", "trace_seed"}
+        if self.training != "none":
+            behind |= {"most_train_traces", "step_share"}
+        return {
+            **self.config.model_dump(mode="json", include=behind),
+            "options": self.options,
+            # Whatever traces are drawn from, a measured profile for one, shows in them.
+            "traces": trace_hash(self.config.test_set(BASE_SPLIT)),
+        }
+
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
+        """Make the scheduler, play every test set, and time decisions on the first traces."""
+        config = self.config
+        if self.training != "none":
+            one_thread()
+        begin = time.perf_counter()
+        scheduler = self.make(Context(config, self.training, self.seed, needed))
+        train_s = time.perf_counter() - begin
+        parts = []
+        for split in SPLITS:
+            traces = config.test_set(split)
+            results = run(scheduler(traces), traces, drop_penalty=config.drop_penalty).results
+            n = len(traces)
+            parts.append(
+                {
+                    SPLIT: np.full(n, split, dtype=object),
+                    EPISODE: np.arange(n),
+                    **{name: np.asarray(getattr(results, name), float) for name in METRICS},
+                }
+            )
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        timed = config.test_set(BASE_SPLIT)[: config.decision_traces]
+        decision_us = 1e6 * float(decision_times(scheduler, timed).mean())
+        n = len(columns[EPISODE])
+        return {**columns, DECISION_US: np.full(n, decision_us), TRAIN_S: np.full(n, train_s)}
 
 
 def decision_times(scheduler: Scheduler, traces: TraceSet) -> NDArray[np.float64]:
-    """Seconds of every call of the policy, one episode at a time, both stages in one call.
+    """Return the seconds of every call of the policy, one episode at a time, both stages in one.
 
     The first episode is played once more beforehand, so that nothing is timed that only happens
     once (compilation, first allocations).
@@ -102,68 +230,3 @@ def decision_times(scheduler: Scheduler, traces: TraceSet) -> NDArray[np.float64
             seconds.append(time.perf_counter() - begin)
             simulator.step(actions)
     return np.array(seconds)
-
-
-def write_unit(result: UnitResult, path: Path) -> None:
-    """Write one row per episode."""
-    columns: dict[str, Any] = {"split": [], "trace": []}
-    for split, metrics in result.episodes.items():
-        n = len(metrics["objective"])
-        columns["split"] += [split] * n
-        columns["trace"] += range(n)
-    for name in METRICS:
-        columns[name] = np.concatenate([metrics[name] for metrics in result.episodes.values()])
-    n = len(columns["split"])
-    table = pa.table(
-        {"method": [result.method] * n, "training": [result.training] * n,
-         "seed": [result.seed] * n, **columns}
-    )  # fmt: skip
-    record = {"train_s": result.train_s, "decision_us": result.decision_us}
-    table = table.replace_schema_metadata({_RECORD: json_text(record).encode()})
-    with aside(path) as place:
-        pq.write_table(table, place)
-
-
-def read_unit(path: Path) -> UnitResult:
-    """Read what :func:`write_unit` wrote.
-
-    Raises:
-        InputError: if the file is none of a study's.
-    """
-    texts, numbers = ("method", "training", "split"), ("seed", *METRICS)
-    table = read_parquet(path, (*texts, *numbers))
-    for name in (*texts, *numbers):
-        check_type(path, table, name, pa.string() if name in texts else pa.float64())
-    if not len(table):
-        raise InputError(f"{path}: expected episodes, found none")
-    text = (table.schema.metadata or {}).get(_RECORD, b"null")
-    columns = table.to_pydict()
-    who = {name: columns[name][0] for name in ("method", "training", "seed")}
-    try:
-        record = _Times.model_validate(parse_json(text, str(path)))
-        unit = _Who.model_validate(who)
-    except ValidationError as error:
-        raise invalid(error, f"{path}: ") from error
-    split = np.array(columns["split"])
-    episodes = {
-        name: {metric: np.array(columns[metric])[split == name] for metric in METRICS}
-        for name in dict.fromkeys(columns["split"])
-    }
-    return UnitResult(**dict(unit), **dict(record), episodes=episodes)
-
-
-class _Who(BaseModel):
-    """Whose episodes they are."""
-
-    method: str
-    training: Training
-    seed: int
-
-
-class _Times(BaseModel):
-    """What the metadata of the schema say."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    train_s: float
-    decision_us: float

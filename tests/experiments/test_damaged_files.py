@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
@@ -16,11 +18,7 @@ from hypothesis import strategies as st
 from edge_marl.algorithms.actors import CARD as ACTOR_CARD
 from edge_marl.algorithms.actors import WEIGHTS, load_actor, save_actor
 from edge_marl.errors import InputError
-from edge_marl.experiments.o2o_drl.methods import Outcome
-from edge_marl.experiments.o2o_drl.units import read_unit as read_o2o_unit
-from edge_marl.experiments.o2o_drl.units import write_unit as write_o2o_unit
-from edge_marl.experiments.scale.units import read_curve, read_test
-from edge_marl.experiments.tandem.units import UnitResult, read_unit, write_unit
+from edge_marl.experiments.study.units import read_rows
 from edge_marl.experiments.training.checkpoints import CARD, read_checkpoint
 from edge_marl.experiments.training.logs import read_log
 from edge_marl.experiments.training.recipe import Recipe
@@ -29,7 +27,6 @@ from edge_marl.experiments.tuning.search import SearchSettings
 from edge_marl.experiments.tuning.search import read_settings as read_search
 from edge_marl.experiments.tuning.space import read_space
 from edge_marl.json_files import write_json
-from edge_marl.tandem.simulator import METRICS
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
 from tests.fuzzing import (
     damaged_bytes,
@@ -61,13 +58,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_untrained(folder / "checkpoint")
     save_actor(untrained_actor(), folder / "actor", {"curve": [[1, 0.5, None]], "seconds": 1})
     write_json(folder / "run" / "run.json", RunSettings(recipe=RECIPE))
-    rates = {"success_rate": np.array([0.5, np.nan]), "dropped": np.array([0.1, 0.2])}
-    outcome = Outcome({"rda": rates}, (("offline", 10, 0.5),), ((0.5, 0.6), (0.4, 0.7)))
-    write_o2o_unit(outcome, folder / "o2o.json", 1.0)
-    metrics = {"response_s": [1.5, 2.5]}
-    write_json(folder / "scale.json", {"metrics": metrics, "features": {"kl": 1}})
-    episodes = {"3-3": {name: np.arange(3.0) for name in METRICS}}
-    write_unit(UnitResult("edf", "none", 0, 1.5, 20.0, episodes), folder / "unit.parquet")
+    rows = {"split": ["3-3", "3-3"], "episode": [0, 1], "success_rate": [0.5, float("nan")]}
+    pq.write_table(pa.table(rows), folder / "rows.parquet")
     (folder / "progress.csv").write_text("iteration,env_steps\n1,10\n2,20\n")
     (folder / "space.yaml").write_text(SPACE)
     settings = SearchSettings(recipe=RECIPE, space=folder / "space.yaml")
@@ -89,14 +81,10 @@ def check_actor(folder: Path) -> None:
     assert outputs.isfinite().all()
 
 
-def check_o2o_unit(path: Path) -> None:
-    outcome = read_o2o_unit(path)
-    assert all(values.dtype == float for one in outcome.test.values() for values in one.values())
-
-
-def check_unit(path: Path) -> None:
-    for metrics in read_unit(path).episodes.values():
-        assert all(np.isfinite(metrics[name]).all() for name in METRICS)
+def check_rows(path: Path) -> None:
+    rows = read_rows(path)
+    numbers = rows.select_dtypes("number").to_numpy(dtype=float)
+    assert not np.isinf(numbers).any()
 
 
 Damage = Callable[[bytes], st.SearchStrategy[bytes]]
@@ -106,20 +94,17 @@ READERS: dict[str, tuple[str, Callable[[Path], object], Damage]] = {
     "checkpoint's weights": (f"policy/{WEIGHTS}", read_checkpoint, damaged_bytes),
     "actor": (ACTOR_CARD, check_actor, damaged_json),
     "actor's weights": (WEIGHTS, check_actor, damaged_bytes),
-    "training": (ACTOR_CARD, read_curve, damaged_json),
     "run": ("run.json", read_settings, damaged_json),
     "search": ("search.json", read_search, damaged_json),
     "space.yaml": ("", check_space, damaged_yaml),
-    "o2o.json": ("", check_o2o_unit, damaged_json),
-    "scale.json": ("", read_test, damaged_json),
-    "unit.parquet": ("", check_unit, damaged_parquet),
+    "rows.parquet": ("", check_rows, damaged_parquet),
     "progress.csv": ("", read_log, damaged_csv),
 }
 
 
 def copied(good: Path, name: str, folder: Path) -> Path:
     """A file, or the folder of several, to damage."""
-    source = good / ("actor" if name == "training" else name.partition("'")[0])
+    source = good / name.partition("'")[0]
     target = folder / source.name
     files = [file for file in source.rglob("*") if file.is_file()] if source.is_dir() else [source]
     for file in files:

@@ -2,19 +2,23 @@
 
 import csv
 import json
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from edge_marl.algorithms.imitation import config as imitation
 from edge_marl.algorithms.imitation.config import ImitationConfig
-from edge_marl.errors import InputError
+from edge_marl.experiments.study.engine import reproduce
 from edge_marl.experiments.tandem import learners, study
 from edge_marl.experiments.tandem.config import SPLITS, StudyConfig
 from edge_marl.experiments.tandem.methods import END_TO_END, ORACLE, YARDSTICK, methods
-from edge_marl.experiments.tandem.tables import Results
-from edge_marl.experiments.tandem.units import read_unit
+from edge_marl.experiments.tandem.tables import Results, summarise
+from edge_marl.experiments.tandem.units import Scheduling
+from edge_marl.tandem.workload import TandemWorkload
 from tests import snapshots
 
 CONFIG = StudyConfig(
@@ -77,7 +81,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> tuple
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(imitation, "ABLATIONS", ABLATIONS)
         patch.setattr(learners, "learners", small_learners)
-        return study.reproduce(CONFIG, out), out
+        return summarise(reproduce(study.STUDY, CONFIG, out), methods(CONFIG)), out
 
 
 def test_the_oracle_loses_nothing_and_nobody_beats_it(finished: tuple[Results, Path]) -> None:
@@ -118,8 +122,8 @@ def test_everything_is_written(finished: tuple[Results, Path]) -> None:
     assert summary["configuration"]["test_traces"] == CONFIG.test_traces
     assert summary["seeds"] == [0, 1]
     assert {"date", "machine", "versions", "rows"} <= set(summary)
-    episodes = pq.read_table(out / "episodes.parquet")
-    units = list((out / "units").glob("*.parquet"))
+    episodes = pq.read_table(out / "rows.parquet", filters=[("kind", "==", "test")])
+    units = list((out / "units").glob("test-*"))
     assert episodes.num_rows == len(units) * len(SPLITS) * CONFIG.test_traces
     assert not list(out.rglob("*.part"))
 
@@ -129,47 +133,30 @@ def test_finished_units_are_not_done_again(
     finished: tuple[Results, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, out = finished
-    lost = next(out.glob("units/edf-none-*.parquet"))
-    lost.unlink()
+    shutil.rmtree(next(out.glob("units/test-edf-none-*")))
     done = []
-    once_more = study._do_unit
+    once_more = Scheduling.compute
 
-    def counted(config: StudyConfig, unit: study.Unit, folder: str) -> None:
+    def counted(unit: Scheduling, artefacts: Path, needed: Sequence[Path]) -> Mapping[str, Any]:
         done.append(unit.method)
-        once_more(config, unit, folder)
+        return once_more(unit, artefacts, needed)
 
-    monkeypatch.setattr(study, "_do_unit", counted)
-    again = study.reproduce(CONFIG, out)
+    monkeypatch.setattr(Scheduling, "compute", counted)
+    again = summarise(reproduce(study.STUDY, CONFIG, out), methods(CONFIG))
     assert done == ["edf"]
     assert [row.degradation for row in again.rows] == [row.degradation for row in results.rows]
 
 
 def test_another_configuration_is_another_unit() -> None:
-    table = methods(CONFIG)
-    edf = study._unit(CONFIG, table["edf"], "none", 0, "drawn")
-    assert (
-        edf.path
-        == study._unit(
-            CONFIG.model_copy(update={"seeds": 9}), table["edf"], "none", 0, "drawn"
-        ).path
-    )
-    fewer = CONFIG.model_copy(update={"test_traces": 7})
-    assert edf.path != study._unit(fewer, table["edf"], "none", 0, "drawn").path
-    # Other traces, of another profile for one.
-    assert edf.path != study._unit(CONFIG, table["edf"], "none", 0, "others").path
-    learner = table[END_TO_END]
-    longer = CONFIG.model_copy(update={"step_share": 0.5})
-    assert (
-        study._unit(CONFIG, learner, "3-3", 0, "drawn").path
-        != study._unit(longer, methods(longer)[learner.name], "3-3", 0, "drawn").path
-    )
+    def name(method: str, **changes: object) -> str:
+        config = CONFIG.model_copy(update=changes)
+        return methods(config)[method].units(config)[0].name
 
-
-def test_a_damaged_unit_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "edf.parquet"
-    path.write_bytes(b"not a table")
-    with pytest.raises(InputError, match=r"edf\.parquet"):
-        read_unit(path)
+    assert name("edf") == name("edf", seeds=9)
+    assert name("edf") != name("edf", test_traces=7)
+    # Other traces.
+    assert name("edf") != name("edf", workload=TandemWorkload(hevc_share=0.9))
+    assert name(END_TO_END) != name(END_TO_END, step_share=0.5)
 
 
 def test_training_and_test_traces_are_different_ones() -> None:
