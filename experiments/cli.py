@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from edge_marl.errors import InputError, original
 from edge_marl.experiments import cli_learning, cli_log, cli_workflows
 from edge_marl.experiments.cli_options import count, quantity
 from edge_marl.experiments.cli_options import seed as seed_option
+from edge_marl.experiments.study import load_study, studies
 from edge_marl.limits import MOST_WORKERS
 
 BAD_INPUT = 2
@@ -184,74 +185,42 @@ def reproduce() -> None:
     """Redo the figures of a paper."""
 
 
-@reproduce_app.command("tandem")
-def reproduce_tandem(
-    overrides: Overrides = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small enough for a demonstration.")] = (
-        False
-    ),
-    seeds: Seeds = None,
-    out: Annotated[Path, typer.Option(help="Folder for tables, figures and episodes.")] = Path(
-        "results/tandem"
-    ),
-    workers: Workers = None,
-) -> None:
-    """Figures 2 to 6 of the tandem paper: tables, CSV, PNG and every episode as Parquet."""
-    from edge_marl.experiments.overrides import apply_overrides
-    from edge_marl.experiments.study.engine import reproduce
-    from edge_marl.experiments.tandem.config import StudyConfig
-    from edge_marl.experiments.tandem.study import STUDY
+def _reproduces(name: str) -> Callable[..., None]:
+    """The command of a study."""
 
-    options = [f"{name}={value}" for name, value in (("seeds", seeds), ("workers", workers))
-               if value is not None]  # fmt: skip
-    config = StudyConfig.quick() if quick else StudyConfig()
-    reproduce(STUDY, apply_overrides(config, [*options, *(overrides or ())]), out)
+    def command(
+        overrides: Overrides = None,
+        quick: Annotated[
+            bool, typer.Option("--quick", help="Small enough for a demonstration.")
+        ] = False,
+        seeds: Seeds = None,
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder for tables, figures and outcomes. Default: results/NAME.",
+                show_default=False,
+            ),
+        ] = None,
+        workers: Workers = None,
+    ) -> None:
+        from edge_marl.experiments.overrides import apply_overrides
+        from edge_marl.experiments.study.engine import reproduce
 
+        study = load_study(name)
+        options = [f"{option}={value}" for option, value in (("seeds", seeds), ("workers", workers))
+                   if value is not None]  # fmt: skip
+        config = study.options.quick() if quick else study.options()
+        reproduce(
+            study,
+            apply_overrides(config, [*options, *(overrides or ())]),
+            out or Path("results") / name,
+        )
 
-@reproduce_app.command("o2o-drl")
-def reproduce_o2o_drl(
-    overrides: Overrides = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small enough for a demonstration.")] = (
-        False
-    ),
-    out: Annotated[Path, typer.Option(help="Folder for tables, figures and outcomes.")] = Path(
-        "results/o2o-drl"
-    ),
-    workers: Workers = None,
-) -> None:
-    """Figures 3 to 6 and 8 of the O2O-DRL paper: tables, CSV and PNG."""
-    from edge_marl.experiments.o2o_drl.config import StudyConfig
-    from edge_marl.experiments.o2o_drl.study import STUDY
-    from edge_marl.experiments.overrides import apply_overrides
-    from edge_marl.experiments.study.engine import reproduce
-
-    options = [] if workers is None else [f"workers={workers}"]
-    config = StudyConfig.quick() if quick else StudyConfig()
-    reproduce(STUDY, apply_overrides(config, [*options, *(overrides or ())]), out)
+    return command
 
 
-@reproduce_app.command("scale")
-def reproduce_scale(
-    overrides: Overrides = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small enough for a demonstration.")] = (
-        False
-    ),
-    out: Annotated[Path, typer.Option(help="Folder for tables, figures and outcomes.")] = Path(
-        "results/scale"
-    ),
-    seeds: Seeds = None,
-    workers: Workers = None,
-) -> None:
-    """Tables 3 to 5, Figures 5 and 6 of the SCALE paper, and larger and other clusters."""
-    from edge_marl.experiments.overrides import apply_overrides
-    from edge_marl.experiments.scale.config import StudyConfig
-    from edge_marl.experiments.scale.study import STUDY
-    from edge_marl.experiments.study.engine import reproduce
-
-    options = [f"{name}={value}" for name, value in (("seeds", seeds), ("workers", workers))
-               if value is not None]  # fmt: skip
-    config = StudyConfig.quick() if quick else StudyConfig()
-    reproduce(STUDY, apply_overrides(config, [*options, *(overrides or ())]), out)
+for _name, _about in studies().items():
+    reproduce_app.command(_name, help=_about)(_reproduces(_name))
 
 
 @benchmark_app.callback()

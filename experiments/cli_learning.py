@@ -116,9 +116,10 @@ def train(
     from there. Limits count from the very beginning of a run.
     """  # fmt: skip
     from edge_marl.experiments.training import run
+    from edge_marl.experiments.training.loop import Limits
     from edge_marl.experiments.training.recipe import parse_recipe
 
-    limits = run.Limits(
+    limits = Limits(
         iterations=iterations, env_steps=steps, time_s=None if time is None else _seconds(time)
     )
     if resume is not None:

@@ -124,4 +124,4 @@ def report(config: StudyConfig, outcomes: Outcomes) -> Report:
     )
 
 
-STUDY = Study(units_of, report, replicate="network")
+STUDY = Study(StudyConfig, units_of, report, replicate="network")

@@ -105,4 +105,4 @@ def report(config: StudyConfig, outcomes: Outcomes) -> Report:
     )
 
 
-STUDY = Study(units_of, report, check)
+STUDY = Study(StudyConfig, units_of, report, check)

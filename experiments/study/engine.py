@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import pandas as pd
 from pydantic import Field
@@ -33,6 +33,11 @@ class StudyOptions(Options):
         default_factory=all_cores, description="tasks at a time; 0: all in this process"
     )
 
+    @classmethod
+    def quick(cls) -> Self:
+        """Return options of at most 10 minutes on 2 cores."""
+        return cls()
+
 
 StudyConfig = TypeVar("StudyConfig", bound=StudyOptions)
 
@@ -56,6 +61,7 @@ class Report:
 class Study(Generic[StudyConfig]):
     """A study: which units it consists of, and what is reported of them."""
 
+    options: type[StudyConfig]
     units: Callable[[StudyConfig], Sequence[Unit]]
     """Those that are reported, of the headline first; what they need is found by itself."""
     report: Callable[[StudyConfig, Outcomes], Report]

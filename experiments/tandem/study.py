@@ -197,4 +197,4 @@ def _note(makespan: int, dropped: int) -> str:
     return f"makespan {makespan} slots, {dropped} dropped"
 
 
-STUDY = Study(units_of, report)
+STUDY = Study(StudyConfig, units_of, report)

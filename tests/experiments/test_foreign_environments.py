@@ -23,6 +23,7 @@ from edge_marl.experiments.training.checkpoints import (
     numbered_checkpoints,
     read_checkpoint,
 )
+from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe
 from tests.envs import foreign
 
@@ -54,7 +55,7 @@ def settings(kind: str, algorithm: str, **limits: Any) -> run.RunSettings:
     )
     return run.RunSettings(
         recipe=recipe,
-        limits=run.Limits(**limits or {"iterations": 2}),
+        limits=Limits(**limits or {"iterations": 2}),
         episodes=2,
         evaluate_every=2,
         checkpoint_every=1,
@@ -158,10 +159,10 @@ def test_a_run_goes_on_only_in_the_environment_that_it_began_in(
     ):
         monkeypatch.setitem(foreign.ENVIRONMENTS, "changing", changed)
         with pytest.raises(InputError, match=message) as refused:
-            run.resume(folder, {"limits": run.Limits(iterations=3)})
+            run.resume(folder, {"limits": Limits(iterations=3)})
         assert "\n" not in str(refused.value)
     monkeypatch.setitem(foreign.ENVIRONMENTS, "changing", foreign.Plain)
-    assert run.resume(folder, {"limits": run.Limits(iterations=3)}) == 0
+    assert run.resume(folder, {"limits": Limits(iterations=3)}) == 0
     assert len(numbered_checkpoints(folder / "checkpoints")) == 3
 
 
@@ -171,7 +172,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_stopped(algorithm: str, tmp_pa
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run.start(settings("NothingLegalWhenGone", algorithm, iterations=4), whole) == 0
     assert run.start(settings("NothingLegalWhenGone", algorithm, iterations=2), parts) == 0
-    assert run.resume(parts, {"limits": run.Limits(iterations=4)}) == 0
+    assert run.resume(parts, {"limits": Limits(iterations=4)}) == 0
     expected, found = (
         load_actor(folder / "checkpoints" / "000004" / "policy").state_dict()
         for folder in (whole, parts)

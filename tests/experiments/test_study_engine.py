@@ -83,6 +83,7 @@ def report(config: Options, outcomes: Outcomes) -> Report:
 
 
 STUDY = Study(
+    Options,
     units=lambda config: [Play(Training(seed, config.rate)) for seed in range(config.seeds)],
     report=report,
 )
@@ -102,7 +103,8 @@ def test_a_study_computes_what_its_units_need_and_reports(tmp_path: Path) -> Non
     assert outcomes.mean("cost", kind="test").value == 2.0  # type: ignore[union-attr]
     assert "2.000" in (tmp_path / "tables.md").read_text()
     assert (tmp_path / "results.csv").read_text() == "cost\n2.0\n"
-    assert len(pd.read_parquet(tmp_path / "rows.parquet")) == 9
+    # Two rows of every training, three of every test.
+    assert len(pd.read_parquet(tmp_path / "rows.parquet")) == 15
 
 
 def test_what_was_computed_is_read(tmp_path: Path) -> None:
