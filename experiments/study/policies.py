@@ -19,7 +19,7 @@ from edge_marl.experiments.systems import system_of
 from edge_marl.experiments.systems.system import Episodes, Metrics
 from edge_marl.experiments.training.checkpoints import current_actor
 from edge_marl.experiments.training.loop import Limits, Progress, training
-from edge_marl.experiments.training.recipe import ALGORITHMS, Recipe
+from edge_marl.experiments.training.recipe import ALGORITHMS, Recipe, register_environment
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.actors import Actor
@@ -97,6 +97,7 @@ class Training(Unit):
         from edge_marl.envs.batched import make_batched
 
         one_thread()
+        register_environment(self.recipe.env)
         seeds = self.validation.seeds
         env = make_batched(self.recipe.env, self.validation.env_config, len(seeds), state=False)
         parts: list[Columns] = []
@@ -180,6 +181,7 @@ class Play(Unit):
         from edge_marl.envs.batched import make_batched
 
         one_thread()
+        register_environment(self.environment)
         seeds = self.episodes.seeds
         env = make_batched(self.environment, self.episodes.env_config, len(seeds), state=False)
         actor = load_actor(needed[0] / self.phase).resized(env.n_actions - 1)

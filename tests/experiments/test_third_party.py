@@ -1,0 +1,92 @@
+"""A system that another package brings has everything that the project's own systems have."""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "tests/experiments/third_party"
+SMALL = ("num_envs_per_env_runner=4", "train_batch_size_per_learner=128", "minibatch_size=64")
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("third")
+
+
+@pytest.fixture(scope="module")
+def command(folder: Path) -> Command:
+    """The command line, with the package installed beside it."""
+    paths = os.pathsep.join(map(str, (PACKAGE, ROOT)))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "edge_marl.experiments", *arguments],
+            env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "200"},
+            cwd=folder, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(command: Command, folder: Path) -> Path:
+    done = command("train", "dispatching_v0", "mappo", "--iterations", "3", "--episodes", "4",
+                   "--out", "run", *SMALL)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # Its heuristics stand beside what was trained.
+    assert "shortest" in done.stdout
+    return folder / "run"
+
+
+def test_help_names_it(command: Command) -> None:
+    assert "dispatching_v0" in command("train", "--help").stdout
+    assert "dispatching" in command("reproduce", "--help").stdout
+
+
+def test_its_options_are_checked(command: Command) -> None:
+    done = command("train", "dispatching_v0", "mappo", "env.slot=3")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("env.slot: unknown option; did you mean env.slots?")
+
+
+def test_it_is_evaluated_beside_its_heuristics(command: Command, trained: Path) -> None:
+    done = command("evaluate", str(trained), "--episodes", "6", "--out", "evaluated")
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(trained.parent / "evaluated/episodes.parquet").to_pylist()
+    assert {row["policy"] for row in rows} == {"fastest", "shortest", "run/best"}
+    waits = {
+        name: [row["mean_wait"] for row in rows if row["policy"] == name]
+        for name in ("fastest", "shortest")
+    }
+    # Who looks at the queues waits less.
+    assert sum(waits["shortest"]) < sum(waits["fastest"])
+
+
+def test_it_is_exported(command: Command, trained: Path) -> None:
+    done = command("export", str(trained / "best"), "--out", "exported")
+    assert done.returncode == 0, done.stderr
+    exported = {path.name for path in (trained.parent / "exported").iterdir()}
+    assert {"left", "right"} <= exported
+
+
+def test_it_is_tuned(command: Command, folder: Path) -> None:
+    turns = ("--samples", "2", "--iterations", "2", "--evaluate-every", "1", "--episodes", "2")
+    done = command("tune", "dispatching_v0", "ippo", *turns, "--out", "search", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "search").is_dir()
+
+
+def test_it_has_a_study(command: Command, folder: Path) -> None:
+    done = command("reproduce", "dispatching", "--workers", "2", "seeds=1", "--out", "study")
+    assert done.returncode == 0, done.stderr
+    with (folder / "study/results.csv").open() as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["fastest", "shortest", "IPPO"]
