@@ -1,0 +1,74 @@
+"""Runs, checkpoints, exports and logs of an earlier version go on where they were."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_marl.algorithms.actors import load_actor
+from edge_marl.experiments.evaluate.command import evaluate
+from edge_marl.experiments.training import run
+from edge_marl.experiments.training.checkpoints import numbered_checkpoints, read_checkpoint
+from edge_marl.experiments.training.loop import Limits
+from edge_marl.task_log.episodes import open_log
+
+ARCHIVE = Path(__file__).parent / "written_before.tar.xz"
+RUNS = ("mappo", "qmix", "scale", "o2o")
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_goes_on(name: str, before: Path, local_ray: None) -> None:
+    folder = before / name
+    iteration = int(numbered_checkpoints(folder / "checkpoints")[-1].name)
+    changes = {"limits": Limits(iterations=iteration + 1)}
+    assert run.resume(folder, changes) == 0
+    assert int(numbered_checkpoints(folder / "checkpoints")[-1].name) == iteration + 1
+    rows = (folder / "progress.csv").read_text().splitlines()
+    assert len(rows) == iteration + 2
+
+
+def test_a_checkpoint_is_evaluated_as_it_was(before: Path) -> None:
+    checkpoint = read_checkpoint(before / "mappo")
+    assert checkpoint.card.evaluation is not None
+    evaluate([before / "mappo"], episodes=2, out=before / "evaluated")
+    summary = json.loads((before / "evaluated/summary.json").read_text())
+    assert any(row["policy"] == "mappo/best" for row in summary["rows"])
+
+
+def test_an_export_decides_as_the_checkpoint_does(before: Path) -> None:
+    import onnxruntime
+    import torch
+
+    whole = read_checkpoint(before / "mappo").actor
+    features = np.abs(np.random.default_rng(0).normal(size=(4, 2, 6, 5))).astype(np.float32) * 20
+    mask = np.ones((4, 2, 7), dtype=bool)
+    mask[..., -1] = False
+    with torch.inference_mode():
+        expected, _ = whole(torch.from_numpy(features).flatten(2), torch.from_numpy(mask))
+    for k, agent in enumerate(("comm", "comp")):
+        session = onnxruntime.InferenceSession(before / f"export/{agent}/actor.onnx")
+        names = [one.name for one in session.get_inputs()]
+        outputs = session.run(None, dict(zip(names, (features[:, k], mask[:, k]), strict=True)))
+        own = load_actor(before / f"export/{agent}")
+        with torch.inference_mode():
+            found, _ = own(
+                torch.from_numpy(features[:, [k]]).flatten(2), torch.from_numpy(mask[:, [k]])
+            )
+        np.testing.assert_allclose(found[:, 0], expected[:, k], atol=1e-6)
+        (scores,) = (output for output in outputs if output.shape == (4, 7))
+        legal = mask[:, k]
+        np.testing.assert_allclose(scores[legal], expected[:, k].numpy()[legal], atol=1e-5)
+
+
+def test_a_task_log_is_read(before: Path) -> None:
+    with open_log(before / "log.sqlite") as log:
+        assert len(log.episodes) == 3
