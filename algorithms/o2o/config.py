@@ -24,7 +24,7 @@ class Transitions(Protocol):
     """A log as offline learning reads it."""
 
     def draw(self, n_rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """Random rows in the columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`."""
+        """Random rows, columns of :class:`edge_marl.algorithms.replay.columns.AgentTransition`."""
         ...
 
 
