@@ -169,7 +169,7 @@ class O2OConfig(MAPPOConfig):
         ):
             if found != expected:
                 raise InputError(f"{name}: expected {expected!r} with a log, found {found!r}")
-        if self.network.agent_id and self.network.kind != "mlp":
+        if self.network.agent_id and not self.network.network_class.fits_any_observation:
             raise InputError(
                 f"network.agent_id: expected False with a log and network.kind "
                 f"{self.network.kind}, found True"

@@ -103,8 +103,11 @@ class ValueDecompositionConfig(OffPolicyConfig):
         """
         super().validate()
         self.check(
-            # Its scores are log probabilities: the greedy action is not the one of largest value.
-            ("network", self.network.kind != "pointer", "any kind but pointer"),
+            (
+                "network",
+                not self.network.network_class.gives_log_probabilities,
+                "a kind whose outputs can be values",
+            ),
         )
         try:
             Scheduler.validate(
