@@ -1,32 +1,30 @@
-"""Trained actors as files, and behind the interface of the tandem heuristics."""
+"""Trained actors: their decisions, and their files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
 from edge_marl.algorithms.networks import MASKED
-from edge_marl.algorithms.networks.agents import Actor, ActorSpec
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.spec import ActorSpec
 from edge_marl.algorithms.networks.weights import load_weights
 from edge_marl.errors import InputError
 from edge_marl.files import put_back, write_aside
 from edge_marl.json_files import read_json, write_json
-from edge_marl.tandem import Observation
-from edge_marl.tandem.traces import IntArray
 from edge_marl.validation import invalid, shown
 
 FORMAT = "edge-marl actor 1"
 WEIGHTS, CARD = "actor.safetensors", "card.json"
 PARTS = (CARD, WEIGHTS)
 
-__all__ = ["Actor", "ActorPolicy", "ActorSpec", "load_actor", "read_card", "save_actor"]
+__all__ = ["Actor", "ActorSpec", "load_actor", "read_card", "save_actor"]
 
 
 def save_actor(actor: Actor, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
@@ -96,7 +94,7 @@ def drawn(probabilities: Tensor, random: Tensor) -> Tensor:
 
 def draws(actor: Actor, *, sampled: bool) -> bool:
     """Whether :func:`decide` draws anything."""
-    return sampled or actor.pointer is not None
+    return sampled or actor.kind.draws
 
 
 def decide(
@@ -125,34 +123,3 @@ def decide(
     probabilities = torch.softmax(outputs.masked_fill(~action_mask, MASKED), dim=-1)
     random = torch.as_tensor(random).expand(probabilities.shape[:-1])
     return drawn(probabilities, random[..., None]).squeeze(-1)
-
-
-class ActorPolicy:
-    """An actor that plays tandem: greedy, each stage by its own queue.
-
-    Args:
-        name: in tables.
-        actor: the two stages.
-        check: called before every decision; what it raises ends the playing.
-    """
-
-    def __init__(self, name: str, actor: Actor, check: Callable[[], None] | None = None) -> None:
-        self.name = name
-        self.actor = actor.eval()
-        self._check = check
-        self._hidden: Tensor | None = None
-
-    def reset(self, batch_size: int) -> None:
-        """Forget the episodes before."""
-        recurrent = self.actor.is_recurrent
-        self._hidden = self.actor.initial_hidden(batch_size) if recurrent else None
-
-    @torch.inference_mode()
-    def act(self, observation: Observation) -> IntArray:
-        """``[B, 2]`` positions of the chosen jobs."""
-        if self._check is not None:
-            self._check()
-        features = torch.from_numpy(observation.features).flatten(2)
-        mask = torch.from_numpy(observation.action_mask)
-        outputs, self._hidden = self.actor(features, mask, self._hidden)
-        return greedy(outputs, mask).numpy().astype(np.int32)

@@ -18,6 +18,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch, concat_s
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_RESULTS,
     LEARNER_UPDATE_TIMER,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     SYNCH_WORKER_WEIGHTS_TIMER,
@@ -170,17 +171,23 @@ class JointAlgorithm(Algorithm):
         return fragments
 
     def learn_from(
-        self, parts: Sequence[Mapping[str, NDArray[Any]]], env_steps: Sequence[int], **how: Any
-    ) -> list[Any]:
-        """Have every learner learn from its part.
+        self,
+        parts: Sequence[Mapping[str, NDArray[Any]]],
+        env_steps: Sequence[int],
+        *,
+        per_row: str | None = None,
+        **how: Any,
+    ) -> NDArray[np.float64] | None:
+        """Have every learner learn from its part, and aggregate what the learners report.
 
         Args:
             parts: columns, for each learner.
             env_steps: in each.
+            per_row: name of a result that has a number for each row; it is not reported.
             how: arguments of :meth:`.learner.JointLearner.learn`.
 
         Returns:
-            What each learner reports.
+            The numbers of ``per_row``, one part after the other; None without it.
         """
         batches = [
             MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(part)}, steps)
@@ -189,7 +196,7 @@ class JointAlgorithm(Algorithm):
         remote = self.config.num_learners > 0
         data: dict[str, Any] = {"batches": batches} if remote else {"batch": batches[0]}
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            found: list[Any] = self.learner_group.update(
+            results: list[Any] = self.learner_group.update(
                 **data,
                 timesteps={
                     NUM_ENV_STEPS_SAMPLED_LIFETIME: self.env_steps_sampled,
@@ -197,6 +204,11 @@ class JointAlgorithm(Algorithm):
                 },
                 **how,
             )
+        found = None
+        if per_row is not None:
+            popped = [result[DEFAULT_MODULE_ID].pop(per_row).peek() for result in results]
+            found = np.concatenate([np.asarray(numbers).ravel() for numbers in popped])
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
         return found
 
     @property

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 
 from edge_marl.algorithms.core.options import check_options
-from edge_marl.algorithms.networks.agents import ParameterSharing
 from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.spec import ParameterSharing
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner
 from edge_marl.algorithms.sampling.means import EPISODE_MEAN, EpisodeMeanStats
 from edge_marl.envs.batched import BatchedEnv

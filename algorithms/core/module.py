@@ -14,8 +14,9 @@ from torch import Tensor
 from edge_marl.algorithms.actors import decide, draws
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks import MASKED
-from edge_marl.algorithms.networks.agents import Actor, ActorSpec, agent_groups
-from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.spec import ActorSpec, agent_groups
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.sampling.drawing import draw_actions
 from edge_marl.validation import invalid
@@ -50,7 +51,7 @@ class JointModule(TorchRLModule):
                 network=network,
                 # Networks over sets take every element alike; those over queues scale jobs too.
                 normalise=self.model_config["observation_normalisation"]
-                and network.kind in LAYERED,
+                and network.network_class.has_head,
                 n_ids=space.n_agents if network.agent_id and shared else 0,
             )
         except ValidationError as error:

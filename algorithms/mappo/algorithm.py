@@ -6,7 +6,6 @@ from typing import Any
 
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
-from ray.rllib.utils.metrics import LEARNER_RESULTS
 
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
 from edge_marl.algorithms.core.parts import in_parts
@@ -36,14 +35,13 @@ class MAPPO(JointAlgorithm, PPO):
         if fragments is None:
             return
         parts = in_parts(fragments, self.n_learners)
-        results = self.learn_from(
+        self.learn_from(
             parts,
             [int(part[Fragment.VALID].sum()) for part in parts],
             num_epochs=self.config.num_epochs,
             minibatch_size=self.config.minibatch_size,
             team_reward=self.team_reward,
         )
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
         self.sync_weights()
 
     def _train_batch(self) -> SampleBatch | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from edge_marl.algorithms.networks.agents import Actor, AgentRows
-from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
+from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedMLP
 from edge_marl.algorithms.networks.normalisation import RunningMoments, Total
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -68,7 +68,7 @@ class LocalCritic(nn.Module):
     def __init__(self, actor: Actor) -> None:
         super().__init__()
         spec = actor.spec
-        if spec.network.kind in LAYERED:
+        if actor.kind.has_head:
             network = spec.network.model_copy(update={"dueling": False})
             spec = spec.model_copy(update={"n_actions": 1, "network": network})
         # Networks over sets put last what depends on the whole set alone.

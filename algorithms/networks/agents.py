@@ -2,118 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from edge_marl.algorithms.networks import MASKED
-from edge_marl.algorithms.networks.config import LAYERED, NetworkConfig
 from edge_marl.algorithms.networks.grouped import (
     GroupedGRUCell,
     GroupedLinear,
-    GroupedMLP,
     by_group,
     through_layers,
 )
+from edge_marl.algorithms.networks.kinds import KINDS
+from edge_marl.algorithms.networks.layered import MLP
 from edge_marl.algorithms.networks.normalisation import RunningMoments
-from edge_marl.algorithms.networks.pointer import HEADS, PointerNetwork
-from edge_marl.algorithms.networks.queues import QueueAttention, QueueMLP
-from edge_marl.algorithms.networks.structured import StructuredMLP
+from edge_marl.algorithms.networks.spec import ActorSpec
 from edge_marl.errors import InputError
-from edge_marl.tandem.simulator import JOB_FEATURES
-from edge_marl.validation import shown
 
 _FEW, _MOST = 400, 0.8
 """Rows up to which, and share of rows from which, to evaluate all is quicker than to pick them."""
-
-ParameterSharing = Literal["shared", "independent"] | Mapping[str, str]
-"""One network for all agents, one each, or the name of each agent's group."""
-
-
-def agent_groups(sharing: ParameterSharing, agents: Sequence[str]) -> tuple[int, ...]:
-    """``[N]`` which parameter set each agent uses, numbered in order of appearance.
-
-    Raises:
-        InputError: for a mapping that leaves out an agent or names an unknown one.
-    """
-    if sharing == "shared":
-        return (0,) * len(agents)
-    if sharing == "independent":
-        return tuple(range(len(agents)))
-    if not isinstance(sharing, Mapping) or set(sharing) != set(agents):
-        raise InputError(
-            "parameter_sharing: expected 'shared', 'independent' or a group for each of the "
-            f"agents {', '.join(agents)}, found {sharing!r}"
-        )
-    names = list(dict.fromkeys(sharing[agent] for agent in agents))
-    return tuple(names.index(sharing[agent]) for agent in agents)
-
-
-class ActorSpec(BaseModel):
-    """Everything needed to build an :class:`Actor`, as its card keeps it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    agents: tuple[str, ...] = Field(min_length=1)
-    observation_shape: tuple[Annotated[int, Field(ge=1)], ...]
-    """Of one agent's observation before flattening."""
-    n_actions: int = Field(ge=1)
-    groups: tuple[int, ...]
-    network: NetworkConfig
-    normalise: bool = False
-    n_ids: int = Field(default=0, ge=0)
-    """Length of the identity given to agents that share parameters; 0: none."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> ActorSpec:
-        network, shape = self.network, self.observation_shape
-        N = len(self.agents)
-        if len(self.groups) != N or not all(0 <= group < N for group in self.groups):
-            raise InputError(
-                f"groups: expected one from 0 to {N - 1} for each of {N} agents, "
-                f"found {shown(self.groups)}"
-            )
-        if network.kind == "mlp":
-            return self
-        if network.kind not in LAYERED:
-            self._check_set_network()
-        if network.kind in ("structured_mlp", "pointer"):
-            if len(shape) != 2 or shape[0] < 2 or self.n_actions != shape[0]:
-                raise InputError(
-                    f"network.kind: {network.kind} expects a task and N servers, observations "
-                    f"[1 + N, F] and N + 1 actions; found {list(shape)} and {self.n_actions}"
-                )
-        elif len(shape) != 2 or shape[1] != JOB_FEATURES or self.n_actions != shape[0] + 1:
-            raise InputError(
-                f"network.kind: {network.kind} expects a queue of jobs, observations "
-                f"[Q, {JOB_FEATURES}] and Q + 1 actions; found {list(shape)} and {self.n_actions}"
-            )
-        return self
-
-    def _check_set_network(self) -> None:
-        """What networks over sets ask of the other options."""
-        network = self.network
-        for name, found in (("gru", network.gru), ("dueling", network.dueling)):
-            if found:
-                raise InputError(
-                    f"network.{name}: expected none with kind {network.kind}, found {found}"
-                )
-        if network.kind == "queue_mlp":
-            return
-        if len(set(network.hidden_sizes)) > 1 or network.hidden_sizes[0] % HEADS:
-            raise InputError(
-                f"network.hidden_sizes: expected blocks of one width, a multiple of {HEADS}, for "
-                f"{network.kind}, found {list(network.hidden_sizes)}"
-            )
-
-    @property
-    def n_features(self) -> int:
-        """F, length of a flattened observation."""
-        return math.prod(self.observation_shape)
 
 
 class AgentRows(NamedTuple):
@@ -149,32 +58,23 @@ class Actor(nn.Module):
         self.register_buffer("ids", ids)
         self._one_each = spec.groups == tuple(range(N))
         self.n_groups = n_groups
-        self._is_mlp = network.kind == "mlp" and not network.gru and not network.dueling
         self.normaliser = RunningMoments((n_groups, spec.n_features)) if spec.normalise else None
-        self.queue: QueueMLP | QueueAttention | None = None
-        self.pointer: PointerNetwork | None = None
         self.memory: GroupedGRUCell | None = None
         self.value: GroupedLinear | None = None
-        if network.kind == "queue_mlp":
-            self.queue = QueueMLP(
-                n_groups, network.hidden_sizes, spec.observation_shape[0], spec.n_ids,
-                network.activation,
-            )  # fmt: skip
-        elif network.kind == "attention":
-            self.queue = QueueAttention(n_groups, network.hidden_sizes, spec.n_ids)
-        elif network.kind == "pointer":
-            self.pointer = PointerNetwork(
-                n_groups, spec.observation_shape[1], network.hidden_sizes, spec.n_ids,
-                network.activation,
-            )  # fmt: skip
-        else:
-            self.body = _body(spec, n_groups)
+        self.kind = network.network_class
+        self.add_module(self.kind.attribute, self.kind.of_spec(spec, n_groups))
+        if self.kind.has_head:
             last = network.hidden_sizes[-1]
             if network.gru:
                 self.memory = GroupedGRUCell(n_groups, last, network.gru)
             self.head = GroupedLinear(n_groups, network.gru or last, spec.n_actions)
             if network.dueling:
                 self.value = GroupedLinear(n_groups, network.gru or last, 1)
+
+    @property
+    def network(self) -> Any:
+        """The network of the kind, below the head where there is one."""
+        return self._modules[self.kind.attribute]
 
     @property
     def parameter_sets(self) -> Tensor | None:
@@ -220,16 +120,16 @@ class Actor(nn.Module):
             outputs = self._evaluate(x, mask, self.ids, groups)
             return outputs.view(*leading, N, outputs.shape[-1]), None
         assert hidden is not None
-        seen = self.body(self._identified(x, self.ids), groups)
+        seen = self.network(self._identified(x, self.ids), groups)
         hidden = self.memory(seen, hidden.reshape(x.shape[0], N, -1), groups)
         outputs = self._outputs(hidden, action_mask.reshape(x.shape[0], N, -1), groups)
         return outputs.view(*leading, N, -1), hidden.view(*leading, N, -1)
 
     def with_representation(self, features: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs, and what the last layer makes them from.
+        """Outputs, and the representation that the last layer makes them from.
 
-        Of networks without a memory: the last hidden layer of those of layers, the attention
-        feature of a pointer network, the outputs themselves of networks over queues.
+        Networks with a head return what the head sees, their last hidden layer. A pointer network
+        returns its attention feature, a network over a queue its outputs. Not with a memory.
 
         Args:
             features: ``[..., N, F]``.
@@ -245,27 +145,18 @@ class Actor(nn.Module):
         return outputs.view(*shape, outputs.shape[-1]), seen.view(*shape, seen.shape[-1])
 
     def greedy(self, outputs: Tensor, action_mask: Tensor, random: Tensor | float = 0.5) -> Tensor:
-        """The legal actions with the largest outputs.
-
-        A pointer network first decides whether to point at all, by the probability of its last
-        action, waiting. Many equally good servers share what is placed, each of them less likely
-        than to wait. Whether to wait is drawn: who waits is soon asked the same again, so that a
-        probability of 0.6 says for how long; the likelier answer would be to wait for ever.
+        """The legal actions with the largest outputs, or what the kind of network makes of them.
 
         Args:
             outputs: ``[..., A]``.
             action_mask: ``[..., A]`` bool.
-            random: ``[...]`` uniform in [0, 1); at 0.5 the likelier is done.
+            random: ``[...]`` uniform in [0, 1), what decides where the kind draws, see
+                :meth:`.ActorNetwork.greedy`; at 0.5 the likelier is done.
 
         Returns:
             ``[...]``.
         """
-        masked = outputs.masked_fill(~action_mask, MASKED)
-        if self.pointer is None:
-            return masked.argmax(-1)
-        servers, waiting = masked[..., :-1], masked[..., -1]
-        waits = torch.sigmoid(waiting - servers.logsumexp(-1)) > random
-        return torch.where(waits, servers.shape[-1], servers.argmax(-1))
+        return self.kind.greedy(outputs.masked_fill(~action_mask, MASKED), random)
 
     def unroll(
         self, features: Tensor, action_mask: Tensor, first: Tensor, hidden: Tensor
@@ -285,7 +176,7 @@ class Actor(nn.Module):
         B, L, N, _ = features.shape
         groups = self.parameter_sets
         x = self._normalised(features, groups).reshape(B * L, N, -1)
-        x = self.body(self._identified(x, self.ids), groups)
+        x = self.network(self._identified(x, self.ids), groups)
         x = x.view(B, L, N, -1)
         kept = (~first).to(x.dtype)[..., None, None]
         states = []
@@ -353,9 +244,10 @@ class Actor(nn.Module):
         spec = self.spec
         if n + 1 == spec.n_actions:
             return self
-        if spec.network.kind not in ("pointer", "attention"):
+        if not self.kind.fits_any_size:
+            fitting = [name for name, kind in KINDS.items() if kind.fits_any_size]
             raise InputError(
-                f"network.kind: expected pointer or attention to choose from {n} instead of "
+                f"network.kind: expected {' or '.join(fitting)} to choose from {n} instead of "
                 f"{spec.n_actions - 1}, found {spec.network.kind}"
             )
         shape = (spec.observation_shape[0] + n + 1 - spec.n_actions, spec.observation_shape[1])
@@ -391,24 +283,22 @@ class Actor(nn.Module):
         Returns:
             ``[R, N, A]``.
         """
-        if not self._is_mlp:
+        body = self.network
+        if self.value is not None or not isinstance(body, MLP):
             return self._represented(x, action_mask, ids, groups)[0]
-        layers = [*self.body.layers, self.head]
-        return through_layers(self._identified(x, ids), layers, groups, self.body.activation)
+        # The head is one more of the layers: a single backward pass for all of them.
+        layers = [*body.layers, self.head]
+        return through_layers(self._identified(x, ids), layers, groups, body.activation)
 
     def _represented(
         self, x: Tensor, action_mask: Tensor, ids: Tensor, groups: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Outputs and representation, without a memory; shapes as :meth:`_evaluate`."""
-        if self.queue is not None:
-            jobs = x.unflatten(-1, (-1, self.spec.observation_shape[1]))
-            outputs: Tensor = self.queue(jobs, action_mask[..., :-1], ids, groups)
-            return outputs, outputs
-        if self.pointer is not None:
+        if not self.kind.has_head:
             rows = x.unflatten(-1, (-1, self.spec.observation_shape[1]))
-            found: tuple[Tensor, Tensor] = self.pointer(rows, action_mask[..., :-1], ids, groups)
+            found: tuple[Tensor, Tensor] = self.network(rows, action_mask[..., :-1], ids, groups)
             return found
-        seen = self.body(self._identified(x, ids), groups)
+        seen = self.network(self._identified(x, ids), groups)
         return self._outputs(seen, action_mask, groups), seen
 
     def _outputs(self, seen: Tensor, action_mask: Tensor, groups: Tensor | None) -> Tensor:
@@ -436,16 +326,3 @@ class Actor(nn.Module):
         if self.normaliser is None:
             return features
         return self.normaliser.normalise(features, groups if self.n_groups > 1 else None)
-
-
-def _body(spec: ActorSpec, n_groups: int) -> GroupedMLP | StructuredMLP:
-    """The layers below the last one, or below the memory."""
-    network = spec.network
-    if network.kind == "structured_mlp":
-        n_rows, n_task = spec.observation_shape
-        return StructuredMLP(
-            n_groups, n_task, (n_rows - 1) * n_task, spec.n_ids, network.hidden_sizes,
-            network.activation,
-        )  # fmt: skip
-    sizes = (spec.n_features + spec.n_ids, *network.hidden_sizes)
-    return GroupedMLP(n_groups, sizes, network.activation, activate_last=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from edge_marl.algorithms.networks.base import ActorNetwork
+from edge_marl.algorithms.networks.kinds import KINDS
+from edge_marl.errors import InputError
 from edge_marl.options import Options
-
-LAYERED = ("mlp", "structured_mlp")
-"""Kinds of a fixed number of inputs and outputs, which scale nothing of their own."""
 
 MOST_WIDTH = 100_000
 Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
@@ -19,11 +19,9 @@ Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
 class NetworkConfig(Options):
     """The network of every agent; agents of one group share its parameters."""
 
-    kind: Literal["mlp", "structured_mlp", "queue_mlp", "attention", "pointer"] = Field(
+    kind: str = Field(
         default="mlp",
-        description="mlp: any observation; structured_mlp: a task and a fixed number of servers; "
-        "queue_mlp: a queue of jobs sorted by deadline; attention: over the jobs of a queue of any "
-        "length; pointer: a task and any number of servers",
+        description="; ".join(f"{name}: {kind.description}" for name, kind in KINDS.items()),
     )
     hidden_sizes: tuple[Width, ...] = Field(
         default=(64, 64),
@@ -32,7 +30,7 @@ class NetworkConfig(Options):
         description="layers of mlp; of structured_mlp, whose first is there twice, for the task "
         "and for the servers; attention, pointer: the width, per block",
     )
-    activation: Literal["relu", "tanh", "silu"] = "relu"
+    activation: Literal["relu", "tanh", "silu"] = Field("relu", description="between the layers")
     gru: int = Field(
         default=0, ge=0, le=MOST_WIDTH, description="size of the memory of mlp; 0: none"
     )
@@ -44,3 +42,15 @@ class NetworkConfig(Options):
     agent_id: bool = Field(
         default=True, description="tell agents that share parameters which of them they are"
     )
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise InputError(f"expected one of {', '.join(KINDS)}, found {kind!r}")
+        return kind
+
+    @property
+    def network_class(self) -> type[ActorNetwork]:
+        """The class of the kind, which knows what the kind expects."""
+        return KINDS[self.kind]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.base import (
+    ActorNetwork,
+    check_task_and_servers,
+    check_widths,
+)
 from edge_marl.algorithms.networks.grouped import (
     GroupedLayerNorm,
     GroupedLinear,
@@ -17,13 +23,17 @@ from edge_marl.algorithms.networks.grouped import (
     through_layers,
 )
 
+if TYPE_CHECKING:
+    from edge_marl.algorithms.networks.config import NetworkConfig
+    from edge_marl.algorithms.networks.spec import ActorSpec
+
 HEADS = 4
 
 WAITING = -1.0
 """Log odds of waiting at the beginning: it is done one time in four."""
 
 
-class PointerNetwork(nn.Module):
+class PointerNetwork(ActorNetwork):
     """One score per server and one for waiting, from any number of servers in any order.
 
     Section 4.2 of the SCALE paper. The task (row 0) and the servers (rows 1 to n) are embedded
@@ -58,6 +68,12 @@ class PointerNetwork(nn.Module):
         activation: of the embeddings, by name.
     """
 
+    description = "a task and any number of servers"
+    attribute = "pointer"
+    fits_any_size = True
+    gives_log_probabilities = True
+    draws = True
+
     def __init__(
         self,
         n_groups: int,
@@ -76,6 +92,40 @@ class PointerNetwork(nn.Module):
         bound = 1.0 / math.sqrt(d)
         self.wait_key = nn.Parameter(torch.empty(n_groups, d).uniform_(-bound, bound))
         self.wait_bias = nn.Parameter(torch.full((n_groups, 1), WAITING))
+
+    @classmethod
+    def check(
+        cls, network: NetworkConfig, observation_shape: Sequence[int], n_actions: int
+    ) -> None:
+        """See :meth:`.ActorNetwork.check`."""
+        check_widths(network, HEADS)
+        check_task_and_servers(network, observation_shape, n_actions)
+
+    @classmethod
+    def of_spec(cls, spec: ActorSpec, n_groups: int) -> PointerNetwork:
+        """See :meth:`.ActorNetwork.of_spec`."""
+        network = spec.network
+        return cls(
+            n_groups, spec.observation_shape[1], network.hidden_sizes, spec.n_ids,
+            network.activation,
+        )  # fmt: skip
+
+    @staticmethod
+    def greedy(masked: Tensor, random: Tensor | float) -> Tensor:
+        """The best server, or waiting, which is drawn by its probability.
+
+        Many equally good servers share what is placed, each of them less likely than to wait, so
+        that the network first decides whether to point at all. That is drawn: who waits is soon
+        asked the same again, so that a probability of 0.6 says for how long; the likelier answer
+        would be to wait for ever.
+
+        Args:
+            masked: see :meth:`.ActorNetwork.greedy`; the last action is waiting.
+            random: ``[...]`` uniform in [0, 1); at 0.5 the likelier is done.
+        """
+        servers, waiting = masked[..., :-1], masked[..., -1]
+        waits = torch.sigmoid(waiting - servers.logsumexp(-1)) > random
+        return torch.where(waits, servers.shape[-1], servers.argmax(-1))
 
     def forward(
         self, rows: Tensor, legal: Tensor, ids: Tensor, groups: Tensor | None

@@ -11,7 +11,6 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
-    LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     REPLAY_BUFFER_SAMPLE_TIMER,
     TIMERS,
@@ -23,8 +22,9 @@ from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.o2o.config import Transitions
 from edge_marl.algorithms.o2o.guard import check_seeds, significantly_worse
 from edge_marl.algorithms.o2o.rewards import RewardNormaliser
-from edge_marl.algorithms.offline.dataset import Drawn, OfflineTransitions
+from edge_marl.algorithms.offline.dataset import OfflineTransitions
 from edge_marl.algorithms.playing import longest_episode, play_batch
+from edge_marl.algorithms.replay.columns import AgentTransition
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.envs.batched import BatchedEnv, logged_configuration, make_batched
@@ -142,8 +142,8 @@ class O2O(MAPPO):
         spec = self.get_module().actor.spec
         found = log.draw(1, np.random.default_rng(0))
         for column, expected in (
-            (Drawn.FEATURES, spec.n_features),
-            (Drawn.ACTION_MASK, spec.n_actions),
+            (AgentTransition.FEATURES, spec.n_features),
+            (AgentTransition.ACTION_MASK, spec.n_actions),
         ):
             n = found[column].shape[1]
             if n != expected:
@@ -157,17 +157,16 @@ class O2O(MAPPO):
         size = self.config.offline_batch_size
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             rows = transitions.draw(n_updates * size * self.n_learners, self._rng)
-        rows[Drawn.REWARDS] = self.rewards.normalise(rows[Drawn.REWARDS])
+        rows[AgentTransition.REWARDS] = self.rewards.normalise(rows[AgentTransition.REWARDS])
         parts = parts_of_updates(rows, n_updates, self.n_learners)
-        results = self.learn_from(parts, [n_updates * size] * self.n_learners, minibatch_size=size)
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        self.learn_from(parts, [n_updates * size] * self.n_learners, minibatch_size=size)
 
     def _take_moments(self, transitions: Transitions) -> None:
         """Mean and standard deviation of the log's rewards, for good."""
         rng = np.random.default_rng(0)
         n_draws, n_rows = _MOMENTS
         for _ in range(n_draws):
-            self.rewards.update(transitions.draw(n_rows, rng)[Drawn.REWARDS])
+            self.rewards.update(transitions.draw(n_rows, rng)[AgentTransition.REWARDS])
         self.rewards.fixed = True
 
     # Online (Algorithm 2) -------------------------------------------------------------------

@@ -24,7 +24,7 @@ class Transitions(Protocol):
     """A log as offline learning reads it."""
 
     def draw(self, n_rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """Random rows in the columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`."""
+        """Random rows, columns of :class:`edge_marl.algorithms.replay.columns.AgentTransition`."""
         ...
 
 
@@ -169,7 +169,7 @@ class O2OConfig(MAPPOConfig):
         ):
             if found != expected:
                 raise InputError(f"{name}: expected {expected!r} with a log, found {found!r}")
-        if self.network.agent_id and self.network.kind != "mlp":
+        if self.network.agent_id and not self.network.network_class.fits_any_observation:
             raise InputError(
                 f"network.agent_id: expected False with a log and network.kind "
                 f"{self.network.kind}, found True"

@@ -14,13 +14,11 @@ from edge_marl.algorithms.core.optimiser import flattened
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.o2o.module import O2OModule
 from edge_marl.algorithms.o2o.offline import METHODS
-from edge_marl.algorithms.offline.dataset import Drawn
+from edge_marl.algorithms.replay.columns import AgentTransition
 
 
 class O2OLearner(MAPPOTorchLearner):
-    """Learns from transitions, columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`.
-
-    Or, as MAPPO does, from fragments.
+    """Learns from columns of :class:`AgentTransition` offline, and from fragments as MAPPO does.
 
     All weights lie in one tensor: those of actor and critic, then those of the twins. The offline
     phase has an optimiser of all, the online phase one of its own of the former.
@@ -59,13 +57,15 @@ class O2OLearner(MAPPOTorchLearner):
         self, columns: dict[str, Tensor], *, minibatch_size: int | None = None, **how: Any
     ) -> list[Terms]:
         """One gradient step for each ``minibatch_size`` logged transitions; or as MAPPO."""
-        if Drawn.NEXT_FEATURES not in columns:
+        if AgentTransition.NEXT_FEATURES not in columns:
             return super().learn(columns, minibatch_size=minibatch_size, **how)
-        columns |= {name: columns[name].long() for name in (Drawn.ACTIONS, Drawn.NODE)}
-        size = minibatch_size or len(columns[Drawn.ACTIONS])
+        columns |= {
+            name: columns[name].long() for name in (AgentTransition.ACTIONS, AgentTransition.NODE)
+        }
+        size = minibatch_size or len(columns[AgentTransition.ACTIONS])
         pieces = {name: column.split(size) for name, column in columns.items()}
         history = []
-        for k in range(len(pieces[Drawn.ACTIONS])):
+        for k in range(len(pieces[AgentTransition.ACTIONS])):
             batch = {name: parts[k] for name, parts in pieces.items()}
             history.append(
                 self.gradient_step(
@@ -77,8 +77,8 @@ class O2OLearner(MAPPOTorchLearner):
 
     def agent_steps(self, columns: dict[str, Tensor]) -> int:
         """Logged ones are one a row."""
-        if Drawn.NEXT_FEATURES in columns:
-            return len(columns[Drawn.ACTIONS])
+        if AgentTransition.NEXT_FEATURES in columns:
+            return len(columns[AgentTransition.ACTIONS])
         return super().agent_steps(columns)
 
     def _offline_loss(self, batch: dict[str, Tensor]) -> Tensor:

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from edge_marl.algorithms.core.twins import TWINS, TwinCritics
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.module import MAPPOModule
 from edge_marl.algorithms.networks.agents import AgentRows
-from edge_marl.algorithms.offline.dataset import Drawn
-
-
-def both_ends(batch: dict[str, Tensor]) -> AgentRows:
-    """``[2 K]`` rows: the observations of the transitions, then those that followed.
-
-    Where nothing followed, the first again: whatever it is worth, nobody bootstraps from it.
-    """
-    over = batch[Drawn.TERMINATED][:, None]
-    features, mask = batch[Drawn.FEATURES], batch[Drawn.ACTION_MASK]
-    following = torch.where(over, features, batch[Drawn.NEXT_FEATURES])
-    following_mask = torch.where(over, mask, batch[Drawn.NEXT_ACTION_MASK])
-    nodes = batch[Drawn.NODE]
-    return AgentRows(
-        torch.cat([features, following]),
-        torch.cat([mask, following_mask]),
-        torch.cat([nodes, nodes]),
-    )
+from edge_marl.algorithms.sac.twins import TWINS, TwinCritics
 
 
 class O2OModule(TwinCritics, MAPPOModule):

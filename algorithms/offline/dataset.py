@@ -7,13 +7,14 @@ and what it observed in t + 1. The last slot of an episode has no transition.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_marl.algorithms.replay.columns import AgentTransition
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.task_log import LoggedEpisode, open_log
@@ -31,19 +32,6 @@ MEMORY_BYTES = 4 * 2**30
 EPISODES_A_BLOCK = 16
 _BATCH_ROWS = 4096
 _READERS = 2
-
-
-class Drawn:
-    """Names of the columns of K transitions."""
-
-    FEATURES = "features"  # [K, F] float32 observation
-    ACTION_MASK = "action_mask"  # [K, A] bool, legal actions
-    ACTIONS = "actions"  # [K] int16
-    REWARDS = "rewards"  # [K] float32
-    NEXT_FEATURES = "next_features"  # [K, F] float32 observation in the next slot
-    NEXT_ACTION_MASK = "next_action_mask"  # [K, A] bool
-    TERMINATED = "terminated"  # [K] bool, never: a network goes on after what was logged
-    NODE = "node"  # [K] int16, whose it is
 
 
 def as_dataset(
@@ -66,7 +54,7 @@ def as_dataset(
         seed: of an order of the blocks at random; as logged when None.
 
     Returns:
-        rows with the columns of :class:`Drawn` but ``terminated``.
+        rows with the columns of :class:`AgentTransition` but ``terminated``.
 
     Raises:
         InputError: for a place that holds no log, or a log of another environment.
@@ -110,13 +98,13 @@ def _transitions(episode: LoggedEpisode) -> Columns:
         return part.reshape((T - 1) * N, *values.shape[2:])
 
     return {
-        Drawn.FEATURES: rows(episode.features, 0),
-        Drawn.ACTION_MASK: rows(episode.action_mask, 0),
-        Drawn.ACTIONS: rows(episode.actions, 0),
-        Drawn.REWARDS: rows(episode.rewards, 0),
-        Drawn.NEXT_FEATURES: rows(episode.features, 1),
-        Drawn.NEXT_ACTION_MASK: rows(episode.action_mask, 1),
-        Drawn.NODE: np.tile(np.arange(N, dtype=np.int16), T - 1),
+        AgentTransition.FEATURES: rows(episode.features, 0),
+        AgentTransition.ACTION_MASK: rows(episode.action_mask, 0),
+        AgentTransition.ACTIONS: rows(episode.actions, 0),
+        AgentTransition.REWARDS: rows(episode.rewards, 0),
+        AgentTransition.NEXT_FEATURES: rows(episode.features, 1),
+        AgentTransition.NEXT_ACTION_MASK: rows(episode.action_mask, 1),
+        AgentTransition.NODE: np.tile(np.arange(N, dtype=np.int16), T - 1),
     }
 
 
@@ -162,9 +150,11 @@ class OfflineTransitions:
             if self.n_rows == 0:
                 raise InputError(f"{log.name}: episodes: expected one of at least 2 slots")
             row_bytes = 4 * run.features + run.actions
-            self._source: _Memory | _Stream
+            self._source: EpisodesInMemory | _Stream
             if steps * run.nodes * (row_bytes + _OTHER_BYTES) <= memory_bytes:
-                self._source = _Memory(logged_episodes(log, episodes, reward), steps * run.nodes)
+                self._source = EpisodesInMemory(
+                    logged_episodes(log, episodes, reward), steps * run.nodes
+                )
                 return
         pool_rows = min(memory_bytes // (2 * row_bytes + _OTHER_BYTES), self.n_rows)
         self._source = _Stream(
@@ -179,14 +169,6 @@ class OfflineTransitions:
             pool_rows,
         )
 
-    @classmethod
-    def of_episodes(cls, episodes: Sequence[LoggedEpisode]) -> OfflineTransitions:
-        """The transitions of episodes in memory, all with the same N, F and A."""
-        self = cls.__new__(cls)
-        self.n_rows = sum(episode.actions[1:].size for episode in episodes)
-        self._source = _Memory(episodes, sum(episode.actions.size for episode in episodes))
-        return self
-
     def draw(self, n_rows: int, rng: np.random.Generator) -> Columns:
         """Rows at random, each node and slot but the last of each episode as likely as any other.
 
@@ -195,17 +177,17 @@ class OfflineTransitions:
             rng: of the draw.
 
         Returns:
-            the columns of :class:`Drawn`, K rows each.
+            the columns of :class:`AgentTransition`, K rows each.
         """
         drawn = self._source.draw(n_rows, rng)
-        return {**drawn, Drawn.TERMINATED: np.zeros(n_rows, dtype=np.bool_)}
+        return {**drawn, AgentTransition.TERMINATED: np.zeros(n_rows, dtype=np.bool_)}
 
 
 _OTHER_BYTES = 24
 """Of a row in memory, beside observations and masks, rounded up."""
 
 
-class _Memory:
+class EpisodesInMemory:
     """All steps of all episodes, one row per slot and node: what follows a row is N rows on."""
 
     def __init__(self, episodes: Iterable[LoggedEpisode], n_steps: int) -> None:
@@ -230,13 +212,13 @@ class _Memory:
         # take() is twice as fast as indexing, and draws are once per gradient step.
         features, action_mask, actions, rewards = self._columns.values()
         return {
-            Drawn.FEATURES: features.take(rows, axis=0),
-            Drawn.ACTION_MASK: action_mask.take(rows, axis=0),
-            Drawn.ACTIONS: actions.take(rows),
-            Drawn.REWARDS: rewards.take(rows),
-            Drawn.NEXT_FEATURES: features.take(following, axis=0),
-            Drawn.NEXT_ACTION_MASK: action_mask.take(following, axis=0),
-            Drawn.NODE: self._node.take(rows),
+            AgentTransition.FEATURES: features.take(rows, axis=0),
+            AgentTransition.ACTION_MASK: action_mask.take(rows, axis=0),
+            AgentTransition.ACTIONS: actions.take(rows),
+            AgentTransition.REWARDS: rewards.take(rows),
+            AgentTransition.NEXT_FEATURES: features.take(following, axis=0),
+            AgentTransition.NEXT_ACTION_MASK: action_mask.take(following, axis=0),
+            AgentTransition.NODE: self._node.take(rows),
         }
 
 
@@ -260,7 +242,7 @@ class _Stream:
         drawn = {name: values[rows] for name, values in self._pool.items()}
         first = 0
         for part in self._next(K, rng):
-            stop = first + len(part[Drawn.NODE])
+            stop = first + len(part[AgentTransition.NODE])
             for name, values in part.items():
                 self._pool[name][rows[first:stop]] = values
             first = stop
@@ -275,10 +257,10 @@ class _Stream:
             self._incoming = _endless(self._dataset, rng)
             weakref.finalize(self, self._incoming.close)  # before Ray is torn down at exit
         while n_rows > 0:
-            if not self._batch or self._used == len(self._batch[Drawn.NODE]):
+            if not self._batch or self._used == len(self._batch[AgentTransition.NODE]):
                 self._batch, self._used = next(self._incoming), 0
             part = {name: v[self._used : self._used + n_rows] for name, v in self._batch.items()}
-            taken = len(part[Drawn.NODE])
+            taken = len(part[AgentTransition.NODE])
             self._used += taken
             n_rows -= taken
             yield part

@@ -1,13 +1,13 @@
-"""The algorithm soft actor-critic: its iterations are those of value decomposition."""
+"""The algorithm soft actor-critic."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from edge_marl.algorithms.value_decomposition.algorithm import ValueDecomposition
+from edge_marl.algorithms.replay.algorithm import OffPolicyAlgorithm
 
 
-class DiscreteSAC(ValueDecomposition):
+class DiscreteSAC(OffPolicyAlgorithm):
     """Built by :class:`edge_marl.algorithms.sac.config.DiscreteSACConfig`, which describes it."""
 
     @classmethod

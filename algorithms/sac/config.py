@@ -8,11 +8,11 @@ from pydantic import Field
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from edge_marl.algorithms.value_decomposition.config import ReplayConfig
+from edge_marl.algorithms.replay.config import OffPolicyConfig
 from edge_marl.options import Positive
 
 
-class DiscreteSACConfig(ReplayConfig):
+class DiscreteSACConfig(OffPolicyConfig):
     """Soft actor-critic for discrete actions (Haarnoja et al. 2018; Christodoulou 2019).
 
     Decentralised: every agent learns from its own observations and the team's reward, one network
@@ -53,7 +53,7 @@ class DiscreteSACConfig(ReplayConfig):
             alpha: temperature, or where it begins.
             target_entropy: of the policy, as a share of the largest there is, that of legal
                 actions drawn alike; None: the temperature stays as it is.
-            kwargs: options of :class:`ReplayConfig`.
+            kwargs: options of :class:`OffPolicyConfig`.
         """
         super().training(**kwargs)
         if alpha is not NotProvided:

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.learner import JointLearner, Terms
 from edge_marl.algorithms.core.optimiser import flattened
-from edge_marl.algorithms.o2o.losses import entropies
-from edge_marl.algorithms.o2o.module import both_ends
-from edge_marl.algorithms.o2o.offline import soft_actor_critic
-from edge_marl.algorithms.offline.dataset import Drawn
+from edge_marl.algorithms.replay.columns import AgentTransition, JointTransition
+from edge_marl.algorithms.sac.losses import entropies, temperature_loss
 from edge_marl.algorithms.sac.module import DiscreteSACModule
-from edge_marl.algorithms.value_decomposition import replay
+from edge_marl.algorithms.sac.objective import both_ends, soft_actor_critic
 
 _ALPHA = "alpha"
 
@@ -50,10 +48,10 @@ class DiscreteSACLearner(JointLearner):
         self, columns: dict[str, Tensor], *, minibatch_size: int | None = None, **_: Any
     ) -> list[Terms]:
         """One gradient step for each ``minibatch_size`` rows of the batch, in order."""
-        size = minibatch_size or len(columns[replay.Drawn.ACTIONS])
+        size = minibatch_size or len(columns[JointTransition.ACTIONS])
         pieces = {name: column.split(size) for name, column in columns.items()}
         history = []
-        for k in range(len(pieces[replay.Drawn.ACTIONS])):
+        for k in range(len(pieces[JointTransition.ACTIONS])):
             rows = transitions({name: parts[k] for name, parts in pieces.items()})
             history.append(self.gradient_step(rows, self._optimiser, clip=self.config.grad_clip))
             self._targets.detach().lerp_(self._twins, self.config.tau)
@@ -61,7 +59,7 @@ class DiscreteSACLearner(JointLearner):
 
     def agent_steps(self, columns: dict[str, Tensor]) -> int:
         """Those that were drawn."""
-        return int(columns[replay.Drawn.PRESENT].sum())
+        return int(columns[JointTransition.PRESENT].sum())
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
@@ -71,8 +69,10 @@ class DiscreteSACLearner(JointLearner):
         # One that was tuned before has momentum, and would go on.
         tuned = config.target_entropy is not None
         alpha = module.log_alpha.detach().exp() if tuned else torch.tensor(config.alpha)
-        found = soft_actor_critic(module, batch, alpha=alpha, gamma=batch[replay.Drawn.DISCOUNTS])
-        share = self.share(len(batch[Drawn.ACTIONS]))
+        found = soft_actor_critic(
+            module, batch, alpha=alpha, gamma=batch[AgentTransition.DISCOUNTS]
+        )
+        share = self.share(len(batch[AgentTransition.ACTIONS]))
         self.log_terms(
             **{name: term.mean() * share for name, term in found.terms.items()}, alpha=alpha
         )
@@ -103,45 +103,25 @@ class DiscreteSACLearner(JointLearner):
         return module
 
 
-def temperature_loss(
-    log_alpha: Tensor, entropy: Tensor, action_mask: Tensor, target: float
-) -> Tensor:
-    """``log alpha (H - target log n)``, a mean over rows with n > 1 legal actions.
-
-    Falls with the temperature where the policy is more random than it should be.
-
-    Args:
-        log_alpha: a number.
-        entropy: H ``[K]``.
-        action_mask: ``[K, A]`` bool.
-        target: share of the largest entropy there is.
-    """
-    n_legal = action_mask.sum(-1)
-    decides = n_legal > 1
-    surplus = (entropy - target * n_legal.to(entropy.dtype).log()) * decides
-    return log_alpha * surplus.sum() / decides.sum().clamp(min=1)
-
-
 def transitions(drawn: dict[str, Tensor]) -> dict[str, Tensor]:
     """One row for each step of each agent that played it.
 
     Args:
-        drawn: M single transitions in the columns of the replay.
+        drawn: M single transitions in the columns of :class:`JointTransition`.
 
     Returns:
-        The columns of :class:`edge_marl.algorithms.offline.dataset.Drawn`, rewards the team's;
-        and the discount of what follows.
+        The columns of :class:`AgentTransition`, with the rewards of the team.
     """
-    present = drawn[replay.Drawn.PRESENT][:, 0]
-    features, mask = drawn[replay.Drawn.FEATURES], drawn[replay.Drawn.ACTION_MASK]
+    present = drawn[JointTransition.PRESENT][:, 0]
+    features, mask = drawn[JointTransition.FEATURES], drawn[JointTransition.ACTION_MASK]
     return {
-        Drawn.FEATURES: features[:, 0][present],
-        Drawn.ACTION_MASK: mask[:, 0][present],
-        Drawn.NODE: present.nonzero()[:, 1],
-        Drawn.ACTIONS: drawn[replay.Drawn.ACTIONS][:, 0][present],
-        Drawn.REWARDS: drawn[replay.Drawn.RETURNS].expand_as(present)[present],
-        replay.Drawn.DISCOUNTS: drawn[replay.Drawn.DISCOUNTS].expand_as(present)[present],
-        Drawn.TERMINATED: ~drawn[replay.Drawn.REMAINING][:, 0][present],
-        Drawn.NEXT_FEATURES: features[:, 1][present],
-        Drawn.NEXT_ACTION_MASK: mask[:, 1][present],
+        AgentTransition.FEATURES: features[:, 0][present],
+        AgentTransition.ACTION_MASK: mask[:, 0][present],
+        AgentTransition.NODE: present.nonzero()[:, 1],
+        AgentTransition.ACTIONS: drawn[JointTransition.ACTIONS][:, 0][present],
+        AgentTransition.REWARDS: drawn[JointTransition.RETURNS].expand_as(present)[present],
+        AgentTransition.DISCOUNTS: drawn[JointTransition.DISCOUNTS].expand_as(present)[present],
+        AgentTransition.TERMINATED: ~drawn[JointTransition.REMAINING][:, 0][present],
+        AgentTransition.NEXT_FEATURES: features[:, 1][present],
+        AgentTransition.NEXT_ACTION_MASK: mask[:, 1][present],
     }

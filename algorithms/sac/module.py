@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_marl.algorithms.core.module import PolicyModule
-from edge_marl.algorithms.core.twins import TWINS, TwinCritics
+from edge_marl.algorithms.sac.twins import TWINS, TwinCritics
 
 
 class DiscreteSACModule(TwinCritics, PolicyModule):

@@ -12,23 +12,20 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.learner import JointLearner, Terms
 from edge_marl.algorithms.core.optimiser import flattened
+from edge_marl.algorithms.replay.columns import TD_ERRORS, JointTransition
 from edge_marl.algorithms.value_decomposition.losses import mean_errors, td_loss, td_targets
 from edge_marl.algorithms.value_decomposition.module import (
     FOLLOWING,
     PREDICTED,
     ValueDecompositionModule,
 )
-from edge_marl.algorithms.value_decomposition.replay import Drawn
-
-TD_ERRORS = "td_errors"
-"""Absolute errors of the rows of the batch, in its order; with prioritised replay only."""
 
 _N_UPDATES = "n_updates"
 _PASS = 16  # minibatches of a target pass: enough to hide its overhead, little enough to hold
 
 
 class ValueDecompositionLearner(JointLearner):
-    """Learns from the columns of :class:`.replay.Drawn`."""
+    """Learns from the columns of :class:`edge_marl.algorithms.replay.columns.JointTransition`."""
 
     def build(self) -> None:
         """Build module, optimiser and target networks."""
@@ -61,7 +58,7 @@ class ValueDecompositionLearner(JointLearner):
     ) -> list[Terms]:
         """One gradient step for each ``minibatch_size`` rows of the batch, in order."""
         module = self._own_module
-        n_rows = len(columns[Drawn.STATE])
+        n_rows = len(columns[JointTransition.STATE])
         size, start = minibatch_size or n_rows, 0
         # All minibatches are draws from one replay: the first tells the moments enough.
         self._take_in({name: column[:size] for name, column in columns.items()})
@@ -71,10 +68,12 @@ class ValueDecompositionLearner(JointLearner):
             alike = min(_PASS, self._interval - self._n_updates % self._interval)
             end = min(start + alike * size, n_rows)
             part = {name: column[start:end] for name, column in columns.items()}
-            part[Drawn.STATE] = module.state_normaliser.normalise(part[Drawn.STATE])
+            part[JointTransition.STATE] = module.state_normaliser.normalise(
+                part[JointTransition.STATE]
+            )
             part |= module.forward_target(part)
             minibatches = {name: column.split(size) for name, column in part.items()}
-            for k in range(len(minibatches[Drawn.STATE])):
+            for k in range(len(minibatches[JointTransition.STATE])):
                 minibatch = {name: pieces[k] for name, pieces in minibatches.items()}
                 history.append(self._step(minibatch))
             start = end
@@ -85,7 +84,7 @@ class ValueDecompositionLearner(JointLearner):
 
     def agent_steps(self, columns: dict[str, Tensor]) -> int:
         """Those that were drawn."""
-        return int(columns[Drawn.PRESENT].sum())
+        return int(columns[JointTransition.PRESENT].sum())
 
     def _step(self, batch: dict[str, Tensor]) -> Terms:
         """One gradient step, and the target networks' after it; returns what to report."""
@@ -101,10 +100,13 @@ class ValueDecompositionLearner(JointLearner):
         """The temporal-difference loss of the joint value."""
         predicted = fwd_out[PREDICTED]
         targets = td_targets(
-            batch[Drawn.RETURNS], batch[Drawn.DISCOUNTS], batch[Drawn.BOOTSTRAP], fwd_out[FOLLOWING]
+            batch[JointTransition.RETURNS],
+            batch[JointTransition.DISCOUNTS],
+            batch[JointTransition.BOOTSTRAP],
+            fwd_out[FOLLOWING],
         )
         errors = predicted - targets
-        weights = batch[Drawn.WEIGHTS]
+        weights = batch[JointTransition.WEIGHTS]
         (n_played,) = self.averages(float(weights.count_nonzero()))
         loss = td_loss(errors, weights, max(n_played, 1.0), huber=config.loss == "huber")
         each = mean_errors(errors.detach(), weights)
@@ -121,15 +123,18 @@ class ValueDecompositionLearner(JointLearner):
     def _take_in(self, columns: dict[str, Tensor]) -> None:
         """Update the moments by which states, and observations if asked, are standardised."""
         module, actor = self._own_module, self._own_module.actor
-        seen = columns[Drawn.STATE].sum() + columns[Drawn.FEATURES].sum()
+        seen = columns[JointTransition.STATE].sum() + columns[JointTransition.FEATURES].sum()
         if not math.isfinite(self.total(seen).item()):
             self._terms.clear()
             self._diverged({DEFAULT_MODULE_ID: columns})  # before it is in the moments for good
-        played = (columns[Drawn.WEIGHTS] > 0).flatten()[:, None]
-        states = columns[Drawn.STATE][:, :-1].flatten(0, 1)
+        played = (columns[JointTransition.WEIGHTS] > 0).flatten()[:, None]
+        states = columns[JointTransition.STATE][:, :-1].flatten(0, 1)
         module.state_normaliser.update(states, played, total=self.total)
         if actor.normaliser is not None:
-            features, present = columns[Drawn.FEATURES][:, :-1], columns[Drawn.PRESENT]
+            features, present = (
+                columns[JointTransition.FEATURES][:, :-1],
+                columns[JointTransition.PRESENT],
+            )
             actor.normaliser.update(
                 features.flatten(0, 1), present.flatten(0, 1)[..., None],
                 sets=actor.groups, total=self.total,

@@ -1,7 +1,7 @@
 """The temporal-difference loss of value decomposition, as pure functions of tensors.
 
 Shapes: M rows of L steps with L + 1 observations, N agents, A actions, see
-:class:`edge_marl.algorithms.value_decomposition.replay.Drawn`.
+:class:`edge_marl.algorithms.replay.columns.JointTransition`.
 """
 
 from __future__ import annotations

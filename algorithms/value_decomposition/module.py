@@ -15,10 +15,10 @@ from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.core.module import JointModule
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.replay.columns import JointTransition
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition.losses import chosen_values
 from edge_marl.algorithms.value_decomposition.mixers import QMixer, SumMixer, make_mixer
-from edge_marl.algorithms.value_decomposition.replay import Drawn
 
 PREDICTED = "predicted"
 """``[M, L]`` joint values of the actions played, from ``forward_train``."""
@@ -78,18 +78,20 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
     # Training ------------------------------------------------------------------------------
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """``PREDICTED`` and ``FOLLOWING`` of the columns of ``Drawn``.
+        """``PREDICTED`` and ``FOLLOWING`` of the columns of ``JointTransition``.
 
         Args:
             batch: with standardised states, and with what :meth:`forward_target` returns.
         """
         values, selecting = self._values(batch)
-        chosen = chosen_values(values, batch[Drawn.ACTIONS])
-        predicted = self.mixer(chosen, batch[Drawn.PRESENT], batch[Drawn.STATE][:, :-1])
+        chosen = chosen_values(values, batch[JointTransition.ACTIONS])
+        predicted = self.mixer(
+            chosen, batch[JointTransition.PRESENT], batch[JointTransition.STATE][:, :-1]
+        )
         with torch.no_grad():
-            best = greedy(selecting, batch[Drawn.ACTION_MASK][:, 1:])
+            best = greedy(selecting, batch[JointTransition.ACTION_MASK][:, 1:])
             best_values = chosen_values(batch[TARGET_VALUES], best)
-            following = self.target_mixer.mix(best_values, batch[Drawn.REMAINING], batch)
+            following = self.target_mixer.mix(best_values, batch[JointTransition.REMAINING], batch)
         return {PREDICTED: predicted, FOLLOWING: following}
 
     def _values(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -97,10 +99,12 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
 
         And those of observations 1 to L by which the actions to bootstrap from are selected.
         """
-        features, mask = batch[Drawn.FEATURES], batch[Drawn.ACTION_MASK]
+        features, mask = batch[JointTransition.FEATURES], batch[JointTransition.ACTION_MASK]
         double_q = self.model_config["double_q"]
         if self.actor.is_recurrent:
-            values = self.actor.unroll(features, mask, batch[Drawn.FIRST], batch[Drawn.HIDDEN])
+            values = self.actor.unroll(
+                features, mask, batch[JointTransition.FIRST], batch[JointTransition.HIDDEN]
+            )
             return values[:, :-1], values[:, 1:].detach() if double_q else batch[TARGET_VALUES]
         values, _ = self.actor(features[:, :-1], mask[:, :-1])
         if not double_q:
@@ -121,10 +125,13 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
     @torch.no_grad()
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """``TARGET_VALUES``, and the weights to mix them, which depend on the state alone."""
-        features, mask = batch[Drawn.FEATURES], batch[Drawn.ACTION_MASK]
+        features, mask = batch[JointTransition.FEATURES], batch[JointTransition.ACTION_MASK]
         if self.actor.is_recurrent:
-            first, hidden = batch[Drawn.FIRST], batch[Drawn.HIDDEN]
+            first, hidden = batch[JointTransition.FIRST], batch[JointTransition.HIDDEN]
             values = self.target_actor.unroll(features, mask, first, hidden)[:, 1:]
         else:
             values, _ = self.target_actor(features[:, 1:], mask[:, 1:])
-        return {TARGET_VALUES: values, **self.target_mixer.weights(batch[Drawn.STATE][:, 1:])}
+        return {
+            TARGET_VALUES: values,
+            **self.target_mixer.weights(batch[JointTransition.STATE][:, 1:]),
+        }

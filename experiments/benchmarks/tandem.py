@@ -157,7 +157,7 @@ def _learned_policy(traces: TraceSet):  # type: ignore[no-untyped-def]
     """A policy of the full size, hardly trained: how fast it is does not depend on how good."""
     import torch
 
-    from edge_marl.algorithms.imitation import ImitationConfig, fit
+    from edge_marl.algorithms.tandem.imitation import ImitationConfig, fit
 
     torch.set_num_threads(1)
     return fit(ImitationConfig(labels="online_local", gradient_steps=5), traces)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from edge_marl.algorithms.actors import Actor, decide, draws
 from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.pointer import PointerNetwork
 
 OBSERVATION, MASK, RANDOM, HIDDEN = "observation", "action_mask", "random", "hidden"
 SCORES, ACTION, NEXT_HIDDEN = "scores", "action", "next_hidden"
@@ -78,7 +79,7 @@ class LocalActor(nn.Module):
     @property
     def takes_any_number(self) -> bool:
         """Whether the graph is for any number of servers: axis 1 of both inputs is 1 + N long."""
-        return self.actor.spec.network.kind == "pointer"
+        return self.actor.kind is PointerNetwork
 
     def random_inputs(self, rows: int, seed: int) -> Arrays:
         """Inputs of :meth:`forward` by name, at least one action legal in every row."""

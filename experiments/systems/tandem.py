@@ -151,7 +151,7 @@ class Tandem(System):
 
     def draw(self, episodes: Episodes, k: int, policies: Sequence[Policy], path: Path) -> bool:
         """Draw the timelines of a trace, the oracle's last (Figure 2)."""
-        from edge_marl.algorithms.actors import ActorPolicy
+        from edge_marl.algorithms.tandem.policy import ActorPolicy
         from edge_marl.experiments.tandem.figures import figure_2
         from edge_marl.oracle import solve
         from edge_marl.tandem.heuristics import heuristic

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from edge_marl.algorithms.imitation import ImitationConfig
-from edge_marl.algorithms.imitation.policies import as_actor, load_policy
+from edge_marl.algorithms.tandem.imitation import ImitationConfig
+from edge_marl.algorithms.tandem.imitation.policies import as_actor, load_policy
 from edge_marl.experiments.training.loop import Limits, training
 from edge_marl.options import Count, Options
 from edge_marl.tandem.evaluation import run
@@ -154,7 +154,7 @@ def train(
         drop_penalty: ``lambda`` of the objective.
         imitated: folder of an imitated policy to begin with.
     """
-    from edge_marl.algorithms.actors import ActorPolicy
+    from edge_marl.algorithms.tandem.policy import ActorPolicy
     from edge_marl.experiments.parallel import built, local_ray
     from edge_marl.experiments.training.checkpoints import current_actor
     from edge_marl.experiments.training.recipe import Recipe

@@ -27,7 +27,7 @@ from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
 from edge_marl.tandem.traces import TraceSet
 
 if TYPE_CHECKING:
-    from edge_marl.algorithms.imitation.config import ImitationConfig
+    from edge_marl.algorithms.tandem.imitation.config import ImitationConfig
 
 Group = Literal["oracle", "online oracle", "heuristic", "learned"]
 
@@ -87,7 +87,10 @@ def methods(config: StudyConfig) -> dict[str, Method]:
 
 def _oracle(config: StudyConfig) -> Method:
     def make(context: Context) -> Scheduler:
-        from edge_marl.algorithms.imitation.demonstrations import ScheduleReplay, canonical_slots
+        from edge_marl.algorithms.tandem.imitation.demonstrations import (
+            ScheduleReplay,
+            canonical_slots,
+        )
 
         def scheduler(traces: TraceSet) -> ScheduleReplay:
             solved = [
@@ -99,7 +102,7 @@ def _oracle(config: StudyConfig) -> Method:
 
     return Method(
         ORACLE, "oracle (clairvoyant)", "oracle", make,
-        modules=("edge_marl.algorithms.imitation.demonstrations", "edge_marl.oracle.solver"),
+        modules=("edge_marl.algorithms.tandem.imitation.demonstrations", "edge_marl.oracle.solver"),
     )  # fmt: skip
 
 
@@ -128,7 +131,7 @@ def _heuristics() -> list[Method]:
 
 
 def _end_to_end(config: StudyConfig) -> Method:
-    from edge_marl.algorithms.imitation.config import EndToEndConfig
+    from edge_marl.algorithms.tandem.imitation.config import EndToEndConfig
 
     default = EndToEndConfig()
     options = default.model_copy(update={"gradient_steps": config.steps(default.gradient_steps)})
@@ -138,7 +141,7 @@ def _end_to_end(config: StudyConfig) -> Method:
         return (Schedules(config, training=training, n_traces=n_traces),)
 
     def make(context: Context) -> Scheduler:
-        from edge_marl.algorithms.imitation import fit_end_to_end
+        from edge_marl.algorithms.tandem.imitation import fit_end_to_end
 
         (solved,) = needs(context.training, context.seed)
         mine = options.model_copy(update={"seed": context.seed})
@@ -146,14 +149,14 @@ def _end_to_end(config: StudyConfig) -> Method:
 
     return Method(
         END_TO_END, "SL-E2E", "learned", make, options.model_dump(mode="json"), (BASE_SPLIT,),
-        modules=("edge_marl.algorithms.imitation.end_to_end",), needs=needs,
+        modules=("edge_marl.algorithms.tandem.imitation.end_to_end",), needs=needs,
         effort=options.gradient_steps,
     )  # fmt: skip
 
 
 def _imitation(config: StudyConfig) -> list[Method]:
     """SL-Step as in the paper first, ours last, and the ways between."""
-    from edge_marl.algorithms.imitation.config import ABLATIONS
+    from edge_marl.algorithms.tandem.imitation.config import ABLATIONS
 
     def method(number: int, label: str, default: ImitationConfig) -> Method:
         options = _cut_down(default, config)
@@ -165,7 +168,7 @@ def _imitation(config: StudyConfig) -> list[Method]:
             return (_imitated(config, options, training, seed),)
 
         def make(context: Context) -> Scheduler:
-            from edge_marl.algorithms.imitation import fit, load_policy
+            from edge_marl.algorithms.tandem.imitation import fit, load_policy
 
             (needed,) = needs(context.training, context.seed)
             if isinstance(needed, Schedules):
@@ -190,7 +193,7 @@ def _imitation(config: StudyConfig) -> list[Method]:
             options.model_dump(mode="json"),
             (BASE_SPLIT, "mixed") if end else (BASE_SPLIT,),
             part="headline" if end else "classifier" if classifier else "ablation",
-            modules=("edge_marl.algorithms.imitation.training",),
+            modules=("edge_marl.algorithms.tandem.imitation.training",),
             needs=needs,
             effort=options.gradient_steps,
         )
@@ -201,7 +204,7 @@ def _imitation(config: StudyConfig) -> list[Method]:
 
 def _reinforcement(config: StudyConfig) -> list[Method]:
     """VDN, QMIX, MAPPO as in the paper, and imitation trained on by MAPPO, which is not in it."""
-    from edge_marl.algorithms.imitation.config import BEST
+    from edge_marl.algorithms.tandem.imitation.config import BEST
     from edge_marl.experiments.tandem.learners import ReinforcementConfig, ablations, learners
 
     def method(label: str, default: ReinforcementConfig, part: Part) -> Method:

@@ -25,7 +25,7 @@ from edge_marl.tandem.splits import SPLITS
 from edge_marl.tandem.traces import TraceSet
 
 if TYPE_CHECKING:
-    from edge_marl.algorithms.imitation import ImitationConfig
+    from edge_marl.algorithms.tandem.imitation import ImitationConfig
 
 Scheduler = Callable[[TraceSet], Policy]
 """The policy that will play these traces. Online policies know no more of them than the constant
@@ -99,7 +99,7 @@ class Imitation(Unit):
     imitation: ImitationConfig
     """With its seed."""
     training: Training
-    modules = ("edge_marl.algorithms.imitation.training", "edge_marl.tandem.workload")
+    modules = ("edge_marl.algorithms.tandem.imitation.training", "edge_marl.tandem.workload")
 
     @property
     def labels(self) -> Mapping[str, Label]:
@@ -123,7 +123,7 @@ class Imitation(Unit):
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
         """Fit the networks."""
-        from edge_marl.algorithms.imitation import fit, save_policy
+        from edge_marl.algorithms.tandem.imitation import fit, save_policy
 
         one_thread()
         begin = time.perf_counter()

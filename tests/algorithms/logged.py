@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_marl.algorithms.offline.dataset import Drawn
+from edge_marl.algorithms.replay.columns import AgentTransition
 from edge_marl.envs.batched import make_batched
 
 
@@ -19,7 +19,7 @@ class Rows:
         self.columns = columns
 
     def draw(self, n_rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        rows = rng.integers(len(self.columns[Drawn.ACTIONS]), size=n_rows)
+        rows = rng.integers(len(self.columns[AgentTransition.ACTIONS]), size=n_rows)
         return {name: column[rows] for name, column in self.columns.items()}
 
 
@@ -41,14 +41,14 @@ def random_log(
         seen = transition.observation
         parts.append(
             {
-                Drawn.FEATURES: features[played],
-                Drawn.ACTION_MASK: mask[played],
-                Drawn.ACTIONS: actions[played],
-                Drawn.REWARDS: transition.reward[played].copy(),
-                Drawn.NEXT_FEATURES: seen.features[played],
-                Drawn.NEXT_ACTION_MASK: seen.action_mask[played],
-                Drawn.TERMINATED: transition.terminated[played].copy(),
-                Drawn.NODE: np.nonzero(played)[1],
+                AgentTransition.FEATURES: features[played],
+                AgentTransition.ACTION_MASK: mask[played],
+                AgentTransition.ACTIONS: actions[played],
+                AgentTransition.REWARDS: transition.reward[played].copy(),
+                AgentTransition.NEXT_FEATURES: seen.features[played],
+                AgentTransition.NEXT_ACTION_MASK: seen.action_mask[played],
+                AgentTransition.TERMINATED: transition.terminated[played].copy(),
+                AgentTransition.NODE: np.nonzero(played)[1],
             }
         )
         if made.done.any():

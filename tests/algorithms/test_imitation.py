@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge_marl.algorithms.actors import ActorPolicy
-from edge_marl.algorithms.imitation import (
+from edge_marl.algorithms.tandem.imitation import (
     EndToEndConfig,
     ImitationConfig,
     fit,
@@ -15,15 +14,16 @@ from edge_marl.algorithms.imitation import (
     load_policy,
     save_policy,
 )
-from edge_marl.algorithms.imitation.demonstrations import (
+from edge_marl.algorithms.tandem.imitation.demonstrations import (
     ScheduleReplay,
     arbitrary_slots,
     canonical_labeller,
     canonical_slots,
 )
-from edge_marl.algorithms.imitation.networks import make_network
-from edge_marl.algorithms.imitation.policies import NetworkScorer, ScoringPolicy, as_actor
-from edge_marl.algorithms.imitation.training import label_loss, regret_loss
+from edge_marl.algorithms.tandem.imitation.networks import make_network
+from edge_marl.algorithms.tandem.imitation.policies import NetworkScorer, ScoringPolicy, as_actor
+from edge_marl.algorithms.tandem.imitation.training import label_loss, regret_loss
+from edge_marl.algorithms.tandem.policy import ActorPolicy
 from edge_marl.errors import InputError
 from edge_marl.oracle import solve
 from edge_marl.oracle.cost_to_go import regrets

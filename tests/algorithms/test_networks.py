@@ -8,10 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from edge_marl.algorithms.actors import load_actor, save_actor
-from edge_marl.algorithms.networks.agents import Actor, ActorSpec, AgentRows, agent_groups
+from edge_marl.algorithms.networks.agents import Actor, AgentRows
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear
 from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.networks.spec import ActorSpec, agent_groups
 from edge_marl.errors import InputError
 
 AGENTS = ("a", "b", "c")

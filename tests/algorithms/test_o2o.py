@@ -17,7 +17,7 @@ from edge_marl.algorithms.networks.agents import AgentRows
 from edge_marl.algorithms.o2o import O2OConfig
 from edge_marl.algorithms.o2o.guard import significantly_worse
 from edge_marl.algorithms.o2o.rewards import RewardNormaliser
-from edge_marl.algorithms.offline.dataset import Drawn
+from edge_marl.algorithms.replay.columns import AgentTransition
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import OffloadingScenario
@@ -261,9 +261,9 @@ def test_rows_of_a_log_are_those_of_the_agents(games: None) -> None:
         algorithm = config("tandem_v0", network={**NETWORK, **network}).build_algo()
         module = algorithm.learner_group._learner.module[DEFAULT_MODULE_ID]
         rows = random_log("tandem_v0", n_steps=5).draw(6, np.random.default_rng(0))
-        features = torch.from_numpy(rows[Drawn.FEATURES])
-        mask = torch.from_numpy(rows[Drawn.ACTION_MASK])
-        nodes = torch.from_numpy(rows[Drawn.NODE]).long()
+        features = torch.from_numpy(rows[AgentTransition.FEATURES])
+        mask = torch.from_numpy(rows[AgentTransition.ACTION_MASK])
+        nodes = torch.from_numpy(rows[AgentTransition.NODE]).long()
         N = len(module.actor.spec.agents)
         whole = {
             Fragment.FEATURES: features[:, None].expand(-1, N, -1),

@@ -9,18 +9,20 @@ import torch
 from torch import Tensor
 
 from edge_marl.algorithms.o2o.losses import (
+    cloning_loss,
+    critic_loss,
+    expectile_loss,
+    weighted_cloning_loss,
+)
+from edge_marl.algorithms.sac.losses import (
     Policy,
     chosen,
-    cloning_loss,
     cql_gaps,
-    critic_loss,
     entropies,
-    expectile_loss,
     masked_policy,
     q_loss,
     soft_values,
     td_targets,
-    weighted_cloning_loss,
 )
 
 MASK = torch.tensor([[True, True, False]])

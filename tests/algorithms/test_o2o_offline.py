@@ -16,8 +16,8 @@ from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks.agents import AgentRows
 from edge_marl.algorithms.o2o import O2OConfig
 from edge_marl.algorithms.o2o.learner import O2OLearner
-from edge_marl.algorithms.o2o.losses import masked_policy
-from edge_marl.algorithms.offline.dataset import Drawn
+from edge_marl.algorithms.replay.columns import AgentTransition
+from edge_marl.algorithms.sac.losses import masked_policy
 from tests.algorithms.logged import Rows
 
 S, A, GAMMA = 4, 3, 0.8
@@ -40,14 +40,14 @@ def log_of(behaviour: NDArray[np.float64], n_rows: int = 20_000) -> Rows:
     following = FOLLOWS[states, actions]
     return Rows(
         **{
-            Drawn.FEATURES: ONE_HOT[states],
-            Drawn.ACTION_MASK: LEGAL[states],
-            Drawn.ACTIONS: actions,
-            Drawn.REWARDS: REWARD[states, actions].astype(np.float32),
-            Drawn.NEXT_FEATURES: ONE_HOT[following],
-            Drawn.NEXT_ACTION_MASK: LEGAL[following],
-            Drawn.TERMINATED: ENDS[states, actions],
-            Drawn.NODE: np.zeros(n_rows, dtype=np.int16),
+            AgentTransition.FEATURES: ONE_HOT[states],
+            AgentTransition.ACTION_MASK: LEGAL[states],
+            AgentTransition.ACTIONS: actions,
+            AgentTransition.REWARDS: REWARD[states, actions].astype(np.float32),
+            AgentTransition.NEXT_FEATURES: ONE_HOT[following],
+            AgentTransition.NEXT_ACTION_MASK: LEGAL[following],
+            AgentTransition.TERMINATED: ENDS[states, actions],
+            AgentTransition.NODE: np.zeros(n_rows, dtype=np.int16),
         }
     )
 
@@ -157,10 +157,10 @@ def test_the_methods_leave_what_is_not_theirs() -> None:
 @pytest.mark.parametrize("method", ["cql", "bc", "iql"])
 def test_what_follows_a_termination_does_not_matter(method: str) -> None:
     log = log_of(UNIFORM, 500)
-    log.columns[Drawn.TERMINATED][:] = True
+    log.columns[AgentTransition.TERMINATED][:] = True
     other = Rows(**log.columns)
-    other.columns[Drawn.NEXT_FEATURES] = log.columns[Drawn.NEXT_FEATURES] + 5.0
-    other.columns[Drawn.NEXT_ACTION_MASK] = np.zeros((500, A), dtype=np.bool_)
+    other.columns[AgentTransition.NEXT_FEATURES] = log.columns[AgentTransition.NEXT_FEATURES] + 5.0
+    other.columns[AgentTransition.NEXT_ACTION_MASK] = np.zeros((500, A), dtype=np.bool_)
     for one, same in zip(
         found(taught(log, 50, offline_method=method)),
         found(taught(other, 50, offline_method=method)),

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edge_marl.algorithms.networks import MASKED
-from edge_marl.algorithms.networks.agents import Actor, ActorSpec
+from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.pointer import HEADS, PointerNetwork
+from edge_marl.algorithms.networks.spec import ActorSpec
 from edge_marl.errors import InputError
 
 D, N_FEATURES = 8, 5

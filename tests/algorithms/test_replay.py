@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_marl.algorithms.sampling.columns import Fragment
-from edge_marl.algorithms.value_decomposition.replay import (
-    Drawn,
-    FragmentReplay,
+from edge_marl.algorithms.replay.buffer import (
+    FragmentBuffer,
+    JointTransition,
     n_step_returns,
     team_rewards,
 )
-from edge_marl.algorithms.value_decomposition.sum_tree import SumTree
+from edge_marl.algorithms.replay.sum_tree import SumTree
+from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.errors import InputError
 
 B, T, N, F, A, S, H = 3, 6, 2, 4, 3, 5, 2
@@ -59,15 +59,15 @@ def fragments(first_id: int = 0, rows: int = B) -> dict[str, Any]:
     return columns
 
 
-def filled(**options: Any) -> FragmentReplay:
-    replay = FragmentReplay(10 * T, seed=0, **options)
+def filled(**options: Any) -> FragmentBuffer:
+    replay = FragmentBuffer(10 * T, seed=0, **options)
     replay.add(fragments())
     return replay
 
 
 def by_place(drawn: dict[str, Any]) -> dict[tuple[int, int], int]:
     """Row of ``drawn`` of each (fragment, step) in it."""
-    where = drawn[Drawn.FEATURES][:, 0, 0, :2].astype(int)
+    where = drawn[JointTransition.FEATURES][:, 0, 0, :2].astype(int)
     return {(int(row), int(step)): k for k, (row, step) in enumerate(where)}
 
 
@@ -105,30 +105,30 @@ def test_steps_are_discounted_by_the_time_they_take() -> None:
     )
     np.testing.assert_array_equal(returns, [3.0, 3.0, 4.0])  # 1 + 2, 2 + 4/4, 4
     np.testing.assert_array_equal(discounts, [0.25, 0.125, 0.5])
-    replay = FragmentReplay(capacity=100, seed=0)
+    replay = FragmentBuffer(capacity=100, seed=0)
     replay.add({**fragments(rows=1), Fragment.ELAPSED: np.full((1, T), 3.0, np.float32)})
-    drawn = replay.draw(1, 8, gamma=GAMMA, n_step=1)
-    np.testing.assert_array_equal(drawn[Drawn.DISCOUNTS], 0.125)
+    drawn = replay.sample(1, 8, gamma=GAMMA, n_step=1)
+    np.testing.assert_array_equal(drawn[JointTransition.DISCOUNTS], 0.125)
 
 
 def test_transitions_by_hand() -> None:
-    drawn = filled().draw(20, 16, gamma=GAMMA, n_step=2)
+    drawn = filled().sample(20, 16, gamma=GAMMA, n_step=2)
     at = by_place(drawn)
     played = {(r, t) for r in range(B) for t in range(T)} - {(1, 2), (2, 4)}
     assert set(at) == played
-    assert (drawn[Drawn.WEIGHTS] == 1).all()
-    assert (drawn[Drawn.BOOTSTRAP] == 0).all()
+    assert (drawn[JointTransition.WEIGHTS] == 1).all()
+    assert (drawn[JointTransition.BOOTSTRAP] == 0).all()
 
     def check(
         row: int, step: int, returns: float, discount: float, then: int, remaining: list[bool]
     ) -> None:
         k = at[row, step]
-        assert drawn[Drawn.RETURNS][k] == [returns]
-        assert drawn[Drawn.DISCOUNTS][k] == [discount]
-        assert drawn[Drawn.FEATURES][k, 1, 0, :2].tolist() == [row, then]
-        assert drawn[Drawn.STATE][k, :, :2].tolist() == [[row, step], [row, then]]
-        assert drawn[Drawn.REMAINING][k].tolist() == [remaining]
-        assert drawn[Drawn.ACTIONS][k].tolist() == [[step % A] * N]
+        assert drawn[JointTransition.RETURNS][k] == [returns]
+        assert drawn[JointTransition.DISCOUNTS][k] == [discount]
+        assert drawn[JointTransition.FEATURES][k, 1, 0, :2].tolist() == [row, then]
+        assert drawn[JointTransition.STATE][k, :, :2].tolist() == [[row, step], [row, then]]
+        assert drawn[JointTransition.REMAINING][k].tolist() == [remaining]
+        assert drawn[JointTransition.ACTIONS][k].tolist() == [[step % A] * N]
 
     check(0, 0, 11 + 5.5, 0.25, 2, [True, True])
     check(0, 5, 11, 0.5, 6, [True, True])  # cut by the end of the fragment
@@ -138,20 +138,20 @@ def test_transitions_by_hand() -> None:
     check(2, 0, 11 + 5.5, 0.25, 2, [True, False])  # agent 1 has terminated, agent 0 goes on
     check(2, 2, 1 + 0.5, 0.25, 4, [True, False])  # truncated: bootstraps from what was shown
     check(2, 3, 1, 0.5, 4, [True, False])
-    assert drawn[Drawn.PRESENT][at[2, 1]].tolist() == [[True, True]]
-    assert drawn[Drawn.PRESENT][at[2, 2]].tolist() == [[True, False]]
+    assert drawn[JointTransition.PRESENT][at[2, 1]].tolist() == [[True, True]]
+    assert drawn[JointTransition.PRESENT][at[2, 2]].tolist() == [[True, False]]
 
 
 def test_who_arrives_is_part_of_what_is_bootstrapped_from() -> None:
     """Agent 1 joins after step 1 and pauses in step 4, without a flag."""
     columns = fragments(rows=1)
     columns[Fragment.ACTIVE][0, [0, 1, 4], 1] = False
-    replay = FragmentReplay(T, seed=0)
+    replay = FragmentBuffer(T, seed=0)
     replay.add(columns)
-    drawn = replay.draw(1, 64, gamma=GAMMA, n_step=1)
+    drawn = replay.sample(1, 64, gamma=GAMMA, n_step=1)
     at = by_place(drawn)
-    present = [drawn[Drawn.PRESENT][at[0, step]][0].tolist() for step in range(T)]
-    remaining = [drawn[Drawn.REMAINING][at[0, step]][0].tolist() for step in range(T)]
+    present = [drawn[JointTransition.PRESENT][at[0, step]][0].tolist() for step in range(T)]
+    remaining = [drawn[JointTransition.REMAINING][at[0, step]][0].tolist() for step in range(T)]
     assert [here for _, here in present] == [False, False, True, True, False, True]
     assert [here for _, here in remaining] == [False, True, True, False, True, True]
     assert all(here for here, _ in present + remaining)
@@ -166,99 +166,117 @@ def test_fragments_of_another_kind_are_refused() -> None:
 
 
 def test_types_are_the_learners() -> None:
-    drawn = filled(alpha=0.5).draw(2, 4, gamma=GAMMA, n_step=2, beta=0.5)
+    drawn = filled(alpha=0.5).sample(2, 4, gamma=GAMMA, n_step=2, beta=0.5)
     kinds = {name: column.dtype.kind + str(column.dtype.itemsize) for name, column in drawn.items()}
-    floats = (Drawn.FEATURES, Drawn.STATE, Drawn.RETURNS, Drawn.DISCOUNTS, Drawn.WEIGHTS)
+    floats = (
+        JointTransition.FEATURES,
+        JointTransition.STATE,
+        JointTransition.RETURNS,
+        JointTransition.DISCOUNTS,
+        JointTransition.WEIGHTS,
+    )
     assert {kinds[name] for name in floats} == {"f4"}
-    assert {kinds[name] for name in (Drawn.ACTION_MASK, Drawn.PRESENT, Drawn.REMAINING)} == {"b1"}
-    assert {kinds[name] for name in (Drawn.ACTIONS, Drawn.BOOTSTRAP, Drawn.SLOT)} == {"i8"}
+    assert {
+        kinds[name]
+        for name in (
+            JointTransition.ACTION_MASK,
+            JointTransition.PRESENT,
+            JointTransition.REMAINING,
+        )
+    } == {"b1"}
+    assert {
+        kinds[name]
+        for name in (JointTransition.ACTIONS, JointTransition.BOOTSTRAP, JointTransition.SLOT)
+    } == {"i8"}
     assert {len(column) for column in drawn.values()} == {8}
 
 
 def test_sequences_by_hand() -> None:
-    drawn = filled(sequences=True).draw(8, 2, gamma=GAMMA, n_step=2)
-    ids = drawn[Drawn.FEATURES][:, 0, 0, 0].astype(int)
+    drawn = filled(sequences=True).sample(8, 2, gamma=GAMMA, n_step=2)
+    ids = drawn[JointTransition.FEATURES][:, 0, 0, 0].astype(int)
     assert set(ids) == {0, 1, 2}
     k = int(np.flatnonzero(ids == 1)[0])
-    np.testing.assert_array_equal(drawn[Drawn.WEIGHTS][k], [1, 1, 0, 1, 1, 1])
-    np.testing.assert_array_equal(drawn[Drawn.BOOTSTRAP][k], [1, 1, 3, 4, 5, 5])
+    np.testing.assert_array_equal(drawn[JointTransition.WEIGHTS][k], [1, 1, 0, 1, 1, 1])
+    np.testing.assert_array_equal(drawn[JointTransition.BOOTSTRAP][k], [1, 1, 3, 4, 5, 5])
     np.testing.assert_array_equal(
-        drawn[Drawn.RETURNS][k][[0, 1, 3, 4, 5]], [16.5, 11, 16.5, 16.5, 11]
+        drawn[JointTransition.RETURNS][k][[0, 1, 3, 4, 5]], [16.5, 11, 16.5, 16.5, 11]
     )
     np.testing.assert_array_equal(
-        drawn[Drawn.DISCOUNTS][k][[0, 1, 3, 4, 5]], [0, 0, 0.25, 0.25, 0.5]
+        drawn[JointTransition.DISCOUNTS][k][[0, 1, 3, 4, 5]], [0, 0, 0.25, 0.25, 0.5]
     )
-    np.testing.assert_array_equal(drawn[Drawn.FIRST][k], [0, 0, 0, 1, 0, 0, 0])
-    assert (drawn[Drawn.HIDDEN][k] == 1).all()
-    assert drawn[Drawn.FEATURES].shape == (16, T + 1, N, F)
-    assert drawn[Drawn.PRESENT].shape == (16, T, N)
+    np.testing.assert_array_equal(drawn[JointTransition.FIRST][k], [0, 0, 0, 1, 0, 0, 0])
+    assert (drawn[JointTransition.HIDDEN][k] == 1).all()
+    assert drawn[JointTransition.FEATURES].shape == (16, T + 1, N, F)
+    assert drawn[JointTransition.PRESENT].shape == (16, T, N)
 
 
 def test_the_oldest_fragments_make_room() -> None:
-    replay = FragmentReplay(5 * T + 1, seed=0)
+    replay = FragmentBuffer(5 * T + 1, seed=0)
     for start in range(0, 12, 3):
         replay.add(fragments(start))
         assert replay.n_steps <= 5 * T
-    ids = {row for row, _ in by_place(replay.draw(10, 20, gamma=GAMMA, n_step=1))}
+    ids = {row for row, _ in by_place(replay.sample(10, 20, gamma=GAMMA, n_step=1))}
     assert ids == {7, 8, 9, 10, 11}
     replay.add(fragments(20, rows=9))  # more than it holds: the last ones stay
-    ids = {row for row, _ in by_place(replay.draw(10, 20, gamma=GAMMA, n_step=1))}
+    ids = {row for row, _ in by_place(replay.sample(10, 20, gamma=GAMMA, n_step=1))}
     assert ids == {24, 25, 26, 27, 28}
 
 
 def test_a_ring_too_short_is_refused() -> None:
     with pytest.raises(InputError, match=r"replay_capacity.*6 steps, found 5"):
-        FragmentReplay(5, seed=0).add(fragments())
+        FragmentBuffer(5, seed=0).add(fragments())
 
 
 def test_uniform_draws_are_uniform_over_the_steps_played() -> None:
-    drawn = filled().draw(100, 160, gamma=GAMMA, n_step=1)
-    slots, counts = np.unique(drawn[Drawn.SLOT], return_counts=True)
+    drawn = filled().sample(100, 160, gamma=GAMMA, n_step=1)
+    slots, counts = np.unique(drawn[JointTransition.SLOT], return_counts=True)
     assert len(slots) == B * T - 2
     np.testing.assert_allclose(counts / 16_000, 1 / 16, atol=0.01)
 
 
 def test_prioritised_draws_follow_the_errors() -> None:
     replay = filled(alpha=0.5)
-    slots = np.unique(replay.draw(20, 16, gamma=GAMMA, n_step=1)[Drawn.SLOT])
+    slots = np.unique(replay.sample(20, 16, gamma=GAMMA, n_step=1)[JointTransition.SLOT])
     assert len(slots) == B * T - 2  # new ones have the same priority, those not played none
     errors = np.where(slots == slots[3], 9.0, 1.0)
-    replay.reweigh(slots, errors)
-    drawn = replay.draw(100, 160, gamma=GAMMA, n_step=1, beta=1.0)
-    chosen = drawn[Drawn.SLOT] == slots[3]
+    replay.update_priorities(slots, errors)
+    drawn = replay.sample(100, 160, gamma=GAMMA, n_step=1, beta=1.0)
+    chosen = drawn[JointTransition.SLOT] == slots[3]
     assert chosen.mean() == pytest.approx(3 / 18, abs=0.01)  # sqrt(9) of 3 + 15 * sqrt(1)
-    np.testing.assert_allclose(drawn[Drawn.WEIGHTS][chosen], 1 / 3, rtol=1e-3)
-    np.testing.assert_allclose(drawn[Drawn.WEIGHTS][~chosen], 1.0, rtol=1e-3)
+    np.testing.assert_allclose(drawn[JointTransition.WEIGHTS][chosen], 1 / 3, rtol=1e-3)
+    np.testing.assert_allclose(drawn[JointTransition.WEIGHTS][~chosen], 1.0, rtol=1e-3)
     replay.add(fragments(7, rows=1))  # a new fragment comes with the highest priority so far
-    drawn = replay.draw(100, 160, gamma=GAMMA, n_step=1)
-    new = drawn[Drawn.FEATURES][:, 0, 0, 0] == 7
+    drawn = replay.sample(100, 160, gamma=GAMMA, n_step=1)
+    new = drawn[JointTransition.FEATURES][:, 0, 0, 0] == 7
     assert new.mean() == pytest.approx(6 * 3 / (18 + 6 * 3), abs=0.02)
-    assert (drawn[Drawn.WEIGHTS] == 1).all()  # beta 0
+    assert (drawn[JointTransition.WEIGHTS] == 1).all()  # beta 0
 
 
 def test_prioritised_sequences() -> None:
     replay = filled(alpha=1.0, sequences=True)
-    replay.reweigh(np.arange(B), np.array([1.0, 2.0, 5.0]))
-    drawn = replay.draw(100, 80, gamma=GAMMA, n_step=1)
-    shares = np.bincount(drawn[Drawn.SLOT], minlength=B) / 8000
+    replay.update_priorities(np.arange(B), np.array([1.0, 2.0, 5.0]))
+    drawn = replay.sample(100, 80, gamma=GAMMA, n_step=1)
+    shares = np.bincount(drawn[JointTransition.SLOT], minlength=B) / 8000
     np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=0.01)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
 @pytest.mark.parametrize("sequences", [False, True])
 def test_a_restored_replay_goes_on_alike(alpha: float, sequences: bool) -> None:
-    def go_on(replay: FragmentReplay) -> dict[str, Any]:
+    def go_on(replay: FragmentBuffer) -> dict[str, Any]:
         replay.add(fragments(50))
-        drawn = replay.draw(3, 8, gamma=GAMMA, n_step=3, beta=0.4)
-        replay.reweigh(drawn[Drawn.SLOT], np.linspace(1, 2, 24))
-        return replay.draw(3, 8, gamma=GAMMA, n_step=3, beta=0.4)
+        drawn = replay.sample(3, 8, gamma=GAMMA, n_step=3, beta=0.4)
+        replay.update_priorities(drawn[JointTransition.SLOT], np.linspace(1, 2, 24))
+        return replay.sample(3, 8, gamma=GAMMA, n_step=3, beta=0.4)
 
     options: dict[str, Any] = {"alpha": alpha, "sequences": sequences}
-    one = FragmentReplay(4 * T, seed=3, **options)
+    one = FragmentBuffer(4 * T, seed=3, **options)
     for start in (0, 3):
         one.add(fragments(start))
-    one.reweigh(one.draw(2, 4, gamma=GAMMA, n_step=1)[Drawn.SLOT], np.arange(8.0))
-    other = FragmentReplay(4 * T, seed=4, **options)
+    one.update_priorities(
+        one.sample(2, 4, gamma=GAMMA, n_step=1)[JointTransition.SLOT], np.arange(8.0)
+    )
+    other = FragmentBuffer(4 * T, seed=4, **options)
     other.set_state(one.get_state())
     expected, found = go_on(one), go_on(other)
     for name, column in expected.items():
@@ -268,18 +286,18 @@ def test_a_restored_replay_goes_on_alike(alpha: float, sequences: bool) -> None:
 def test_a_checkpoint_of_another_replay_is_refused() -> None:
     line = "^team_reward: expected 'sum', as in the checkpoint's replay, found 'shared'$"
     with pytest.raises(InputError, match=line):
-        FragmentReplay(12, seed=0, team_reward="shared").set_state(filled().get_state())
+        FragmentBuffer(12, seed=0, team_reward="shared").set_state(filled().get_state())
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 9])
 def test_another_capacity_keeps_the_latest_rows_in_their_order(rows: int) -> None:
-    ring = FragmentReplay(3 * T, seed=0, alpha=1.0)
+    ring = FragmentBuffer(3 * T, seed=0, alpha=1.0)
     for start in range(5):  # the ring begins anew after three
         one = {name: column[:1] for name, column in fragments(start).items()}
         ring.add(one)
-    for error, slot in enumerate(ring.draw(1, 9, gamma=GAMMA, n_step=1)[Drawn.SLOT]):
-        ring.reweigh(np.array([slot]), np.array([error + 2.0]))
-    other = FragmentReplay(rows * T, seed=0, alpha=2.0)
+    for error, slot in enumerate(ring.sample(1, 9, gamma=GAMMA, n_step=1)[JointTransition.SLOT]):
+        ring.update_priorities(np.array([slot]), np.array([error + 2.0]))
+    other = FragmentBuffer(rows * T, seed=0, alpha=2.0)
     other.set_state(ring.get_state())
     assert ring._tree is not None
     assert other._tree is not None
@@ -294,18 +312,18 @@ def test_another_capacity_keeps_the_latest_rows_in_their_order(rows: int) -> Non
 
 def test_priorities_begin_alike_where_there_were_none() -> None:
     ring = filled()
-    prioritised = FragmentReplay(60, seed=0, alpha=0.5)
+    prioritised = FragmentBuffer(60, seed=0, alpha=0.5)
     prioritised.set_state(ring.get_state())
     assert prioritised._tree is not None
     assert set(prioritised._tree.priorities[: ring.n_steps].tolist()) <= {0.0, 1.0}
-    uniform = FragmentReplay(60, seed=0)
+    uniform = FragmentBuffer(60, seed=0)
     uniform.set_state(prioritised.get_state())
     assert uniform.n_steps == ring.n_steps
 
 
 def test_an_empty_replay_can_be_kept() -> None:
-    replay = FragmentReplay(60, seed=0)
-    replay.set_state(FragmentReplay(60, seed=1).get_state())
+    replay = FragmentBuffer(60, seed=0)
+    replay.set_state(FragmentBuffer(60, seed=1).get_state())
     assert replay.n_steps == 0
 
 

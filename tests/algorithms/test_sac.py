@@ -12,8 +12,9 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from edge_marl.algorithms import DiscreteSACConfig, VDNConfig
 from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.offline.dataset import Drawn
-from edge_marl.algorithms.sac.learner import temperature_loss, transitions
+from edge_marl.algorithms.replay.columns import AgentTransition
+from edge_marl.algorithms.sac.learner import transitions
+from edge_marl.algorithms.sac.losses import temperature_loss
 from edge_marl.errors import InputError
 from tests.algorithms.clusters import CLUSTER, placements, register_clusters
 
@@ -56,13 +57,13 @@ def test_rows_are_the_steps_of_agents_that_played() -> None:
         "remaining": torch.tensor([[[True, False]], [[False, True]]]),
     }
     rows = transitions(drawn)
-    assert rows[Drawn.NODE].tolist() == [0, 1, 1]
-    assert rows[Drawn.ACTIONS].tolist() == [0, 1, 3]
-    assert rows[Drawn.REWARDS].tolist() == [5.0, 5.0, 7.0]
+    assert rows[AgentTransition.NODE].tolist() == [0, 1, 1]
+    assert rows[AgentTransition.ACTIONS].tolist() == [0, 1, 3]
+    assert rows[AgentTransition.REWARDS].tolist() == [5.0, 5.0, 7.0]
     assert rows["discounts"].tolist() == [0.5, 0.5, 0.25]
-    assert rows[Drawn.TERMINATED].tolist() == [False, True, False]
-    assert rows[Drawn.FEATURES][:, 0].tolist() == [0.0, 3.0, 15.0]
-    assert rows[Drawn.NEXT_FEATURES][:, 0].tolist() == [6.0, 9.0, 21.0]
+    assert rows[AgentTransition.TERMINATED].tolist() == [False, True, False]
+    assert rows[AgentTransition.FEATURES][:, 0].tolist() == [0.0, 3.0, 15.0]
+    assert rows[AgentTransition.NEXT_FEATURES][:, 0].tolist() == [6.0, 9.0, 21.0]
 
 
 def test_the_temperature_falls_where_the_policy_is_too_random() -> None:
@@ -123,7 +124,7 @@ def test_it_learns_to_place_on_the_dominating_server(config: Any, training: dict
         alphas.append(learnt.get("alpha"))
     actor = algorithm.get_module().actor
     assert share_of_best(actor, 4) > 0.8
-    if actor.pointer is not None:
+    if actor.kind.fits_any_size:
         assert share_of_best(actor, 16) > 0.8
     if "target_entropy" in training:
         assert alphas[-1] != alphas[1]

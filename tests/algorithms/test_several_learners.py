@@ -27,9 +27,8 @@ from edge_marl.algorithms import (
     VDNConfig,
 )
 from edge_marl.algorithms.core.spaces import JointObservation
-from edge_marl.algorithms.offline.dataset import Drawn as Logged
+from edge_marl.algorithms.replay.columns import AgentTransition, JointTransition
 from edge_marl.algorithms.sampling.columns import Fragment
-from edge_marl.algorithms.value_decomposition.replay import Drawn
 from tests.algorithms.clusters import CLUSTER, register_clusters
 
 B, T, N, SERVERS, F = 5, 6, 2, 3, 3
@@ -84,16 +83,16 @@ def transitions(n_rows: int) -> Arrays:
     present = np.ones((n_rows, 1, N), np.bool_)
     present[::3, :, 1] = False
     return {
-        Drawn.FEATURES: features,
-        Drawn.ACTION_MASK: mask,
-        Drawn.STATE: rng.normal(size=(n_rows, 2, S)) + np.arange(n_rows)[:, None, None],
-        Drawn.ACTIONS: np.zeros((n_rows, 1, N), np.int64),
-        Drawn.PRESENT: present,
-        Drawn.RETURNS: rng.normal(size=(n_rows, 1)),
-        Drawn.DISCOUNTS: np.full((n_rows, 1), 0.9),
-        Drawn.BOOTSTRAP: np.zeros((n_rows, 1), np.int64),
-        Drawn.REMAINING: present,
-        Drawn.WEIGHTS: (rng.random((n_rows, 1)) < 0.8).astype(float),
+        JointTransition.FEATURES: features,
+        JointTransition.ACTION_MASK: mask,
+        JointTransition.STATE: rng.normal(size=(n_rows, 2, S)) + np.arange(n_rows)[:, None, None],
+        JointTransition.ACTIONS: np.zeros((n_rows, 1, N), np.int64),
+        JointTransition.PRESENT: present,
+        JointTransition.RETURNS: rng.normal(size=(n_rows, 1)),
+        JointTransition.DISCOUNTS: np.full((n_rows, 1), 0.9),
+        JointTransition.BOOTSTRAP: np.zeros((n_rows, 1), np.int64),
+        JointTransition.REMAINING: present,
+        JointTransition.WEIGHTS: (rng.random((n_rows, 1)) < 0.8).astype(float),
     }
 
 
@@ -102,14 +101,14 @@ def logged(n_rows: int) -> Arrays:
     rng = np.random.default_rng(3)
     (features, mask), (following, following_mask) = seen(rng, n_rows), seen(rng, n_rows)
     return {
-        Logged.FEATURES: features,
-        Logged.ACTION_MASK: mask,
-        Logged.NODE: rng.integers(N, size=n_rows),
-        Logged.ACTIONS: np.zeros(n_rows, np.int64),
-        Logged.REWARDS: rng.normal(size=n_rows),
-        Logged.TERMINATED: rng.random(n_rows) < 0.2,
-        Logged.NEXT_FEATURES: following,
-        Logged.NEXT_ACTION_MASK: following_mask,
+        AgentTransition.FEATURES: features,
+        AgentTransition.ACTION_MASK: mask,
+        AgentTransition.NODE: rng.integers(N, size=n_rows),
+        AgentTransition.ACTIONS: np.zeros(n_rows, np.int64),
+        AgentTransition.REWARDS: rng.normal(size=n_rows),
+        AgentTransition.TERMINATED: rng.random(n_rows) < 0.2,
+        AgentTransition.NEXT_FEATURES: following,
+        AgentTransition.NEXT_ACTION_MASK: following_mask,
     }
 
 

@@ -198,7 +198,7 @@ def test_a_memory_is_learnt_and_used() -> None:
 def test_truncation_bootstraps_and_termination_does_not() -> None:
     def remaining(game: str) -> set[int]:
         algo = trained(VDNConfig(), game, 1)
-        drawn = algo.replay.draw(4, 64, gamma=0.5, n_step=1)
+        drawn = algo.replay.sample(4, 64, gamma=0.5, n_step=1)
         last = drawn["present"].sum((1, 2)) == 1
         return set(np.unique(drawn["discounts"][last]).tolist())
 

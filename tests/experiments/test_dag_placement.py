@@ -212,10 +212,9 @@ def test_waits_are_drawn_as_the_episode_says_not_its_batch() -> None:
 def test_a_policy_that_would_rather_wait_gets_its_work_done() -> None:
     """Asked again and again, the likelier answer would always be the same one."""
     actor = placer()
-    assert actor.pointer is not None
     with torch.no_grad():
-        actor.pointer.wait_key.zero_()
-        actor.pointer.wait_bias.fill_(math.log(2.0))
+        actor.network.wait_key.zero_()
+        actor.network.wait_bias.fill_(math.log(2.0))
     patient, eager = (
         play(one, make_batched(ENV, CONFIG, 4), evaluation_seeds(4)) for one in (actor, placer())
     )

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from edge_marl.algorithms.actors import ActorPolicy, drawn
+from edge_marl.algorithms.actors import drawn
+from edge_marl.algorithms.tandem.policy import ActorPolicy
 from edge_marl.envs.batched import ParallelEnvBatch, make_batched
 from edge_marl.errors import InputError
 from edge_marl.experiments import cli

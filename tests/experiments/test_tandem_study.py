@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from edge_marl.algorithms.imitation import config as imitation
-from edge_marl.algorithms.imitation.config import ImitationConfig
+from edge_marl.algorithms.tandem.imitation import config as imitation
+from edge_marl.algorithms.tandem.imitation.config import ImitationConfig
 from edge_marl.experiments.study.engine import reproduce
 from edge_marl.experiments.tandem import learners, study
 from edge_marl.experiments.tandem.config import SPLITS, StudyConfig

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_marl.algorithms.offline.dataset import OfflineTransitions, as_dataset
+from edge_marl.algorithms.offline.dataset import EpisodesInMemory, OfflineTransitions, as_dataset
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import OffloadingScenario
 from edge_marl.task_log import LoggedEpisode, open_log, read_episodes, write_parquet
@@ -89,8 +89,7 @@ def test_episodes_in_memory_may_be_of_different_lengths() -> None:
             columns.astype(np.float32),
         )
 
-    held = OfflineTransitions.of_episodes([episode(0, 3), episode(10, 1), episode(20, 2)])
-    assert held.n_rows == 6
+    held = EpisodesInMemory([episode(0, 3), episode(10, 1), episode(20, 2)], n_steps=12)
     drawn = held.draw(500, np.random.default_rng(0))
     assert set(drawn["actions"].tolist()) == {0, 1, 20}
     np.testing.assert_array_equal(drawn["next_features"], drawn["features"] + 1)

@@ -1,14 +1,37 @@
-"""Layers for observations that are one task and a fixed number of servers."""
+"""Networks of plain layers below a head: for any observation, or for a task and its servers."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from edge_marl.algorithms.networks.base import ActorNetwork, check_task_and_servers
 from edge_marl.algorithms.networks.grouped import GroupedMLP
 
+if TYPE_CHECKING:
+    from edge_marl.algorithms.networks.config import NetworkConfig
+    from edge_marl.algorithms.networks.spec import ActorSpec
 
-class StructuredMLP(nn.Module):
+
+class MLP(ActorNetwork, GroupedMLP):
+    """A multi-layer perceptron, activated after every layer."""
+
+    description = "any observation"
+    attribute = "body"
+    has_head = True
+    fits_any_observation = True
+
+    @classmethod
+    def of_spec(cls, spec: ActorSpec, n_groups: int) -> MLP:
+        """See :meth:`.ActorNetwork.of_spec`."""
+        sizes = (spec.n_features + spec.n_ids, *spec.network.hidden_sizes)
+        return cls(n_groups, sizes, spec.network.activation, activate_last=True)
+
+
+class StructuredMLP(ActorNetwork):
     """Task and servers pass a layer of their own each, what follows sees both.
 
     The plain policy that SCALE is compared with "processes primitive and server features
@@ -23,6 +46,10 @@ class StructuredMLP(nn.Module):
         hidden_sizes: of the layers; the first is that of each of the two parts.
         activation: by name, after every layer.
     """
+
+    description = "a task and a fixed number of servers"
+    attribute = "body"
+    has_head = True
 
     def __init__(
         self,
@@ -41,6 +68,23 @@ class StructuredMLP(nn.Module):
         sizes = (2 * first, *hidden_sizes[1:])
         self.joint = GroupedMLP(n_groups, sizes, activation, activate_last=True)
         self.n_out = sizes[-1]
+
+    @classmethod
+    def check(
+        cls, network: NetworkConfig, observation_shape: Sequence[int], n_actions: int
+    ) -> None:
+        """See :meth:`.ActorNetwork.check`."""
+        check_task_and_servers(network, observation_shape, n_actions)
+
+    @classmethod
+    def of_spec(cls, spec: ActorSpec, n_groups: int) -> StructuredMLP:
+        """See :meth:`.ActorNetwork.of_spec`."""
+        n_rows, n_task = spec.observation_shape
+        network = spec.network
+        return cls(
+            n_groups, n_task, (n_rows - 1) * n_task, spec.n_ids, network.hidden_sizes,
+            network.activation,
+        )  # fmt: skip
 
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
         """``x [..., n_task + n_servers + n_ids]`` -> ``[..., n_out]``."""

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from safetensors.torch import save
 
-from edge_marl.algorithms.imitation.config import ImitationConfig
-from edge_marl.algorithms.imitation.networks import QueueScorer, make_network
-from edge_marl.algorithms.networks.agents import Actor, ActorSpec
+from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
-from edge_marl.algorithms.networks.queues import QueueMLP
+from edge_marl.algorithms.networks.spec import ActorSpec
 from edge_marl.algorithms.networks.weights import load_weights
+from edge_marl.algorithms.tandem.imitation.config import ImitationConfig
+from edge_marl.algorithms.tandem.imitation.networks import QueueScorer, make_network
+from edge_marl.algorithms.tandem.queues import QueueMLP
 from edge_marl.errors import InputError
 from edge_marl.files import write_aside
 from edge_marl.json_files import read_model, write_json
@@ -101,9 +102,8 @@ def as_actor(policy: ScoringPolicy) -> Actor:
             network=kind,
         )
     )
-    assert actor.queue is not None
     parts = [network.state_dict() for network in networks]
-    actor.queue.load_state_dict(
+    actor.network.load_state_dict(
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     )
     return actor

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.base import ActorNetwork, check_widths
 from edge_marl.algorithms.networks.grouped import GroupedLinear, GroupedMLP
+from edge_marl.errors import InputError
+from edge_marl.tandem.simulator import JOB_FEATURES
+
+if TYPE_CHECKING:
+    from edge_marl.algorithms.networks.config import NetworkConfig
+    from edge_marl.algorithms.networks.spec import ActorSpec
 
 N_ENCODED = 11
+_HEADS = 4
 _SLOTS = 40.0  # about the time of one job; keeps linear inputs near 1
 
 
@@ -31,7 +42,48 @@ def encode(features: Tensor) -> Tensor:
     return torch.cat([linear, logarithmic, (u_comm < u_comp).float()], dim=-1)
 
 
-class QueueMLP(nn.Module):
+class QueueNetwork(ActorNetwork):
+    """Base of the networks over a queue: an output for every job of the queue, and for idling."""
+
+    attribute = "queue"
+
+    @classmethod
+    def check(
+        cls, network: NetworkConfig, observation_shape: Sequence[int], n_actions: int
+    ) -> None:
+        """See :meth:`.ActorNetwork.check`."""
+        shape = observation_shape
+        if len(shape) != 2 or shape[1] != JOB_FEATURES or n_actions != shape[0] + 1:
+            raise InputError(
+                f"network.kind: {network.kind} expects a queue of jobs, observations "
+                f"[Q, {JOB_FEATURES}] and Q + 1 actions; found {list(shape)} and {n_actions}"
+            )
+
+    def outputs(
+        self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
+    ) -> Tensor:
+        """One output per job and one for idling.
+
+        Args:
+            features: ``[R, N, Q, 5]``.
+            queued: ``[R, N, Q]`` bool.
+            ids: ``[R, N, n_ids]``, or what broadcasts to it.
+            groups: ``[N]`` or None, see :mod:`edge_marl.algorithms.networks.grouped`.
+
+        Returns:
+            ``[R, N, Q + 1]``.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The outputs, twice: they are their own representation."""
+        outputs = self.outputs(features, queued, ids, groups)
+        return outputs, outputs
+
+
+class QueueMLP(QueueNetwork):
     """The queue sorted by deadline, padded to a fixed length and flattened (Figure 5b's MLP).
 
     Sorting makes it indifferent to the order of the queue, which a plain network would have to
@@ -44,6 +96,8 @@ class QueueMLP(nn.Module):
         n_ids: length of what tells agents apart.
         activation: by name.
     """
+
+    description = "a queue of jobs sorted by deadline"
 
     def __init__(
         self,
@@ -58,20 +112,16 @@ class QueueMLP(nn.Module):
         n_in = max_queue * (N_ENCODED + 1) + n_ids
         self.layers = GroupedMLP(n_groups, (n_in, *hidden_sizes, max_queue + 1), activation)
 
-    def forward(
+    @classmethod
+    def of_spec(cls, spec: ActorSpec, n_groups: int) -> QueueMLP:
+        """See :meth:`.ActorNetwork.of_spec`."""
+        network, max_queue = spec.network, spec.observation_shape[0]
+        return cls(n_groups, network.hidden_sizes, max_queue, spec.n_ids, network.activation)
+
+    def outputs(
         self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """One output per job and one for idling.
-
-        Args:
-            features: ``[R, N, Q, 5]``.
-            queued: ``[R, N, Q]`` bool.
-            ids: ``[R, N, n_ids]``, or what broadcasts to it.
-            groups: ``[N]`` or None, see :mod:`edge_marl.algorithms.networks.grouped`.
-
-        Returns:
-            ``[R, N, Q + 1]``.
-        """
+        """See :meth:`QueueNetwork.outputs`."""
         R, N, Q = queued.shape
         # A large number, not infinity: exported graphs must sort it alike everywhere.
         by_deadline = features[..., 0].masked_fill(~queued, -MASKED).argsort(dim=-1)
@@ -87,30 +137,43 @@ class QueueMLP(nn.Module):
         return torch.cat([torch.zeros_like(scores).scatter(2, by_deadline, scores), idle], dim=-1)
 
 
-class QueueAttention(nn.Module):
+class QueueAttention(QueueNetwork):
     """Permutation-equivariant: self-attention over the queue, any queue length.
 
     Args:
         n_groups: parameter sets.
         widths: of the attention blocks, all the same.
         n_ids: length of what tells agents apart.
-        heads: attention heads per block.
     """
 
-    def __init__(
-        self, n_groups: int, widths: tuple[int, ...], n_ids: int = 0, heads: int = 4
-    ) -> None:
+    description = "over the jobs of a queue of any length"
+    fits_any_size = True
+
+    def __init__(self, n_groups: int, widths: tuple[int, ...], n_ids: int = 0) -> None:
         super().__init__()
         width = widths[0]
         self.embed = GroupedMLP(n_groups, (N_ENCODED + n_ids, width, width), "silu")
-        self.blocks = nn.ModuleList(_AttentionBlock(n_groups, width, heads) for _ in widths)
+        self.blocks = nn.ModuleList(_AttentionBlock(n_groups, width) for _ in widths)
         self.score = GroupedLinear(n_groups, width, 1)
         self.value = GroupedMLP(n_groups, (width + n_ids, width, 1), "silu")
 
-    def forward(
+    @classmethod
+    def check(
+        cls, network: NetworkConfig, observation_shape: Sequence[int], n_actions: int
+    ) -> None:
+        """See :meth:`.ActorNetwork.check`."""
+        check_widths(network, _HEADS)
+        super().check(network, observation_shape, n_actions)
+
+    @classmethod
+    def of_spec(cls, spec: ActorSpec, n_groups: int) -> QueueAttention:
+        """See :meth:`.ActorNetwork.of_spec`."""
+        return cls(n_groups, spec.network.hidden_sizes, spec.n_ids)
+
+    def outputs(
         self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """Shapes as :meth:`QueueMLP.forward`; outputs share a value of the whole queue."""
+        """See :meth:`QueueNetwork.outputs`; all outputs share a value of the whole queue."""
         R, N, Q = queued.shape
         ids = ids.expand(R, N, -1)
         per_job = ids[:, :, None].expand(R, N, Q, ids.shape[-1])
@@ -128,9 +191,8 @@ class QueueAttention(nn.Module):
 class _AttentionBlock(nn.Module):
     """Pre-norm self-attention and feed-forward block."""
 
-    def __init__(self, n_groups: int, width: int, heads: int) -> None:
+    def __init__(self, n_groups: int, width: int) -> None:
         super().__init__()
-        self.heads = heads
         self.qkv = GroupedLinear(n_groups, width, 3 * width)
         self.project = GroupedLinear(n_groups, width, width)
         self.feed_forward = GroupedMLP(n_groups, (width, 2 * width, width), "silu")
@@ -141,9 +203,7 @@ class _AttentionBlock(nn.Module):
         # Linear layers follow each norm, so the norms need no parameters of their own.
         qkv = self.qkv(F.layer_norm(hidden, (width,)), groups)
         # One leading axis: torch's fused kernels and its ONNX exporter know no other form.
-        query, key, value = qkv.reshape(R * N, Q, 3, self.heads, width // self.heads).permute(
-            2, 0, 3, 1, 4
-        )
+        query, key, value = qkv.reshape(R * N, Q, 3, _HEADS, width // _HEADS).permute(2, 0, 3, 1, 4)
         # An empty queue attends to everything, for a softmax over nothing is NaN.
         attended_to = queued | ~queued.any(-1, keepdim=True)
         attended = F.scaled_dot_product_attention(

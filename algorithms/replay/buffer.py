@@ -1,7 +1,7 @@
-"""Replay of fragments: joint transitions with n-step returns, or whole sequences for memories.
+"""A replay buffer of fragments, which gives joint transitions or whole sequences for memories.
 
 A row of the ring is a fragment: T steps one after another and T + 1 observations, so that what
-follows step t is always at t + 1. What is drawn has one form, L steps and L + 1 observations:
+follows step t is always at t + 1. What is sampled has one form, L steps and L + 1 observations:
 L = T for sequences, and L = 1 for single transitions, whose second observation is then the one to
 bootstrap from, up to n steps on. One loss serves both.
 """
@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_marl.algorithms.replay.columns import JointTransition
+from edge_marl.algorithms.replay.sum_tree import SumTree
 from edge_marl.algorithms.sampling.columns import Fragment
-from edge_marl.algorithms.value_decomposition.sum_tree import SumTree
 from edge_marl.errors import InputError
 from edge_marl.memory import check_memory
 
@@ -26,24 +27,6 @@ TeamReward = Literal["sum", "shared"]
 
 _OBSERVED = ("features", "action_mask", "state")
 _SMALLEST_ERROR = 1e-6  # a step whose error is 0 stays drawable
-
-
-class Drawn:
-    """Names of the columns that :meth:`FragmentReplay.draw` returns, M rows."""
-
-    FEATURES = "features"  # [M, L + 1, N, F] observations
-    ACTION_MASK = "action_mask"  # [M, L + 1, N, A] legal actions
-    STATE = "state"  # [M, L + 1, S] global state
-    ACTIONS = "actions"  # [M, L, N] played
-    PRESENT = "present"  # [M, L, N] agents that played, whose values are mixed
-    RETURNS = "returns"  # [M, L] discounted team reward of up to n steps
-    DISCOUNTS = "discounts"  # [M, L] of the value bootstrapped from, 0 where all terminated
-    BOOTSTRAP = "bootstrap"  # [M, L] index b: that value is the one of observation b + 1
-    REMAINING = "remaining"  # [M, L, N] agents whose values are mixed at observation i + 1
-    WEIGHTS = "weights"  # [M, L] of the errors; 0 for steps that were not played
-    SLOT = "slot"  # [M] place in the ring, for FragmentReplay.reweigh
-    FIRST = "first"  # [M, L + 1] first observation of an episode; sequences only
-    HIDDEN = "hidden"  # [M, N, H] memory before the first observation; sequences only
 
 
 def team_rewards(rewards: Array, present: Array, kind: TeamReward) -> Array:
@@ -94,7 +77,7 @@ def n_step_returns(
     return returns, last, (gamma**passed).astype(np.float32)
 
 
-class FragmentReplay:
+class FragmentBuffer:
     """A ring of the last fragments; the oldest make room for new ones.
 
     Draws are uniform over the steps that were played (over fragments for sequences), or, with
@@ -172,10 +155,10 @@ class FragmentReplay:
             slots, drawable = (rows[:, None] * T + np.arange(T)).ravel(), new["played"].ravel()
         self._tree.assign(slots, self._highest**self._alpha * drawable)
 
-    def draw(
+    def sample(
         self, n_batches: int, batch_size: int, *, gamma: float, n_step: int, beta: float = 0.0
     ) -> Columns:
-        """Draw, with replacement, what several updates learn from; some step must be held.
+        """Sample, with replacement, what several updates learn from; some step must be held.
 
         Args:
             n_batches: K updates.
@@ -185,14 +168,14 @@ class FragmentReplay:
             beta: strength of the correction of prioritised draws, 1 for a full one.
 
         Returns:
-            the columns of :class:`Drawn`, ``M = K * batch_size`` rows, one update's after the
-            other's.
+            the columns of :class:`JointTransition`, ``M = K * batch_size`` rows, one update's
+            after the other's.
         """
         if self._tree is None:
-            slots = self._draw_uniformly(n_batches * batch_size)
+            slots = self._sample_uniformly(n_batches * batch_size)
             correction = np.ones(len(slots), dtype=np.float32)
         else:
-            slots, correction = self._draw_by_priority(n_batches, batch_size, beta)
+            slots, correction = self._sample_by_priority(n_batches, batch_size, beta)
         ring, T = self._ring, self._ring["played"].shape[1]
         if self._sequences:
             rows, steps = np.broadcast_arrays(slots[:, None], np.arange(T))
@@ -202,31 +185,36 @@ class FragmentReplay:
             ring["rewards"], ring["elapsed"], ring["ends"], rows, steps, gamma=gamma, n_step=n_step
         )
         bootstrapped = ring["remaining"][rows, last].any(-1)
-        drawn = {
-            Drawn.ACTIONS: ring["actions"][rows, steps].astype(np.int64),
-            Drawn.PRESENT: ring["present"][rows, steps],
-            Drawn.RETURNS: returns,
-            Drawn.DISCOUNTS: discounts * bootstrapped,
-            Drawn.WEIGHTS: correction[:, None] * ring["played"][rows, steps],
-            Drawn.SLOT: slots,
+        sampled = {
+            JointTransition.ACTIONS: ring["actions"][rows, steps].astype(np.int64),
+            JointTransition.PRESENT: ring["present"][rows, steps],
+            JointTransition.RETURNS: returns,
+            JointTransition.DISCOUNTS: discounts * bootstrapped,
+            JointTransition.WEIGHTS: correction[:, None] * ring["played"][rows, steps],
+            JointTransition.SLOT: slots,
         }
         if self._sequences:
-            drawn |= {name: ring[name][slots] for name in (*_OBSERVED, Drawn.FIRST)}
-            drawn |= {Drawn.BOOTSTRAP: last, Drawn.REMAINING: ring["remaining"][slots]}
-            drawn |= {Drawn.HIDDEN: ring["hidden"][slots]}
+            sampled |= {name: ring[name][slots] for name in (*_OBSERVED, JointTransition.FIRST)}
+            sampled |= {
+                JointTransition.BOOTSTRAP: last,
+                JointTransition.REMAINING: ring["remaining"][slots],
+                JointTransition.HIDDEN: ring["hidden"][slots],
+            }
         else:
             # Observations counted through the ring: the one at the step, the one to bootstrap from.
             seen = rows * (T + 1) + np.concatenate([steps, last + 1], axis=1)
             for name in _OBSERVED:
                 n_rows, _, *shape = ring[name].shape
                 one_by_one = ring[name].reshape(n_rows * (T + 1), *shape)
-                drawn[name] = one_by_one.take(seen, axis=0)
-            drawn |= {Drawn.BOOTSTRAP: np.zeros_like(last)}
-            drawn |= {Drawn.REMAINING: ring["remaining"][rows, last]}
-        return drawn
+                sampled[name] = one_by_one.take(seen, axis=0)
+            sampled |= {
+                JointTransition.BOOTSTRAP: np.zeros_like(last),
+                JointTransition.REMAINING: ring["remaining"][rows, last],
+            }
+        return sampled
 
-    def reweigh(self, slots: Array, errors: Array) -> None:
-        """Set the priorities of what was drawn: ``slots [M]``, absolute ``errors [M]``."""
+    def update_priorities(self, slots: Array, errors: Array) -> None:
+        """Set the priorities of what was sampled: ``slots [M]``, absolute ``errors [M]``."""
         if self._tree is None:
             return
         priorities = errors.astype(np.float64) + _SMALLEST_ERROR
@@ -306,16 +294,16 @@ class FragmentReplay:
         ends = np.ones_like(played)
         ends[:, :-1] = ~played[:, 1:]
         columns = {
-            Drawn.FEATURES: fragments[Fragment.FEATURES],
-            Drawn.ACTION_MASK: fragments[Fragment.ACTION_MASK],
-            Drawn.STATE: fragments[Fragment.STATE],
-            Drawn.ACTIONS: fragments[Fragment.ACTIONS].astype(
+            JointTransition.FEATURES: fragments[Fragment.FEATURES],
+            JointTransition.ACTION_MASK: fragments[Fragment.ACTION_MASK],
+            JointTransition.STATE: fragments[Fragment.STATE],
+            JointTransition.ACTIONS: fragments[Fragment.ACTIONS].astype(
                 np.int16 if fragments[Fragment.ACTION_MASK].shape[-1] <= 2**15 else np.int32
             ),
-            Drawn.PRESENT: present,
+            JointTransition.PRESENT: present,
             # Whoever acts next has a future, be it that it has just arrived, and so has whoever
             # was cut off.
-            Drawn.REMAINING: (active[:, 1:] & played[..., None] | cut_off) & ~terminated,
+            JointTransition.REMAINING: (active[:, 1:] & played[..., None] | cut_off) & ~terminated,
             "rewards": team_rewards(fragments[Fragment.REWARDS], present, self._team_reward),
             "elapsed": fragments.get(Fragment.ELAPSED, np.ones(played.shape, np.float32)),
             "played": played,
@@ -342,7 +330,7 @@ class FragmentReplay:
         if self._alpha > 0:
             self._tree = SumTree(n_rows if self._sequences else n_rows * T)
 
-    def _draw_uniformly(self, n: int) -> Array:
+    def _sample_uniformly(self, n: int) -> Array:
         if self._sequences:
             return self._rng.integers(self._size, size=n)
         played = self._ring["played"][: self._size].ravel()
@@ -351,7 +339,7 @@ class FragmentReplay:
             slots[~accepted] = self._rng.integers(len(played), size=int((~accepted).sum()))
         return slots
 
-    def _draw_by_priority(self, K: int, batch_size: int, beta: float) -> tuple[Array, Array]:
+    def _sample_by_priority(self, K: int, batch_size: int, beta: float) -> tuple[Array, Array]:
         """Slots and importance weights, ``[K * batch_size]``."""
         assert self._tree is not None
         # One draw from each of batch_size equal parts of the total, for every update.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_marl.algorithms.imitation.classifiers import ClassifierScorer
-from edge_marl.algorithms.imitation.config import ImitationConfig
-from edge_marl.algorithms.imitation.demonstrations import (
+from edge_marl.algorithms.tandem.imitation.classifiers import ClassifierScorer
+from edge_marl.algorithms.tandem.imitation.config import ImitationConfig
+from edge_marl.algorithms.tandem.imitation.demonstrations import (
     Demonstrations,
     Labeller,
     ScheduleReplay,
@@ -24,8 +24,8 @@ from edge_marl.algorithms.imitation.demonstrations import (
     online_labeller,
     schedule_labeller,
 )
-from edge_marl.algorithms.imitation.networks import QueueScorer, make_network
-from edge_marl.algorithms.imitation.policies import NetworkScorer, Scorer, ScoringPolicy
+from edge_marl.algorithms.tandem.imitation.networks import QueueScorer, make_network
+from edge_marl.algorithms.tandem.imitation.policies import NetworkScorer, Scorer, ScoringPolicy
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule, solve
 from edge_marl.oracle.online import OnlineOracle, View

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edge_marl.algorithms.networks.queues import QueueAttention, QueueMLP
+from edge_marl.algorithms.tandem.queues import QueueAttention, QueueMLP
 from edge_marl.tandem import MAX_QUEUE
 
 
@@ -22,7 +22,7 @@ class QueueScorer(nn.Module):
     def forward(self, features: Tensor, queued: Tensor) -> Tensor:
         """``features [B, Q, 5]``, ``queued [B, Q]`` bool -> scores ``[B, Q]``."""
         no_ids = features.new_zeros(1, 0)
-        return self.network(features[:, None], queued[:, None], no_ids, None)[:, 0, :-1]
+        return self.network.outputs(features[:, None], queued[:, None], no_ids, None)[:, 0, :-1]
 
 
 def make_network(model: str, width: int) -> QueueScorer:

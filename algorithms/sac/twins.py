@@ -29,7 +29,7 @@ class TwinCritics(JointModule):
             InputError: where identities cannot be part of what the twins see.
         """
         spec = self.actor.spec
-        if spec.n_ids and spec.network.kind != "mlp":
+        if spec.n_ids and not self.actor.kind.fits_any_observation:
             raise InputError(
                 f"network.agent_id: expected False with kind {spec.network.kind} for twin Q "
                 "networks of several agents, found True"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_marl.algorithms.imitation.config import EndToEndConfig
-from edge_marl.algorithms.imitation.demonstrations import canonical_slots
+from edge_marl.algorithms.tandem.imitation.config import EndToEndConfig
+from edge_marl.algorithms.tandem.imitation.demonstrations import canonical_slots
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule
 from edge_marl.tandem import AGENTS, Observation, TraceSet

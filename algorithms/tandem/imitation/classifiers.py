@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from edge_marl.algorithms.imitation.demonstrations import Demonstrations
+from edge_marl.algorithms.tandem.imitation.demonstrations import Demonstrations
 
 
 class ClassifierScorer:

@@ -1,0 +1,73 @@
+"""What an actor is built from, as its card keeps it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.errors import InputError
+from edge_marl.validation import shown
+
+ParameterSharing = Literal["shared", "independent"] | Mapping[str, str]
+"""One network for all agents, one each, or the name of each agent's group."""
+
+
+def agent_groups(sharing: ParameterSharing, agents: Sequence[str]) -> tuple[int, ...]:
+    """``[N]`` which parameter set each agent uses, numbered in order of appearance.
+
+    Raises:
+        InputError: for a mapping that leaves out an agent or names an unknown one.
+    """
+    if sharing == "shared":
+        return (0,) * len(agents)
+    if sharing == "independent":
+        return tuple(range(len(agents)))
+    if not isinstance(sharing, Mapping) or set(sharing) != set(agents):
+        raise InputError(
+            "parameter_sharing: expected 'shared', 'independent' or a group for each of the "
+            f"agents {', '.join(agents)}, found {sharing!r}"
+        )
+    names = list(dict.fromkeys(sharing[agent] for agent in agents))
+    return tuple(names.index(sharing[agent]) for agent in agents)
+
+
+class ActorSpec(BaseModel):
+    """Everything needed to build an :class:`.agents.Actor`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agents: tuple[str, ...] = Field(min_length=1)
+    observation_shape: tuple[Annotated[int, Field(ge=1)], ...]
+    """Of one agent's observation before flattening."""
+    n_actions: int = Field(ge=1)
+    groups: tuple[int, ...]
+    network: NetworkConfig
+    normalise: bool = False
+    n_ids: int = Field(default=0, ge=0)
+    """Length of the identity given to agents that share parameters; 0: none."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ActorSpec:
+        network, N = self.network, len(self.agents)
+        if len(self.groups) != N or not all(0 <= group < N for group in self.groups):
+            raise InputError(
+                f"groups: expected one from 0 to {N - 1} for each of {N} agents, "
+                f"found {shown(self.groups)}"
+            )
+        if not network.network_class.has_head:
+            for name, found in (("gru", network.gru), ("dueling", network.dueling)):
+                if found:
+                    raise InputError(
+                        f"network.{name}: expected none with kind {network.kind}, found {found}"
+                    )
+        network.network_class.check(network, self.observation_shape, self.n_actions)
+        return self
+
+    @property
+    def n_features(self) -> int:
+        """F, length of a flattened observation."""
+        return math.prod(self.observation_shape)

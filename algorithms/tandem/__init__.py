@@ -1,0 +1,1 @@
+"""What the tandem needs beside the general algorithms: queue networks, imitation of its oracles."""

@@ -1,0 +1,45 @@
+"""A trained actor behind the interface of the tandem heuristics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edge_marl.algorithms.actors import greedy
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.tandem import Observation
+from edge_marl.tandem.traces import IntArray
+
+
+class ActorPolicy:
+    """An actor that plays tandem: greedy, each stage by its own queue.
+
+    Args:
+        name: in tables.
+        actor: the two stages.
+        check: called before every decision; what it raises ends the playing.
+    """
+
+    def __init__(self, name: str, actor: Actor, check: Callable[[], None] | None = None) -> None:
+        self.name = name
+        self.actor = actor.eval()
+        self._check = check
+        self._hidden: Tensor | None = None
+
+    def reset(self, batch_size: int) -> None:
+        """Forget the episodes before."""
+        recurrent = self.actor.is_recurrent
+        self._hidden = self.actor.initial_hidden(batch_size) if recurrent else None
+
+    @torch.inference_mode()
+    def act(self, observation: Observation) -> IntArray:
+        """``[B, 2]`` positions of the chosen jobs."""
+        if self._check is not None:
+            self._check()
+        features = torch.from_numpy(observation.features).flatten(2)
+        mask = torch.from_numpy(observation.action_mask)
+        outputs, self._hidden = self.actor(features, mask, self._hidden)
+        return greedy(outputs, mask).numpy().astype(np.int32)
