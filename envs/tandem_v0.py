@@ -13,6 +13,7 @@ from pydantic import Field, InstanceOf, ValidationError, model_validator
 from edge_marl.envs.tandem_timeline import draw_timeline
 from edge_marl.envs.views import ObsDict, SimulatorBatch, SimulatorEnv
 from edge_marl.options import Count, NotNegative, Options, Seed
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.simulator import (
     AGENTS,
     DROP_PENALTY,
@@ -24,7 +25,6 @@ from edge_marl.tandem.simulator import (
     TandemSimulator,
 )
 from edge_marl.tandem.traces import IntArray, TraceSet
-from edge_marl.tandem.workload import TandemWorkload
 from edge_marl.validation import invalid
 
 

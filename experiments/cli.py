@@ -96,8 +96,8 @@ def workload_generate(
     """Draw traces, such as: edge-marl workload generate t.parquet files=2 videos=4"""
     from edge_marl.experiments.overrides import apply_overrides
     from edge_marl.files import check_output
+    from edge_marl.tandem.scenario import TandemWorkload
     from edge_marl.tandem.trace_files import write_traces
-    from edge_marl.tandem.workload import TandemWorkload
 
     files = [f"{name}={path}" for name, path in (("transcoding", transcoding), ("uplink", uplink))
              if path is not None]  # fmt: skip

@@ -8,15 +8,15 @@ from pathlib import Path
 from edge_marl.experiments.parallel import run_tasks
 from edge_marl.experiments.progress import progress_bar
 from edge_marl.oracle import Schedule, solve
-from edge_marl.oracle.schedule import Method
-from edge_marl.oracle.schedule_files import (
+from edge_marl.tandem.oracle.schedule import Method
+from edge_marl.tandem.oracle.schedule_files import (
     OpenPart,
     open_parts,
     read_folder,
     trace_hash,
     write_part,
 )
-from edge_marl.oracle.solver import check_options
+from edge_marl.tandem.oracle.solver import check_options
 from edge_marl.tandem.simulator import DROP_PENALTY
 from edge_marl.tandem.traces import TraceSet
 

@@ -20,10 +20,15 @@ from edge_marl.dag_placement.scenario import RecordedWorkflows
 from edge_marl.dag_placement.workflows import pack
 from edge_marl.errors import InputError
 from edge_marl.oracle import solve
-from edge_marl.oracle.schedule_files import read_folder, read_schedules, write_part, write_schedules
+from edge_marl.tandem.oracle.schedule_files import (
+    read_folder,
+    read_schedules,
+    write_part,
+    write_schedules,
+)
 from edge_marl.tandem.profile import measure_profile, read_profile, segments_of, uplink_of
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import read_traces, write_traces
-from edge_marl.tandem.workload import TandemWorkload
 from edge_marl.task_log import open_log, read_episodes, write_parquet
 from tests.fuzzing import (
     damage_sqlite,

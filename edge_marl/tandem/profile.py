@@ -91,7 +91,7 @@ class UplinkProfile(_Frozen):
 
 
 class WorkloadProfile(_Frozen):
-    """All that :class:`edge_marl.tandem.workload.TandemWorkload` needs to draw jobs."""
+    """All that :class:`edge_marl.tandem.scenario.TandemWorkload` needs to draw jobs."""
 
     segments: dict[str, dict[str, SegmentProfile]] = Field(description="machine type, then codec")
     uplinks: dict[str, UplinkProfile] = Field(description="by network")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.traces import TraceSet
-from edge_marl.tandem.workload import TandemWorkload
 
 SPLITS = ("1-5", "2-4", "3-3", "4-2", "5-1")
 TRAIN_TRACES, TEST_TRACES = 700, 300

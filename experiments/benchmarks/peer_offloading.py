@@ -31,7 +31,7 @@ from edge_marl.experiments.benchmarks.timing import seconds_each
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.files import check_output
 from edge_marl.options import Count, Options, Positive
-from edge_marl.oracle.offloading_bound import success_bound
+from edge_marl.peer_offloading.bound import success_bound
 from edge_marl.peer_offloading.collect import ENVIRONMENT, play
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
 from edge_marl.peer_offloading.scenario import NodeCount, OffloadingScenario

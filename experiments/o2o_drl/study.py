@@ -44,7 +44,7 @@ class ClairvoyantBound(Unit):
     config: StudyConfig
     point: Point
     network: int
-    modules = ("edge_marl.oracle.offloading_bound",)
+    modules = ("edge_marl.peer_offloading.bound",)
 
     @property
     def labels(self) -> dict[str, Label]:
@@ -66,7 +66,7 @@ class ClairvoyantBound(Unit):
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
         """Bound the success rates."""
-        from edge_marl.oracle.offloading_bound import success_bound
+        from edge_marl.peer_offloading.bound import success_bound
 
         rates = np.full(self.config.episodes, np.nan)
         seeds = evaluation_seeds(self.config.episodes)[: self.config.bound_episodes]

@@ -57,7 +57,7 @@ class PeerOffloading(System):
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound:
         """Compute the clairvoyant bound of the first episodes."""
-        from edge_marl.oracle.offloading_bound import success_bound
+        from edge_marl.peer_offloading.bound import success_bound
 
         scenario = self._scenario(episodes.env_config)
         with progress_bar() as bar:

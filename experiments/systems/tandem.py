@@ -97,7 +97,7 @@ class Tandem(System):
 
     def deciding(self, env_config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return penalty and source of the traces."""
-        from edge_marl.oracle.schedule_files import trace_hash
+        from edge_marl.tandem.oracle.schedule_files import trace_hash
 
         config: Any = self.options(env_config)
         traces = self._recorded(env_config)

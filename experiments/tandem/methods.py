@@ -22,8 +22,8 @@ from edge_marl.experiments.tandem.units import (
 )
 from edge_marl.experiments.training.recipe import ALGORITHMS
 from edge_marl.oracle import solve
-from edge_marl.oracle.online import VIEWS, OnlineOracle
 from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
+from edge_marl.tandem.oracle.online import VIEWS, OnlineOracle
 from edge_marl.tandem.traces import TraceSet
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Method:
             Scheduling(
                 config=config, method=self.name, training=training, seed=seed, make=self.make,
                 options=self.options, needs=tuple(self.needs(training, seed)),
-                modules=("edge_marl.tandem.simulator", "edge_marl.tandem.workload", *self.modules),
+                modules=("edge_marl.tandem.simulator", "edge_marl.tandem.scenario", *self.modules),
                 # The headline's training set first.
                 effort=self.effort * (1.0 if training == BASE_SPLIT else 0.5),
             )
@@ -102,7 +102,10 @@ def _oracle(config: StudyConfig) -> Method:
 
     return Method(
         ORACLE, "oracle (clairvoyant)", "oracle", make,
-        modules=("edge_marl.algorithms.tandem.imitation.demonstrations", "edge_marl.oracle.solver"),
+        modules=(
+            "edge_marl.algorithms.tandem.imitation.demonstrations",
+            "edge_marl.tandem.oracle.solver",
+        ),
     )  # fmt: skip
 
 
@@ -113,7 +116,7 @@ def _online_oracle(view: Literal["global", "local"]) -> Method:
 
     return Method(
         f"online-oracle-{view}", f"online oracle, {view}", "online oracle", make,
-        modules=("edge_marl.oracle.online",),
+        modules=("edge_marl.tandem.oracle.online",),
     )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from edge_marl.experiments.study.policies import KIND, METHOD, SEED, TEST, one_t
 from edge_marl.experiments.study.units import Columns, Label, Unit
 from edge_marl.experiments.tandem.config import BASE_SPLIT, StudyConfig, Training
 from edge_marl.oracle import Schedule
-from edge_marl.oracle.schedule_files import read_folder, trace_hash
 from edge_marl.tandem.evaluation import run
+from edge_marl.tandem.oracle.schedule_files import read_folder, trace_hash
 from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.simulator import METRICS, TandemSimulator
 from edge_marl.tandem.splits import SPLITS
@@ -48,7 +48,7 @@ class Schedules(Unit):
     training: Training = "none"
     n_traces: int = 0
     """Of the training set."""
-    modules = ("edge_marl.oracle.solver", "edge_marl.tandem.workload")
+    modules = ("edge_marl.tandem.oracle.solver", "edge_marl.tandem.scenario")
 
     @property
     def traces(self) -> TraceSet:
@@ -99,7 +99,7 @@ class Imitation(Unit):
     imitation: ImitationConfig
     """With its seed."""
     training: Training
-    modules = ("edge_marl.algorithms.tandem.imitation.training", "edge_marl.tandem.workload")
+    modules = ("edge_marl.algorithms.tandem.imitation.training", "edge_marl.tandem.scenario")
 
     @property
     def labels(self) -> Mapping[str, Label]:

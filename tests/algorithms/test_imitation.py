@@ -26,11 +26,11 @@ from edge_marl.algorithms.tandem.imitation.training import label_loss, regret_lo
 from edge_marl.algorithms.tandem.policy import ActorPolicy
 from edge_marl.errors import InputError
 from edge_marl.oracle import solve
-from edge_marl.oracle.cost_to_go import regrets
 from edge_marl.tandem import TandemSimulator, TraceSet
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
-from edge_marl.tandem.workload import TandemWorkload
+from edge_marl.tandem.oracle.cost_to_go import regrets
+from edge_marl.tandem.scenario import TandemWorkload
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from edge_marl.envs import tandem_v0
 from edge_marl.envs.batched import ParallelEnvBatch, make_batched
 from edge_marl.errors import InputError
 from edge_marl.tandem import TandemSimulator
-from edge_marl.tandem.workload import TandemWorkload
+from edge_marl.tandem.scenario import TandemWorkload
 from tests.algorithms.conformance import OUTSIDE_ENV, Leavers
 
 

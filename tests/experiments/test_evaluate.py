@@ -19,8 +19,8 @@ from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play
 from edge_marl.oracle import solve
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import write_traces
-from edge_marl.tandem.workload import TandemWorkload
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
 from tests.experiments.walkers import Walkers
 

@@ -24,7 +24,7 @@ from edge_marl.experiments.tandem.config import StudyConfig as TandemStudy
 from edge_marl.experiments.training.recipe import ALGORITHMS, default_config
 from edge_marl.options import Options
 from edge_marl.peer_offloading.scenario import OffloadingScenario
-from edge_marl.tandem.workload import TandemWorkload
+from edge_marl.tandem.scenario import TandemWorkload
 
 from .checkpoint_files import write_untrained
 from .malformed import (

@@ -9,8 +9,8 @@ from edge_marl.experiments import cli
 from edge_marl.experiments.training.checkpoints import read_checkpoint
 from edge_marl.experiments.training.recipe import Recipe, parse_recipe, with_files_at
 from edge_marl.experiments.training.run import read_settings
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import write_traces
-from edge_marl.tandem.workload import TandemWorkload
 from tests.experiments.checkpoint_files import write_untrained
 from tests.experiments.test_train import SMALL, call
 

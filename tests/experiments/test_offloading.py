@@ -17,7 +17,7 @@ from edge_marl.experiments.export.command import export
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.validation import Validation
 from edge_marl.json_files import read_json
-from edge_marl.oracle.offloading_bound import success_bound
+from edge_marl.peer_offloading.bound import success_bound
 from edge_marl.peer_offloading.evaluation import run
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
 from edge_marl.peer_offloading.scenario import OffloadingScenario

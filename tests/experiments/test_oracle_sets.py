@@ -17,12 +17,12 @@ from edge_marl.errors import InputError
 from edge_marl.experiments import cli, oracle_sets
 from edge_marl.experiments.oracle_sets import CHUNK, schedule_folder, solve_set
 from edge_marl.oracle import Schedule, solve
-from edge_marl.oracle.schedule import Method
+from edge_marl.tandem.oracle.schedule import Method
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import write_traces
 from edge_marl.tandem.traces import TraceSet
-from edge_marl.tandem.workload import TandemWorkload
 from tests.experiments.test_cli import call
-from tests.oracle.test_solve import crowded
+from tests.tandem.oracle.test_solve import crowded
 
 ROOT = Path(__file__).resolve().parents[2]
 

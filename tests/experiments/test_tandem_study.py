@@ -18,7 +18,7 @@ from edge_marl.experiments.tandem.config import SPLITS, StudyConfig
 from edge_marl.experiments.tandem.methods import END_TO_END, ORACLE, YARDSTICK, methods
 from edge_marl.experiments.tandem.tables import Results, summarise
 from edge_marl.experiments.tandem.units import Scheduling
-from edge_marl.tandem.workload import TandemWorkload
+from edge_marl.tandem.scenario import TandemWorkload
 from tests import snapshots
 
 CONFIG = StudyConfig(

@@ -13,10 +13,10 @@ from edge_marl import dag_placement, peer_offloading, tandem
 from edge_marl.dag_placement import heuristics as placing_heuristics
 from edge_marl.envs.batched import make_batched
 from edge_marl.oracle import solve
-from edge_marl.oracle.offloading_bound import success_bound
 from edge_marl.peer_offloading import heuristics as offloading_heuristics
+from edge_marl.peer_offloading.bound import success_bound
 from edge_marl.tandem import heuristics as scheduling_heuristics
-from edge_marl.tandem.workload import TandemWorkload
+from edge_marl.tandem.scenario import TandemWorkload
 from tests import snapshots
 
 SEEDS = np.arange(3, 7, dtype=np.int64)

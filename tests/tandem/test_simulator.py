@@ -9,7 +9,7 @@ from edge_marl.errors import InputError
 from edge_marl.tandem import RewardConfig, TandemSimulator, TraceSet
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
-from edge_marl.tandem.workload import TandemWorkload
+from edge_marl.tandem.scenario import TandemWorkload
 
 IDLE = 6
 

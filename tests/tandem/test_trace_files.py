@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_marl.errors import InputError
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import read_traces, write_traces
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
-from edge_marl.tandem.workload import TandemWorkload
 
 
 def assert_identical(left, right):

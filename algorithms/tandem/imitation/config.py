@@ -25,7 +25,7 @@ class ImitationConfig(Options):
     * ``online_global``, ``online_local``: the choice of an optimal plan for the jobs known by
       now, in both queues or in the own queue alone.
     * ``cost_to_go``: the regret of every queued job under clairvoyance
-      (:func:`edge_marl.oracle.cost_to_go.regrets`) as a soft target instead of one label.
+      (:func:`edge_marl.tandem.oracle.cost_to_go.regrets`) as a soft target instead of one label.
 
     ``rounds`` above 1 aggregates data (DAgger, Ross et al. 2011): from the second round on the
     learned policy plays and the labels say what it should have done. ``raw`` and ``canonical``

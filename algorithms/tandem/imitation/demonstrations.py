@@ -10,9 +10,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from edge_marl.oracle import Schedule
-from edge_marl.oracle.cost_to_go import regrets
-from edge_marl.oracle.online import OnlineOracle
 from edge_marl.tandem import AGENTS, Observation, TandemSimulator, TraceSet
+from edge_marl.tandem.oracle.cost_to_go import regrets
+from edge_marl.tandem.oracle.online import OnlineOracle
 from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.traces import IntArray
 

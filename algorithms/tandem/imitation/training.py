@@ -28,8 +28,8 @@ from edge_marl.algorithms.tandem.imitation.networks import QueueScorer, make_net
 from edge_marl.algorithms.tandem.imitation.policies import NetworkScorer, Scorer, ScoringPolicy
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule, solve
-from edge_marl.oracle.online import OnlineOracle, View
 from edge_marl.tandem import AGENTS, DROP_PENALTY, TraceSet
+from edge_marl.tandem.oracle.online import OnlineOracle, View
 from edge_marl.tandem.policies import Policy
 
 Progress = Callable[[str, float], None]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_marl.oracle.cost_to_go import VIEWS, regrets
+from edge_marl.tandem.oracle.cost_to_go import VIEWS, regrets
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.simulator import TandemSimulator
 from edge_marl.tandem.traces import TraceSet
-from edge_marl.tandem.workload import TandemWorkload
 
 DELAY = 199
 JOB = st.tuples(st.integers(0, 12), st.integers(1, 6), st.integers(1, 6), st.integers(1, 30))

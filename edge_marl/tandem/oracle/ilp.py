@@ -2,7 +2,7 @@
 
 The paper's model has a binary per job, stage and slot. Its optimum is the same as that of the
 model below: an optimal schedule is given by the jobs kept and their order of completion on the
-uplink (proved in :mod:`edge_marl.oracle.search`). With ``a, b`` the times on the two stages,
+uplink (proved in :mod:`edge_marl.tandem.oracle.search`). With ``a, b`` the times on the two stages,
 ``r`` the arrival and ``D = d - t_prop``, the variables are ``keep_j``, ``p_ij`` (both kept, i
 leaves the uplink before j; ``p_jj`` stands for ``keep_j``), completions ``c_j`` and ``C``:
 

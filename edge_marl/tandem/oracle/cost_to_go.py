@@ -19,7 +19,6 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
-from edge_marl.oracle.search import search_kernel
 from edge_marl.tandem.kernels import (
     ARRIVAL,
     COMM,
@@ -30,6 +29,7 @@ from edge_marl.tandem.kernels import (
     NEXT_JOB,
     T,
 )
+from edge_marl.tandem.oracle.search import search_kernel
 from edge_marl.tandem.simulator import BoolArray, FloatArray, TandemSimulator
 
 VIEWS = ("clairvoyant", "global", "local")

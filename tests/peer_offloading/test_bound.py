@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_marl.errors import InputError
-from edge_marl.oracle.offloading_bound import success_bound
 from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator, Status
+from edge_marl.peer_offloading.bound import success_bound
 from edge_marl.peer_offloading.evaluation import run
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule, solve
-from edge_marl.oracle.search import search
+from edge_marl.tandem.oracle.search import search
 from edge_marl.tandem.simulator import TandemSimulator
 from edge_marl.tandem.traces import TraceSet
 

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
-from edge_marl.oracle.search import search_kernel
+from edge_marl.tandem.oracle.search import search_kernel
 from edge_marl.tandem.simulator import DROP_PENALTY, Observation
 from edge_marl.tandem.traces import IntArray
 

@@ -12,8 +12,8 @@ import pytest
 
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule, solve
-from edge_marl.oracle.schedule import Method
-from edge_marl.oracle.schedule_files import (
+from edge_marl.tandem.oracle.schedule import Method
+from edge_marl.tandem.oracle.schedule_files import (
     OpenPart,
     open_parts,
     read_folder,
@@ -22,7 +22,7 @@ from edge_marl.oracle.schedule_files import (
     write_schedules,
 )
 from edge_marl.tandem.traces import TraceSet
-from tests.oracle.test_online import many
+from tests.tandem.oracle.test_online import many
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from edge_marl.errors import InputError
 from edge_marl.oracle import solve
-from edge_marl.oracle.online import OnlineOracle
 from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
+from edge_marl.tandem.oracle.online import OnlineOracle
 from edge_marl.tandem.simulator import TandemSimulator
 from edge_marl.tandem.traces import TraceSet
-from tests.oracle.test_solve import random_trace
+from tests.tandem.oracle.test_solve import random_trace
 
 
 def many(count: int, n: int = 6, tight: float = 3.0) -> TraceSet:

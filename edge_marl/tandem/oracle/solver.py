@@ -9,9 +9,9 @@ from typing import get_args
 import numpy as np
 
 from edge_marl.errors import InputError
-from edge_marl.oracle.ilp import solve_ilp
-from edge_marl.oracle.schedule import Method, Schedule, proved, simulate_order
-from edge_marl.oracle.search import EXACT_BUDGET, search
+from edge_marl.tandem.oracle.ilp import solve_ilp
+from edge_marl.tandem.oracle.schedule import Method, Schedule, proved, simulate_order
+from edge_marl.tandem.oracle.search import EXACT_BUDGET, search
 from edge_marl.tandem.simulator import DROP_PENALTY
 from edge_marl.tandem.traces import TraceSet
 

@@ -15,9 +15,9 @@ from edge_marl.random_stream import normal_cdf, normal_quantile, uniform
 from edge_marl.tandem.measure import StorageModel, fit_storage, measure_storage
 from edge_marl.tandem.profile import _correlation as correlation
 from edge_marl.tandem.profile import measure_profile, read_profile, shipped_profile
+from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.splits import SPLITS, paper_splits, split_seeds, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS
-from edge_marl.tandem.workload import TandemWorkload
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 TRANSCODING = DATA / "transcoding_times" / "heterogeneous_machines_runs.csv"

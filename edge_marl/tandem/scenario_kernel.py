@@ -1,4 +1,4 @@
-"""The kernel that draws traces; :class:`edge_marl.tandem.workload.TandemWorkload` wires it."""
+"""The kernel that draws traces; :class:`edge_marl.tandem.scenario.TandemWorkload` wires it."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from edge_marl.errors import InputError
 from edge_marl.files import aside
-from edge_marl.oracle.schedule import Method, Schedule
+from edge_marl.tandem.oracle.schedule import Method, Schedule
 from edge_marl.tandem.traces import JOB_FIELDS, MOST_SLOTS, TraceSet
 from edge_marl.validation import shown
 

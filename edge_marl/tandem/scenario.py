@@ -31,8 +31,8 @@ from edge_marl.tandem.profile import (
     uplink_of,
 )
 from edge_marl.tandem.readers import CODECS
+from edge_marl.tandem.scenario_kernel import draw_traces
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
-from edge_marl.tandem.workload_kernel import draw_traces
 
 FloatArray = NDArray[np.float64]
 MOST_SLOTS = 2**28
@@ -203,7 +203,7 @@ class TandemWorkload(Options):
             downlink=self.downlink_slots,
             slot_s=self.slot_s,
             metadata={
-                "generator": "edge_marl.tandem.workload.TandemWorkload",
+                "generator": "edge_marl.tandem.scenario.TandemWorkload",
                 "seed": _seed_record(seed_array),
                 "config": self.model_dump(mode="json"),
             },
