@@ -7,18 +7,19 @@ A unit is a folder of its own::
     artefacts/       what other units need of it, such as a trained policy
 
 It is written aside and then renamed. The folder's name ends in a digest of everything that the
-outcome depends on: the resolved configuration, the code behind it, and the units that it needs. A
-study that is run again reads what is there, and computes what has another digest.
+outcome depends on: the resolved configuration and the files that it names, the code behind it, and
+the units that it needs. A study that is run again reads what is there, and computes what has another digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,10 @@ class Unit(ABC):
     @cached_property
     def digest(self) -> str:
         """Another one for everything else that may decide the outcome."""
+        configuration = self.configuration
         behind = {
-            "configuration": self.configuration,
+            "configuration": configuration,
+            "files": [_state_of(path) for path in _files_in(configuration)],
             "code": code_digest(*self.modules, alone=(type(self).__module__,)),
             "needs": [unit.digest for unit in self.needs],
         }
@@ -108,6 +111,24 @@ class Unit(ABC):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+def _files_in(value: Any) -> Iterator[Path]:
+    """Files that a configuration names by their absolute paths, those in folders included."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _files_in(part)
+    elif isinstance(value, str) and os.path.isabs(value) and os.path.exists(value):
+        path = Path(value)
+        yield from sorted(path.rglob("*")) if path.is_dir() else [path]
+
+
+def _state_of(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does; its content may be large."""
+    found = path.stat()
+    return str(path), found.st_size, found.st_mtime_ns
 
 
 def compute_unit(unit: Unit, folder: str) -> None:

@@ -73,6 +73,25 @@ class Play(Unit):
         return {"episode": [0, 1, 2], "cost": [weights, weights + 1, float("nan")]}
 
 
+@dataclass(frozen=True, eq=False)
+class Replay(Unit):
+    """What a file holds."""
+
+    path: str
+    modules = ()
+
+    @property
+    def labels(self) -> Mapping[str, Label]:
+        return {"kind": "replay"}
+
+    @property
+    def configuration(self) -> Any:
+        return {"scenario": {"files": [self.path]}}
+
+    def compute(self, artefacts: Path, needed: Sequence[Path]) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+
 def report(config: Options, outcomes: Outcomes) -> Report:
     table = Table(title="costs")
     table.add_column("mean")
@@ -122,6 +141,19 @@ def test_another_configuration_of_a_training_computes_its_tests_anew(tmp_path: P
     outcomes = reproduce(STUDY, Options(seeds=1, rate=0.25), tmp_path)
     assert len(names(tmp_path) - before) == 2
     assert outcomes.values("cost", kind="test")[0, 0] == 0.25  # type: ignore[index]
+
+
+def test_another_file_at_the_same_place_is_another_unit(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("1,2")
+
+    def name() -> str:
+        return Replay(str(trace)).name
+
+    before = name()
+    assert name() == before
+    trace.write_text("1,2,3")
+    assert name() != before
 
 
 def test_other_code_computes_units_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
