@@ -8,7 +8,8 @@ A unit is a folder of its own::
 
 It is written aside and then renamed. The folder's name ends in a digest of everything that the
 outcome depends on: the resolved configuration and the files that it names, the code behind it, and
-the units that it needs. A study that is run again reads what is there, and computes what has another digest.
+the units that it needs. A study that is run again reads what is there, and computes what has
+another digest.
 """
 
 from __future__ import annotations
