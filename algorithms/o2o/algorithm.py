@@ -19,8 +19,8 @@ from ray.rllib.utils.metrics import (
 from edge_marl.algorithms.core.parts import parts_of_updates
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.o2o.config import Transitions
 from edge_marl.algorithms.o2o.guard import check_seeds, significantly_worse
+from edge_marl.algorithms.o2o.options import Transitions, has_offline_phase
 from edge_marl.algorithms.o2o.rewards import RewardNormaliser
 from edge_marl.algorithms.offline.dataset import OfflineTransitions
 from edge_marl.algorithms.playing import longest_episode, play_batch
@@ -64,7 +64,7 @@ class O2O(MAPPO):
     @property
     def phase(self) -> str:
         """Of the next iteration: "offline" or "online"."""
-        due = self.config.offline_updates if self.config.has_offline_phase else 0
+        due = self.config.offline_updates if has_offline_phase(self.config) else 0
         return "offline" if self.offline_updates_done < due else "online"
 
     def training_step(self) -> None:

@@ -23,7 +23,6 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 
 from edge_marl.algorithms.actors import load_actor, save_actor
-from edge_marl.algorithms.core.config import option_names
 from edge_marl.errors import InputError
 
 Recipe = Callable[[], AlgorithmConfig]
@@ -226,7 +225,9 @@ def check_config(recipe: Recipe) -> None:
     for copy in copies:
         assert type(copy) is type(config)
         assert copy.to_dict() == expected
-    assert "network" in option_names(config)
+    documented = type(config).training.__doc__
+    for name in config.options_model.model_fields:
+        assert f"\n    {name} (" in documented, name
     with pytest.raises(InputError, match=r"^netwrk: unknown option; did you mean network\?$"):
         config.training(netwrk={"kind": "mlp"})
     with pytest.raises(InputError, match=r"^network\.kind: .*found 'mpl'$"):

@@ -97,7 +97,7 @@ def test_the_learning_rate_falls_as_a_cosine() -> None:
         ({"srr_warmup_iterations": 0}, "srr_warmup_iterations: expected at least 1, found 0"),
         ({"cosine_steps": 3}, "cosine_steps: expected 0 or at least 64, found 3"),
         ({"cosine_steps": 900, "lr": [[0, 0.1], [9, 0.0]]}, "lr: expected a number with cosine"),
-        ({"critic": "central"}, "critic: expected local, found 'central'"),
+        ({"critic": "central"}, "critic: expected 'local', found 'central'"),
         ({"network": {"kind": "attention"}}, "network.kind: expected pointer, structured_mlp, mlp"),
         ({"network": {"kind": "mlp", "gru": 8}}, "network.kind: expected .* found mlp with gru 8"),
     ],
