@@ -81,7 +81,8 @@ class JointOptions(Options):
     )
     team_reward: Literal["auto", "sum", "shared", "own"] = Field(
         "auto",
-        description='"sum": every agent earns the rewards of all; "shared": the same in an '
+        description='"sum": every agent earns the rewards of all, with a central critic even '
+        'after it has left, for as long as its team plays on; "shared": the same in an '
         'environment that pays every agent the team\'s reward; "auto": the environment says which '
         'of the two, "sum" if it does not; "own": every agent earns its own',
     )

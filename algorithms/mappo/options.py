@@ -18,13 +18,7 @@ class MAPPOOptions(JointOptions):
         description='"central": values from the global state (MAPPO); "local": the value of each '
         "agent from its own observation (IPPO)",
     )
-    team_reward: Annotated[Literal["auto", "sum", "shared", "own"], Mark.MODULE] = Field(
-        "auto",
-        description='"sum": every agent earns the rewards of all, with a central critic even '
-        'after it has left, for as long as its team plays on; "shared": the same in an '
-        'environment that pays every agent the team\'s reward; "auto": the environment says which '
-        'of the two, "sum" if it does not; "own": every agent earns its own',
-    )
+    team_reward: Annotated[Literal["auto", "sum", "shared", "own"], Mark.MODULE] = "auto"
     value_normalisation: Annotated[bool, Mark.FIXED, Mark.MODULE] = Field(
         True, description="whether the critic learns standardised returns"
     )

@@ -122,7 +122,7 @@ def test_it_learns_to_place_on_the_dominating_server(config: Any, training: dict
     for _ in range(10):
         learnt = algorithm.train()["learners"].get(DEFAULT_MODULE_ID, {})
         alphas.append(learnt.get("alpha"))
-    actor = algorithm.get_module().actor
+    actor = algorithm.actor()
     assert share_of_best(actor, 4) > 0.8
     if actor.kind.fits_any_size:
         assert share_of_best(actor, 16) > 0.8
