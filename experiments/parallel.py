@@ -57,19 +57,15 @@ def local_ray(cores: int) -> Iterator[Any]:
 
 @contextmanager
 def built(config: AlgorithmConfig) -> Iterator[Any]:
-    """An algorithm, let go at the end."""
+    """An algorithm, stopped at the end."""
     algorithm = config.build_algo()
     try:
         yield algorithm
     finally:
-        let_go(algorithm)
-
-
-def let_go(algorithm: Any) -> None:
-    """Stop an algorithm and remove the empty folder that RLlib made for it in the home."""
-    algorithm.stop()
-    with suppress(OSError):  # something is in it
-        Path(algorithm.logdir).rmdir()
+        algorithm.stop()
+        # RLlib's own algorithms make an empty folder in the user's home.
+        with suppress(OSError):
+            Path(algorithm.logdir).rmdir()
 
 
 def stay_on_loopback() -> None:

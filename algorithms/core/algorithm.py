@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
@@ -28,6 +31,7 @@ from ray.tune.result import TRAINING_ITERATION
 from torch import Tensor
 
 from edge_marl.algorithms.core.runners import failures_shown
+from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.playing import nothing
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner, Delivery
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -86,6 +90,8 @@ class RewardScaler:
 class JointAlgorithm(Algorithm):
     """Base of our algorithms: sampling of fragments, weights, exact continuation."""
 
+    _own_folder: tempfile.TemporaryDirectory[str] | None = None
+
     def setup(self, config: Any) -> None:
         """Build env runners and learners."""
         self.check: Callable[[], None] = nothing
@@ -95,6 +101,17 @@ class JointAlgorithm(Algorithm):
         with failures_shown(self.config):
             super().setup(config)
         self.team_reward = self.config.team_reward_in(self.env_runner.env)
+
+    def _setup_logdir(self) -> None:
+        """Take Ray Tune's folder of the trial, or a temporary one where there is no trial.
+
+        Ray would make one in the user's home that nobody removes.
+        """
+        if self._storage is not None:
+            super()._setup_logdir()
+            return
+        self._own_folder = tempfile.TemporaryDirectory(prefix="edge-marl-")
+        self._logdir = self._own_folder.name
 
     def watch(self, check: Callable[[], None]) -> None:
         """Have ``check`` called before every step, or while remote runners play.
@@ -110,6 +127,8 @@ class JointAlgorithm(Algorithm):
         if group is not None and group.num_in_flight_async_reqs(_SAMPLE):
             group._worker_manager.clear()
         super().cleanup()
+        if self._own_folder is not None:
+            self._own_folder.cleanup()
 
     def note_fault(self, fault: EnvironmentFaultError) -> None:
         """Count an exception of the environment and tell of it, once.
@@ -252,6 +271,20 @@ class JointAlgorithm(Algorithm):
                 self.env_runner_group.foreach_env_runner(
                     "set_state", kwargs={"state": state}, local_env_runner=False
                 )
+
+    def actor(self, weights: Mapping[str, Any] | None = None) -> Actor:
+        """A copy of the actors, ready to play.
+
+        Args:
+            weights: of the module, such as a snapshot holds; those that the learner has now when
+                None.
+        """
+        if weights is None:
+            weights = self.learner_group.get_weights()[DEFAULT_MODULE_ID]
+        actor: Actor = copy.deepcopy(self.get_module().actor)
+        own = {name: torch.as_tensor(weights[f"actor.{name}"]) for name in actor.state_dict()}
+        actor.load_state_dict(own)
+        return actor.eval()
 
     def set_actor(self, weights: Mapping[str, Tensor]) -> None:
         """Train on from these actors, such as imitated ones, instead of from random ones.

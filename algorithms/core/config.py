@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from edge_marl.algorithms.core.options import check_options
+from edge_marl.algorithms.core.options import JointOptions, Mark, set_documentation
 from edge_marl.algorithms.networks.config import NetworkConfig
-from edge_marl.algorithms.networks.spec import ParameterSharing
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner
 from edge_marl.algorithms.sampling.means import EPISODE_MEAN, EpisodeMeanStats
 from edge_marl.envs.batched import BatchedEnv
@@ -23,95 +24,81 @@ from edge_marl.validation import check_name, invalid, shown
 class JointConfig(AlgorithmConfig):
     """An AlgorithmConfig whose algorithm samples in batches and holds all agents in one module.
 
-    A mixin: put it before the configuration of the RLlib algorithm that is extended.
+    A mixin: put it before the configuration of the RLlib algorithm that is extended. A subclass
+    names its model of options, whose fields are attributes here, and the classes that it builds.
     """
 
+    options_model: ClassVar[type[JointOptions]] = JointOptions
+    algorithm_class: ClassVar[type | None] = None
+    joint_learner_class: ClassVar[type | None] = None
+    joint_module_class: ClassVar[type | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+
+        def training(self: Any, **options: Any) -> Any:
+            return self._set_training(options)
+
+        training.__doc__ = JointConfig.training.__doc__
+        set_documentation(training, cls.options_model)
+        setattr(cls, "training", training)  # noqa: B010
+
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class)
-        self.parameter_sharing: ParameterSharing = "shared"
-        self.network = NetworkConfig()
-        self.observation_normalisation = False
-        self.reward_scaling = False
-        self.team_reward = "auto"  # an option of subclasses
+        super().__init__(algo_class=algo_class or self.algorithm_class)
         self.api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
-        self.env_runners(
-            env_runner_cls=BatchedEnvRunner,
-            num_env_runners=0,
-            num_envs_per_env_runner=64,
-            rollout_fragment_length=32,
-        )
+        self.env_runners(env_runner_cls=BatchedEnvRunner, num_env_runners=0)
         self.reporting(
             custom_stats_cls_lookup={**self.stats_cls_lookup, EPISODE_MEAN: EpisodeMeanStats}
         )
         # Fragments are ready batches: there are no episodes to transform.
         self.add_default_connectors_to_learner_pipeline = False
         self.framework_str = "torch"
+        for name, default in self.options_model.defaults().items():
+            setattr(self, name, default)
 
-    def training(
-        self,
-        *,
-        parameter_sharing: ParameterSharing = NotProvided,
-        network: NetworkConfig | Mapping[str, Any] = NotProvided,
-        observation_normalisation: bool = NotProvided,
-        reward_scaling: bool = NotProvided,
-        **kwargs: Any,
-    ) -> JointConfig:
-        """Set training options.
-
-        Args:
-            parameter_sharing: "shared" (one network for all agents), "independent" (one each) or
-                the name of each agent's group.
-            network: of every agent; a mapping changes the named fields only.
-            observation_normalisation: by running mean and variance, part of the weights. What
-                networks over queues see is never normalised: they scale job features themselves.
-            reward_scaling: divide rewards by their running standard deviation, part of the
-                checkpoint.
-            kwargs: options of the algorithm, and RLlib's.
+    def training(self, **options: Any) -> Self:
+        """Set options of training; those not given stay as they are.
 
         Raises:
             InputError: for a network that is none, and for an unknown option.
         """
-        known = option_names(self)
-        for name in kwargs:
+        return self._set_training(options)
+
+    def _set_training(self, options: Mapping[str, Any]) -> Self:
+        known = [*self.options_model.model_fields, *_options_of_rllib(type(self))]
+        own: dict[str, Any] = {}
+        of_rllib: dict[str, Any] = {}
+        for name, value in options.items():
             check_name(name, known)
-        super().training(**kwargs)
-        if parameter_sharing is not NotProvided:
-            self.parameter_sharing = parameter_sharing
-        if network is not NotProvided:
-            if not isinstance(network, NetworkConfig | Mapping):
-                raise InputError(f"network: expected options of networks, found {shown(network)}")
-            fields = network.model_dump() if isinstance(network, NetworkConfig) else dict(network)
-            try:
-                self.network = NetworkConfig.model_validate({**self.network.model_dump(), **fields})
-            except ValidationError as error:
-                raise invalid(error, "network.") from None
-        if observation_normalisation is not NotProvided:
-            self.observation_normalisation = observation_normalisation
-        if reward_scaling is not NotProvided:
-            self.reward_scaling = reward_scaling
+            (own if name in self.options_model.model_fields else of_rllib)[name] = value
+        super().training(**of_rllib)
+        for name, value in own.items():
+            if value is not NotProvided:
+                setattr(self, name, self._network_with(value) if name == "network" else value)
         return self
 
+    def _network_with(self, changes: Any) -> NetworkConfig:
+        """The network, changed.
+
+        Raises:
+            InputError: for what is no network.
+        """
+        if not isinstance(changes, NetworkConfig | Mapping):
+            raise InputError(f"network: expected options of networks, found {shown(changes)}")
+        fields = changes.model_dump() if isinstance(changes, NetworkConfig) else dict(changes)
+        try:
+            return NetworkConfig.model_validate({**self.network.model_dump(), **fields})
+        except ValidationError as error:
+            raise invalid(error, "network.") from None
+
     def validate(self) -> None:
-        """Check types and ranges of all options; subclasses add what has to fit together.
+        """Check types and ranges of all options, and whether they fit together.
 
         Raises:
             InputError: naming the option, what was expected and what was found.
         """
-        check_options(self)
+        self.options_model.of(self)
         super().validate()
-
-    def check(self, *checks: tuple[str, bool, str]) -> None:
-        """Refuse the first option that is not as it should be.
-
-        Args:
-            checks: option, whether it is fine, what is expected.
-
-        Raises:
-            InputError: naming the option, what was expected and what was found.
-        """
-        for name, fine, expected in checks:
-            if not fine:
-                raise InputError(f"{name}: expected {expected}, found {shown(getattr(self, name))}")
 
     @property
     def uses_state(self) -> bool:
@@ -169,35 +156,37 @@ class JointConfig(AlgorithmConfig):
         n_episodes = self.num_envs_per_env_runner
         return n_episodes * step_bytes, f"{n_episodes} episodes at once (num_envs_per_env_runner)"
 
+    def get_default_learner_class(self) -> Any:
+        """The learner of the algorithm."""
+        return self.joint_learner_class
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """The module of the algorithm, one for all agents."""
+        return RLModuleSpec(module_class=self.joint_module_class)
+
     @property
     def fixed_options(self) -> dict[str, Any]:
         """Options with which a checkpoint has to be restored, as text of JSON can hold them.
 
         All others may be changed between two parts of a training.
         """
-        return {
-            "network": self.network.model_dump(mode="json"),
-            "parameter_sharing": self.parameter_sharing,
-            "observation_normalisation": self.observation_normalisation,
-        }
+        names = self.options_model.marked(Mark.FIXED)
+        fixed: dict[str, Any] = to_jsonable_python({name: getattr(self, name) for name in names})
+        return fixed
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | {
-            "network": self.network.model_dump(),
-            "parameter_sharing": self.parameter_sharing,
-            "observation_normalisation": self.observation_normalisation,
-        }
+        names = self.options_model.marked(Mark.MODULE)
+        told = {name: getattr(self, name) for name in names}
+        return super()._model_config_auto_includes | told | {"network": self.network.model_dump()}
 
 
-def option_names(config: AlgorithmConfig) -> list[str]:
-    """Names that ``config.training(...)`` takes, those of all its base classes included."""
+def _options_of_rllib(config_class: type) -> list[str]:
+    """Names that ``training()`` of RLlib's own base classes takes."""
     names: dict[str, None] = {}
-    for cls in type(config).__mro__:
-        method = cls.__dict__.get("training")
-        if method is None:
-            continue
-        for name, parameter in inspect.signature(method).parameters.items():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                names.setdefault(name)
+    for cls in config_class.__mro__:
+        if "training" in cls.__dict__ and not issubclass(cls, JointConfig):
+            for name, parameter in inspect.signature(cls.__dict__["training"]).parameters.items():
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                    names.setdefault(name)
     return list(names)

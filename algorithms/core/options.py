@@ -1,34 +1,30 @@
-"""What options of training may be: types and ranges, declared once.
+"""Options of training: each is a field of a model, with its type, range, default and description.
 
-Our own options are declared by the annotations of ``training()``; RLlib's annotations have no
-ranges, so those of its options that our algorithms use are declared here.
+A configuration of RLlib takes everything else from the model: attributes and their defaults, what
+``training()`` accepts and documents, validation, what modules are told, and what stays as it is in
+a checkpoint.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_type_hints
+import textwrap
+from collections.abc import Sequence
+from enum import Enum
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import (
-    ConfigDict,
-    Discriminator,
-    Field,
-    Strict,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-)
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.ppo import PPOConfig
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, ValidationError
 
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.spec import ParameterSharing
+from edge_marl.errors import InputError
 from edge_marl.limits import MOST
-from edge_marl.options import Count, NotNegative, Positive, Share
-from edge_marl.validation import invalid
+from edge_marl.options import Count, NotNegative, Options, Positive, Share
+from edge_marl.validation import invalid, shown
 
 Number = TypeVar("Number")
 Step = Annotated[int, Field(ge=0, le=MOST**2)]
+_DOCUMENTATION_WIDTH = 92
 _TAGS = _NUMBER, _SCHEDULE = "number", "schedule"
 
 
@@ -46,78 +42,123 @@ Scheduled = Annotated[
 LearningRate: TypeAlias = Scheduled[Annotated[float, Field(ge=0, le=1000)]]
 Coefficient: TypeAlias = Scheduled[NotNegative]
 
-_OF_RLLIB: Mapping[type, Mapping[str, Any]] = MappingProxyType({
-    AlgorithmConfig: {
-        "gamma": Share,
-        "lr": LearningRate,
-        "grad_clip": Positive | None,
-        "grad_clip_by": Literal["value", "norm", "global_norm"],
-        "train_batch_size_per_learner": Count,
-        "num_epochs": Count,
-        "minibatch_size": Count | None,
-        "shuffle_batch_per_epoch": bool,
-        # Of env_runners().
-        "num_envs_per_env_runner": Count,
-        "rollout_fragment_length": Literal["auto"] | Count,
-    },
-    PPOConfig: {
-        "use_critic": Literal[True],
-        "use_gae": Literal[True],
-        "lambda_": Share,
-        "use_kl_loss": bool,
-        "kl_coeff": NotNegative,
-        "kl_target": NotNegative,
-        "vf_loss_coeff": NotNegative,
-        "entropy_coeff": Coefficient,
-        "clip_param": Positive,
-        "vf_clip_param": Positive,
-    },
-})  # fmt: skip
+
+class Mark(Enum):
+    """What an option decides beside the training; put into the annotation of its field."""
+
+    FIXED = "fixed"
+    """A checkpoint has to be restored with the value that it was taken with."""
+    MODULE = "module"
+    """The module is told of it."""
 
 
-def declared_options(config: AlgorithmConfig) -> Mapping[str, Any]:
-    """The annotated types of all options of training, by name."""
-    from edge_marl.algorithms.core.config import JointConfig
+class JointOptions(Options):
+    """Options of every algorithm; RLlib's among them have the defaults of the algorithm.
 
-    found: dict[str, Any] = {}
-    for cls in reversed(type(config).__mro__):
-        found |= _OF_RLLIB.get(cls, {})
-        if issubclass(cls, JointConfig) and "training" in cls.__dict__:
-            method = cls.__dict__["training"]
-            hints = get_type_hints(method, include_extras=True)
-            found |= {
-                name: hints[name]
-                for name, parameter in inspect.signature(method).parameters.items()
-                if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-            }
-    return found
-
-
-def check_options(config: AlgorithmConfig) -> None:
-    """Refuse the first option whose value is not what is declared.
-
-    Raises:
-        InputError: naming the option, what was expected and what was found.
+    A subclass that declares a field again changes its type or its default; the description and
+    the marks stay.
     """
-    adapters = _ADAPTERS.get(type(config))
-    if adapters is None:
-        declared = declared_options(config)
-        adapters = {
-            # A configuration of networks was validated when it was made.
-            name: TypeAdapter(kind, config=_STRICT)
-            for name, kind in declared.items()
-            if name != "network"
-        }
-        _ADAPTERS[type(config)] = adapters
-    for name, adapter in adapters.items():
+
+    # Strict: no text for a number. RLlib and torch would stumble over it much later.
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+    parameter_sharing: Annotated[ParameterSharing, Mark.FIXED, Mark.MODULE] = Field(
+        "shared",
+        description='"shared" (one network for all agents), "independent" (one each) or the name '
+        "of each agent's group",
+    )
+    network: Annotated[NetworkConfig, Mark.FIXED, Mark.MODULE] = Field(
+        NetworkConfig(), description="of every agent; a mapping changes the named fields only"
+    )
+    observation_normalisation: Annotated[bool, Mark.FIXED, Mark.MODULE] = Field(
+        False,
+        description="standardise observations by running mean and variance, part of the weights; "
+        "networks without a head scale what they see themselves and are not affected",
+    )
+    reward_scaling: bool = Field(
+        False,
+        description="divide rewards by their running standard deviation, part of the checkpoint",
+    )
+    team_reward: Literal["auto", "sum", "shared", "own"] = Field(
+        "auto",
+        description='"sum": every agent earns the rewards of all, with a central critic even '
+        'after it has left, for as long as its team plays on; "shared": the same in an '
+        'environment that pays every agent the team\'s reward; "auto": the environment says which '
+        'of the two, "sum" if it does not; "own": every agent earns its own',
+    )
+    gamma: Share = Field(
+        0.99, description="discount, of a step or of the time that the environment says it took"
+    )
+    lr: LearningRate = Field(1e-3, description="learning rate")
+    grad_clip: Positive | None = Field(
+        None, description="largest norm of the gradient; None: it is not clipped"
+    )
+    train_batch_size_per_learner: Count = Field(
+        4096, description="environment steps of a train batch"
+    )
+    num_envs_per_env_runner: Count = Field(64, description="episodes that are played at once")
+    rollout_fragment_length: Literal["auto"] | Count = Field(
+        32, description="steps of a fragment; auto: as many as the train batch asks for"
+    )
+
+    @classmethod
+    def of(cls, config: Any) -> JointOptions:
+        """The options that are attributes of a configuration, validated.
+
+        Raises:
+            InputError: naming the first option at fault, what was expected and what was found.
+        """
         try:
-            adapter.validate_python(getattr(config, name))
+            return cls.model_validate({name: getattr(config, name) for name in cls.model_fields})
         except ValidationError as error:
-            raise invalid(error, at=name, without=_TAGS) from None
+            raise invalid(error, without=_TAGS) from None
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Every option's default, a copy."""
+        return {name: field.get_default() for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def marked(cls, mark: Mark) -> list[str]:
+        """Names of the options with a mark."""
+        return [
+            name
+            for name in cls.model_fields
+            if any(mark in model.model_fields[name].metadata for model in cls._declaring(name))
+        ]
+
+    @classmethod
+    def documentation(cls) -> str:
+        """Name, default and description of each option."""
+        lines = []
+        for name, default in cls.defaults().items():
+            found = (model.model_fields[name].description for model in cls._declaring(name))
+            shown_default = "..." if isinstance(default, BaseModel) else repr(default)
+            line = f"{name} ({shown_default}): {next(filter(None, found))}."
+            lines.append(textwrap.fill(line, _DOCUMENTATION_WIDTH, subsequent_indent=" " * 4))
+        return "\n".join(lines)
+
+    @classmethod
+    def _declaring(cls, name: str) -> list[type[JointOptions]]:
+        """The classes that have an option, the most special first."""
+        bases = [base for base in cls.__mro__ if issubclass(base, JointOptions)]
+        return [base for base in bases if name in base.model_fields]
+
+    def check(self, *checks: tuple[str, bool, str]) -> None:
+        """Refuse the first option that does not fit the others.
+
+        Args:
+            checks: option, whether it fits, what is expected.
+
+        Raises:
+            InputError: naming the option, what was expected and what was found.
+        """
+        for name, fits, expected in checks:
+            if not fits:
+                raise InputError(f"{name}: expected {expected}, found {shown(getattr(self, name))}")
 
 
-# Strict: no text for a number. RLlib and torch would stumble over it much later.
-_STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-
-_ADAPTERS: dict[type, Mapping[str, TypeAdapter[Any]]] = {}
-"""By class of a configuration: they take long to make."""
+def set_documentation(method: Any, options: type[JointOptions]) -> None:
+    """Have ``help()`` of a ``training()`` tell of the options that it takes."""
+    described = "\n    ".join(options.documentation().splitlines())
+    method.__doc__ = f"{inspect.getdoc(method)}\n\nOptions, with their defaults:\n    {described}"

@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import numpy as np
-import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.metrics import (
@@ -18,9 +17,8 @@ from ray.rllib.utils.metrics import (
 
 from edge_marl.algorithms.core.parts import parts_of_updates
 from edge_marl.algorithms.mappo.algorithm import MAPPO
-from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.o2o.config import Transitions
 from edge_marl.algorithms.o2o.guard import check_seeds, significantly_worse
+from edge_marl.algorithms.o2o.options import Transitions, has_offline_phase
 from edge_marl.algorithms.o2o.rewards import RewardNormaliser
 from edge_marl.algorithms.offline.dataset import OfflineTransitions
 from edge_marl.algorithms.playing import longest_episode, play_batch
@@ -64,7 +62,7 @@ class O2O(MAPPO):
     @property
     def phase(self) -> str:
         """Of the next iteration: "offline" or "online"."""
-        due = self.config.offline_updates if self.config.has_offline_phase else 0
+        due = self.config.offline_updates if has_offline_phase(self.config) else 0
         return "offline" if self.offline_updates_done < due else "online"
 
     def training_step(self) -> None:
@@ -139,7 +137,7 @@ class O2O(MAPPO):
                 configuration=logged_configuration(config.env, config.env_config),
                 reward=reward,
             )
-        spec = self.get_module().actor.spec
+        spec = self.actor().spec
         found = log.draw(1, np.random.default_rng(0))
         for column, expected in (
             (AgentTransition.FEATURES, spec.n_features),
@@ -192,7 +190,12 @@ class O2O(MAPPO):
         env, longest = self._guard_env, longest_episode(config.env)
         returns, before = (
             play_batch(
-                self._actor(snapshot), env, seeds, sampled=True, max_steps=longest, check=self.check
+                self.actor(snapshot[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]),
+                env,
+                seeds,
+                sampled=True,
+                max_steps=longest,
+                check=self.check,
             ).returns
             for snapshot in (candidate, deployed)
         )
@@ -208,14 +211,6 @@ class O2O(MAPPO):
         first, *_ = self.learner_group.foreach_learner(lambda learner: learner.snapshot())
         snapshot: dict[str, Any] = first.get()
         return snapshot
-
-    def _actor(self, snapshot: dict[str, Any]) -> Actor:
-        """The actor of a snapshot."""
-        actor: Actor = copy.deepcopy(self.get_module().actor)
-        weights = snapshot[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-        names = actor.state_dict()
-        actor.load_state_dict({name: torch.as_tensor(weights[f"actor.{name}"]) for name in names})
-        return actor
 
     # Checkpoints ----------------------------------------------------------------------------
 

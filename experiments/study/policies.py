@@ -17,7 +17,6 @@ from edge_marl.experiments.study.outcomes import EPISODE
 from edge_marl.experiments.study.units import Columns, Label, Unit
 from edge_marl.experiments.systems import system_of
 from edge_marl.experiments.systems.system import Episodes, Metrics
-from edge_marl.experiments.training.checkpoints import current_actor
 from edge_marl.experiments.training.loop import Limits, Progress, training
 from edge_marl.experiments.training.recipe import ALGORITHMS, Recipe, register_environment
 
@@ -106,7 +105,7 @@ class Training(Unit):
             for progress in training(algorithm, self.limits):
                 phase = progress.phase or getattr(algorithm, "phase", "")
                 if self.due(progress):
-                    actor = current_actor(algorithm)
+                    actor = algorithm.actor()
                     found = play(actor, env, seeds, sampled=recipe.acts_by_sampling)
                     parts.append({
                         ITERATION: np.full(len(seeds), progress.iteration),
@@ -116,7 +115,7 @@ class Training(Unit):
                         **{name: np.asarray(found[name], float) for name in self.metrics},
                     })  # fmt: skip
                 if progress.iteration > 0 and _ends_phase(progress, algorithm):
-                    save_actor(current_actor(algorithm), artefacts / (phase or "end"))
+                    save_actor(algorithm.actor(), artefacts / (phase or "end"))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -156,7 +156,6 @@ def train(
     """
     from edge_marl.algorithms.tandem.policy import ActorPolicy
     from edge_marl.experiments.parallel import built, local_ray
-    from edge_marl.experiments.training.checkpoints import current_actor
     from edge_marl.experiments.training.recipe import Recipe
 
     recipe = Recipe(
@@ -182,7 +181,7 @@ def train(
         for progress in training(algorithm, Limits(env_steps=config.env_steps)):
             if not progress.due(_EVALUATIONS, begin=_FROM):
                 continue
-            player = ActorPolicy(config.algorithm, current_actor(algorithm))
+            player = ActorPolicy(config.algorithm, algorithm.actor())
             objective = run(player, validation, drop_penalty=drop_penalty).results.objective
             if objective.mean() < least:
                 best, least = player, float(objective.mean())

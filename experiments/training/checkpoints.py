@@ -12,7 +12,6 @@ read ``checkpoint.json`` and ``policy/`` alone: no code of a checkpoint is ever 
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import re
@@ -35,9 +34,8 @@ from edge_marl.reading import check_file, reading
 from edge_marl.validation import invalid, shown
 
 if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm import Algorithm
-
     from edge_marl.algorithms.actors import Actor
+    from edge_marl.algorithms.core.algorithm import JointAlgorithm
 
 FORMAT = "edge-marl checkpoint"
 FORMAT_VERSION = 1
@@ -108,7 +106,7 @@ class Checkpoint:
         return replace(self, env_config=env_config, actor=actor)
 
 
-def write_checkpoint(algorithm: Algorithm, folder: Path, card: CheckpointCard) -> None:
+def write_checkpoint(algorithm: JointAlgorithm, folder: Path, card: CheckpointCard) -> None:
     """Write a checkpoint, replacing what is there only once it is whole.
 
     Args:
@@ -122,7 +120,7 @@ def write_checkpoint(algorithm: Algorithm, folder: Path, card: CheckpointCard) -
         place.mkdir()
         algorithm.save_to_path(str((place / ALGORITHM).resolve()))
         about = card.model_dump(mode="json", include={"recipe", "iteration", "env_steps"})
-        save_actor(current_actor(algorithm), place / POLICY, {"training": about})
+        save_actor(algorithm.actor(), place / POLICY, {"training": about})
         whole = card.model_copy(update={"files": file_digests(place / POLICY)})
         write_json(place / CARD, whole)
 
@@ -131,18 +129,6 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     """The same checkpoint at another place, replacing what is there."""
     with aside(target, parts=PARTS) as place:
         shutil.copytree(source, place)
-
-
-def current_actor(algorithm: Algorithm) -> Actor:
-    """A copy of the actors as the learner has them now."""
-    import torch
-    from ray.rllib.core import DEFAULT_MODULE_ID
-
-    weights = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
-    actor: Actor = copy.deepcopy(algorithm.get_module().actor)
-    own = {name: torch.as_tensor(weights[f"actor.{name}"]) for name in actor.state_dict()}
-    actor.load_state_dict(own)
-    return actor.eval()
 
 
 def read_card(folder: Path) -> CheckpointCard:

@@ -44,9 +44,6 @@ ALGORITHMS: Mapping[str, _Known] = {
     "sac": _Known("edge_marl.algorithms.sac:DiscreteSACConfig"),
 }
 
-SAMPLING_OPTIONS = ("num_envs_per_env_runner", "rollout_fragment_length")
-"""Options of RLlib's ``env_runners()`` that belong to a recipe."""
-
 PLACES = ("log",)
 """Options that name a file, or a database by its URL."""
 
@@ -95,9 +92,8 @@ class Recipe(Options):
         try:
             if network:
                 training["network"] = apply_changes(config.network, network, _NETWORK)
-            sampling = {name: training.pop(name) for name in SAMPLING_OPTIONS if name in training}
             config.environment(self.env, env_config=self.env_config)
-            config.env_runners(num_env_runners=workers, **sampling)
+            config.env_runners(num_env_runners=workers)
             config.debugging(seed=self.seed, log_level="ERROR")
             config.training(**training)
             config.validate()
@@ -114,9 +110,7 @@ class Recipe(Options):
         Raises:
             InputError: as :meth:`config`.
         """
-        from edge_marl.algorithms.core.options import declared_options
-
-        config = self.config()
+        config: Any = self.config()
         env_config: Any = self.env_config
         if self.env in systems():
             env_config = system_of(self.env).options(env_config)
@@ -125,7 +119,9 @@ class Recipe(Options):
                 "env": self.env,
                 "env_config": env_config,
                 "algorithm": self.algorithm,
-                "options": {name: getattr(config, name) for name in declared_options(config)},
+                "options": {
+                    name: getattr(config, name) for name in config.options_model.model_fields
+                },
                 "acts_by_sampling": self.acts_by_sampling,
                 "seed": self.seed,
             }
@@ -254,11 +250,9 @@ def default_config(algorithm: str) -> Any:
 
 def algorithm_options(algorithm: str) -> list[str]:
     """All names of options that an algorithm takes on the command line."""
-    from edge_marl.algorithms.core.options import declared_options
-
     config = default_config(algorithm)
     network = [f"{_NETWORK}{name}" for name in option_names(config.network)]
-    names = [name for name in declared_options(config) if name != "network"]
+    names = [name for name in config.options_model.model_fields if name != "network"]
     return sorted({*names, *network})
 
 

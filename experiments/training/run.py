@@ -33,7 +33,6 @@ from edge_marl.experiments.training.checkpoints import (
     BEST,
     PARTS,
     CheckpointCard,
-    current_actor,
     numbered_checkpoints,
     read_card,
     read_checkpoint,
@@ -276,7 +275,7 @@ class _Run:
         """
         self._judged = self.card.iteration
         try:
-            evaluation = validation(current_actor(algorithm), check)
+            evaluation = validation(algorithm.actor(), check)
         except StopRequested:
             return {}
         except EnvironmentFaultError as fault:
@@ -423,7 +422,7 @@ _DAMAGED = (
 
 def _restore(algorithm: Any, source: Path) -> None:
     """Load a checkpoint, which has to be of the environment as it is now."""
-    check_fit(read_checkpoint(source).actor, algorithm.get_module().actor.spec)
+    check_fit(read_checkpoint(source).actor, algorithm.actor().spec)
     folder = source / ALGORITHM
     try:
         algorithm.restore_from_path(str(folder.resolve()))

@@ -8,11 +8,9 @@ from typing import Any
 
 from ray import tune
 
-from edge_marl.experiments.parallel import let_go
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
     CheckpointCard,
-    current_actor,
     read_card,
     write_checkpoint,
 )
@@ -73,7 +71,7 @@ class Trial(tune.Trainable):
         begin = time.perf_counter()
         for _ in range(self._turn):
             result = self._algorithm.train()
-        evaluation = self._validation(current_actor(self._algorithm))
+        evaluation = self._validation(self._algorithm.actor())
         self._card = self._card.model_copy(
             update={
                 "iteration": self._card.iteration + self._turn,
@@ -104,5 +102,5 @@ class Trial(tune.Trainable):
     def cleanup(self) -> None:
         """Let go of the algorithm."""
         if self._algorithm is not None:
-            let_go(self._algorithm)
+            self._algorithm.stop()
             self._algorithm = None

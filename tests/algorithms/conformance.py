@@ -21,9 +21,9 @@ from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.tune.trainable import trainable
 
 from edge_marl.algorithms.actors import load_actor, save_actor
-from edge_marl.algorithms.core.config import option_names
 from edge_marl.errors import InputError
 
 Recipe = Callable[[], AlgorithmConfig]
@@ -144,7 +144,7 @@ def check_trains(recipe: Recipe, env: str) -> None:
     sampled = result["env_runners"]
     assert math.isfinite(sampled["episode_return_mean"])
     assert sampled["episode_len_mean"] > 0
-    assert len(sampled["agent_episode_returns_mean"]) == len(algorithm.get_module().actor.ids)
+    assert len(sampled["agent_episode_returns_mean"]) == len(algorithm.actor().ids)
     assert math.isfinite(sampled["domain"]["slots"])
     after = algorithm.get_module().get_state()
     assert any(np.any(after[name] != before[name]) for name in before)
@@ -203,7 +203,7 @@ def check_actor_export(recipe: Recipe, env: str, folder: Path) -> None:
     """The actor read back from disk gives equal outputs from local observations alone."""
     algorithm = build(recipe, env)
     algorithm.train()
-    actor = algorithm.get_module().actor.eval()
+    actor = algorithm.actor()
     save_actor(actor, folder)
     N, F, A = len(actor.spec.agents), actor.spec.n_features, actor.spec.n_actions
     features, mask = torch.rand(7, N, F), torch.ones(7, N, A, dtype=torch.bool)
@@ -226,7 +226,9 @@ def check_config(recipe: Recipe) -> None:
     for copy in copies:
         assert type(copy) is type(config)
         assert copy.to_dict() == expected
-    assert "network" in option_names(config)
+    documented = type(config).training.__doc__
+    for name in config.options_model.model_fields:
+        assert f"\n    {name} (" in documented, name
     with pytest.raises(InputError, match=r"^netwrk: unknown option; did you mean network\?$"):
         config.training(netwrk={"kind": "mlp"})
     with pytest.raises(InputError, match=r"^network\.kind: .*found 'mpl'$"):
@@ -246,3 +248,15 @@ def check_tunes(recipe: Recipe, env: str, folder: Path) -> None:
     assert not results.errors
     assert results[0].metrics["training_iteration"] == 1
     assert results[0].metrics["config"]["lr"] == 1e-3
+    assert (Path(results[0].path) / "result.json").is_file()
+
+
+def check_leaves_nothing(recipe: Recipe, env: str, home: Path) -> None:
+    """Without Ray Tune no folder outlives an algorithm, neither in the home nor elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainable, "DEFAULT_STORAGE_PATH", str(home / "ray_results"))
+        algorithm = build(recipe, env)
+        algorithm.train()
+        algorithm.stop()
+    assert not any(home.iterdir())
+    assert not Path(algorithm.logdir).exists()

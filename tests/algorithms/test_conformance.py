@@ -105,3 +105,8 @@ def test_config(recipe: Recipe) -> None:
 @pytest.mark.parametrize("name", ["vdn", "ippo"])
 def test_tunes(name: str, tmp_path: Path) -> None:
     conformance.check_tunes(RECIPES[name], "tandem_v0", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vdn", "ippo"])
+def test_leaves_nothing(name: str, tmp_path: Path) -> None:
+    conformance.check_leaves_nothing(RECIPES[name], OUTSIDE_ENV, tmp_path)

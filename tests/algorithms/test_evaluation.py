@@ -81,7 +81,7 @@ def test_values_are_evaluated_without_random_actions() -> None:
 
 def test_whether_a_pointer_network_waits_is_drawn_alike_in_every_evaluation() -> None:
     algorithm = configured(SCALEConfig(), evaluation_duration=16).build_algo()
-    assert draws(algorithm.get_module().actor, sampled=False)
+    assert draws(algorithm.actor(), sampled=False)
     first, second = (algorithm.evaluate()["env_runners"]["episode_return_mean"] for _ in range(2))
     assert first == second
     algorithm.stop()

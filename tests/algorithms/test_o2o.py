@@ -240,7 +240,7 @@ def test_an_iteration_that_is_left_in_its_check_goes_on_there(games: None, tmp_p
     ("options", "line"),
     [
         ({"offline_method": "sac"}, "offline_method: expected 'cql', 'bc' or 'iql', found 'sac'"),
-        ({"critic": "central"}, "critic: expected local, found 'central'"),
+        ({"critic": "central"}, "critic: expected 'local', found 'central'"),
         ({"guard_episodes": 1}, "guard_episodes: expected at least 2, found 1"),
         (
             {"log": "a.sqlite", "parameter_sharing": "independent"},

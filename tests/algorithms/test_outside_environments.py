@@ -98,7 +98,7 @@ def test_who_joins_for_a_single_step_learns_it(recipe: Callable[[], AlgorithmCon
     symbols = np.arange(N_SYMBOLS)
     for _ in range(40):
         algorithm.train()
-        actor = algorithm.get_module().actor
+        actor = algorithm.actor()
         seen = torch.zeros(N_SYMBOLS, 2, N_SYMBOLS)
         seen[symbols, 1, symbols] = 1.0
         mask = torch.ones(N_SYMBOLS, 2, N_ACTIONS, dtype=torch.bool)

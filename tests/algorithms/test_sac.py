@@ -81,7 +81,7 @@ def test_the_temperature_falls_where_the_policy_is_too_random() -> None:
         ({"alpha": 0.0}, "alpha: expected at least 1e-12, found 0.0"),
         ({"target_entropy": 1.5}, "target_entropy: expected below 1, found 1.5"),
         ({"tau": 0.0}, "tau: expected above 0, found 0.0"),
-        ({"parameter_sharing": "independent"}, "parameter_sharing: expected shared"),
+        ({"parameter_sharing": "independent"}, "parameter_sharing: expected 'shared'"),
         ({"observation_normalisation": True}, "observation_normalisation: expected False"),
     ],
 )
@@ -122,7 +122,7 @@ def test_it_learns_to_place_on_the_dominating_server(config: Any, training: dict
     for _ in range(10):
         learnt = algorithm.train()["learners"].get(DEFAULT_MODULE_ID, {})
         alphas.append(learnt.get("alpha"))
-    actor = algorithm.get_module().actor
+    actor = algorithm.actor()
     assert share_of_best(actor, 4) > 0.8
     if actor.kind.fits_any_size:
         assert share_of_best(actor, 16) > 0.8

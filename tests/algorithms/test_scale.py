@@ -97,7 +97,7 @@ def test_the_learning_rate_falls_as_a_cosine() -> None:
         ({"srr_warmup_iterations": 0}, "srr_warmup_iterations: expected at least 1, found 0"),
         ({"cosine_steps": 3}, "cosine_steps: expected 0 or at least 64, found 3"),
         ({"cosine_steps": 900, "lr": [[0, 0.1], [9, 0.0]]}, "lr: expected a number with cosine"),
-        ({"critic": "central"}, "critic: expected local, found 'central'"),
+        ({"critic": "central"}, "critic: expected 'local', found 'central'"),
         ({"network": {"kind": "attention"}}, "network.kind: expected pointer, structured_mlp, mlp"),
         ({"network": {"kind": "mlp", "gru": 8}}, "network.kind: expected .* found mlp with gru 8"),
     ],
@@ -209,7 +209,7 @@ def trained(toy: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Algori
 def test_it_places_on_the_dominating_server_at_four_times_the_size_too(
     trained: tuple[Algorithm, Path],
 ) -> None:
-    actor = trained[0].get_module().actor
+    actor = trained[0].actor()
     assert share_of_best(actor, 4) > 0.97
     assert share_of_best(actor, 16) > 0.95
 
@@ -232,10 +232,10 @@ def test_a_checkpoint_brings_it_back(trained: tuple[Algorithm, Path]) -> None:
 def test_the_plain_policy_with_srr_learns_too() -> None:
     network = {"kind": "structured_mlp", "hidden_sizes": (32, 32)}
     algorithm = small(network=network, lr=3e-3).build_algo()
-    before = share_of_best(algorithm.get_module().actor, 4)
+    before = share_of_best(algorithm.actor(), 4)
     for _ in range(10):
         algorithm.train()
-    assert share_of_best(algorithm.get_module().actor, 4) > max(0.5, before)
+    assert share_of_best(algorithm.actor(), 4) > max(0.5, before)
     algorithm.stop()
 
 

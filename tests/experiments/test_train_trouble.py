@@ -102,7 +102,7 @@ def test_every_evaluation_can_be_stopped(env: str) -> None:
     recipe = parse_recipe(env, "vdn", ["network.hidden_sizes=[4]"])
     algorithm = recipe.config().build_algo()
     with pytest.raises(StopRequested):
-        Validation(recipe, 2)(algorithm.get_module().actor, stop)
+        Validation(recipe, 2)(algorithm.actor(), stop)
     algorithm.stop()
 
 

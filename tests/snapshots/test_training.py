@@ -84,7 +84,7 @@ def test_first_iterations_are_as_they_were(name: str, tmp_path: Path) -> None:
             iterations.append(
                 {key: value for key, value in flat_numbers(numbers) if is_reproducible(key)}
             )
-        actor = trained.get_module().actor
+        actor = trained.actor()
         played = play(
             actor, make_batched(env, env_config, 4, state=False), np.arange(4),
             sampled=recipe.acts_by_sampling,
