@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edge_marl.algorithms.actors import decide, draws
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.envs import ENVIRONMENTS
+from edge_marl.envs import module_of
 from edge_marl.envs.batched import BatchedEnv
 from edge_marl.errors import InputError
 from edge_marl.random_stream import uniforms
@@ -38,7 +38,7 @@ def longest_episode(env: str, asked: int | None = None) -> int | None:
     Raises:
         InputError: for a bound in one of these.
     """
-    if env not in ENVIRONMENTS:
+    if module_of(env) is None:
         return asked or _MOST_STEPS
     if asked is not None:
         raise InputError(f"max_episode_steps: episodes of {env} end by themselves, found {asked}")

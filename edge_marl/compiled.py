@@ -1,14 +1,122 @@
-"""How the simulators' kernels are compiled."""
+"""How everything that is compiled is compiled, and when it is compiled anew.
+
+Numba keeps compiled functions in files beside their sources and compiles a function again when its
+own file has changed. Compiled code holds the code of the functions that it calls and the values of
+constants, so here it is compiled again when any module that it is made of has changed: the module
+of the function, and those of its package or of this project that are imported at its top, and at
+theirs, and so on.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import re
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import Any, TypeVar, overload
 
 from numba import njit
+from numba.core.caching import IndexDataCacheFile
 
-kernel: Any = njit(cache=True, _nrt=False)  # type: ignore[call-overload]
-"""Decorator of a function that neither makes nor keeps an array.
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-Without Numba's counting of references to arrays, which is atomic at every access through a tuple
-and makes a step take three times as long.
-"""
+_IMPORT = re.compile(r"^(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|.*)|import\s+([\w.]+))", re.M)
+
+
+@overload
+def compiled(function: Function) -> Function: ...
+
+
+@overload
+def compiled(
+    *, inline: bool = False, allocates: bool = False
+) -> Callable[[Function], Function]: ...
+
+
+def compiled(
+    function: Function | None = None, *, inline: bool = False, allocates: bool = False
+) -> Function | Callable[[Function], Function]:
+    """Compile a function with Numba when it is first called; a decorator.
+
+    Args:
+        function: to compile.
+        inline: copy it into each function that calls it.
+        allocates: whether it makes arrays. If not, it is compiled without Numba's counting of
+            references to arrays, which is atomic at every access through a tuple and makes a
+            simulator's step take three times as long.
+
+    Returns:
+        The compiled function, or the decorator.
+    """
+
+    def decorate(function: Function) -> Function:
+        compile_: Any = njit  # whose annotations know no ``_nrt``
+        made = compile_(inline="always" if inline else "never", _nrt=allocates)(function)
+        made.enable_caching()
+        cache = made._cache
+        cache._cache_file = _CacheFile(  # type: ignore[no-untyped-call]
+            cache.cache_path, cache._impl.filename_base, source_digest(function.__module__)
+        )
+        result: Function = made
+        return result
+
+    return decorate if function is None else decorate(function)
+
+
+class _CacheFile(IndexDataCacheFile):
+    """Numba's index of what it has compiled of a function, also where a record was renamed since.
+
+    Numba unpickles the signatures in an index, and with them records, before it looks whether the
+    index is out of date.
+    """
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()  # type: ignore[no-untyped-call]
+        except (AttributeError, ImportError):
+            return {}
+
+
+@cache
+def source_digest(module: str) -> str:
+    """Digest the sources that the compiled functions of an imported module are made of.
+
+    Args:
+        module: its full name.
+
+    Returns:
+        A hexadecimal SHA-256.
+    """
+    packages = {_package(module), _package(__name__)}
+    behind: dict[str, bytes] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in behind:
+            source, imports = _read(name)
+            behind[name] = hashlib.sha256(source).digest()
+            waiting += [one for one in imports if _package(one) in packages]
+    return hashlib.sha256(b"".join(behind[name] for name in sorted(behind))).hexdigest()
+
+
+@cache
+def _read(module: str) -> tuple[bytes, tuple[str, ...]]:
+    """The source of an imported module, and which modules are imported at its top."""
+    loaded = sys.modules.get(module)
+    path = getattr(loaded, "__file__", None)
+    if path is None or not Path(path).is_file():  # typed in, or in an archive
+        return b"", ()
+    source = Path(path).read_bytes()
+    package = getattr(loaded, "__package__", None)
+    found = set()
+    for base, names, whole in _IMPORT.findall(source.decode("utf-8", "replace")):
+        name = resolve_name(base or whole, package) if package else base or whole
+        found |= {name, *(f"{name}.{one}" for one in re.findall(r"\w+", names))}
+    return source, tuple(sorted(found & sys.modules.keys()))
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]

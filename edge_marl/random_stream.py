@@ -12,8 +12,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from edge_marl.compiled import compiled
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -23,7 +24,7 @@ _S11, _S27, _S30, _S31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(
 _TO_UNIT = 2.0**-53
 
 
-@njit(cache=True, inline="always")
+@compiled(inline=True)
 def mix(value: Any) -> Any:
     """The finaliser of splitmix64: one uint64 in, one well-mixed uint64 out."""
     value = (value ^ (value >> _S30)) * _MIX_1
@@ -31,7 +32,7 @@ def mix(value: Any) -> Any:
     return value ^ (value >> _S31)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline=True)
 def uniform(seed: Any, counter: Any) -> Any:
     """Draw number ``counter`` (at least 0) of stream ``seed`` (any int64), uniform in [0, 1).
 
@@ -42,7 +43,7 @@ def uniform(seed: Any, counter: Any) -> Any:
     return np.float64(mix(start + (np.uint64(counter) + _ONE) * _GOLDEN) >> _S11) * _TO_UNIT
 
 
-@njit(cache=True)
+@compiled(allocates=True)
 def uniforms(seeds: Any, first: int, n: int) -> NDArray[np.float64]:
     """``[B, n]``: draws ``first`` to ``first + n - 1`` of each of the streams ``seeds [B]``."""
     draws = np.empty((len(seeds), n))
@@ -52,13 +53,13 @@ def uniforms(seeds: Any, first: int, n: int) -> NDArray[np.float64]:
     return draws
 
 
-@njit(cache=True, inline="always")
+@compiled(inline=True)
 def normal_cdf(z: Any) -> Any:
     """Distribution function of the standard normal."""
     return 0.5 * math.erfc(-z * 0.7071067811865476)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline=True)
 def normal_quantile(u: Any) -> Any:
     """Inverse of :func:`normal_cdf` for u in [0, 1), absolute error below 5e-4.
 

@@ -6,12 +6,9 @@ import difflib
 import reprlib
 from collections.abc import Collection
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from edge_marl.errors import InputError
-from edge_marl.seeds import EPISODE_SEED_LIMIT
 
 
 def check_name(name: str, valid: Collection[str]) -> None:
@@ -24,22 +21,6 @@ def check_name(name: str, valid: Collection[str]) -> None:
         return
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
     raise InputError(f"{name}: unknown option" + (f"; did you mean {near[0]}?" if near else ""))
-
-
-def checked_seeds(seeds: ArrayLike, batch_size: int) -> NDArray[np.int64]:
-    """The seeds ``[B]`` of a simulator's episodes.
-
-    Raises:
-        InputError: when there is not one integer from 0 to 2^63 - 1 per episode.
-    """
-    seeds = np.asarray(seeds)
-    if (
-        seeds.shape != (batch_size,)
-        or seeds.dtype.kind not in "iu"
-        or not 0 <= int(seeds.min()) <= int(seeds.max()) < EPISODE_SEED_LIMIT
-    ):
-        raise InputError(f"seeds: expected {batch_size} integers of at least 0")
-    return seeds.astype(np.int64)
 
 
 def invalid(

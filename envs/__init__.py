@@ -13,7 +13,8 @@ ENVIRONMENTS = {
     "peer_offloading_v0": "edge_marl.envs.peer_offloading_v0",
     "dag_placement_v0": "edge_marl.envs.dag_placement_v0",
 }
-"""Name of each environment and the module whose ``parallel_env`` makes it."""
+"""Name of each environment of a simulator, and the module with its ``parallel_env`` and
+``batched_env``. Those of other packages join by :func:`add_environment`."""
 
 
 def add_environment(name: str, module: str) -> None:
@@ -28,19 +29,32 @@ def add_environment(name: str, module: str) -> None:
         register()
 
 
+def module_of(name: object) -> str | None:
+    """Module of an environment of a simulator, by its name; None for any other environment.
+
+    A remote worker has not run what added those of other packages; there, as everywhere, Ray's
+    registry knows them.
+    """
+    from ray.tune.registry import ENV_CREATOR, _global_registry
+
+    if not isinstance(name, str):
+        return None
+    if name not in ENVIRONMENTS and _global_registry.contains(ENV_CREATOR, name):
+        return getattr(_global_registry.get(ENV_CREATOR, name), "module", None)
+    return ENVIRONMENTS.get(name)
+
+
 def register() -> None:
     """Register every environment with Ray, so that ``PPOConfig().environment(name)`` works.
 
     Say ``.multi_agent(policies=..., policy_mapping_fn=...)`` for agents that decide by themselves;
     without it one controller decides for all, see :class:`edge_marl.envs.rllib.RegisteredEnv`.
     ``env_config`` takes the options of the environment's ``parallel_env`` and ``flatten``, see
-    :func:`edge_marl.envs.rllib.create`. Calling this again is harmless.
+    :class:`edge_marl.envs.rllib.Creator`. Calling this again is harmless.
     """
-    from functools import partial
-
     from ray.tune.registry import register_env
 
     from edge_marl.envs import rllib
 
     for name, module in ENVIRONMENTS.items():
-        register_env(name, partial(rllib.create, module))
+        register_env(name, rllib.Creator(module))

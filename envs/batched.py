@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from edge_marl.envs import ENVIRONMENTS, intake
+from edge_marl.envs import ENVIRONMENTS, intake, module_of
 from edge_marl.envs.faults import naming_faults
 from edge_marl.errors import InputError
 
@@ -109,7 +109,7 @@ def make_batched(
     """Make B episodes of an environment.
 
     Args:
-        env: an environment of this project by name, which brings its batched simulator; any
+        env: an environment of a simulator by name, which brings its batched form; any
             PettingZoo parallel environment by the name under which it is registered with Ray
             Tune, of which B copies are stepped; or what makes one from ``env_config``.
         env_config: options of the environment.
@@ -120,10 +120,9 @@ def make_batched(
         InputError: for an unknown environment or one that is not a parallel environment with
             discrete actions.
     """
-    if isinstance(env, str) and env in ENVIRONMENTS:
-        own: BatchedEnv = import_module(ENVIRONMENTS[env]).batched_env(
-            batch_size, **_own_options(env_config)
-        )
+    module = module_of(env)
+    if module is not None:
+        own: BatchedEnv = import_module(module).batched_env(batch_size, **_own_options(env_config))
         if not state:
             own.state_size = 0
         return own
@@ -153,9 +152,10 @@ def make_batched(
 
 def logged_configuration(env: Any, env_config: Mapping[str, Any]) -> dict[str, Any]:
     """What task logs of an environment record of its configuration; nothing of others' ones."""
-    if not (isinstance(env, str) and env in ENVIRONMENTS):
+    module = module_of(env)
+    if module is None:
         return {}
-    config = import_module(ENVIRONMENTS[env]).parallel_env(**_own_options(env_config)).config
+    config = import_module(module).parallel_env(**_own_options(env_config)).config
     return config.scenario.model_dump(mode="json") if hasattr(config, "scenario") else {}
 
 

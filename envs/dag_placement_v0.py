@@ -5,23 +5,19 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import spaces
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from edge_marl.dag_placement.scenario import DagScenario
 from edge_marl.dag_placement.simulator import (
-    AGENTS,
     METRICS,
-    N_FEATURES,
     DagPlacementSimulator,
     Features,
     Reward,
     RewardTerms,
     Selector,
 )
-from edge_marl.envs.views import SimulatorBatch, SimulatorEnv
+from edge_marl.envs.views import SimulatorEnv
 from edge_marl.options import Options, Seed
-from edge_marl.validation import invalid
 
 
 class DagPlacementConfig(Options):
@@ -53,7 +49,7 @@ class DagPlacementEnv(SimulatorEnv):
     **Observation** of an agent, a dictionary:
 
     - ``observation``: float32 ``[1 + N, F]``, see
-      :class:`edge_marl.dag_placement.simulator.Observation`: a row for the primitive and one for
+      :class:`edge_marl.dag_placement.records.Observation`: a row for the primitive and one for
       each server; F is 10, or 5 with ``features="paper"``.
     - ``action_mask``: int8 ``[N + 1]``, 1 for legal actions.
 
@@ -87,62 +83,24 @@ class DagPlacementEnv(SimulatorEnv):
         "render_modes": [],
         "is_parallelizable": True,
     }
-    render_mode = None
+    Config = DagPlacementConfig
+    metrics = METRICS
+    bounds = (-np.inf, np.inf)
+    config: DagPlacementConfig
 
-    def __init__(self, config: DagPlacementConfig | None = None) -> None:
-        self.config = config or DagPlacementConfig()
-        agents = _agents(self.config)
-        rows = (1 + self.config.scenario.servers, N_FEATURES[self.config.features])
-        super().__init__(
-            _simulator(self.config, batch_size=1),
-            agents=agents,
-            observations=spaces.Box(-np.inf, np.inf, rows, np.float32),
-            state=spaces.Box(-np.inf, np.inf, (len(agents) * rows[0] * rows[1],), np.float32),
-            metrics=METRICS,
-            seed=self.config.seed,
-        )
+    @classmethod
+    def simulator(cls, config: DagPlacementConfig, batch_size: int) -> DagPlacementSimulator:
+        """The physics of ``batch_size`` episodes."""
+        return DagPlacementSimulator(
+            config.scenario, batch_size, reward=config.reward, terms=config.terms,
+            features=config.features, selector=config.selector,
+        )  # fmt: skip
 
-    def render(self) -> None:
-        """There is nothing to see."""
-
-
-def _agents(config: DagPlacementConfig) -> tuple[str, ...]:
-    return AGENTS if config.selector == "learned" else AGENTS[:1]
+    @classmethod
+    def shares_reward(cls, config: DagPlacementConfig) -> bool:
+        """Whether every agent is paid the team's reward."""
+        return True
 
 
-def _simulator(config: DagPlacementConfig, batch_size: int) -> DagPlacementSimulator:
-    """The physics of ``batch_size`` episodes."""
-    return DagPlacementSimulator(
-        config.scenario, batch_size, reward=config.reward, terms=config.terms,
-        features=config.features, selector=config.selector,
-    )  # fmt: skip
-
-
-def parallel_env(**config: Any) -> DagPlacementEnv:
-    """Make a DAG placement environment.
-
-    Args:
-        config: fields of :class:`DagPlacementConfig`; ``scenario`` may be a dictionary.
-
-    Raises:
-        InputError: naming the option that is unknown or out of range.
-    """
-    return DagPlacementEnv(_config(config))
-
-
-def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
-    """Make ``batch_size`` episodes for the batched env runner; takes the same ``config``."""
-    settings = _config(config)
-    return SimulatorBatch(
-        _simulator(settings, batch_size),
-        agents=_agents(settings),
-        metrics=METRICS,
-        shared_reward=True,
-    )
-
-
-def _config(config: dict[str, Any]) -> DagPlacementConfig:
-    try:
-        return DagPlacementConfig.model_validate(config)
-    except ValidationError as error:
-        raise invalid(error, "dag_placement_v0: ") from None
+parallel_env = DagPlacementEnv.make
+batched_env = DagPlacementEnv.make_batch

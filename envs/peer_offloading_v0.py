@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-from gymnasium import spaces
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from edge_marl.envs.views import SimulatorBatch, SimulatorEnv
+from edge_marl.envs.views import SimulatorEnv
 from edge_marl.options import Options, Seed
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import (
     METRICS,
     PeerOffloadingSimulator,
     Reward,
-    n_features,
 )
-from edge_marl.validation import invalid
 
 
 class PeerOffloadingConfig(Options):
@@ -43,7 +39,7 @@ class PeerOffloadingEnv(SimulatorEnv):
     **Observation** of an agent, a dictionary:
 
     - ``observation``: float32 ``[3N + 5]``, each in [0, 1], see
-      :func:`edge_marl.peer_offloading.simulator.n_features`: the node's arrival probability,
+      :func:`edge_marl.peer_offloading.observing.n_features`: the node's arrival probability,
       failure rate, capacity and execution queue; tasks on their way from each other node; rate to
       each other node; size, cycles and deadline of its task, or zeros; its index, one-hot.
     - ``action_mask``: int8 ``[N + 1]``, 1 for legal actions.
@@ -78,67 +74,21 @@ class PeerOffloadingEnv(SimulatorEnv):
         "render_modes": [],
         "is_parallelizable": True,
     }
-    render_mode = None
+    Config = PeerOffloadingConfig
+    metrics = METRICS
+    bounds = (0.0, 1.0)
+    config: PeerOffloadingConfig
 
-    def __init__(self, config: PeerOffloadingConfig | None = None) -> None:
-        self.config = config or PeerOffloadingConfig()
-        N = self.config.scenario.nodes
-        super().__init__(
-            _simulator(self.config, batch_size=1),
-            agents=_agents(self.config),
-            observations=spaces.Box(0.0, 1.0, (n_features(N),), np.float32),
-            state=spaces.Box(0.0, 1.0, (8 * N,), np.float32),
-            metrics=METRICS,
-            seed=self.config.seed,
-        )
+    @classmethod
+    def simulator(cls, config: PeerOffloadingConfig, batch_size: int) -> PeerOffloadingSimulator:
+        """The physics of ``batch_size`` episodes."""
+        return PeerOffloadingSimulator(config.scenario, batch_size, reward=config.reward)
 
-    def render(self) -> None:
-        """There is nothing to see."""
+    @classmethod
+    def shares_reward(cls, config: PeerOffloadingConfig) -> bool:
+        """Whether every agent is paid the team's reward."""
+        return config.reward == "team"
 
 
-def _agents(config: PeerOffloadingConfig) -> tuple[str, ...]:
-    return tuple(f"node_{i}" for i in range(config.scenario.nodes))
-
-
-def _simulator(config: PeerOffloadingConfig, batch_size: int) -> PeerOffloadingSimulator:
-    """The physics of ``batch_size`` episodes."""
-    return PeerOffloadingSimulator(config.scenario, batch_size, reward=config.reward)
-
-
-def parallel_env(**config: Any) -> PeerOffloadingEnv:
-    """Make a peer-offloading environment.
-
-    Args:
-        config: fields of :class:`PeerOffloadingConfig`; ``scenario`` may be a dictionary or the
-            name of a preset.
-
-    Raises:
-        InputError: naming the option at fault, what was expected and what was found.
-    """
-    return PeerOffloadingEnv(_validated(config))
-
-
-def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
-    """Make ``batch_size`` episodes of the same environment, for batched sampling.
-
-    Args:
-        batch_size: B.
-        config: as for :func:`parallel_env`; ``seed`` has no meaning here.
-
-    Raises:
-        InputError: as :func:`parallel_env`.
-    """
-    validated = _validated(config)
-    return SimulatorBatch(
-        _simulator(validated, batch_size),
-        agents=_agents(validated),
-        metrics=METRICS,
-        shared_reward=validated.reward == "team",
-    )
-
-
-def _validated(config: dict[str, Any]) -> PeerOffloadingConfig:
-    try:
-        return PeerOffloadingConfig(**config)
-    except ValidationError as error:
-        raise invalid(error, "peer_offloading_v0: ") from None
+parallel_env = PeerOffloadingEnv.make
+batched_env = PeerOffloadingEnv.make_batch

@@ -224,20 +224,30 @@ def _not_empty(infos: dict[str, Any]) -> dict[str, Any]:
     return {agent: info for agent, info in infos.items() if info}
 
 
-def create(module: str, env_config: Mapping[str, Any]) -> RegisteredEnv:
-    """Make the environment of ``module`` for RLlib.
+class Creator:
+    """What Ray Tune calls to make an environment of a simulator for RLlib.
 
     Args:
-        module: dotted name of a module with a ``parallel_env(**config)``.
-        env_config: options of that ``parallel_env``, and ``flatten`` of
-            :class:`ParallelEnvAdapter` (default true). Without a ``seed`` every copy of the
-            environment draws its own, so that parallel copies differ; runs are reproducible
-            with ``AlgorithmConfig.debugging(seed=...)``, which seeds each copy's first reset.
-
-    Raises:
-        InputError: for an unknown or bad option.
+        module: dotted name of a module with ``parallel_env`` and ``batched_env``.
     """
-    options = dict(env_config)
-    flatten = bool(options.pop("flatten", True))
-    options.setdefault("seed", int(np.random.SeedSequence().generate_state(1)[0]) % SEED_LIMIT)
-    return RegisteredEnv(import_module(module).parallel_env(**options), flatten=flatten)
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    def __call__(self, env_config: Mapping[str, Any]) -> RegisteredEnv:
+        """Make the environment.
+
+        Args:
+            env_config: options of its ``parallel_env``, and ``flatten`` of
+                :class:`ParallelEnvAdapter` (default true). Without a ``seed`` every copy of the
+                environment draws its own, so that parallel copies differ; runs are reproducible
+                with ``AlgorithmConfig.debugging(seed=...)``, which seeds each copy's first reset.
+
+        Raises:
+            InputError: for an unknown or bad option.
+        """
+        options = dict(env_config)
+        flatten = bool(options.pop("flatten", True))
+        options.setdefault("seed", int(np.random.SeedSequence().generate_state(1)[0]) % SEED_LIMIT)
+        env = import_module(self.module).parallel_env(**options)
+        return RegisteredEnv(env, flatten=flatten)

@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
-from pydantic import Field, InstanceOf, ValidationError, model_validator
+from pydantic import Field, InstanceOf, model_validator
 
 from edge_marl.envs.tandem_timeline import draw_timeline
-from edge_marl.envs.views import ObsDict, SimulatorBatch, SimulatorEnv
+from edge_marl.envs.views import ObsDict, SimulatorEnv
 from edge_marl.options import Count, NotNegative, Options, Seed
 from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.simulator import (
-    AGENTS,
     DROP_PENALTY,
-    JOB_FEATURES,
     MAX_QUEUE,
     METRICS,
     Decisions,
@@ -25,7 +22,6 @@ from edge_marl.tandem.simulator import (
     TandemSimulator,
 )
 from edge_marl.tandem.traces import IntArray, TraceSet
-from edge_marl.validation import invalid
 
 
 class TandemConfig(Options):
@@ -108,21 +104,35 @@ class TandemEnv(SimulatorEnv):
         "render_modes": ["rgb_array"],
         "is_parallelizable": True,
     }
+    Config = TandemConfig
+    metrics = METRICS
+    bounds = (0.0, np.inf)
+    config: TandemConfig
+    _simulator: TandemSimulator
+
+    @classmethod
+    def simulator(cls, config: TandemConfig, batch_size: int) -> TandemSimulator:
+        """The physics of ``batch_size`` episodes."""
+        source = config.traces
+        if isinstance(source, Path):
+            # pyarrow is needed for this alone.
+            from edge_marl.tandem.trace_files import read_traces
+
+            source = read_traces(source)
+        return TandemSimulator(
+            source if source is not None else config.workload,
+            batch_size=batch_size,
+            max_queue=config.max_queue,
+            drop_penalty=config.drop_penalty,
+            rewards=config.rewards,
+            horizon=config.horizon,
+            decisions=config.decisions,
+        )
 
     def __init__(self, config: TandemConfig | None = None) -> None:
-        self.config = config or TandemConfig()
+        super().__init__(config)
         self.render_mode = self.config.render_mode
-        self._simulator = _simulator(self.config, batch_size=1)
         self._served: list[tuple[int, int]] = []
-        Q = self.config.max_queue
-        super().__init__(
-            self._simulator,
-            agents=AGENTS,
-            observations=spaces.Box(0.0, np.inf, (Q, JOB_FEATURES), np.float32),
-            state=spaces.Box(0.0, np.inf, (2 * Q * JOB_FEATURES,), np.float32),
-            metrics=METRICS,
-            seed=self.config.seed,
-        )
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -167,58 +177,5 @@ class TandemEnv(SimulatorEnv):
         return comm, comp
 
 
-def _simulator(config: TandemConfig, batch_size: int) -> TandemSimulator:
-    """The physics of ``batch_size`` episodes."""
-    source = config.traces
-    if isinstance(source, Path):
-        # pyarrow is needed for this alone.
-        from edge_marl.tandem.trace_files import read_traces
-
-        source = read_traces(source)
-    return TandemSimulator(
-        source if source is not None else config.workload,
-        batch_size=batch_size,
-        max_queue=config.max_queue,
-        drop_penalty=config.drop_penalty,
-        rewards=config.rewards,
-        horizon=config.horizon,
-        decisions=config.decisions,
-    )
-
-
-def parallel_env(**config: Any) -> TandemEnv:
-    """Make a tandem environment.
-
-    Args:
-        config: fields of :class:`TandemConfig`; dictionaries for ``workload`` and ``rewards``
-            are fine.
-
-    Raises:
-        InputError: naming the option at fault, what was expected and what was found.
-    """
-    return TandemEnv(_validated(config))
-
-
-def batched_env(batch_size: int, **config: Any) -> SimulatorBatch:
-    """Make ``batch_size`` episodes of the same environment, for batched sampling.
-
-    Args:
-        batch_size: B.
-        config: as for :func:`parallel_env`; ``seed`` and ``render_mode`` have no meaning here.
-
-    Raises:
-        InputError: as :func:`parallel_env`.
-    """
-    return SimulatorBatch(
-        _simulator(_validated(config), batch_size),
-        agents=AGENTS,
-        metrics=METRICS,
-        shared_reward=False,
-    )
-
-
-def _validated(config: dict[str, Any]) -> TandemConfig:
-    try:
-        return TandemConfig(**config)
-    except ValidationError as error:
-        raise invalid(error, "tandem_v0: ") from None
+parallel_env = TandemEnv.make
+batched_env = TandemEnv.make_batch

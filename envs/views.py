@@ -1,113 +1,128 @@
 """The two ways in which this project's simulators are seen: one episode, and many at once.
 
-Every simulator (``edge_marl.tandem``, ``edge_marl.peer_offloading``) has the same surface. Here it
-is turned, once for all of them, into a PettingZoo environment and into a
-:class:`edge_marl.envs.batched.BatchedEnv`. Neither has any physics of its own.
+A simulator, :class:`edge_marl.simulation.Simulator`, is turned here, once for all of them, into a
+PettingZoo environment and into a :class:`edge_marl.envs.batched.BatchedEnv`. Neither has any
+physics of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import index
-from typing import Any, Protocol
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
+from pydantic import ValidationError
 
 from edge_marl.envs.batched import BatchedObservation, BatchedTransition, BoolArray
 from edge_marl.envs.legal_discrete import LegalDiscrete
 from edge_marl.errors import InputError
+from edge_marl.options import Options
 from edge_marl.seeds import EPISODE_SEED_LIMIT, SEED_LIMIT
+from edge_marl.simulation import Simulator
+from edge_marl.validation import invalid
 
 ObsDict = dict[str, NDArray[Any]]
-
-
-class _Observation(Protocol):
-    @property
-    def features(self) -> NDArray[np.float32]: ...  # [B, N, ...]
-    @property
-    def action_mask(self) -> BoolArray: ...  # [B, N, A]
-    @property
-    def state(self) -> NDArray[np.float32]: ...  # [B, S]
-
-
-class Simulator(Protocol):
-    """B episodes of N agents; see the simulators themselves."""
-
-    batch_size: int
-    done: BoolArray
-
-    @property
-    def observation(self) -> Any:
-        """Buffers that the simulator writes in place: an :class:`_Observation`."""
-        ...
-
-    @property
-    def results(self) -> Any:
-        """Metrics of every episode, ``[B]`` by name."""
-        ...
-
-    def reset(self, seeds: Any, where: Any = None) -> Any:
-        """Start episodes anew."""
-        ...
-
-    def step(self, actions: Any) -> Any:
-        """Play a step; observation, ``reward [B, N]``, ``terminated [B]``, ``truncated [B]``."""
-        ...
-
-    def get_state(self) -> dict[str, Any]:
-        """Copies of everything that changes."""
-        ...
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
-        ...
 
 
 class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
     """One episode of a simulator as a PettingZoo environment; all agents play until its end.
 
+    A subclass declares an environment once, by the attributes and methods below; its module names
+    :meth:`make` ``parallel_env`` and :meth:`make_batch` ``batched_env``. Its docstring is the
+    specification of observation, action, reward and end of an episode.
+
     Args:
-        simulator: of one episode.
-        agents: N names.
-        observations: space of every agent's ``observation``.
-        state: space of the global state.
-        metrics: names of the simulator's results that the infos hold at the end.
-        seed: of the first reset without one.
+        config: validated options; the defaults when None.
     """
 
-    def __init__(
-        self,
-        simulator: Simulator,
-        *,
-        agents: Sequence[str],
-        observations: spaces.Box,
-        state: spaces.Box,
-        metrics: Sequence[str],
-        seed: int,
-    ) -> None:
-        self.possible_agents = list(agents)
+    Config: ClassVar[type[Options]]
+    """Options of the environment, with a ``seed`` of the first reset without one."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Names of the simulator's results that the infos hold at the end."""
+    bounds: ClassVar[tuple[float, float]]
+    """What no number in observations and state is below and above."""
+    config: Any
+    """A :attr:`Config`."""
+    render_mode: str | None = None
+
+    @classmethod
+    def simulator(cls, config: Any, batch_size: int) -> Simulator[Any, Any]:
+        """Make the simulator of ``batch_size`` episodes."""
+        raise NotImplementedError
+
+    @classmethod
+    def shares_reward(cls, config: Any) -> bool:
+        """Whether every agent is paid the team's reward."""
+        return False
+
+    @classmethod
+    def make(cls, **config: Any) -> Self:
+        """Make the environment.
+
+        Args:
+            config: fields of :attr:`Config`; models among them may be dictionaries.
+
+        Raises:
+            InputError: naming the option at fault, what was expected and what was found.
+        """
+        return cls(cls._validated(config))
+
+    @classmethod
+    def make_batch(cls, batch_size: int, **config: Any) -> SimulatorBatch:
+        """Make ``batch_size`` episodes of the same environment, for batched sampling.
+
+        Args:
+            batch_size: B.
+            config: as for :meth:`make`; what concerns one episode alone, as ``seed`` does, has no
+                meaning here.
+
+        Raises:
+            InputError: as :meth:`make`.
+        """
+        options = cls._validated(config)
+        return SimulatorBatch(
+            cls.simulator(options, batch_size),
+            metrics=cls.metrics,
+            shared_reward=cls.shares_reward(options),
+        )
+
+    @classmethod
+    def _validated(cls, config: Mapping[str, Any]) -> Options:
+        try:
+            return cls.Config.model_validate(config)
+        except ValidationError as error:
+            raise invalid(error, f"{cls.metadata['name']}: ") from None
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = config or self.Config()
+        simulator = self._simulator = self.simulator(self.config, batch_size=1)
+        self.possible_agents = list(simulator.agents)
         self.agents: list[str] = []
         # Buffers that the simulator writes in place, so the views stay valid for good.
         self._features = simulator.observation.features[0]
         self._mask = simulator.observation.action_mask[0]
         self._actions = np.zeros((1, len(self.possible_agents)), dtype=np.int32)
-        self._view_of = simulator
-        self._metric_names = tuple(metrics)
         self._name = str(self.metadata["name"])
-        self._seed: int | None = seed
-        self._seeds = np.random.default_rng(seed)
+        self._seed: int | None = self.config.seed
+        self._seeds = np.random.default_rng(self._seed)
+        low, high = self.bounds
         n_actions = self._mask.shape[1]
         observation_space = spaces.Dict(
-            {"observation": observations, "action_mask": spaces.Box(0, 1, (n_actions,), np.int8)}
+            {
+                "observation": spaces.Box(low, high, self._features.shape[1:], np.float32),
+                "action_mask": spaces.Box(0, 1, (n_actions,), np.int8),
+            }
         )
         self.observation_spaces = dict.fromkeys(self.possible_agents, observation_space)
         self.action_spaces = {
             agent: LegalDiscrete(self._mask[i]) for i, agent in enumerate(self.possible_agents)
         }
-        self.state_space = state
+        state_size = simulator.observation.state.shape[1]
+        self.state_space = spaces.Box(low, high, (state_size,), np.float32)
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """Space of an agent's observations, the same object at every call."""
@@ -119,8 +134,8 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
 
     def state(self) -> NDArray[np.float32]:
         """Global state ``[S]`` for centralised training, a copy."""
-        seen: _Observation = self._view_of.observation
-        return seen.state[0].copy()
+        state: NDArray[np.float32] = self._simulator.observation.state[0]
+        return state.copy()
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -137,7 +152,7 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
         else:
             seed = int(self._seeds.integers(SEED_LIMIT))
         self._seed = None
-        self._view_of.reset(np.array([seed], dtype=np.int64))
+        self._simulator.reset(np.array([seed], dtype=np.int64))
         self.agents = list(self.possible_agents)
         return self._observe(), {agent: {} for agent in self.agents}
 
@@ -155,14 +170,14 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
             raise InputError(f"{self._name}: no episode under way, call reset() first")
         for i, agent in enumerate(self.possible_agents):
             self._actions[0, i] = self._legal(i, agent, actions)
-        transition = self._view_of.step(self._actions)
+        transition = self._simulator.step(self._actions)
         terminated, truncated = bool(transition.terminated[0]), bool(transition.truncated[0])
         agents = self.possible_agents
         metrics: dict[str, Any] = {}
         if terminated or truncated:
             self.agents = []
-            results = self._view_of.results
-            metrics = {name: getattr(results, name)[0].item() for name in self._metric_names}
+            results = self._simulator.results
+            metrics = {name: getattr(results, name)[0].item() for name in self.metrics}
         return (
             self._observe(),
             dict(zip(agents, transition.reward[0].tolist(), strict=True)),
@@ -170,6 +185,10 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
             dict.fromkeys(agents, truncated),
             {agent: metrics.copy() for agent in agents},
         )
+
+    def render(self) -> Any:
+        """There is nothing to see."""
+        return None
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -204,24 +223,22 @@ class SimulatorBatch:
 
     Args:
         simulator: of B episodes.
-        agents: N names.
         metrics: names of the simulator's results to report of every episode.
         shared_reward: whether every agent is paid the team's reward.
     """
 
     def __init__(
         self,
-        simulator: Simulator,
+        simulator: Simulator[Any, Any],
         *,
-        agents: Sequence[str],
         metrics: Sequence[str],
         shared_reward: bool,
     ) -> None:
         self.simulator = simulator
         self.shared_reward: bool | None = shared_reward
-        self.agents = tuple(agents)
+        self.agents = simulator.agents
         self.batch_size = simulator.batch_size
-        seen: _Observation = simulator.observation
+        seen = simulator.observation
         self.observation_shape = tuple(seen.features.shape[2:])
         self.n_actions = seen.action_mask.shape[2]
         self.state_size = seen.state.shape[1]  # so much of it is shown
@@ -256,8 +273,7 @@ class SimulatorBatch:
         self._active &= ~self._terminated
         return BatchedTransition(
             self._seen(transition.observation),
-            transition.reward, self._terminated, self._truncated,
-            getattr(transition, "elapsed", None),
+            transition.reward, self._terminated, self._truncated, transition.elapsed,
         )  # fmt: skip
 
     def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:
@@ -276,7 +292,7 @@ class SimulatorBatch:
         self.simulator.set_state(state["simulator"])
         self._active[:] = state["active"]
 
-    def _seen(self, observation: _Observation) -> BatchedObservation:
+    def _seen(self, observation: Any) -> BatchedObservation:
         features = observation.features
         return BatchedObservation(
             features.reshape(*features.shape[:2], -1),

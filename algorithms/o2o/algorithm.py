@@ -24,7 +24,7 @@ from edge_marl.algorithms.offline.dataset import OfflineTransitions
 from edge_marl.algorithms.playing import longest_episode, play_batch
 from edge_marl.algorithms.replay.columns import AgentTransition
 from edge_marl.algorithms.sampling.columns import Fragment
-from edge_marl.envs import ENVIRONMENTS
+from edge_marl.envs import module_of
 from edge_marl.envs.batched import BatchedEnv, logged_configuration, make_batched
 from edge_marl.errors import InputError
 
@@ -129,7 +129,7 @@ class O2O(MAPPO):
         config = self.config
         log: Transitions = config.log
         if isinstance(log, str):
-            known = config.env if config.env in ENVIRONMENTS else None
+            known = config.env if module_of(config.env) else None
             reward = config.env_config.get("reward", "team")
             log = OfflineTransitions(
                 log,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from edge_marl.compiled import compiled
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-@njit(cache=True)
+@compiled
 def _assign(nodes: Any, leaves: Any, priorities: Any) -> None:
     """Set leaves and, from the bottom up, the sums above them."""
     half = len(nodes) // 2
@@ -25,7 +26,7 @@ def _assign(nodes: Any, leaves: Any, priorities: Any) -> None:
             nodes[node] = nodes[2 * node] + nodes[2 * node + 1]
 
 
-@njit(cache=True)
+@compiled
 def _find(nodes: Any, targets: Any, leaves: Any) -> None:
     """The leaf at which the running sum of priorities passes each target."""
     half = len(nodes) // 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from edge_marl.compiled import kernel
+from edge_marl.compiled import compiled
 
 
 def draw_actions(logits: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,8 +34,8 @@ def draw_actions(logits: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(actions).view(shape), torch.from_numpy(log_probabilities).view(shape)
 
 
-@kernel
-def _draw(logits, action_mask, random, actions, log_probabilities):  # type: ignore[no-untyped-def]
+@compiled
+def _draw(logits: Any, action_mask: Any, random: Any, actions: Any, log_probabilities: Any) -> None:
     K, A = logits.shape
     for k in range(K):
         n_legal, largest, last = 0, -np.inf, 0

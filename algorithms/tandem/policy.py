@@ -10,11 +10,12 @@ from torch import Tensor
 
 from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.tandem import Observation
+from edge_marl.simulation import Policy
+from edge_marl.tandem import TandemSimulator
 from edge_marl.tandem.traces import IntArray
 
 
-class ActorPolicy:
+class ActorPolicy(Policy[TandemSimulator]):
     """An actor that plays tandem: greedy, each stage by its own queue.
 
     Args:
@@ -29,14 +30,15 @@ class ActorPolicy:
         self._check = check
         self._hidden: Tensor | None = None
 
-    def reset(self, batch_size: int) -> None:
+    def reset(self, simulator: TandemSimulator) -> None:
         """Forget the episodes before."""
         recurrent = self.actor.is_recurrent
-        self._hidden = self.actor.initial_hidden(batch_size) if recurrent else None
+        self._hidden = self.actor.initial_hidden(simulator.batch_size) if recurrent else None
 
     @torch.inference_mode()
-    def act(self, observation: Observation) -> IntArray:
+    def act(self, simulator: TandemSimulator) -> IntArray:
         """``[B, 2]`` positions of the chosen jobs."""
+        observation = simulator.observation
         if self._check is not None:
             self._check()
         features = torch.from_numpy(observation.features).flatten(2)

@@ -1,6 +1,6 @@
 """Placement of workflows on heterogeneous servers (the SCALE paper)."""
 
-from edge_marl.dag_placement.records import Progress, Servers, Tasks
+from edge_marl.dag_placement.records import Observation, Progress, Servers, Tasks
 from edge_marl.dag_placement.scenario import (
     TIERS,
     DagScenario,
@@ -12,9 +12,7 @@ from edge_marl.dag_placement.simulator import (
     METRICS,
     DagPlacementSimulator,
     EpisodeResults,
-    Observation,
     RewardTerms,
-    Transition,
 )
 from edge_marl.dag_placement.workflows import Workflow, Workflows, pack
 from edge_marl.dag_placement.workload import Status, Workload
@@ -34,7 +32,6 @@ __all__ = [
     "Status",
     "Tasks",
     "Tier",
-    "Transition",
     "Workflow",
     "Workflows",
     "Workload",

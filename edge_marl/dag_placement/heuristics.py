@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_marl.compiled import kernel
+from edge_marl.compiled import compiled
 from edge_marl.dag_placement.list_scheduling import (
     RULES,
     Dependencies,
@@ -48,12 +48,20 @@ from edge_marl.dag_placement.list_scheduling import (
     add_kernel,
 )
 from edge_marl.dag_placement.observing import inputs_s, takes
-from edge_marl.dag_placement.policies import Policy
-from edge_marl.dag_placement.records import HERE, NOBODY, Law, Lists, Progress, Servers, Tasks
+from edge_marl.dag_placement.records import (
+    HERE,
+    NOBODY,
+    Parameters,
+    Progress,
+    Queues,
+    Servers,
+    Tasks,
+)
 from edge_marl.dag_placement.simulator import BoolArray, DagPlacementSimulator, IntArray
 from edge_marl.dag_placement.workload import Status, Workload
 from edge_marl.errors import InputError
 from edge_marl.random_stream import uniform
+from edge_marl.simulation import Policy
 
 FloatArray = NDArray[np.float64]
 
@@ -70,12 +78,12 @@ class _View(NamedTuple):
     seeds: NDArray[np.int64]
     done: BoolArray
     mask: BoolArray
-    law: Law
-    load: Workload
+    parameters: Parameters
+    workload: Workload
     tasks: Tasks
     servers: Servers
-    at: Progress
-    lists: Lists
+    progress: Progress
+    queues: Queues
 
 
 class _Memory(NamedTuple):
@@ -114,51 +122,51 @@ def _view(simulator: DagPlacementSimulator) -> _View:
         seeds=simulator.seeds,
         done=simulator.done,
         mask=simulator.observation.action_mask,
-        law=simulator.law,
-        load=simulator.workload,
+        parameters=simulator.parameters,
+        workload=simulator.workload,
         tasks=simulator.tasks,
         servers=simulator.servers,
-        at=simulator.progress,
-        lists=simulator.lists,
+        progress=simulator.progress,
+        queues=simulator.queues,
     )
 
 
-class PlacingHeuristic:
+class PlacingHeuristic(Policy[DagPlacementSimulator]):
     """Decides on one primitive after the other."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._rule = _PLACING.index(name)
-        self._simulator: DagPlacementSimulator | None = None
+
+    def reset(self, simulator: DagPlacementSimulator) -> None:
+        """Forget which servers were used."""
+        B, N = simulator.servers.state.shape
+        self._memory = _Memory(
+            last=np.full(B, NOBODY, dtype=np.int32),
+            target=np.zeros(simulator.workload.hops.shape, dtype=np.int32),
+            reserved_s=np.zeros(N),
+        )
 
     def act(self, simulator: DagPlacementSimulator) -> IntArray:
         """``[B, agents]`` actions."""
-        if simulator is not self._simulator:
-            B, N = simulator.servers.state.shape
-            self._simulator = simulator
-            self._memory = _Memory(
-                last=np.full(B, NOBODY, dtype=np.int32),
-                target=np.zeros(simulator.workload.hops.shape, dtype=np.int32),
-                reserved_s=np.zeros(N),
-            )
         actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
         _place_one(self._rule, _view(simulator), self._memory, actions)
         return actions
 
 
-class PlanningHeuristic:
+class PlanningHeuristic(Policy[DagPlacementSimulator]):
     """Plans workflows as a whole."""
 
     def __init__(self, name: Rule) -> None:
         self.name: str = name
         self._rule = RULES.index(name)
-        self._simulator: DagPlacementSimulator | None = None
+
+    def reset(self, simulator: DagPlacementSimulator) -> None:
+        """Forget all plans."""
+        self._plans = _empty_plans(simulator)
 
     def act(self, simulator: DagPlacementSimulator) -> IntArray:
         """``[B, agents]`` actions."""
-        if simulator is not self._simulator:
-            self._simulator = simulator
-            self._plans = _empty_plans(simulator)
         actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
         _follow_plans(self._rule, _view(simulator), self._plans, actions)
         return actions
@@ -181,13 +189,13 @@ def _empty_plans(simulator: DagPlacementSimulator) -> _Plans:
     )
 
 
-HEURISTICS: dict[str, Callable[[], Policy]] = {
+HEURISTICS: dict[str, Callable[[], Policy[DagPlacementSimulator]]] = {
     **{name: partial(PlacingHeuristic, name) for name in _PLACING},
     **{rule: partial(PlanningHeuristic, rule) for rule in RULES},
 }
 
 
-def heuristic(name: str) -> Policy:
+def heuristic(name: str) -> Policy[DagPlacementSimulator]:
     """A heuristic by name.
 
     Raises:
@@ -198,13 +206,13 @@ def heuristic(name: str) -> Policy:
     return HEURISTICS[name]()
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
     for b in range(len(actions)):
         if not _places(b, view, actions):
             continue
-        task = view.at.task[b]
-        if view.at.n_decisions[b] == 0:
+        task = view.progress.task[b]
+        if view.progress.n_decisions[b] == 0:
             memory.last[b] = NOBODY
         if rule == _EARLIEST_FINISH:
             _reserve(b, task, view, memory)
@@ -214,7 +222,7 @@ def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
         actions[b, 0] = j
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _places(b: Any, view: Any, actions: Any) -> Any:
     """Whether there is a primitive to place; who has nothing to decide has decided afterwards."""
     N = view.mask.shape[2] - 1
@@ -222,25 +230,25 @@ def _places(b: Any, view: Any, actions: Any) -> Any:
         actions[b, i] = N
     if view.done[b]:
         return False
-    if view.at.task[b] == NOBODY:
+    if view.progress.task[b] == NOBODY:
         actions[b, 1] = 0
         return False
     return True
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _takes(b: Any, j: Any, task: Any, view: Any) -> Any:
-    return takes(b, j, task, view.law, view.load, view.servers)
+    return takes(b, j, task, view.parameters, view.workload, view.servers)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _occupied_s(b: Any, task: Any, j: Any, view: Any) -> Any:
     """How long a primitive would occupy a server."""
-    sent_s = inputs_s(b, task, j, view.law, view.load, view.tasks)
-    return sent_s + view.load.compute_gflop[b, task] / view.law.capacity_gflops[j]
+    sent_s = inputs_s(b, task, j, view.parameters, view.workload, view.tasks)
+    return sent_s + view.workload.compute_gflop[b, task] / view.parameters.capacity_gflops[j]
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
     """The server that the rule prefers of those that take the primitive, or one that does not."""
     N = len(memory.reserved_s)
@@ -251,7 +259,7 @@ def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
         return _refusing(b, view)
     place = 0
     if rule == _RANDOM:
-        place = int(uniform(view.seeds[b], _DRAWS + view.at.n_decisions[b]) * n_open)
+        place = int(uniform(view.seeds[b], _DRAWS + view.progress.n_decisions[b]) * n_open)
     best, least = NOBODY, np.inf
     seen = 0
     for j in range(N):
@@ -264,7 +272,7 @@ def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
         elif rule == _LEAST_LOADED:
             cost = view.servers.busy_s[b, j]
         elif rule == _FASTEST_IDLE:
-            cost = -view.law.capacity_gflops[j]
+            cost = -view.parameters.capacity_gflops[j]
         else:
             cost = _occupied_s(b, task, j, view)
             if not _holds_input(b, task, j, view):
@@ -276,17 +284,17 @@ def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
     return best
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _holds_input(b: Any, task: Any, j: Any, view: Any) -> Any:
     """Whether a predecessor was executed on server j."""
-    edge = view.load.first_predecessor[b, task]
-    for e in range(edge, edge + view.load.n_predecessors[b, task]):
-        if view.tasks.server[b, view.load.predecessor[b, e]] == j:
+    edge = view.workload.first_predecessor[b, task]
+    for e in range(edge, edge + view.workload.n_predecessors[b, task]):
+        if view.tasks.server[b, view.workload.predecessor[b, e]] == j:
             return True
     return False
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _refusing(b: Any, view: Any) -> Any:
     """A server that may be named but does not take what is offered: waiting in time=paper."""
     N = view.mask.shape[2] - 1
@@ -296,28 +304,28 @@ def _refusing(b: Any, view: Any) -> Any:
     return N
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _reserve(b: Any, task: Any, view: Any, memory: Any) -> None:
     """Find out how long servers will be occupied by what waits for them and is offered first."""
     for j in range(len(memory.reserved_s)):
         memory.reserved_s[j] = 0.0
-    for k in range(view.at.n_ready[b]):
-        other = view.lists.ready[b, k]
+    for k in range(view.progress.n_ready[b]):
+        other = view.queues.ready[b, k]
         if view.tasks.status[b, other] == _SET_ASIDE:
-            ahead = view.load.hops[b, other] - view.load.hops[b, task]
+            ahead = view.workload.hops[b, other] - view.workload.hops[b, task]
             if ahead > 0 or (ahead == 0 and other < task):
                 j = memory.target[b, other]
                 memory.reserved_s[j] += _occupied_s(b, other, j, view)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _earliest_finish(b: Any, task: Any, view: Any, memory: Any) -> Any:
     N = len(memory.reserved_s)
-    now_s = view.at.now_s[b]
+    now_s = view.progress.now_s[b]
     idle, idle_s = NOBODY, np.inf
     busy, busy_s = NOBODY, np.inf
     for j in range(N):
-        fits = view.load.memory_gb[b, task] <= view.law.memory_gb[j]
+        fits = view.workload.memory_gb[b, task] <= view.parameters.memory_gb[j]
         if view.servers.state[b, j] != HERE or not fits:
             continue
         occupied_s = _occupied_s(b, task, j, view)
@@ -333,41 +341,41 @@ def _earliest_finish(b: Any, task: Any, view: Any, memory: Any) -> Any:
         return _refusing(b, view)
     if busy == NOBODY or idle_s <= _PATIENCE * busy_s:
         return idle
-    if not view.law.event:
+    if not view.parameters.event:
         return busy
     memory.target[b, task] = busy
     first = busy
     for j in range(N):
         if view.servers.state[b, j] == HERE and view.servers.running[b, j] != NOBODY:
-            fits = view.load.memory_gb[b, task] <= view.law.memory_gb[j]
+            fits = view.workload.memory_gb[b, task] <= view.parameters.memory_gb[j]
             sooner = view.servers.free_s[b, j] < view.servers.free_s[b, first]
             if fits and sooner and _occupied_s(b, task, j, view) < idle_s:
                 first = j
     return N + 1 + view.servers.running[b, first]
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _follow_plans(rule: Any, view: Any, plans: Any, actions: Any) -> None:
     N = plans.here.shape[1]
     for b in range(len(actions)):
         if not _places(b, view, actions):
             continue
-        task = view.at.task[b]
-        if view.at.n_decisions[b] == 0:
+        task = view.progress.task[b]
+        if view.progress.n_decisions[b] == 0:
             plans.n_planned[b] = plans.n_known[b] = 0
-        anew = view.at.n_decisions[b] == 0 or not _drop_placed(b, task, view, plans)
+        anew = view.progress.n_decisions[b] == 0 or not _drop_placed(b, task, view, plans)
         for j in range(N):
             here = view.servers.state[b, j] == HERE
             anew = anew or here != plans.here[b, j]
             plans.here[b, j] = here
         if anew:
             plans.n_planned[b] = plans.n_known[b] = 0
-        if plans.n_known[b] < view.at.n_arrived[b]:
+        if plans.n_known[b] < view.progress.n_arrived[b]:
             _plan_workflows(rule, b, view, plans)
         actions[b, 0] = _as_planned(b, task, view, plans)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _drop_placed(b: Any, offered: Any, view: Any, plans: Any) -> Any:
     """Note what has been placed. Returns whether the offered primitive is planned.
 
@@ -385,54 +393,60 @@ def _drop_placed(b: Any, offered: Any, view: Any, plans: Any) -> Any:
             n += 1
     plans.n_planned[b] = n
     # A primitive of a workflow that has just arrived is planned next.
-    return planned or view.load.workflow[b, offered] >= plans.n_known[b]
+    return planned or view.workload.workflow[b, offered] >= plans.n_known[b]
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _plan_workflows(rule: Any, b: Any, view: Any, plans: Any) -> None:
     """Plan the workflows that are not known yet behind and between what is planned."""
-    load, law, servers, own = view.load, view.law, view.servers, plans.of
+    workload, parameters, servers, own = view.workload, view.parameters, view.servers, plans.of
     N = plans.here.shape[1]
     for j in range(N):
-        plans.free_s[j] = view.at.now_s[b]
+        plans.free_s[j] = view.progress.now_s[b]
         if not plans.here[b, j]:
             plans.free_s[j] = np.inf
         elif servers.running[b, j] != NOBODY:
             plans.free_s[j] = servers.free_s[b, j]
     _retime(b, view, plans)
     dependencies = Dependencies(
-        load.first_predecessor[b], load.n_predecessors[b], load.predecessor[b], plans.transfer_s
+        workload.first_predecessor[b],
+        workload.n_predecessors[b],
+        workload.predecessor[b],
+        plans.transfer_s,
     )
     of = Plan(own.server[b], own.start_s[b], own.finish_s[b])
-    for w in range(plans.n_known[b], view.at.n_arrived[b]):
-        if view.lists.left[b, w] == 0:
+    for w in range(plans.n_known[b], view.progress.n_arrived[b]):
+        if view.queues.left[b, w] == 0:
             continue
-        first, last = load.first[b, w], load.first[b, w + 1]
+        first, last = workload.first[b, w], workload.first[b, w + 1]
         for task in range(first, last):
             of.server[task] = NOBODY
             if view.tasks.status[b, task] >= _PLACED:
                 of.server[task] = view.tasks.server[b, task]
                 of.finish_s[task] = view.tasks.finish_s[b, task]
             for j in range(N):
-                fits = plans.here[b, j] and load.memory_gb[b, task] <= law.memory_gb[j]
-                needed_s = load.compute_gflop[b, task] / law.capacity_gflops[j]
+                fits = plans.here[b, j] and workload.memory_gb[b, task] <= parameters.memory_gb[j]
+                needed_s = workload.compute_gflop[b, task] / parameters.capacity_gflops[j]
                 plans.execution_s[task - first, j] = needed_s if fits else np.inf
-            edge = load.first_predecessor[b, task]
-            for e in range(edge, edge + load.n_predecessors[b, task]):
-                before = load.predecessor[b, e]
-                sent_s = load.output_gb[b, before] / law.bandwidth_gb_per_s + law.latency_s
-                plans.transfer_s[e] = sent_s if law.physical else 0.0
+            edge = workload.first_predecessor[b, task]
+            for e in range(edge, edge + workload.n_predecessors[b, task]):
+                before = workload.predecessor[b, e]
+                sent_s = (
+                    workload.output_gb[b, before] / parameters.bandwidth_gb_per_s
+                    + parameters.latency_s
+                )
+                plans.transfer_s[e] = sent_s if parameters.physical else 0.0
         plans.n_planned[b] = add_kernel(
             rule, first, last, dependencies, plans.execution_s[: last - first], True, plans.free_s,
             of, plans.order[b], plans.n_planned[b], plans.scratch,
         )  # fmt: skip
-    plans.n_known[b] = view.at.n_arrived[b]
+    plans.n_known[b] = view.progress.n_arrived[b]
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _retime(b: Any, view: Any, plans: Any) -> None:
     """Move what is planned to when it can be, in the same order on every server."""
-    load, own, order = view.load, plans.of, plans.order[b]
+    workload, own, order = view.workload, plans.of, plans.order[b]
     gap_s = plans.scratch.gap_s
     for j in range(len(gap_s)):
         gap_s[j] = plans.free_s[j]
@@ -440,9 +454,9 @@ def _retime(b: Any, view: Any, plans: Any) -> None:
         task = order[k]
         j = own.server[b, task]
         start_s = gap_s[j]
-        edge = load.first_predecessor[b, task]
-        for e in range(edge, edge + load.n_predecessors[b, task]):
-            start_s = max(start_s, own.finish_s[b, load.predecessor[b, e]])
+        edge = workload.first_predecessor[b, task]
+        for e in range(edge, edge + workload.n_predecessors[b, task]):
+            start_s = max(start_s, own.finish_s[b, workload.predecessor[b, e]])
         own.finish_s[b, task] += start_s - own.start_s[b, task]
         own.start_s[b, task] = start_s
         gap_s[j] = own.finish_s[b, task]
@@ -453,14 +467,14 @@ def _retime(b: Any, view: Any, plans: Any) -> None:
         order[place] = task
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _as_planned(b: Any, task: Any, view: Any, plans: Any) -> Any:
     """Place the primitive if its server is idle and its turn has come, or wait."""
     N = plans.here.shape[1]
     server = plans.of.server[b, task]
     if server == NOBODY:
         return _refusing(b, view)
-    if not view.law.event:
+    if not view.parameters.event:
         return server
     before = view.servers.running[b, server]
     for k in range(plans.n_planned[b]):

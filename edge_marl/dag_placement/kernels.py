@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_marl.compiled import kernel
+from edge_marl.compiled import compiled
 from edge_marl.dag_placement.observing import delay_s, inputs_s, next_event_s, observe, takes
 from edge_marl.dag_placement.records import AWAY, HERE, LEAVING, NOBODY
 from edge_marl.dag_placement.workload import CHANGE_DRAWS, Status
@@ -24,45 +24,47 @@ _DRAWS_PER_SERVER = 2**24
 _INVALID = -0.001
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def reset_kernel(
-    where: Any, seeds: Any, done: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any,
-    lists: Any, features: Any, mask: Any,
+    where: Any, seeds: Any, done: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
+    progress: Any, queues: Any, observation: Any,
 ) -> None:  # fmt: skip
     """Empty the episodes ``where`` and go to their first decision."""
     for b in range(len(where)):
         if not where[b]:
             continue
-        n_tasks = load.first[b, load.n_workflows[b]]
+        n_tasks = workload.first[b, workload.n_workflows[b]]
         for task in range(n_tasks):
             tasks.status[b, task] = _TO_COME
             tasks.server[b, task] = NOBODY
             tasks.source[b, task] = NOBODY
-            tasks.waiting_for[b, task] = load.n_predecessors[b, task]
+            tasks.waiting_for[b, task] = workload.n_predecessors[b, task]
             tasks.finish_s[b, task] = np.nan
-        for w in range(load.n_workflows[b]):
-            lists.left[b, w] = load.first[b, w + 1] - load.first[b, w]
+        for w in range(workload.n_workflows[b]):
+            queues.left[b, w] = workload.first[b, w + 1] - workload.first[b, w]
         for j in range(servers.state.shape[1]):
             servers.state[b, j] = HERE
             servers.running[b, j] = NOBODY
             servers.free_s[b, j] = servers.busy_s[b, j] = 0.0
             servers.n_changes[b, j] = 0
             servers.change_s[b, j] = np.inf
-            if law.mean_up_s < np.inf:
-                _plan_change(b, j, 0.0, law.mean_up_s, seeds[b], servers)
-        at.now_s[b], at.task[b], at.n_arrived[b], at.n_ready[b] = 0.0, NOBODY, 0, 0
-        at.n_running[b], at.n_unplaced[b], at.n_completed[b], at.n_workflows_done[b] = 0, 0, 0, 0
-        at.response_s[b], at.workflow_response_s[b], at.ratio[b] = 0.0, 0.0, 0.0
-        at.n_decisions[b], at.n_invalid[b], at.n_waits[b], at.n_lost[b] = 0, 0, 0, 0
-        at.communication_s[b], at.energy_j[b], at.n_selected[b] = 0.0, 0.0, 0
-        _go_on(b, seeds[b], law, load, tasks, servers, at, lists)
-        done[b] = at.task[b] == NOBODY and at.n_selected[b] == 0
-        observe(b, law, load, tasks, servers, at, lists, features, mask)
+            if parameters.mean_up_s < np.inf:
+                _plan_change(b, j, 0.0, parameters.mean_up_s, seeds[b], servers)
+        progress.now_s[b], progress.task[b], progress.n_selected[b] = 0.0, NOBODY, 0
+        progress.n_arrived[b], progress.n_ready[b], progress.n_running[b] = 0, 0, 0
+        progress.n_unplaced[b], progress.n_completed[b] = 0, 0
+        progress.n_workflows_done[b], progress.n_decisions[b] = 0, 0
+        progress.n_invalid[b], progress.n_waits[b], progress.n_lost[b] = 0, 0, 0
+        progress.response_s[b], progress.workflow_response_s[b], progress.ratio[b] = 0.0, 0.0, 0.0
+        progress.communication_s[b], progress.energy_j[b] = 0.0, 0.0
+        _go_on(b, seeds[b], parameters, workload, tasks, servers, progress, queues)
+        done[b] = progress.task[b] == NOBODY and progress.n_selected[b] == 0
+        observe(b, parameters, workload, tasks, servers, progress, queues, observation)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def first_illegal(
-    actions: Any, done: Any, mask: Any, law: Any, load: Any, tasks: Any, at: Any
+    actions: Any, done: Any, mask: Any, parameters: Any, workload: Any, tasks: Any, progress: Any
 ) -> Any:
     """``b * agents + i`` of the first action that is not legal, or -1."""
     B, n_agents = actions.shape
@@ -72,7 +74,9 @@ def first_illegal(
         for i in range(n_agents):
             action = actions[b, i]
             if action >= mask.shape[2]:
-                legal = i == 0 and _may_await(b, action - mask.shape[2], law, load, tasks, at, mask)
+                legal = i == 0 and _may_await(
+                    b, action - mask.shape[2], parameters, workload, tasks, progress, mask
+                )
             else:
                 legal = action >= 0 and mask[b, i, action]
             if not legal:
@@ -80,178 +84,196 @@ def first_illegal(
     return -1
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _may_await(b: Any, awaited: Any, law: Any, load: Any, tasks: Any, at: Any, mask: Any) -> Any:
+@compiled
+def _may_await(
+    b: Any, awaited: Any, parameters: Any, workload: Any, tasks: Any, progress: Any, mask: Any
+) -> Any:
     """Whether the primitive to place may wait for the end of another one.
 
     Where nothing is to happen it may while there is another to decide on, so the last is placed.
     """
-    if not law.event or at.task[b] in (NOBODY, awaited):
+    if not parameters.event or progress.task[b] in (NOBODY, awaited):
         return False
-    if awaited >= load.first[b, at.n_arrived[b]] or tasks.status[b, awaited] == _DONE:
+    if awaited >= workload.first[b, progress.n_arrived[b]] or tasks.status[b, awaited] == _DONE:
         return False
-    return mask[b, 0, mask.shape[2] - 1] or at.n_open[b] > 1
+    return mask[b, 0, mask.shape[2] - 1] or progress.n_open[b] > 1
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def step_kernel(
-    actions: Any, seeds: Any, done: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any,
-    lists: Any, features: Any, mask: Any, reward: Any, terminated: Any, truncated: Any,
+    actions: Any, seeds: Any, done: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
+    progress: Any, queues: Any, transition: Any,
 ) -> None:  # fmt: skip
     """Carry out one decision in every episode under way, and go to the next."""
     N = servers.state.shape[1]
     for b in range(len(done)):
-        terminated[b] = truncated[b] = False
+        transition.terminated[b] = transition.truncated[b] = False
         if done[b]:
-            reward[b] = 0.0
+            transition.reward[b] = 0.0
             continue
         gain = 0.0
-        if at.n_selected[b] > 0:
-            at.task[b] = lists.offered[b, actions[b, 1]]
-            at.n_selected[b] = 0
+        if progress.n_selected[b] > 0:
+            progress.task[b] = queues.offered[b, actions[b, 1]]
+            progress.n_selected[b] = 0
         else:
-            at.n_decisions[b] += 1
-            task, j = at.task[b], actions[b, 0]
-            at.task[b] = NOBODY
+            progress.n_decisions[b] += 1
+            task, j = progress.task[b], actions[b, 0]
+            progress.task[b] = NOBODY
             passed = False
             if j >= N:
                 tasks.status[b, task] = _SET_ASIDE
                 tasks.awaits[b, task] = j - (N + 1)
-                tasks.asked_s[b, task] = at.now_s[b]
-                at.n_waits[b] += 1
-            elif takes(b, j, task, law, load, servers):
-                _place(b, task, j, law, load, tasks, servers, at, lists)
-                if law.paper_reward:
-                    gain += _equation_2(b, task, law, load, tasks)
+                tasks.asked_s[b, task] = progress.now_s[b]
+                progress.n_waits[b] += 1
+            elif takes(b, j, task, parameters, workload, servers):
+                _place(b, task, j, parameters, workload, tasks, servers, progress, queues)
+                if parameters.paper_reward:
+                    gain += _equation_2(b, task, parameters, workload, tasks)
             else:
-                at.n_invalid[b] += 1
-                if law.paper_reward:
+                progress.n_invalid[b] += 1
+                if parameters.paper_reward:
                     gain += _INVALID
-                until_s = at.now_s[b] + law.step_s
-                next_s = next_event_s(b, law, load, servers, at)
+                until_s = progress.now_s[b] + parameters.step_s
+                next_s = next_event_s(b, parameters, workload, servers, progress)
                 while next_s <= until_s:
-                    _happen(b, next_s, seeds[b], law, load, tasks, servers, at, lists)
-                    next_s = next_event_s(b, law, load, servers, at)
-                at.now_s[b] = until_s
+                    _happen(
+                        b, next_s, seeds[b], parameters, workload, tasks, servers, progress, queues
+                    )
+                    next_s = next_event_s(b, parameters, workload, servers, progress)
+                progress.now_s[b] = until_s
                 passed = True
-            passed = _go_on(b, seeds[b], law, load, tasks, servers, at, lists) or passed
-            if law.response_reward:
-                gain -= _delay_s(b, task, passed, load, tasks, at, lists) * law.per_server
-            if at.task[b] == NOBODY and at.n_selected[b] == 0:
-                finished = at.n_arrived[b] == load.n_workflows[b] and (
-                    at.n_unplaced[b] + at.n_running[b] == 0
+            if _go_on(b, seeds[b], parameters, workload, tasks, servers, progress, queues):
+                passed = True
+            if parameters.response_reward:
+                delayed_s = _delay_s(b, task, passed, workload, tasks, progress, queues)
+                gain -= delayed_s * parameters.per_server
+            if progress.task[b] == NOBODY and progress.n_selected[b] == 0:
+                finished = progress.n_arrived[b] == workload.n_workflows[b] and (
+                    progress.n_unplaced[b] + progress.n_running[b] == 0
                 )
-                terminated[b], truncated[b] = finished, not finished
+                transition.terminated[b], transition.truncated[b] = finished, not finished
                 done[b] = True
-            elif not law.event and at.n_decisions[b] >= law.decisions:
-                truncated[b] = done[b] = True
-        reward[b] = gain
-        observe(b, law, load, tasks, servers, at, lists, features, mask)
+            elif not parameters.event and progress.n_decisions[b] >= parameters.decisions:
+                transition.truncated[b] = done[b] = True
+        transition.reward[b] = gain
+        observe(b, parameters, workload, tasks, servers, progress, queues, transition.observation)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _place(
-    b: Any, task: Any, j: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
-) -> None:
+    b: Any, task: Any, j: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
+    progress: Any, queues: Any,
+) -> None:  # fmt: skip
     """Assign a primitive to a server."""
-    now_s = at.now_s[b]
-    tau_s = load.compute_gflop[b, task] / law.capacity_gflops[j]
-    finish_s = now_s + inputs_s(b, task, j, law, load, tasks) + tau_s
+    now_s = progress.now_s[b]
+    tau_s = workload.compute_gflop[b, task] / parameters.capacity_gflops[j]
+    finish_s = now_s + inputs_s(b, task, j, parameters, workload, tasks) + tau_s
     tasks.status[b, task] = _PLACED
     tasks.server[b, task] = j
     tasks.finish_s[b, task] = finish_s
     servers.running[b, j] = task
     servers.free_s[b, j] = finish_s
     servers.busy_s[b, j] += finish_s - now_s
-    for k in range(at.n_ready[b]):
-        if lists.ready[b, k] == task:
-            at.n_ready[b] -= 1
-            lists.ready[b, k] = lists.ready[b, at.n_ready[b]]
+    for k in range(progress.n_ready[b]):
+        if queues.ready[b, k] == task:
+            progress.n_ready[b] -= 1
+            queues.ready[b, k] = queues.ready[b, progress.n_ready[b]]
             break
-    at.n_running[b] += 1
-    at.n_unplaced[b] -= 1
-    at.communication_s[b] += _sent_s(b, task, law, load, tasks)
-    at.energy_j[b] += law.power_w[j] * tau_s
+    progress.n_running[b] += 1
+    progress.n_unplaced[b] -= 1
+    progress.communication_s[b] += _sent_s(b, task, parameters, workload, tasks)
+    progress.energy_j[b] += parameters.power_w[j] * tau_s
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _sent_s(b: Any, task: Any, law: Any, load: Any, tasks: Any) -> Any:
+@compiled
+def _sent_s(b: Any, task: Any, parameters: Any, workload: Any, tasks: Any) -> Any:
     """Delay of equation 2 of a primitive that has been placed."""
     source = tasks.source[b, task]
-    return 0.0 if source == NOBODY else delay_s(b, source, tasks.server[b, task], law, load, tasks)
+    if source == NOBODY:
+        return 0.0
+    return delay_s(b, source, tasks.server[b, task], parameters, workload, tasks)
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _equation_2(b: Any, task: Any, law: Any, load: Any, tasks: Any) -> Any:
+@compiled
+def _equation_2(b: Any, task: Any, parameters: Any, workload: Any, tasks: Any) -> Any:
     """What a primitive earns that has been placed."""
     j = tasks.server[b, task]
-    tau_s = load.compute_gflop[b, task] / law.capacity_gflops[j]
+    tau_s = workload.compute_gflop[b, task] / parameters.capacity_gflops[j]
+    sent_s = _sent_s(b, task, parameters, workload, tasks)
     return (
-        law.w_tau * math.exp(-tau_s / law.s_tau_s)
-        - law.alpha * _sent_s(b, task, law, load, tasks) / law.largest_delay_s
-        - law.beta * law.power_w[j] * tau_s / law.largest_energy_j
+        parameters.w_tau * math.exp(-tau_s / parameters.s_tau_s)
+        - parameters.alpha * sent_s / parameters.largest_delay_s
+        - parameters.beta * parameters.power_w[j] * tau_s / parameters.largest_energy_j
     )
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _go_on(
-    b: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
-) -> Any:
+    b: Any, seed: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
+    progress: Any, queues: Any,
+) -> Any:  # fmt: skip
     """Let time pass until there is something to decide; returns whether any did.
 
     At the end of the episode there is neither a primitive to place nor one to select.
     """
     passed = False
     while True:
-        _offer(b, law, load, tasks, servers, at, lists)
-        if at.task[b] != NOBODY or at.n_selected[b] > 0:
+        _offer(b, parameters, workload, tasks, servers, progress, queues)
+        if progress.task[b] != NOBODY or progress.n_selected[b] > 0:
             return passed
-        if at.n_arrived[b] == load.n_workflows[b] and at.n_unplaced[b] + at.n_running[b] == 0:
+        if (
+            progress.n_arrived[b] == workload.n_workflows[b]
+            and progress.n_unplaced[b] + progress.n_running[b] == 0
+        ):
             return passed
         passed = True
-        next_s = next_event_s(b, law, load, servers, at)
-        if next_s > law.time_limit_s:
-            at.now_s[b] = max(law.time_limit_s, at.now_s[b])
+        next_s = next_event_s(b, parameters, workload, servers, progress)
+        if next_s > parameters.time_limit_s:
+            progress.now_s[b] = max(parameters.time_limit_s, progress.now_s[b])
             return passed
-        _happen(b, next_s, seed, law, load, tasks, servers, at, lists)
+        _happen(b, next_s, seed, parameters, workload, tasks, servers, progress, queues)
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _offer(b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any) -> None:
+@compiled
+def _offer(
+    b: Any, parameters: Any, workload: Any, tasks: Any, servers: Any, progress: Any, queues: Any
+) -> None:
     """First level: by longest hop count to the end of the workflow (section 4.1).
 
     Ties: the earlier workflow, then the lower number; both are the lower number.
     """
-    at.n_open[b] = 0
-    if at.n_ready[b] == 0:
+    progress.n_open[b] = 0
+    if progress.n_ready[b] == 0:
         return
     idle_gb = new_gb = -1.0  # memory of what is idle, and of what has got idle just now
     for j in range(servers.state.shape[1]):
-        if servers.state[b, j] == HERE and (not law.event or servers.running[b, j] == NOBODY):
-            idle_gb = max(idle_gb, law.memory_gb[j])
-            if servers.free_s[b, j] == at.now_s[b]:
-                new_gb = max(new_gb, law.memory_gb[j])
+        if servers.state[b, j] == HERE and (
+            not parameters.event or servers.running[b, j] == NOBODY
+        ):
+            idle_gb = max(idle_gb, parameters.memory_gb[j])
+            if servers.free_s[b, j] == progress.now_s[b]:
+                new_gb = max(new_gb, parameters.memory_gb[j])
     if idle_gb < 0.0:
         return
-    if not law.event:
+    if not parameters.event:
         idle_gb = np.inf
-    n, most = 0, servers.state.shape[1] if law.selects else 1
-    offered = lists.offered[b]
-    for k in range(at.n_ready[b]):
-        task = lists.ready[b, k]
+    n, most = 0, servers.state.shape[1] if parameters.selects else 1
+    offered = queues.offered[b]
+    for k in range(progress.n_ready[b]):
+        task = queues.ready[b, k]
         room_gb = idle_gb
         if tasks.status[b, task] == _SET_ASIDE:
             # What got idle earlier and still is, it has been offered if it has the memory.
-            again = tasks.awaits[b, task] == NOBODY and tasks.asked_s[b, task] < at.now_s[b]
+            again = tasks.awaits[b, task] == NOBODY and tasks.asked_s[b, task] < progress.now_s[b]
             room_gb = new_gb if again else -1.0
-        if load.memory_gb[b, task] > room_gb:
+        if workload.memory_gb[b, task] > room_gb:
             continue
-        at.n_open[b] += 1
-        hops = load.hops[b, task]
+        progress.n_open[b] += 1
+        hops = workload.hops[b, task]
         place = n
         while place > 0:
             other = offered[place - 1]
-            ahead = load.hops[b, other] - hops
+            ahead = workload.hops[b, other] - hops
             if ahead > 0 or (ahead == 0 and other < task):
                 break
             if place < most:
@@ -261,13 +283,15 @@ def _offer(b: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists
             offered[place] = task
             n = min(n + 1, most)
     if n == 1:
-        at.task[b] = offered[0]
+        progress.task[b] = offered[0]
     else:
-        at.n_selected[b] = n
+        progress.n_selected[b] = n
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _delay_s(b: Any, decided: Any, passed: Any, load: Any, tasks: Any, at: Any, lists: Any) -> Any:
+@compiled
+def _delay_s(
+    b: Any, decided: Any, passed: Any, workload: Any, tasks: Any, progress: Any, queues: Any
+) -> Any:
     """By how much response times have grown at least since the last decision.
 
     While time passes those grow that depend on ready primitives. Every workflow is gone through
@@ -275,32 +299,32 @@ def _delay_s(b: Any, decided: Any, passed: Any, load: Any, tasks: Any, at: Any, 
     """
     sum_s = 0.0
     if passed:
-        for k in range(at.n_ready[b]):
-            w = load.workflow[b, lists.ready[b, k]]
-            if lists.valued[b, w] < at.n_decisions[b]:
-                lists.valued[b, w] = at.n_decisions[b]
-                sum_s += _foresee(b, load.first[b, w], load, tasks, at)
-    w = load.workflow[b, decided]
-    if tasks.status[b, decided] >= _PLACED and lists.valued[b, w] < at.n_decisions[b]:
-        sum_s += _foresee(b, decided, load, tasks, at)
+        for k in range(progress.n_ready[b]):
+            w = workload.workflow[b, queues.ready[b, k]]
+            if queues.valued[b, w] < progress.n_decisions[b]:
+                queues.valued[b, w] = progress.n_decisions[b]
+                sum_s += _foresee(b, workload.first[b, w], workload, tasks, progress)
+    w = workload.workflow[b, decided]
+    if tasks.status[b, decided] >= _PLACED and queues.valued[b, w] < progress.n_decisions[b]:
+        sum_s += _foresee(b, decided, workload, tasks, progress)
     return sum_s
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _foresee(b: Any, first: Any, load: Any, tasks: Any, at: Any) -> Any:
+@compiled
+def _foresee(b: Any, first: Any, workload: Any, tasks: Any, progress: Any) -> Any:
     """Find out what is possible now from a primitive to the end of its workflow.
 
     Returns:
         by how much later they can be done than was known before, summed up.
     """
     sum_s = 0.0
-    for task in range(first, load.first[b, load.workflow[b, first] + 1]):
+    for task in range(first, workload.first[b, workload.workflow[b, first] + 1]):
         if tasks.status[b, task] < _PLACED:
-            start_s = at.now_s[b]
-            edge = load.first_predecessor[b, task]
-            for e in range(edge, edge + load.n_predecessors[b, task]):
-                start_s = max(start_s, tasks.earliest_s[b, load.predecessor[b, e]])
-            earliest_s = start_s + load.fastest_s[b, task]
+            start_s = progress.now_s[b]
+            edge = workload.first_predecessor[b, task]
+            for e in range(edge, edge + workload.n_predecessors[b, task]):
+                start_s = max(start_s, tasks.earliest_s[b, workload.predecessor[b, e]])
+            earliest_s = start_s + workload.fastest_s[b, task]
         else:
             earliest_s = tasks.finish_s[b, task]
         sum_s += earliest_s - tasks.earliest_s[b, task]
@@ -308,87 +332,91 @@ def _foresee(b: Any, first: Any, load: Any, tasks: Any, at: Any) -> Any:
     return sum_s
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _happen(
-    b: Any, now_s: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any,
-    lists: Any,
+    b: Any, now_s: Any, seed: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
+    progress: Any, queues: Any,
 ) -> None:  # fmt: skip
     """Go to the moment of the next event, let all happen that is due."""
-    at.now_s[b] = now_s
+    progress.now_s[b] = now_s
     N = servers.state.shape[1]
     completes = changes = False
     for j in range(N):
         if servers.running[b, j] != NOBODY and servers.free_s[b, j] <= now_s:
-            _complete(b, j, load, tasks, servers, at, lists)
+            _complete(b, j, workload, tasks, servers, progress, queues)
             completes = True
-    while at.n_arrived[b] < load.n_workflows[b] and (load.arrival_s[b, at.n_arrived[b]] <= now_s):
-        _arrive(b, law, load, tasks, at, lists)
-    if law.mean_up_s < np.inf:
+    while progress.n_arrived[b] < workload.n_workflows[b] and (
+        workload.arrival_s[b, progress.n_arrived[b]] <= now_s
+    ):
+        _arrive(b, parameters, workload, tasks, progress, queues)
+    if parameters.mean_up_s < np.inf:
         for j in range(N):
             if servers.change_s[b, j] <= now_s:
-                _change(b, j, seed, law, load, tasks, servers, at, lists)
+                _change(b, j, seed, parameters, workload, tasks, servers, progress, queues)
                 changes = True
-    if at.n_waits[b] > 0 and (completes or changes):
-        everyone = changes or at.n_running[b] == 0
-        for k in range(at.n_ready[b]):
-            task = lists.ready[b, k]
+    if progress.n_waits[b] > 0 and (completes or changes):
+        everyone = changes or progress.n_running[b] == 0
+        for k in range(progress.n_ready[b]):
+            task = queues.ready[b, k]
             if tasks.status[b, task] == _SET_ASIDE:
                 awaited = tasks.awaits[b, task]
                 if everyone or (awaited != NOBODY and tasks.status[b, awaited] == _DONE):
                     tasks.status[b, task] = _READY
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _arrive(b: Any, law: Any, load: Any, tasks: Any, at: Any, lists: Any) -> None:
+@compiled
+def _arrive(b: Any, parameters: Any, workload: Any, tasks: Any, progress: Any, queues: Any) -> None:
     """Let the next workflow in."""
-    w = at.n_arrived[b]
-    at.n_arrived[b] += 1
-    for task in range(load.first[b, w], load.first[b, w + 1]):
-        at.n_unplaced[b] += 1
+    w = progress.n_arrived[b]
+    progress.n_arrived[b] += 1
+    for task in range(workload.first[b, w], workload.first[b, w + 1]):
+        progress.n_unplaced[b] += 1
         tasks.status[b, task] = _BLOCKED
         if tasks.waiting_for[b, task] == 0:
-            _make_ready(b, task, tasks, at, lists)
-    if law.response_reward:
-        lists.valued[b, w] = 0
-        _foresee(b, load.first[b, w], load, tasks, at)
+            _make_ready(b, task, tasks, progress, queues)
+    if parameters.response_reward:
+        queues.valued[b, w] = 0
+        _foresee(b, workload.first[b, w], workload, tasks, progress)
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _make_ready(b: Any, task: Any, tasks: Any, at: Any, lists: Any) -> None:
+@compiled
+def _make_ready(b: Any, task: Any, tasks: Any, progress: Any, queues: Any) -> None:
     tasks.status[b, task] = _READY
-    lists.ready[b, at.n_ready[b]] = task
-    at.n_ready[b] += 1
+    queues.ready[b, progress.n_ready[b]] = task
+    progress.n_ready[b] += 1
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _complete(b: Any, j: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any) -> None:
+@compiled
+def _complete(
+    b: Any, j: Any, workload: Any, tasks: Any, servers: Any, progress: Any, queues: Any
+) -> None:
     """A primitive is done."""
     task = servers.running[b, j]
     servers.running[b, j] = NOBODY
-    at.n_running[b] -= 1
+    progress.n_running[b] -= 1
     if servers.state[b, j] == LEAVING:
         servers.state[b, j] = AWAY
     tasks.status[b, task] = _DONE
-    w = load.workflow[b, task]
-    response_s = tasks.finish_s[b, task] - load.arrival_s[b, w]
-    at.n_completed[b] += 1
-    at.response_s[b] += response_s
-    lists.left[b, w] -= 1
-    if lists.left[b, w] == 0:
-        at.n_workflows_done[b] += 1
-        at.workflow_response_s[b] += response_s
-        at.ratio[b] += response_s / load.bound_s[b, w]
-    edge = load.first_successor[b, task]
-    for e in range(edge, edge + load.n_successors[b, task]):
-        after = load.successor[b, e]
+    w = workload.workflow[b, task]
+    response_s = tasks.finish_s[b, task] - workload.arrival_s[b, w]
+    progress.n_completed[b] += 1
+    progress.response_s[b] += response_s
+    queues.left[b, w] -= 1
+    if queues.left[b, w] == 0:
+        progress.n_workflows_done[b] += 1
+        progress.workflow_response_s[b] += response_s
+        progress.ratio[b] += response_s / workload.bound_s[b, w]
+    edge = workload.first_successor[b, task]
+    for e in range(edge, edge + workload.n_successors[b, task]):
+        after = workload.successor[b, e]
         if tasks.source[b, after] == NOBODY:
             tasks.source[b, after] = task
         tasks.waiting_for[b, after] -= 1
         if tasks.waiting_for[b, after] == 0:
-            _make_ready(b, after, tasks, at, lists)
+            _make_ready(b, after, tasks, progress, queues)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _plan_change(b: Any, j: Any, now_s: Any, mean_s: Any, seed: Any, servers: Any) -> None:
     """Draw when a server goes, or is back."""
     counter = CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j]
@@ -396,32 +424,33 @@ def _plan_change(b: Any, j: Any, now_s: Any, mean_s: Any, seed: Any, servers: An
     servers.n_changes[b, j] += 1
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _change(
-    b: Any, j: Any, seed: Any, law: Any, load: Any, tasks: Any, servers: Any, at: Any, lists: Any
-) -> None:
+    b: Any, j: Any, seed: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
+    progress: Any, queues: Any,
+) -> None:  # fmt: skip
     """A server fails, leaves or comes back."""
-    now_s = at.now_s[b]
+    now_s = progress.now_s[b]
     if servers.state[b, j] == HERE:
         luck = uniform(seed, CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j] + 1)
-        _plan_change(b, j, now_s, law.mean_away_s, seed, servers)
+        _plan_change(b, j, now_s, parameters.mean_away_s, seed, servers)
         task = servers.running[b, j]
         if task == NOBODY:
             servers.state[b, j] = AWAY
-        elif luck < law.failure_share:
+        elif luck < parameters.failure_share:
             servers.state[b, j] = AWAY
             servers.running[b, j] = NOBODY
             rest_s = servers.free_s[b, j] - now_s
             servers.busy_s[b, j] -= rest_s
-            unused_s = min(rest_s, load.compute_gflop[b, task] / law.capacity_gflops[j])
-            at.energy_j[b] -= law.power_w[j] * unused_s
-            at.n_running[b] -= 1
-            at.n_unplaced[b] += 1
-            at.n_lost[b] += 1
+            unused_s = min(rest_s, workload.compute_gflop[b, task] / parameters.capacity_gflops[j])
+            progress.energy_j[b] -= parameters.power_w[j] * unused_s
+            progress.n_running[b] -= 1
+            progress.n_unplaced[b] += 1
+            progress.n_lost[b] += 1
             tasks.finish_s[b, task] = np.nan
-            _make_ready(b, task, tasks, at, lists)
+            _make_ready(b, task, tasks, progress, queues)
         else:
             servers.state[b, j] = LEAVING
     else:
         servers.state[b, j] = HERE
-        _plan_change(b, j, now_s, law.mean_up_s, seed, servers)
+        _plan_change(b, j, now_s, parameters.mean_up_s, seed, servers)

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_marl.compiled import kernel
+from edge_marl.compiled import compiled
 from edge_marl.dag_placement.scenario import DagScenario
 from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.errors import InputError
@@ -164,7 +164,7 @@ def schedule(
     return made
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def add_kernel(
     rule: Any, first: Any, last: Any, dependencies: Any, execution_s: Any, occupies: Any,
     free_s: Any, plan: Any, order: Any, n_planned: Any, scratch: Any,
@@ -214,7 +214,7 @@ def add_kernel(
     return n_planned
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _rank(first: Any, last: Any, dependencies: Any, execution_s: Any, scratch: Any) -> None:
     """Mean execution times (0: fits nowhere) and both ranks."""
     mean_s, upward_s, downward_s = scratch.mean_s, scratch.upward_s, scratch.downward_s
@@ -241,7 +241,7 @@ def _rank(first: Any, last: Any, dependencies: Any, execution_s: Any, scratch: A
             downward_s[v - first] = max(downward_s[v - first], way_s)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _mark_critical_path(first: Any, last: Any, dependencies: Any, scratch: Any) -> None:
     """Go back from the end of the longest way; equal sums of ranks would differ by rounding."""
     v, longest_s = first, 0.0
@@ -262,7 +262,7 @@ def _mark_critical_path(first: Any, last: Any, dependencies: Any, scratch: Any) 
         v = v_before
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _favourite(
     first: Any, last: Any, execution_s: Any, free_s: Any, plan: Any, order: Any, n_planned: Any,
     scratch: Any,
@@ -284,7 +284,7 @@ def _favourite(
     return best
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _insert(
     v: Any, only: Any, dependencies: Any, own_s: Any, occupies: Any, free_s: Any, plan: Any,
     order: Any, n_planned: Any, scratch: Any,

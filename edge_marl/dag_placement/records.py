@@ -14,7 +14,7 @@ NOBODY = -1
 """No primitive, no server."""
 
 
-class Law(NamedTuple):
+class Parameters(NamedTuple):
     """What kernels read of a scenario."""
 
     capacity_gflops: NDArray[np.float64]
@@ -130,8 +130,8 @@ class Progress(NamedTuple):
     """Primitives to choose from while one is being selected, 0 otherwise."""
 
 
-class Lists(NamedTuple):
-    """Lists of each episode."""
+class Queues(NamedTuple):
+    """Lists of primitives and of workflows of each episode."""
 
     ready: NDArray[np.int32]
     """``[B, P]``: primitives ready or set aside, ``n_ready`` of them."""
@@ -143,7 +143,33 @@ class Lists(NamedTuple):
     """``[B, N]``: primitives to choose from, ``n_selected`` of them."""
 
 
-def together(record: type, *shape: int) -> Any:
+class Observation(NamedTuple):
+    """What the agents see: views of the simulator's buffers, overwritten by the next step."""
+
+    features: NDArray[np.float32]
+    """``[B, agents, 1 + N, F]``. The placer's first row is of the primitive to place, row 1 + j of
+    server j; zeros where there is none, such as a server that is away. Columns (section 4.1.1), of
+    the primitive: compute as the time it takes the fastest server, memory and successors as shares
+    of the largest server's and of 5, share of its workflow that is done, output in GB; of a server:
+    capacity, memory and power drawn as shares of the largest, seconds until it is idle (third), and
+    delay in seconds from the predecessor that finished first (last). ``extended`` keeps what is
+    unbounded from looking far away: seconds s become log(1 + s), counts n become n / (n + 5). It
+    adds, of the primitive: hops to the end, primitives left in its workflow (as counts), log of how
+    many times longer than on the best server it takes to finish it on the best idle one, primitives
+    ready and primitives not placed, x per server, as x / (x + 1); of a server: whether it is idle,
+    whether the memory suffices, seconds that the primitive would occupy it, seconds until it would
+    be finished there, and log of how many times longer that is than on the best server, idle or
+    not.
+    The selector's first row is of the cluster (ready primitives, idle servers, busy servers per
+    server), row 1 + k of the k-th primitive to choose from, as the placer's first row."""
+    action_mask: NDArray[np.bool_]
+    """``[B, agents, N + 1]``: the placer's server, or N, wait; the selector's primitive; who is not
+    to decide has the one legal action N."""
+    state: NDArray[np.float32]
+    """``[B, agents * (1 + N) * F]``: all features."""
+
+
+def side_by_side(record: type, *shape: int) -> Any:
     """A record of zeros, ``shape`` each, all of an item side by side in memory.
 
     What a step costs is mostly the memory that it touches.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_marl.compiled import kernel
+from edge_marl.compiled import compiled
 from edge_marl.dag_placement.scenario import DagScenario, RandomWorkflows, RecordedWorkflows
 from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.errors import InputError
@@ -244,7 +244,7 @@ def _none_recorded() -> _Recorded:
     return _Recorded(False, 1.0, 1.0, none, some, some, some, none, none[:1], some)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _draw_kernel(
     where: Any, seeds: Any, rate: Any, horizon_s: Any, is_random: Any, random: Any, recorded: Any,
     tier_gflops: Any, tier_gb: Any, scratch: Any, load: Any,
@@ -284,12 +284,13 @@ def _draw_kernel(
         load.n_workflows[b] = w
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _clipped_normal(law: Any, u: Any) -> Any:
-    return min(max(law[0] + law[1] * normal_quantile(u), law[2]), law[3])
+@compiled
+def _clipped_normal(bounded: Any, u: Any) -> Any:
+    mean, deviation, least, most = bounded
+    return min(max(mean + deviation * normal_quantile(u), least), most)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _draw_one(b: Any, w: Any, seed: Any, random: Any, n_edges: Any, load: Any) -> Any:
     """Draw workflow w behind the ones before it; returns the number of edges up to its own."""
     most = random.most
@@ -320,7 +321,7 @@ def _draw_one(b: Any, w: Any, seed: Any, random: Any, n_edges: Any, load: Any) -
     return n_edges
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _copy_one(b: Any, w: Any, k: Any, recorded: Any, n_edges: Any, load: Any) -> Any:
     """Put the recorded workflow k behind the ones before it, as :func:`_draw_one`."""
     first, recorded_first = load.first[b, w], recorded.first[k]
@@ -352,7 +353,7 @@ def _copy_one(b: Any, w: Any, k: Any, recorded: Any, n_edges: Any, load: Any) ->
     return n_edges
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _index_successors(b: Any, w: Any, load: Any) -> None:
     """From predecessors to successors and to hop counts."""
     first, last = load.first[b, w], load.first[b, w + 1]
@@ -382,7 +383,7 @@ def _index_successors(b: Any, w: Any, load: Any) -> None:
             load.hops[b, before] = max(load.hops[b, before], load.hops[b, task] + 1)
 
 
-@kernel  # type: ignore[untyped-decorator]
+@compiled
 def _critical_path_s(
     b: Any, w: Any, tier_gflops: Any, tier_gb: Any, finish_s: Any, load: Any
 ) -> Any:

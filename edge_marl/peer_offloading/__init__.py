@@ -1,13 +1,11 @@
 """Peer offloading with failures (the O2O-DRL paper)."""
 
-from edge_marl.peer_offloading.kernels import Status, TaskRecords
+from edge_marl.peer_offloading.records import Observation, Status, TaskRecords
 from edge_marl.peer_offloading.scenario import EdgeNetworks, OffloadingScenario
 from edge_marl.peer_offloading.simulator import (
     METRICS,
     EpisodeResults,
-    Observation,
     PeerOffloadingSimulator,
-    Transition,
 )
 
 __all__ = [
@@ -19,5 +17,4 @@ __all__ = [
     "PeerOffloadingSimulator",
     "Status",
     "TaskRecords",
-    "Transition",
 ]

@@ -41,9 +41,9 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from edge_marl.compiled import compiled
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator, Status
 
@@ -268,7 +268,7 @@ def _least_inside(release: Any, execution: Any, latest: Any, a: float, b: float)
     return np.maximum(0.0, np.minimum(first, last))
 
 
-@njit(cache=True)
+@compiled(allocates=True)
 def _most_violated(
     node: Any, release: Any, execution: Any, latest: Any, x: Any, found: Any
 ) -> None:

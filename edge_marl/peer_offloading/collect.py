@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
 from edge_marl.memory import check_memory
-from edge_marl.peer_offloading.kernels import Status, TaskRecords
-from edge_marl.peer_offloading.policies import Policy
+from edge_marl.peer_offloading.observing import n_features
+from edge_marl.peer_offloading.records import Status, TaskRecords
 from edge_marl.peer_offloading.scenario import OffloadingScenario
-from edge_marl.peer_offloading.simulator import PeerOffloadingSimulator, n_features
+from edge_marl.peer_offloading.simulator import PeerOffloadingSimulator
+from edge_marl.simulation import Policy
 from edge_marl.task_log import EpisodeRecord, Run, TaskColumns, TaskLogWriter, run_of
 
 ENVIRONMENT = "peer_offloading_v0"
 
 
 def collect(
-    policy: Policy,
+    policy: Policy[PeerOffloadingSimulator],
     scenario: OffloadingScenario,
     seeds: Sequence[int],
     log: str | Path,
@@ -71,7 +72,9 @@ def collect(
     return len(missing)
 
 
-def play(policy: Policy, scenario: OffloadingScenario, seeds: Sequence[int]) -> list[EpisodeRecord]:
+def play(
+    policy: Policy[PeerOffloadingSimulator], scenario: OffloadingScenario, seeds: Sequence[int]
+) -> list[EpisodeRecord]:
     """Play one episode per seed, all at once, and keep everything a log holds of them.
 
     Raises:
@@ -80,6 +83,7 @@ def play(policy: Policy, scenario: OffloadingScenario, seeds: Sequence[int]) -> 
     B, T, N = len(seeds), scenario.slots, scenario.nodes
     simulator = PeerOffloadingSimulator(scenario, B)
     observation = simulator.reset(np.asarray(seeds))
+    policy.reset(simulator)
     features = np.empty((B, T, N, n_features(N)), dtype=np.float32)
     mask = np.empty((B, T, N, N + 1), dtype=np.bool_)
     actions = np.empty((B, T, N), dtype=np.int16)

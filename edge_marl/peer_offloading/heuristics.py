@@ -34,15 +34,15 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from edge_marl.compiled import compiled
 from edge_marl.errors import InputError
-from edge_marl.peer_offloading.kernels import Status, TaskRecords
-from edge_marl.peer_offloading.policies import Policy
+from edge_marl.peer_offloading.records import Status, TaskRecords
 from edge_marl.peer_offloading.scenario import EdgeNetworks
 from edge_marl.peer_offloading.simulator import IntArray, PeerOffloadingSimulator
 from edge_marl.random_stream import uniform
+from edge_marl.simulation import Policy
 
 Variant = Literal["paper", "testbed"]
 """The heuristic as its text describes it, or as the authors' code has it."""
@@ -86,7 +86,7 @@ def _view(simulator: PeerOffloadingSimulator) -> _View:
     )
 
 
-class ProbingHeuristic:
+class ProbingHeuristic(Policy[PeerOffloadingSimulator]):
     """Nodes that decide on their own, from what at most two others answer."""
 
     def __init__(self, name: str, rule: int) -> None:
@@ -100,7 +100,7 @@ class ProbingHeuristic:
         return actions
 
 
-class GlobalHeuristic:
+class GlobalHeuristic(Policy[PeerOffloadingSimulator]):
     """Nodes that know everything but luck and the future."""
 
     def __init__(self, name: str, *, by_reliability: bool) -> None:
@@ -114,7 +114,7 @@ class GlobalHeuristic:
         return actions
 
 
-HEURISTICS: dict[str, Callable[[], Policy]] = {
+HEURISTICS: dict[str, Callable[[], Policy[PeerOffloadingSimulator]]] = {
     "random": lambda: ProbingHeuristic("random", _RANDOM),
     "local": lambda: ProbingHeuristic("local", _LOCAL),
     "ratc": lambda: ProbingHeuristic("ratc", _RATC),
@@ -123,13 +123,13 @@ HEURISTICS: dict[str, Callable[[], Policy]] = {
     "reliable": lambda: GlobalHeuristic("reliable", by_reliability=True),
 }
 
-_TESTBED: dict[str, Callable[[], Policy]] = {
+_TESTBED: dict[str, Callable[[], Policy[PeerOffloadingSimulator]]] = {
     "ratc": lambda: ProbingHeuristic("ratc-testbed", _RATC_TESTBED),
     "rda": lambda: ProbingHeuristic("rda-testbed", _RDA_TESTBED),
 }
 
 
-def heuristic(name: str, variant: Variant = "paper") -> Policy:
+def heuristic(name: str, variant: Variant = "paper") -> Policy[PeerOffloadingSimulator]:
     """A heuristic by name.
 
     Raises:
@@ -146,7 +146,7 @@ def heuristic(name: str, variant: Variant = "paper") -> Policy:
     return known[name]()
 
 
-@njit(cache=True)
+@compiled
 def _probe_and_decide(rule: Any, view: Any, actions: Any) -> None:
     B, N = actions.shape
     for b in range(B):
@@ -164,7 +164,7 @@ def _probe_and_decide(rule: Any, view: Any, actions: Any) -> None:
                 actions[b, i] = i
 
 
-@njit(cache=True)
+@compiled
 def _of_two(rule: Any, view: Any, b: Any, i: Any, with_itself: Any) -> Any:
     """The better of two different random open nodes; the only one; itself if there is none."""
     N = view.mask.shape[2] - 1
@@ -190,7 +190,7 @@ def _of_two(rule: Any, view: Any, b: Any, i: Any, with_itself: Any) -> Any:
     return second if _better(rule, view, b, i, second, first) else first
 
 
-@njit(cache=True)
+@compiled
 def _better(rule: Any, view: Any, b: Any, i: Any, j: Any, k: Any) -> Any:
     """Whether the rule prefers node j to node k for the task of node i."""
     t = view.slot[b]
@@ -212,7 +212,7 @@ def _better(rule: Any, view: Any, b: Any, i: Any, j: Any, k: Any) -> Any:
     return _length(rule, view, b, j) < _length(rule, view, b, k)
 
 
-@njit(cache=True)
+@compiled
 def _done_s(view: Any, b: Any, i: Any, j: Any, ready_s: Any) -> Any:
     """Moment at which node j, busy until ``ready_s``, is done with the task of node i."""
     t = view.slot[b]
@@ -223,7 +223,7 @@ def _done_s(view: Any, b: Any, i: Any, j: Any, ready_s: Any) -> Any:
     return max(joins_s, ready_s) + view.tasks.cycles[b, t, i] / view.networks.capacity_hz[b, j]
 
 
-@njit(cache=True)
+@compiled
 def _failures(view: Any, b: Any, i: Any, j: Any) -> Any:
     """Expected failures: minus the logarithm of equation 4 times equation 5."""
     t = view.slot[b]
@@ -237,13 +237,13 @@ def _failures(view: Any, b: Any, i: Any, j: Any) -> Any:
     return expected
 
 
-@njit(cache=True)
+@compiled
 def _length(rule: Any, view: Any, b: Any, j: Any) -> Any:
     """Tasks at node j, in the testbed's code without the one in execution."""
     return view.queue_length[b, j] - (rule == _RDA_TESTBED and view.queue_length[b, j] > 0)
 
 
-@njit(cache=True)
+@compiled
 def _waiting_work_s(view: Any, b: Any, j: Any) -> Any:
     """Execution time of the tasks at node j that are not in execution."""
     t = view.slot[b]
@@ -265,7 +265,7 @@ def _waiting_work_s(view: Any, b: Any, j: Any) -> Any:
     return work_s
 
 
-@njit(cache=True)
+@compiled(allocates=True)
 def _decide_in_turn(by_reliability: Any, view: Any, actions: Any) -> None:
     B, N = actions.shape
     ready_s = np.empty(N)

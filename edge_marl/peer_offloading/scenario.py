@@ -6,10 +6,10 @@ import math
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
+from edge_marl.compiled import compiled
 from edge_marl.options import NotNegative, Options, Positive, Seed, Share
 from edge_marl.random_stream import uniform
 
@@ -188,7 +188,7 @@ class OffloadingScenario(Options):
         return np.asarray(arriving_hz / networks.capacity_hz.sum(axis=1))
 
 
-@njit(cache=True)
+@compiled
 def _draw_networks(
     seeds: Any, adjacency: Any, arrival_probability: Any, failure_rate: Any, cores: Any,
     core_hz: Any, queue_limit_per_core: Any, rate: Any, link_failure_rate: Any, networks: Any,
@@ -215,7 +215,7 @@ def _draw_networks(
                 )
 
 
-@njit(cache=True, inline="always")
+@compiled(inline=True)
 def between(bounds: Any, share: Any) -> Any:
     """The number ``share`` of the way from one bound to the other."""
     return bounds[0] + share * (bounds[1] - bounds[0])

@@ -10,56 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from edge_marl.episodes import copied, restore
 from edge_marl.errors import InputError
 from edge_marl.memory import check_memory
 from edge_marl.peer_offloading import kernels
-from edge_marl.peer_offloading.kernels import N_STATUS, Queues, Status, TaskRecords
-from edge_marl.peer_offloading.scenario import (
-    CYCLES_PER_KB,
-    EdgeNetworks,
-    OffloadingScenario,
-    Range,
+from edge_marl.peer_offloading.observing import n_features
+from edge_marl.peer_offloading.records import (
+    N_STATUS,
+    Episodes,
+    Observation,
+    Parameters,
+    Queues,
+    Scales,
+    Status,
+    TaskRecords,
 )
-from edge_marl.validation import checked_seeds
+from edge_marl.peer_offloading.scenario import CYCLES_PER_KB, EdgeNetworks, OffloadingScenario
+from edge_marl.simulation import Simulator, Transition
 
 Reward = Literal["team", "own"]
 """Feedback on the tasks of all nodes, as in the paper, or on those of the node alone."""
 
-FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int32]
-
-
-class Observation(NamedTuple):
-    """What the nodes see: views of the simulator's buffers, overwritten by the next step."""
-
-    features: FloatArray
-    """``[B, N, 3N + 5]``, each in [0, 1]: see :func:`n_features`."""
-    action_mask: BoolArray
-    """``[B, N, N + 1]``: nodes to send to; the last action, "no task", only without one."""
-    state: FloatArray
-    """``[B, 8N]``: of each node ``lambda, alpha, F, l``, all tasks on their way to it, and its
-    task's ``s, c, d``; for centralised training."""
-    t: IntArray
-    """``[B]``: the slot."""
-
-
-class Transition(NamedTuple):
-    """Outcome of a step; arrays are overwritten by the next step."""
-
-    observation: Observation
-    reward: FloatArray
-    """``[B, N]``: section IV-B3, zero for finished episodes."""
-    terminated: BoolArray
-    """``[B]``: never; the network goes on after the last slot of an episode."""
-    truncated: BoolArray
-    """``[B]``: the last slot was played in this step."""
 
 
 @dataclass
@@ -102,37 +79,7 @@ _LINK = np.dtype(
 )
 
 
-class _Law(NamedTuple):
-    """What kernels read of a scenario."""
-
-    slots: int
-    slot_s: float
-    deadline_slots: int
-    adjacency: BoolArray
-    size_kb: Range
-    cycles_per_bit: Range
-    deadline_s: Range
-    # What observations are divided by (section IV-B1); 1 where the largest value is 0.
-    largest_arrival_probability: float
-    largest_failure_rate: float
-    largest_capacity_hz: float
-    largest_rate_mb_per_s: float
-    largest_cycles: float
-    largest_queue_limit: int
-
-
-def n_features(nodes: int) -> int:
-    """Length of a node's observation.
-
-    ``lambda_i, alpha_i, F_i, l_i`` (4), ``l^r_ij`` of each other node j (N - 1): tasks on their
-    way from j, ``r_ij`` to each other node (N - 1), ``s_i, c_i, d_i`` of its task or zero (3), and
-    which node it is, one-hot (N). Each is divided by its largest value; queues count as full
-    beyond the queue limit of the largest node.
-    """
-    return 3 * nodes + 5
-
-
-class PeerOffloadingSimulator:
+class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     """B episodes of N nodes that send each other tasks, slot by slot.
 
     A task joins the execution queue of its own node at the start of its slot, or the sending
@@ -144,6 +91,12 @@ class PeerOffloadingSimulator:
 
     Random numbers of a task do not depend on decisions: the same seed has the same tasks, and a
     task the same luck, under every policy.
+
+    Actions ``[B, N]`` are the node that each node's task goes to, N where there is no task. A node
+    that the mask closes because it is overloaded is physically possible.
+
+    Rewards ``[B, N]`` are those of section IV-B3. Episodes are truncated after their last slot and
+    never terminate, because the network goes on.
 
     Args:
         scenario: what episodes are drawn from.
@@ -157,12 +110,9 @@ class PeerOffloadingSimulator:
     def __init__(
         self, scenario: OffloadingScenario, batch_size: int, *, reward: Reward = "team"
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size: expected at least 1, found {batch_size}")
+        super().__init__(batch_size, agents_of(scenario))
         self.scenario = scenario
-        self.batch_size = batch_size
-        self._team = reward == "team"
-        self._law = _law(scenario)
+        self._parameters = _parameters(scenario, reward)
         B, N, T = batch_size, scenario.nodes, scenario.slots
         W = scenario.deadline_slots + 1
         per_episode = (
@@ -175,12 +125,9 @@ class PeerOffloadingSimulator:
             float(B) * per_episode,
             f"{B} episodes of {N} nodes and {T} slots (nodes, slots, deadline_s over slot_s)",
         )
-        self.seeds = np.zeros(B, dtype=np.int64)
-        """``[B]``"""
         self.slot = np.zeros(B, dtype=np.int32)
         """``[B]``: the slot to decide for next."""
-        self.done = np.ones(B, dtype=np.bool_)
-        """``[B]``: episodes that have ended and wait for a reset."""
+        self._episodes = Episodes(self.seeds, self.slot, self.done)
         link = np.zeros((B, N, N), dtype=_LINK)
         self.networks: EdgeNetworks = scenario.networks(self.seeds)._replace(
             rate_mb_per_s=link["rate_mb_per_s"], link_failure_rate=link["link_failure_rate"]
@@ -213,52 +160,26 @@ class PeerOffloadingSimulator:
             state=np.zeros((B, 8 * N), dtype=np.float32),
             t=self.slot,
         )
-        self._transition = Transition(
+        self.transition = Transition(
             self.observation,
-            np.zeros((B, N), dtype=np.float32),
-            np.zeros(B, dtype=np.bool_),
-            np.zeros(B, dtype=np.bool_),
+            reward=np.zeros((B, N), dtype=np.float32),
+            terminated=np.zeros(B, dtype=np.bool_),  # never: the network goes on
+            truncated=np.zeros(B, dtype=np.bool_),
+            elapsed=None,
         )
 
-    def reset(self, seeds: ArrayLike, where: BoolArray | None = None) -> Observation:
-        """Start episodes anew.
-
-        Args:
-            seeds: ``[B]`` one seed per episode, at least 0; an episode depends on its seed alone.
-            where: ``[B]`` episodes to reset; the others go on. All when None.
-
-        Raises:
-            InputError: when there is not one non-negative integer per episode.
-        """
-        seeds = checked_seeds(seeds, self.batch_size)
-        if where is None:
-            where = np.ones(self.batch_size, dtype=np.bool_)
-        self.seeds[where] = seeds[where]
+    def _start(self, where: BoolArray) -> None:
         drawn = self.scenario.networks(self.seeds[where])
         for name in EdgeNetworks._fields:
             getattr(self.networks, name)[where] = getattr(drawn, name)
         kernels.reset_kernel(
-            where, self.seeds, self.slot, self.done, self._law, self.networks, self.tasks,
-            self._queues, *self.observation[:3],
+            where, self._parameters, self._episodes, self.networks, self.tasks, self._queues,
+            self.observation,
         )  # fmt: skip
-        return self.observation
 
-    def step(self, actions: NDArray[np.integer[Any]]) -> Transition:
-        """Play one slot.
-
-        Args:
-            actions: ``[B, N]`` the node that each node's task goes to, N where there is no task.
-                A node that the mask closes because it is overloaded is physically possible.
-                Actions of finished episodes are ignored.
-
-        Raises:
-            InputError: for an impossible action, naming episode and node.
-        """
-        actions = np.asarray(actions)
+    def _check(self, actions: NDArray[np.integer[Any]]) -> None:
         N = self.scenario.nodes
-        if actions.shape != (self.batch_size, N) or actions.dtype.kind not in "iu":
-            raise InputError(f"actions: expected integers of shape ({self.batch_size}, {N})")
-        illegal = kernels.first_illegal(actions, self.slot, self.done, self.networks, self.tasks)
+        illegal = kernels.first_illegal(actions, self._episodes, self.networks, self.tasks)
         if illegal >= 0:
             b, i = divmod(illegal, N)
             idle = self.tasks.status[b, self.slot[b], i] == Status.NONE
@@ -266,12 +187,12 @@ class PeerOffloadingSimulator:
             raise InputError(
                 f"action of node {i} in episode {b}: expected {expected}, found {actions[b, i]}"
             )
+
+    def _advance(self, actions: NDArray[np.integer[Any]]) -> None:
         kernels.step_kernel(
-            actions, self.seeds, self.slot, self.done, self._law, self._team, self.networks,
-            self.tasks, self._queues, *self.observation[:3],
-            self._transition.reward, self._transition.truncated,
+            actions, self._parameters, self._episodes, self.networks, self.tasks, self._queues,
+            self.transition,
         )  # fmt: skip
-        return self._transition
 
     @property
     def node_free_s(self) -> NDArray[np.float64]:
@@ -350,34 +271,26 @@ class PeerOffloadingSimulator:
             offloaded=offloaded,
         )
 
-    def get_state(self) -> dict[str, Any]:
-        """Copies of everything that changes while episodes are played."""
-        return copied(self._parts)
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was taken, on a simulator of the same sizes.
-
-        Raises:
-            InputError: for a state of other sizes.
-        """
-        restore(self._parts, state)
-
-    @property
-    def _parts(self) -> dict[str, tuple[NDArray[Any], ...]]:
+    def _records(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         return {
-            "episodes": (self.seeds, self.slot, self.done),
-            "networks": self.networks,
-            "tasks": self.tasks,
-            "queues": self._queues,
-            "observation": self.observation[:3],
+            "episodes": self._episodes._asdict(),
+            "networks": self.networks._asdict(),
+            "tasks": self.tasks._asdict(),
+            "queues": self._queues._asdict(),
+            "observation": self.observation._asdict(),
         }
 
 
-def _law(scenario: OffloadingScenario) -> _Law:
+def agents_of(scenario: OffloadingScenario) -> tuple[str, ...]:
+    """Names of the nodes."""
+    return tuple(f"node_{i}" for i in range(scenario.nodes))
+
+
+def _parameters(scenario: OffloadingScenario, reward: Reward) -> Parameters:
     def largest(value: float) -> float:
         return value if value > 0 else 1.0
 
-    return _Law(
+    return Parameters(
         slots=scenario.slots,
         slot_s=scenario.slot_s,
         deadline_slots=scenario.deadline_slots,
@@ -385,10 +298,16 @@ def _law(scenario: OffloadingScenario) -> _Law:
         size_kb=scenario.size_kb,
         cycles_per_bit=scenario.cycles_per_bit,
         deadline_s=scenario.deadline_s,
-        largest_arrival_probability=largest(scenario.arrival_probability[1]),
-        largest_failure_rate=largest(scenario.failure_rate[1]),
-        largest_capacity_hz=max(scenario.cores) * scenario.core_hz,
-        largest_rate_mb_per_s=scenario.rate_mb_per_s[1],
-        largest_cycles=scenario.size_kb[1] * CYCLES_PER_KB * scenario.cycles_per_bit[1],
-        largest_queue_limit=scenario.largest_queue_limit,
+        team_reward=reward == "team",
+        scales=Scales(
+            arrival_probability=largest(scenario.arrival_probability[1]),
+            failure_rate=largest(scenario.failure_rate[1]),
+            capacity_hz=max(scenario.cores) * scenario.core_hz,
+            queue_length=scenario.largest_queue_limit,
+            incoming=scenario.deadline_slots,
+            rate_mb_per_s=scenario.rate_mb_per_s[1],
+            size_kb=scenario.size_kb[1],
+            cycles=scenario.size_kb[1] * CYCLES_PER_KB * scenario.cycles_per_bit[1],
+            deadline_s=scenario.deadline_s[1],
+        ),
     )

@@ -1,14 +1,13 @@
 """Tandem scheduling: uplink and compute in series (the tandem paper)."""
 
+from edge_marl.tandem.records import Observation
 from edge_marl.tandem.simulator import (
     AGENTS,
     DROP_PENALTY,
     JOB_FEATURES,
     MAX_QUEUE,
-    Observation,
     RewardConfig,
     TandemSimulator,
-    Transition,
 )
 from edge_marl.tandem.traces import TraceSet
 
@@ -21,5 +20,4 @@ __all__ = [
     "RewardConfig",
     "TandemSimulator",
     "TraceSet",
-    "Transition",
 ]

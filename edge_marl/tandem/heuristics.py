@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from edge_marl.errors import InputError
-from edge_marl.tandem.simulator import AGENTS, FloatArray, Observation
+from edge_marl.simulation import Policy
+from edge_marl.tandem.simulator import AGENTS, FloatArray, TandemSimulator
 from edge_marl.tandem.traces import IntArray
 
 PriorityRule = Callable[[FloatArray, int], FloatArray]
@@ -71,18 +72,16 @@ def greedy_actions(priority: FloatArray, action_mask: np.ndarray) -> IntArray:
     return best
 
 
-class PriorityPolicy:
+class PriorityPolicy(Policy[TandemSimulator]):
     """A priority rule at each stage."""
 
     def __init__(self, name: str, comm: PriorityRule, comp: PriorityRule) -> None:
         self.name = name
         self.rules = (comm, comp)
 
-    def reset(self, batch_size: int) -> None:
-        """Priority rules keep no memory."""
-
-    def act(self, observation: Observation) -> IntArray:
+    def act(self, simulator: TandemSimulator) -> IntArray:
         """``[B, 2]`` greedy actions of both rules."""
+        observation = simulator.observation
         chosen = [
             greedy_actions(
                 rule(observation.features[:, stage], stage), observation.action_mask[:, stage]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numba import njit
-
+from edge_marl.compiled import compiled
 from edge_marl.random_stream import normal_cdf, normal_quantile, uniform
 
 # Counter j * DRAWS + i is draw i of job j, in order of arrival.
@@ -14,7 +13,7 @@ DRAWS = 8
 GAP, APP, SIZE, COMPUTE, RUN, CODEC, RATE, SLACK = range(DRAWS)
 
 
-@njit(cache=True, inline="always")
+@compiled(inline=True)
 def quantile(table: Any, first: int, last: int, u: float) -> Any:
     """Entry of the quantile table ``table[first:last]`` at u, linear between entries."""
     x = u * (last - first - 1)
@@ -23,7 +22,7 @@ def quantile(table: Any, first: int, last: int, u: float) -> Any:
     return low + (x - i) * (table[first + i + 1] - low)
 
 
-@njit(cache=True)
+@compiled
 def draw_traces(
     seeds: Any,
     files: int,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
 from edge_marl.json_files import parse_json
-from edge_marl.peer_offloading.kernels import Status
+from edge_marl.peer_offloading.records import Status
 from edge_marl.task_log.records import FORMAT, TIMES, EpisodeRecord, Run, TaskColumns
 from edge_marl.validation import shown
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_marl.errors import InputError
 from edge_marl.files import put_back
 from edge_marl.json_files import parse_json
-from edge_marl.peer_offloading.kernels import Status
+from edge_marl.peer_offloading.records import Status
 from edge_marl.peer_offloading.simulator import Reward
 from edge_marl.task_log.checks import ROUNDING, EpisodeRow
 from edge_marl.task_log.database import DatabaseLog, is_url

@@ -72,7 +72,7 @@ class TaskColumns(NamedTuple):
     destination: NDArray[np.int16]
     """``[K]``: the node that executes it."""
     status: NDArray[np.int8]
-    """``[K]``: a :class:`~edge_marl.peer_offloading.kernels.Status` other than NONE."""
+    """``[K]``: a :class:`~edge_marl.peer_offloading.records.Status` other than NONE."""
     size_kb: NDArray[np.float64]
     """``[K]``"""
     cycles: NDArray[np.float64]

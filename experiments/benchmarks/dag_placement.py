@@ -16,19 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from edge_marl.algorithms.actors import Actor, ActorSpec
 from edge_marl.algorithms.networks.config import NetworkConfig
-from edge_marl.dag_placement.evaluation import run
 from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
-from edge_marl.dag_placement.policies import Policy
 from edge_marl.dag_placement.scenario import DagScenario, Primitives, RandomWorkflows, ServerCount
 from edge_marl.dag_placement.simulator import (
     N_FEATURES,
     DagPlacementSimulator,
-    IntArray,
     Reward,
 )
 from edge_marl.experiments.benchmarks.learning import (
@@ -47,6 +45,7 @@ from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.files import check_output
 from edge_marl.limits import MOST
 from edge_marl.options import Count, Options, Positive
+from edge_marl.simulation import Policy, run
 
 BATCH = 64
 SERVERS = 16
@@ -87,9 +86,10 @@ class Replay:
     def __init__(self, scenario: DagScenario, batch_size: int) -> None:
         self.simulator = DagPlacementSimulator(scenario, batch_size)
         self.seeds = np.arange(batch_size)
-        self.actions: list[IntArray] = []
+        self.actions: list[NDArray[np.integer]] = []
         policy = heuristic("random")
         self.simulator.reset(self.seeds)
+        policy.reset(self.simulator)
         while not self.simulator.done.all():
             self.actions.append(policy.act(self.simulator).copy())
             self.simulator.step(self.actions[-1])
@@ -179,17 +179,21 @@ def _wide(sizes: PlacementSizes) -> Iterator[Measurement]:
         yield Measurement(
             f"{name}, response reward over none", with_reward / without, "times", 3, "lower"
         )
-        decisions = float(run(heuristic("heft"), scenario, [0]).decisions[0]) / width
+        make = partial(DagPlacementSimulator, scenario, reward=None)
+        decisions = float(run(heuristic("heft"), make, [0]).decisions[0]) / width
         yield Measurement(
             f"{name}, decisions of HEFT per primitive", decisions, "decisions", 3, "lower"
         )
 
 
-def _episode_s(policy: Policy, simulator: DagPlacementSimulator, seconds: float) -> float:
+def _episode_s(
+    policy: Policy[DagPlacementSimulator], simulator: DagPlacementSimulator, seconds: float
+) -> float:
     """Processor time of an episode, decisions included."""
 
     def episode() -> None:
         simulator.reset([0])
+        policy.reset(simulator)
         while not simulator.done[0]:
             simulator.step(policy.act(simulator))
 
@@ -203,16 +207,18 @@ def _heuristics(sizes: PlacementSizes) -> Iterator[Measurement]:
         yield Measurement(f"heuristic {name}, {SERVERS} servers", per_s, "decisions/CPU-s")
 
 
-def _decision_s(policy: Policy, seconds: float) -> float:
+def _decision_s(policy: Policy[DagPlacementSimulator], seconds: float) -> float:
     """Processor time of a decision."""
     simulator = DagPlacementSimulator(DagScenario(), BATCH)
     # The first step compiles.
     simulator.reset(np.arange(BATCH))
+    policy.reset(simulator)
     simulator.step(policy.act(simulator))
     acting_s, decisions, first = 0.0, 0, 0
     while acting_s <= seconds:
         first += BATCH
         simulator.reset(np.arange(first, first + BATCH))
+        policy.reset(simulator)
         while not simulator.done.all():
             begin = time.process_time()
             actions = policy.act(simulator)

@@ -14,6 +14,7 @@ from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from edge_marl.experiments.benchmarks.learning import (
@@ -34,8 +35,9 @@ from edge_marl.options import Count, Options, Positive
 from edge_marl.peer_offloading.bound import success_bound
 from edge_marl.peer_offloading.collect import ENVIRONMENT, play
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
+from edge_marl.peer_offloading.observing import n_features
 from edge_marl.peer_offloading.scenario import NodeCount, OffloadingScenario
-from edge_marl.peer_offloading.simulator import IntArray, PeerOffloadingSimulator, n_features
+from edge_marl.peer_offloading.simulator import PeerOffloadingSimulator
 from edge_marl.task_log import TaskLogWriter, run_of
 
 BATCH = 64
@@ -68,9 +70,10 @@ class Replay:
     def __init__(self, nodes: int, batch_size: int) -> None:
         self.simulator = PeerOffloadingSimulator(OffloadingScenario(nodes=nodes), batch_size)
         self.seeds = np.arange(batch_size)
-        self.actions: list[IntArray] = []
+        self.actions: list[NDArray[np.integer]] = []
         policy = heuristic("random")
         self.simulator.reset(self.seeds)
+        policy.reset(self.simulator)
         while not self.simulator.done.all():
             self.actions.append(policy.act(self.simulator).copy())
             self.simulator.step(self.actions[-1])

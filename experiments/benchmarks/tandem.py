@@ -19,10 +19,10 @@ from edge_marl.experiments.parallel import import_environment
 from edge_marl.experiments.progress import progress_bar
 from edge_marl.files import check_output
 from edge_marl.oracle import solve
+from edge_marl.tandem import Observation, TandemSimulator
 from edge_marl.tandem.heuristics import heuristic
 from edge_marl.tandem.oracle.online import OnlineOracle
 from edge_marl.tandem.oracle.schedule import Method
-from edge_marl.tandem.simulator import Observation, TandemSimulator
 from edge_marl.tandem.splits import split_traces
 from edge_marl.tandem.traces import IntArray, TraceSet
 

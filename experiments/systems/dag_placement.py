@@ -39,12 +39,15 @@ class DagPlacement(System):
 
     def play(self, heuristic: str, episodes: Episodes) -> Metrics:
         """Play a heuristic."""
+        from functools import partial
+
         from edge_marl.dag_placement import heuristics
-        from edge_marl.dag_placement.evaluation import run
-        from edge_marl.dag_placement.simulator import METRICS
+        from edge_marl.dag_placement.simulator import METRICS, DagPlacementSimulator
+        from edge_marl.simulation import run
 
         policy = heuristics.heuristic(heuristic)
-        return metrics_of(run(policy, self._scenario(episodes.env_config), episodes.seeds), METRICS)
+        make = partial(DagPlacementSimulator, self._scenario(episodes.env_config), reward=None)
+        return metrics_of(run(policy, make, episodes.seeds), METRICS)
 
     def _scenario(self, env_config: Mapping[str, Any]) -> Any:
         config: Any = self.options(env_config)

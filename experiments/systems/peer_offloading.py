@@ -48,12 +48,15 @@ class PeerOffloading(System):
 
     def play(self, heuristic: str, episodes: Episodes) -> Metrics:
         """Play a heuristic."""
+        from functools import partial
+
         from edge_marl.peer_offloading import heuristics
-        from edge_marl.peer_offloading.evaluation import run
-        from edge_marl.peer_offloading.simulator import METRICS
+        from edge_marl.peer_offloading.simulator import METRICS, PeerOffloadingSimulator
+        from edge_marl.simulation import run
 
         policy = heuristics.heuristic(heuristic)
-        return metrics_of(run(policy, self._scenario(episodes.env_config), episodes.seeds), METRICS)
+        make = partial(PeerOffloadingSimulator, self._scenario(episodes.env_config))
+        return metrics_of(run(policy, make, episodes.seeds), METRICS)
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound:
         """Compute the clairvoyant bound of the first episodes."""

@@ -126,7 +126,7 @@ class Tandem(System):
         from edge_marl.tandem import heuristics
         from edge_marl.tandem.simulator import METRICS
 
-        return metrics_of(self._run(heuristics.heuristic(heuristic), episodes).results, METRICS)
+        return metrics_of(self._run(heuristics.heuristic(heuristic), episodes), METRICS)
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound:
         """Solve every trace exactly; schedules are kept, and read when found."""
@@ -140,7 +140,7 @@ class Tandem(System):
 
     def judged(self, metrics: Metrics, bound: Bound | None) -> Metrics:
         """Add the degradation."""
-        from edge_marl.tandem.evaluation import degradation
+        from edge_marl.tandem.playing import degradation
 
         if bound is None:
             return metrics
@@ -155,16 +155,18 @@ class Tandem(System):
         from edge_marl.experiments.tandem.figures import figure_2
         from edge_marl.oracle import solve
         from edge_marl.tandem.heuristics import heuristic
+        from edge_marl.tandem.playing import TimelineRecorder
 
         one = episodes._replace(seeds=episodes.seeds[k : k + 1])
         timelines = {}
         for name, actor in policies:
-            policy = heuristic(name) if actor is None else ActorPolicy(name, actor)
+            recorder = TimelineRecorder(
+                heuristic(name) if actor is None else ActorPolicy(name, actor)
+            )
             seen = None if actor is None else actor.spec.observation_shape[0]
-            played = self._run(policy, one, max_queue=seen, record=True)
-            assert played.timeline is not None
-            slots = played.timeline[0, : int(played.results.slots[0])]
-            note = _note(played.results.makespan[0], played.results.dropped[0])
+            results = self._run(recorder, one, max_queue=seen)
+            slots = recorder.timeline[0, : int(results.slots[0])]
+            note = _note(results.makespan[0], results.dropped[0])
             timelines[name] = (slots, note)
         config: Any = self.options(episodes.env_config)
         trace = self._traces(one)
@@ -174,16 +176,13 @@ class Tandem(System):
         figure_2(timelines, trace, path)
         return True
 
-    def _run(
-        self, policy: Any, episodes: Episodes, *, max_queue: int | None = None, record: bool = False
-    ) -> Any:
-        from edge_marl.tandem.evaluation import run
+    def _run(self, policy: Any, episodes: Episodes, *, max_queue: int | None = None) -> Any:
+        from edge_marl.tandem.playing import run_traces
 
         config: Any = self.options(episodes.env_config)
-        return run(
-            policy, self._traces(episodes),
-            drop_penalty=config.drop_penalty, max_queue=max_queue, record=record,
-        )  # fmt: skip
+        return run_traces(
+            policy, self._traces(episodes), drop_penalty=config.drop_penalty, max_queue=max_queue
+        )
 
     def _schedules(self, episodes: Episodes, folder: Path) -> Any:
         from edge_marl.experiments.oracle_sets import schedule_folder, solve_set

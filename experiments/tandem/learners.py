@@ -12,8 +12,9 @@ from edge_marl.algorithms.tandem.imitation import ImitationConfig
 from edge_marl.algorithms.tandem.imitation.policies import as_actor, load_policy
 from edge_marl.experiments.training.loop import Limits, training
 from edge_marl.options import Count, Options
-from edge_marl.tandem.evaluation import run
-from edge_marl.tandem.policies import Policy
+from edge_marl.simulation import Policy
+from edge_marl.tandem import TandemSimulator
+from edge_marl.tandem.playing import run_traces
 from edge_marl.tandem.traces import TraceSet
 
 _VALIDATION_TRACES = 1000
@@ -144,7 +145,7 @@ def train(
     seed: int,
     drop_penalty: float,
     imitated: Path | None = None,
-) -> Policy:
+) -> Policy[TandemSimulator]:
     """Train a policy and return the best of the run by the objective on training traces.
 
     Args:
@@ -182,7 +183,7 @@ def train(
             if not progress.due(_EVALUATIONS, begin=_FROM):
                 continue
             player = ActorPolicy(config.algorithm, algorithm.actor())
-            objective = run(player, validation, drop_penalty=drop_penalty).results.objective
+            objective = run_traces(player, validation, drop_penalty=drop_penalty).objective
             if objective.mean() < least:
                 best, least = player, float(objective.mean())
     assert best is not None

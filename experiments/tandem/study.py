@@ -33,8 +33,8 @@ from edge_marl.experiments.tandem.tables import (
 )
 from edge_marl.experiments.tandem.units import SCHEDULES, Schedules
 from edge_marl.oracle import solve
-from edge_marl.tandem.evaluation import degradation, run
 from edge_marl.tandem.heuristics import heuristic
+from edge_marl.tandem.playing import TimelineRecorder, degradation, run_traces
 from edge_marl.tandem.splits import SPLITS
 
 PAPER_CLAIM = 0.37
@@ -169,23 +169,23 @@ def _draw_timelines(config: StudyConfig, path: Path) -> None:
     """
     traces = config.test_set(BASE_SPLIT)
     schedules = [solve(traces[k], drop_penalty=config.drop_penalty) for k in range(len(traces))]
+    recorders = {rule: TimelineRecorder(heuristic(rule)) for rule in ("edf", "srtf")}
     played = {
-        rule: run(heuristic(rule), traces, drop_penalty=config.drop_penalty, record=True)
-        for rule in ("edf", "srtf")
+        rule: run_traces(recorder, traces, drop_penalty=config.drop_penalty)
+        for rule, recorder in recorders.items()
     }
     oracle = np.array([schedule.objective for schedule in schedules])
-    objectives = [r.results.objective for r in played.values()]
+    objectives = [results.objective for results in played.values()]
     loss = np.mean([degradation(values, oracle) for values in objectives], axis=0)
     telling = np.array([not schedule.dropped for schedule in schedules])
-    for one in played.values():
-        telling &= one.results.dropped > 0
+    for results in played.values():
+        telling &= results.dropped > 0
     candidates = np.flatnonzero(telling) if telling.any() else np.arange(len(traces))
     k = int(candidates[np.argsort(loss[candidates])[(len(candidates) - 1) // 2]])
     timelines = {}
-    for rule, one in played.items():
-        assert one.timeline is not None
-        slots = one.timeline[k, : int(one.results.slots[k])]
-        note = _note(one.results.makespan[k], one.results.dropped[k])
+    for rule, results in played.items():
+        slots = recorders[rule].timeline[k, : int(results.slots[k])]
+        note = _note(results.makespan[k], results.dropped[k])
         timelines[rule.upper()] = (slots, note)
     best = schedules[k]
     slots = np.stack([best.comm, best.comp], axis=1)

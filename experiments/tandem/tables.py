@@ -23,7 +23,7 @@ from edge_marl.experiments.tandem.units import (
     TRAIN_S,
     TRAINED_ON,
 )
-from edge_marl.tandem.evaluation import degradation
+from edge_marl.tandem.playing import degradation
 from edge_marl.tandem.splits import SPLITS
 
 FloatArray = NDArray[np.float64]

@@ -17,9 +17,9 @@ from edge_marl.experiments.study.policies import KIND, METHOD, SEED, TEST, one_t
 from edge_marl.experiments.study.units import Columns, Label, Unit
 from edge_marl.experiments.tandem.config import BASE_SPLIT, StudyConfig, Training
 from edge_marl.oracle import Schedule
-from edge_marl.tandem.evaluation import run
+from edge_marl.simulation import Policy
 from edge_marl.tandem.oracle.schedule_files import read_folder, trace_hash
-from edge_marl.tandem.policies import Policy
+from edge_marl.tandem.playing import run_traces
 from edge_marl.tandem.simulator import METRICS, TandemSimulator
 from edge_marl.tandem.splits import SPLITS
 from edge_marl.tandem.traces import TraceSet
@@ -27,7 +27,7 @@ from edge_marl.tandem.traces import TraceSet
 if TYPE_CHECKING:
     from edge_marl.algorithms.tandem.imitation import ImitationConfig
 
-Scheduler = Callable[[TraceSet], Policy]
+Scheduler = Callable[[TraceSet], Policy[TandemSimulator]]
 """The policy that will play these traces. Online policies know no more of them than the constant
 downlink; the oracle and SL-E2E plan for exactly these."""
 
@@ -194,7 +194,7 @@ class Scheduling(Unit):
         parts = []
         for split in SPLITS:
             traces = config.test_set(split)
-            results = run(scheduler(traces), traces, drop_penalty=config.drop_penalty).results
+            results = run_traces(scheduler(traces), traces, drop_penalty=config.drop_penalty)
             n = len(traces)
             parts.append(
                 {
@@ -220,13 +220,13 @@ def decision_times(scheduler: Scheduler, traces: TraceSet) -> NDArray[np.float64
     for k in (0, *range(len(traces))):
         simulator = TandemSimulator(traces[k], 1, max_queue=traces.max_jobs)
         policy = scheduler(traces[k])
-        observation = simulator.reset([0])
-        policy.reset(1)
+        simulator.reset([0])
+        policy.reset(simulator)
         if k == 0:
             seconds.clear()
         while not simulator.done.all():
             begin = time.perf_counter()
-            actions = policy.act(observation)
+            actions = policy.act(simulator)
             seconds.append(time.perf_counter() - begin)
             simulator.step(actions)
     return np.array(seconds)

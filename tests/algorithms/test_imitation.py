@@ -27,9 +27,9 @@ from edge_marl.algorithms.tandem.policy import ActorPolicy
 from edge_marl.errors import InputError
 from edge_marl.oracle import solve
 from edge_marl.tandem import TandemSimulator, TraceSet
-from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
 from edge_marl.tandem.oracle.cost_to_go import regrets
+from edge_marl.tandem.playing import run_traces
 from edge_marl.tandem.scenario import TandemWorkload
 
 
@@ -73,7 +73,7 @@ def test_canonical_labels_reproduce_the_oracles_objective(traces, schedules, opt
 
 def test_arbitrary_slots_are_as_good_as_the_oracles_but_other_slots(traces, schedules, optimum):
     slots = arbitrary_slots(traces, schedules, np.random.default_rng(0))
-    assert np.array_equal(run(ScheduleReplay(slots), traces).results.objective, optimum)
+    assert np.array_equal(run_traces(ScheduleReplay(slots), traces).objective, optimum)
     assert (slots != canonical_slots(schedules)).any(axis=(1, 2)).mean() > 0.3
 
 
@@ -153,18 +153,18 @@ def test_every_kind_learns_and_repeats_itself(traces, schedules, model, labels, 
     config = ImitationConfig(model=model, labels=labels, rounds=rounds, width=32, **SMALL)
     policy = fit(config, traces, schedules)
     test = TandemWorkload().make(200, seed=32_000_000)
-    objective = run(policy, test).results.objective
-    assert objective.mean() < run(heuristic("fifo"), test).results.objective.mean()
+    objective = run_traces(policy, test).objective
+    assert objective.mean() < run_traces(heuristic("fifo"), test).objective.mean()
     again = fit(config, traces, schedules)
-    assert np.array_equal(run(again, test).results.objective, objective)
+    assert np.array_equal(run_traces(again, test).objective, objective)
 
 
 def test_aggregated_imitation_beats_every_rule_it_could_have_followed(traces):
     config = ImitationConfig(model="mlp", rounds=4, width=32, n_traces=2000, gradient_steps=1200)
     policy = fit(config, TandemWorkload().make(2000, seed=33_000_000))
     test = TandemWorkload().make(500, seed=34_000_000)
-    learned = run(policy, test).results.objective.mean()
-    rules = [run(heuristic(rule), test).results.objective.mean() for rule in ("edf", "srtf", "llf")]
+    learned = run_traces(policy, test).objective.mean()
+    rules = [run_traces(heuristic(rule), test).objective.mean() for rule in ("edf", "srtf", "llf")]
     assert learned < min(rules)
 
 
@@ -174,7 +174,7 @@ def test_a_saved_policy_decides_the_same_and_a_damaged_one_is_refused(traces, tm
     save_policy(policy, config, tmp_path)
     loaded = load_policy(tmp_path)
     assert np.array_equal(
-        run(loaded, traces).results.objective, run(policy, traces).results.objective
+        run_traces(loaded, traces).objective, run_traces(policy, traces).objective
     )
     (tmp_path / "comm.safetensors").write_bytes(b"not a tensor")
     with pytest.raises(InputError, match=r"comm\.safetensors: not the weights of this network"):
@@ -193,8 +193,8 @@ def test_options_that_do_not_go_together_are_refused(traces):
 def test_end_to_end_memorises_a_few_schedules(traces, schedules, optimum):
     few = traces[:20]
     model = fit_end_to_end(EndToEndConfig(gradient_steps=600, batch_size=20), few, schedules[:20])
-    objective = run(model.plan(few), few).results.objective
-    assert objective.mean() < run(heuristic("edf"), few).results.objective.mean()
+    objective = run_traces(model.plan(few), few).objective
+    assert objective.mean() < run_traces(heuristic("edf"), few).objective.mean()
     assert np.isclose(objective, optimum[:20]).mean() > 0.5
     with pytest.raises(InputError, match="6 jobs"):
         model.plan(TraceSet.from_jobs([[(0, 1, 1, 9)]]))
@@ -206,6 +206,6 @@ def test_an_imitated_policy_plays_on_as_an_actor(model: str) -> None:
     scorers = tuple(NetworkScorer(make_network(model, 16)) for _ in range(2))
     policy = ScoringPolicy("imitated", scorers)
     traces = TandemWorkload().make(50, seed=3)
-    ours = run(policy, traces).results.objective
-    theirs = run(ActorPolicy("actor", as_actor(policy)), traces).results.objective
+    ours = run_traces(policy, traces).objective
+    theirs = run_traces(ActorPolicy("actor", as_actor(policy)), traces).objective
     np.testing.assert_array_equal(ours, theirs)

@@ -58,9 +58,9 @@ def test_servers_precedence_memory_bounds_and_rewards_hold(
     compute, memory = load.compute_gflop[0, :n], load.memory_gb[0, :n]
     server, finish_s = tasks.server[0, :n], tasks.finish_s[0, :n]
     placed = server >= 0
-    tau_s = compute / simulator.law.capacity_gflops[server]
+    tau_s = compute / simulator.parameters.capacity_gflops[server]
     start_s = finish_s - tau_s  # of the execution, behind the transfers
-    assert (memory[placed] <= simulator.law.memory_gb[server[placed]]).all()
+    assert (memory[placed] <= simulator.parameters.memory_gb[server[placed]]).all()
     for j in range(scenario.servers):
         its = np.flatnonzero(server == j)
         its = its[np.argsort(finish_s[its])]
@@ -92,8 +92,8 @@ def least_responses_s(simulator: DagPlacementSimulator, n: int) -> float:
     for i in range(n):
         edge = load.first_predecessor[0, i]
         before = load.predecessor[0, edge : edge + load.n_predecessors[0, i]]
-        fits = simulator.law.memory_gb >= load.memory_gb[0, i]
-        fastest = simulator.law.capacity_gflops[fits].max()
+        fits = simulator.parameters.memory_gb >= load.memory_gb[0, i]
+        fastest = simulator.parameters.capacity_gflops[fits].max()
         end_s[i] = end_s[before].max(initial=0.0) + load.compute_gflop[0, i] / fastest
     return float(end_s.sum())
 

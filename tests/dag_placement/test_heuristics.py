@@ -1,6 +1,7 @@
 """Each heuristic on hand-made states in which they disagree, and on whole episodes."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from edge_marl.dag_placement import (
     Tier,
     Workflow,
 )
-from edge_marl.dag_placement.evaluation import run
 from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
 from edge_marl.dag_placement.list_scheduling import RULES, Rule, plan
 from edge_marl.dag_placement.workflows import pack
 from edge_marl.errors import InputError
+from edge_marl.simulation import Policy, run
 from tests.dag_placement.by_hand import by_hand
 
 # 1, 2, 4 and 8 GFLOPS; the fastest has 4 GB, the others 16. A GB takes 1 s to another server.
@@ -44,8 +45,14 @@ def single(compute_gflop: float, memory_gb: float = 8, arrival_s: float = 0.0) -
     return Workflow([compute_gflop], [memory_gb], [0.0], [], arrival_s)
 
 
+def begun(name: str, simulator: DagPlacementSimulator) -> Policy[DagPlacementSimulator]:
+    policy = heuristic(name)
+    policy.reset(simulator)
+    return policy
+
+
 def chosen(simulator: DagPlacementSimulator, name: str) -> int:
-    return int(heuristic(name).act(simulator)[0, 0])
+    return int(begun(name, simulator).act(simulator)[0, 0])
 
 
 def step(simulator: DagPlacementSimulator, *actions: int) -> None:
@@ -78,13 +85,13 @@ def test_each_rule_chooses_its_own_way(name: str, expected: int) -> None:
 
 def test_random_takes_every_open_server_equally_often() -> None:
     simulator = by_hand(cluster(), [[single(8)]] * 900)
-    actions = heuristic("random").act(simulator)[:, 0]
+    actions = begun("random", simulator).act(simulator)[:, 0]
     assert np.bincount(actions, minlength=5) / 900 == pytest.approx([1 / 3] * 3 + [0, 0], abs=0.06)
 
 
 def test_round_robin_goes_on_behind_the_last_and_around() -> None:
     simulator = by_hand(cluster(), [[single(1, arrival_s=4.0 * k) for k in range(5)]])
-    policy, used = heuristic("round_robin"), []
+    policy, used = begun("round_robin", simulator), []
     while not simulator.done[0]:
         used.append(int(policy.act(simulator)[0, 0]))
         step(simulator, used[-1])
@@ -95,7 +102,7 @@ def test_round_robin_does_not_go_on_while_it_refuses() -> None:
     # Two equal servers, busy from 0 to 8 s; meanwhile the third is refused by naming server 0.
     scenario = cluster(time="paper", servers=2, tiers=TIERS[:1])
     simulator = by_hand(scenario, [[single(8), single(8), single(8)]])
-    policy, used = heuristic("round_robin"), []
+    policy, used = begun("round_robin", simulator), []
     while not simulator.done[0]:
         used.append(int(policy.act(simulator)[0, 0]))
         step(simulator, used[-1])
@@ -124,7 +131,7 @@ def test_earliest_finish_counts_what_was_set_aside_before() -> None:
     scenario = cluster(tiers=TIERS[:3], servers=3)
     workflows = [single(4), single(16), single(8), single(8), single(8, arrival_s=0.5)]
     simulator = by_hand(scenario, [workflows])
-    policy = heuristic("earliest_finish")
+    policy = begun("earliest_finish", simulator)
     step(simulator, 2, 1)
     assert policy.act(simulator)[0, 0] == 3 + 1 + 0
     step(simulator, 3 + 1 + 0)
@@ -132,6 +139,7 @@ def test_earliest_finish_counts_what_was_set_aside_before() -> None:
     path = Workflow([8, 8], [8, 8], [0, 0], [[0, 1]], 0.5)
     for late, expected in ((workflows[4], 0), (path, 3 + 1 + 0)):
         simulator = by_hand(scenario, [[*workflows[:3], late]])
+        policy.reset(simulator)
         step(simulator, 2, 1)
         step(simulator, int(policy.act(simulator)[0, 0]))
         assert simulator.progress.now_s[0] == 0.5
@@ -143,7 +151,7 @@ def test_earliest_finish_decides_anew_as_soon_as_a_faster_server_is_done() -> No
     # than server 0, the idle one.
     scenario = cluster(tiers=TIERS[:3], servers=3)
     simulator = by_hand(scenario, [[single(6), single(2), single(8)]])
-    policy = heuristic("earliest_finish")
+    policy = begun("earliest_finish", simulator)
     step(simulator, 2, 1)
     assert policy.act(simulator)[0, 0] == 3 + 1 + 1
 
@@ -159,7 +167,7 @@ def test_plans_are_followed_to_the_letter(rule: Rule) -> None:
         draws = rng.uniform(1, 9, n), np.full(n, 8.0), rng.uniform(0, 1, n)
         workflows.append(Workflow(*draws, edges, 0.0))
     simulator = by_hand(scenario, [[workflow] for workflow in workflows])
-    policy = heuristic(rule)
+    policy = begun(rule, simulator)
     while not simulator.done.all():
         simulator.step(policy.act(simulator))
     for b, workflow in enumerate(workflows):
@@ -175,7 +183,8 @@ def test_decisions_grow_with_the_primitives_that_wait_not_with_their_square(name
     for n in (250, 500):
         shape = RandomWorkflows(shape="fan_out", primitives=(n, n))
         scenario = DagScenario(workflows=shape, horizon_s=0.01)
-        decisions.append(int(run(heuristic(name), scenario, [0]).decisions[0]))
+        make = partial(DagPlacementSimulator, scenario)
+        decisions.append(int(run(heuristic(name), make, [0]).decisions[0]))
         assert decisions[-1] <= 3 * n
     assert decisions[1] / decisions[0] < 2.5  # with their square it would be 4
 
@@ -184,7 +193,7 @@ def test_decisions_grow_with_the_primitives_that_wait_not_with_their_square(name
 def test_when_a_server_goes_it_is_planned_anew(rule: str) -> None:
     scenario = cluster(mean_up_s=1e9, mean_away_s=1e9, failure_share=1.0)
     simulator = by_hand(scenario, [[single(8), single(8), single(8)]])
-    policy = heuristic(rule)
+    policy = begun(rule, simulator)
     simulator.servers.change_s[0] = [1e9, 1e9, 1.0, 1e9]
     step(simulator, int(policy.act(simulator)[0, 0]))
     assert simulator.servers.running[0].tolist() == [-1, -1, 0, -1]  # on server 2, until 2
@@ -210,7 +219,7 @@ def test_in_the_time_of_the_paper_who_cannot_place_names_a_server_that_refuses(n
 def test_a_selector_takes_the_longest_path(name: str) -> None:
     long = Workflow([8, 8], [8, 8], [0, 0], [[0, 1]], 0.0)
     simulator = by_hand(cluster(), [[single(8), long]], selector="learned")
-    policy = heuristic(name)
+    policy = begun(name, simulator)
     assert policy.act(simulator)[0].tolist() == [WAIT, 0]
     simulator.step(policy.act(simulator))
     assert simulator.progress.task[0] == 1
@@ -241,8 +250,9 @@ def scenarios(draw: st.DrawFn) -> DagScenario:
 def test_episodes_end_and_are_the_same_alone_and_in_a_batch(
     scenario: DagScenario, seed: int, name: str
 ) -> None:
-    together = run(heuristic(name), scenario, seed + np.arange(4))
-    one_by_one = run(heuristic(name), scenario, seed + np.arange(4), batch_size=1)
+    make, seeds = partial(DagPlacementSimulator, scenario), seed + np.arange(4)
+    together = run(heuristic(name), make, seeds)
+    one_by_one = run(heuristic(name), make, seeds, batch_size=1)
     np.testing.assert_equal(asdict(together), asdict(one_by_one))
     if scenario.time == "event":
         assert (together.unfinished == 0).all()
@@ -252,8 +262,8 @@ def test_episodes_end_and_are_the_same_alone_and_in_a_batch(
 @pytest.mark.parametrize("name", HEURISTICS)
 def test_a_policy_forgets_what_was_when_an_episode_starts_anew(name: str) -> None:
     scenario = DagScenario(servers=5, horizon_s=5.0)
-    policy = heuristic(name)
     simulator = DagPlacementSimulator(scenario, 1)
+    policy = begun(name, simulator)  # and not told of the second episode
     ends = []
     for _ in range(2):
         simulator.reset([3])
@@ -264,11 +274,9 @@ def test_a_policy_forgets_what_was_when_an_episode_starts_anew(name: str) -> Non
 
 
 def test_who_knows_more_is_faster() -> None:
-    scenario = DagScenario()
+    make = partial(DagPlacementSimulator, DagScenario())
     seeds = np.arange(20)
-    response_s = {
-        name: run(heuristic(name), scenario, seeds).response_s.mean() for name in HEURISTICS
-    }
+    response_s = {name: run(heuristic(name), make, seeds).response_s.mean() for name in HEURISTICS}
     assert response_s["earliest_finish"] < response_s["fastest_idle"] < response_s["least_loaded"]
     assert response_s["least_loaded"] < response_s["random"]
     assert response_s["heft"] < response_s["random"]

@@ -50,6 +50,7 @@ def makespans(name: str, m: int) -> np.ndarray:
     """Of every graph with a known optimum, alone in the simulator."""
     policy = heuristic(name)
     simulator = by_hand(processors(m), [[graphs()[graph]] for graph in optima(m)])
+    policy.reset(simulator)
     for _ in range(10_000):
         if simulator.done.all():
             break

@@ -63,7 +63,7 @@ def test_every_step_is_that_of_the_reference(
     for _ in range(2000):
         if simulator.done.all():
             break
-        actions = np.zeros((2, simulator.n_agents), dtype=np.int64)
+        actions = np.zeros((2, len(simulator.agents)), dtype=np.int64)
         expected = [0.0, 0.0]
         going = [not (it.over or it.cut_off) for it in references]
         for b, it in enumerate(references):
@@ -74,7 +74,9 @@ def test_every_step_is_that_of_the_reference(
                     actions[b, 0] = scenario.servers + 1 + rng.choice(known)
                 expected[b] = it.step(actions[b].tolist())
         transition = simulator.step(actions)
-        np.testing.assert_allclose(transition.reward.T, [expected] * simulator.n_agents, atol=1e-5)
+        np.testing.assert_allclose(
+            transition.reward.T, [expected] * len(simulator.agents), atol=1e-5
+        )
         for b, it in enumerate(references):
             assert transition.terminated[b] == (going[b] and it.over)
             assert transition.truncated[b] == (going[b] and it.cut_off)

@@ -11,7 +11,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
 import edge_marl.algorithms  # noqa: F401  (registers the environments)
-from edge_marl.envs.rllib import ParallelEnvAdapter, create
+from edge_marl.envs.rllib import Creator, ParallelEnvAdapter
 from edge_marl.envs.tandem_v0 import parallel_env
 from edge_marl.errors import InputError
 from edge_marl.tandem.traces import TraceSet
@@ -166,7 +166,7 @@ def test_without_flattening_dictionaries_and_actions_pass_unchanged() -> None:
 
 def test_registered_copies_without_a_seed_differ_and_with_one_agree() -> None:
     def arrivals(config: dict[str, Any]) -> list[list[float]]:
-        env = create(TANDEM, config)
+        env = Creator(TANDEM)(config)
         return [env.reset()[0]["comm"].tolist() for _ in range(8)]
 
     assert arrivals({}) != arrivals({})
@@ -175,7 +175,7 @@ def test_registered_copies_without_a_seed_differ_and_with_one_agree() -> None:
 
 def test_a_bad_option_of_a_registered_environment_is_named() -> None:
     with pytest.raises(InputError, match="tandem_v0: speed: "):
-        create(TANDEM, {"speed": 1})
+        Creator(TANDEM)({"speed": 1})
 
 
 def one_controller(config: AlgorithmConfig) -> AlgorithmConfig:

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 import torch
 
 from edge_marl.algorithms.actors import Actor, load_actor
-from edge_marl.dag_placement.evaluation import run
 from edge_marl.dag_placement.heuristics import HEURISTICS, heuristic
 from edge_marl.dag_placement.scenario import DagScenario
+from edge_marl.dag_placement.simulator import DagPlacementSimulator
 from edge_marl.envs.batched import make_batched
 from edge_marl.errors import InputError
 from edge_marl.experiments import cli
@@ -25,6 +26,7 @@ from edge_marl.experiments.export.onnx_files import LocalActor, open_session
 from edge_marl.experiments.training.checkpoints import read_card, read_checkpoint
 from edge_marl.experiments.training.recipe import Recipe, parse_recipe
 from edge_marl.experiments.training.validation import Validation
+from edge_marl.simulation import run
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
 
 ENV = "dag_placement_v0"
@@ -114,7 +116,8 @@ def test_a_run_is_judged_by_its_response_time_the_shorter_the_better() -> None:
     assert goal.score({"response_s": 3.0}) > goal.score({"response_s": float("nan")})
     assert set(validation.baselines) == set(HEURISTICS)
     seeds = validation_seeds(5)
-    fastest = run(heuristic("fastest_idle"), DagScenario(**SMALL), seeds)
+    make = partial(DagPlacementSimulator, DagScenario(**SMALL))
+    fastest = run(heuristic("fastest_idle"), make, seeds)
     assert validation.baselines["fastest_idle"]["response_s"] == fastest.response_s.mean()
     own = play(placer(), make_batched(ENV, CONFIG, 5), seeds)
     assert validation(placer())["response_s"] == own["response_s"].mean()
@@ -127,7 +130,8 @@ def test_checkpoints_and_heuristics_play_the_same_episodes_at_any_size(tmp_path:
     seeds, larger = evaluation_seeds(4), {**SMALL, "servers": 8}
     for name in HEURISTICS:
         found = [row["response_s"] for row in rows if row["policy"] == name]
-        assert found == run(heuristic(name), DagScenario(**larger), seeds).response_s.tolist()
+        make = partial(DagPlacementSimulator, DagScenario(**larger))
+        assert found == run(heuristic(name), make, seeds).response_s.tolist()
     own = play(placer().resized(8), make_batched(ENV, {"scenario": larger}, 4), seeds)
     found = [row["response_s"] for row in rows if row["policy"] == "run/best"]
     assert found == own["response_s"].tolist()

@@ -17,8 +17,8 @@ from edge_marl.experiments import cli
 from edge_marl.experiments.evaluate.command import evaluate
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play
 from edge_marl.oracle import solve
-from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
+from edge_marl.tandem.playing import run_traces
 from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import write_traces
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
@@ -39,7 +39,7 @@ def test_batched_play_equals_the_domains_own_evaluation() -> None:
     seeds = evaluation_seeds(5)
     actor = untrained_actor()
     played = play(actor, make_batched("tandem_v0", {}, 2), seeds)
-    results = run(ActorPolicy("a", actor), TandemWorkload().sample(seeds)).results
+    results = run_traces(ActorPolicy("a", actor), TandemWorkload().sample(seeds))
     assert np.array_equal(played["objective"], results.objective)
     assert np.array_equal(played["length"], results.slots)
 
@@ -82,8 +82,8 @@ def test_policies_heuristics_and_oracle_play_the_same_traces(
 
     oracle = [solve(traces[k]).objective for k in range(6)]
     assert objectives("oracle (clairvoyant)") == oracle
-    assert objectives("edf") == run(heuristic("edf"), traces).results.objective.tolist()
-    own = run(ActorPolicy("a", untrained_actor(1)), traces, max_queue=6).results.objective
+    assert objectives("edf") == run_traces(heuristic("edf"), traces).objective.tolist()
+    own = run_traces(ActorPolicy("a", untrained_actor(1)), traces, max_queue=6).objective
     assert objectives("s1/best") == own.tolist()
     of_s1 = [row["degradation"] for row in rows if row["policy"] == "s1/best"]
     assert of_s1 == pytest.approx((own - np.array(oracle)) / np.array(oracle))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.validation import Validation
 from edge_marl.json_files import read_json
 from edge_marl.peer_offloading.bound import success_bound
-from edge_marl.peer_offloading.evaluation import run
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
 from edge_marl.peer_offloading.scenario import OffloadingScenario
+from edge_marl.peer_offloading.simulator import PeerOffloadingSimulator
+from edge_marl.simulation import run
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
 
 ENV = "peer_offloading_v0"
@@ -49,7 +51,8 @@ def test_a_run_is_judged_by_success_beside_the_heuristics_on_the_same_episodes()
     )
     seeds = validation_seeds(5)
     assert set(validation.baselines) == set(HEURISTICS)
-    greedy = run(heuristic("greedy"), OffloadingScenario(**SMALL), seeds)
+    make = partial(PeerOffloadingSimulator, OffloadingScenario(**SMALL))
+    greedy = run(heuristic("greedy"), make, seeds)
     assert validation.baselines["greedy"]["success_rate"] == np.nanmean(greedy.success_rate)
     own = play(small_actor(), make_batched(ENV, CONFIG, 5), seeds)
     assert validation(small_actor())["success_rate"] == np.nanmean(own["success_rate"])
@@ -76,7 +79,8 @@ def test_checkpoints_heuristics_and_bound_play_the_same_episodes(tmp_path: Path)
 
     scenario, seeds = OffloadingScenario(**SMALL), evaluation_seeds(12)
     for name in HEURISTICS:
-        assert column(name) == run(heuristic(name), scenario, seeds).success_rate.tolist()
+        make = partial(PeerOffloadingSimulator, scenario)
+        assert column(name) == run(heuristic(name), make, seeds).success_rate.tolist()
     bounds = [success_bound(scenario, int(seed)).success_rate for seed in seeds[:10]]
     assert column("bound (clairvoyant)") == bounds
     own = play(small_actor(1), make_batched(ENV, CONFIG, 4), seeds, sampled=True)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator, Status
 from edge_marl.peer_offloading.bound import success_bound
-from edge_marl.peer_offloading.evaluation import run
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
+from edge_marl.simulation import run
 
 # A task of 1,000 KB at 1,000 cycles per bit takes a core of 8 GHz one second, a link of 10 MB/s
 # a tenth of one.
@@ -80,7 +81,7 @@ def test_no_heuristic_exceeds_the_bound_of_a_full_episode(preset: str) -> None:
     scenario = OffloadingScenario(preset=preset)
     bounds = [success_bound(scenario, seed) for seed in range(3)]
     for name in HEURISTICS:
-        results = run(heuristic(name), scenario, np.arange(3))
+        results = run(heuristic(name), partial(PeerOffloadingSimulator, scenario), np.arange(3))
         assert np.all(results.success_rate <= [bound.success_rate for bound in bounds])
         assert np.all(results.succeeded <= [bound.succeeded for bound in bounds])
 

@@ -1,6 +1,7 @@
 """Each heuristic on one hand-made state in which they disagree, and on whole episodes."""
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator, Status
-from edge_marl.peer_offloading.evaluation import run
 from edge_marl.peer_offloading.heuristics import HEURISTICS, heuristic
+from edge_marl.simulation import run
 from tests.peer_offloading.reference import Task, place
 
 VARIANTS = [*((name, "paper") for name in HEURISTICS), ("ratc", "testbed"), ("rda", "testbed")]
@@ -194,9 +195,10 @@ def test_with_global_knowledge_nodes_account_for_each_other() -> None:
 def test_an_episode_is_played_the_same_in_any_batch(name: str, variant: str) -> None:
     scenario = OffloadingScenario(nodes=6, slots=25)
     policy = heuristic(name, variant)
-    together = run(policy, scenario, np.arange(7))
-    alone = run(policy, scenario, np.arange(7), batch_size=1)
-    some = run(policy, scenario, np.arange(7), batch_size=3)
+    make = partial(PeerOffloadingSimulator, scenario)
+    together = run(policy, make, np.arange(7))
+    alone = run(policy, make, np.arange(7), batch_size=1)
+    some = run(policy, make, np.arange(7), batch_size=3)
     np.testing.assert_equal(asdict(together), asdict(alone))
     np.testing.assert_equal(asdict(together), asdict(some))
     assert together.success_rate.shape == (7,)
@@ -235,9 +237,9 @@ def test_finished_episodes_wait_while_others_go_on() -> None:
 
 
 def test_knowing_more_is_better_on_the_default_scenario() -> None:
+    make = partial(PeerOffloadingSimulator, OffloadingScenario())
     rates = {
-        name: run(heuristic(name), OffloadingScenario(), np.arange(40)).success_rate.mean()
-        for name in HEURISTICS
+        name: run(heuristic(name), make, np.arange(40)).success_rate.mean() for name in HEURISTICS
     }
     assert min(rates, key=rates.__getitem__) == "local"
     assert rates["greedy"] > max(rates["rda"], rates["ratc"], rates["random"])
@@ -266,4 +268,7 @@ def test_variants_have_names_of_their_own() -> None:
 )
 def test_a_run_of_nothing_is_refused(seeds: list[int], batch_size: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        run(heuristic("local"), OffloadingScenario(), seeds, batch_size)
+        run(
+            heuristic("local"), partial(PeerOffloadingSimulator, OffloadingScenario()), seeds,
+            batch_size,
+        )  # fmt: skip

@@ -1,21 +1,21 @@
 """Every simulator plays the same episodes as before: under random actions and under heuristics."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-import edge_marl.dag_placement.evaluation as placing
-import edge_marl.peer_offloading.evaluation as offloading
-import edge_marl.tandem.evaluation as scheduling
 from edge_marl import dag_placement, peer_offloading, tandem
 from edge_marl.dag_placement import heuristics as placing_heuristics
 from edge_marl.envs.batched import make_batched
 from edge_marl.oracle import solve
 from edge_marl.peer_offloading import heuristics as offloading_heuristics
 from edge_marl.peer_offloading.bound import success_bound
+from edge_marl.simulation import run
 from edge_marl.tandem import heuristics as scheduling_heuristics
+from edge_marl.tandem.playing import run_traces
 from edge_marl.tandem.scenario import TandemWorkload
 from tests import snapshots
 
@@ -86,7 +86,7 @@ def test_tandem_heuristics_and_oracle_do_as_they_did() -> None:
     traces = TandemWorkload().sample(SEEDS)
     found: dict[str, Any] = {
         name: results(
-            scheduling.run(scheduling_heuristics.heuristic(name), traces).results,
+            run_traces(scheduling_heuristics.heuristic(name), traces),
             tandem.simulator.METRICS,
         )
         for name in ("fifo", "edf", "srtf", "llf+edf")
@@ -97,9 +97,10 @@ def test_tandem_heuristics_and_oracle_do_as_they_did() -> None:
 
 def test_offloading_heuristics_and_bound_do_as_they_did() -> None:
     scenario = peer_offloading.OffloadingScenario(nodes=8, slots=50)
+    make = partial(peer_offloading.PeerOffloadingSimulator, scenario)
     found: dict[str, Any] = {
         name: results(
-            offloading.run(offloading_heuristics.heuristic(name), scenario, SEEDS),
+            run(offloading_heuristics.heuristic(name), make, SEEDS),
             peer_offloading.simulator.METRICS,
         )
         for name in offloading_heuristics.HEURISTICS
@@ -110,9 +111,10 @@ def test_offloading_heuristics_and_bound_do_as_they_did() -> None:
 
 def test_placement_heuristics_do_as_they_did() -> None:
     scenario = dag_placement.DagScenario(servers=8, horizon_s=8.0)
+    make = partial(dag_placement.DagPlacementSimulator, scenario)
     found = {
         name: results(
-            placing.run(placing_heuristics.heuristic(name), scenario, SEEDS),
+            run(placing_heuristics.heuristic(name), make, SEEDS),
             dag_placement.simulator.METRICS,
         )
         for name in placing_heuristics.HEURISTICS

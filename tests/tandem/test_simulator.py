@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from edge_marl.errors import InputError
 from edge_marl.tandem import RewardConfig, TandemSimulator, TraceSet
-from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
+from edge_marl.tandem.playing import TimelineRecorder, run_traces
 from edge_marl.tandem.scenario import TandemWorkload
 
 IDLE = 6
@@ -158,13 +158,13 @@ def test_every_job_is_exactly_one_of_completed_and_dropped(traces, seed):
 @given(traces_strategy(max_traces=5))
 @settings(max_examples=30, deadline=None)
 def test_an_episode_is_the_same_alone_and_in_a_batch(traces):
-    policy = heuristic("llf+srtf")
-    together = run(policy, traces, record=True)
+    policy = TimelineRecorder(heuristic("llf+srtf"))
+    objective = run_traces(policy, traces).objective
+    together = policy.timeline
     for k in range(len(traces)):
-        alone = run(policy, traces[k], record=True)
-        assert alone.results.objective[0] == together.results.objective[k]
-        slots = alone.timeline.shape[1]
-        assert np.array_equal(alone.timeline[0], together.timeline[k, :slots])
+        assert run_traces(policy, traces[k]).objective[0] == objective[k]
+        slots = policy.timeline.shape[1]
+        assert np.array_equal(policy.timeline[0], together[k, :slots])
 
 
 def test_one_episode_is_reset_while_the_others_go_on():
@@ -201,7 +201,7 @@ def test_johnsons_rule_is_optimal_on_a_two_machine_flow_shop(times):
         return second
 
     traces = TraceSet.from_jobs([[(0, comm, comp, 1000) for comm, comp in times]])
-    makespan = run(heuristic("johnson"), traces).results.makespan[0]
+    makespan = run_traces(heuristic("johnson"), traces).makespan[0]
     assert makespan == min(flow_shop(order) for order in permutations(times))
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from edge_marl.compiled import compiled
 from edge_marl.oracle import Schedule
-from edge_marl.tandem import AGENTS, Observation, TandemSimulator, TraceSet
+from edge_marl.simulation import Policy
+from edge_marl.tandem import AGENTS, TandemSimulator, TraceSet
 from edge_marl.tandem.oracle.cost_to_go import regrets
 from edge_marl.tandem.oracle.online import OnlineOracle
-from edge_marl.tandem.policies import Policy
 from edge_marl.tandem.traces import IntArray
 
 Labeller = Callable[[TandemSimulator, NDArray[np.bool_]], NDArray[np.float32]]
@@ -43,7 +44,7 @@ class Demonstrations:
                      for name in ("features", "queued", "cost")))  # fmt: skip
 
 
-class ScheduleReplay:
+class ScheduleReplay(Policy[TandemSimulator]):
     """A recorded schedule as a policy; episodes must be those of the schedule, in order."""
 
     name = "replay"
@@ -52,11 +53,9 @@ class ScheduleReplay:
         self.slots = slots
         """``[K, T, 2]`` job per slot and stage, -1 to idle."""
 
-    def reset(self, batch_size: int) -> None:
-        """The slots are all there is."""
-
-    def act(self, observation: Observation) -> IntArray:
+    def act(self, simulator: TandemSimulator) -> IntArray:
         """``[B, 2]`` position of the recorded job, idle where there is none (any more)."""
+        observation = simulator.observation
         K, T, _ = self.slots.shape
         job = np.where(
             (observation.t < T)[:, None],
@@ -85,8 +84,8 @@ def completion_slots(slots: IntArray, n_jobs: int) -> IntArray:
     return last
 
 
-@njit(cache=True)
-def _fits(t, release, left, due):  # type: ignore[no-untyped-def]
+@compiled
+def _fits(t: Any, release: Any, left: Any, due: Any) -> Any:
     """Whether one preemptive machine, free from t on, can meet every due date."""
     n = len(left)
     for a in range(-1, n):
@@ -103,8 +102,8 @@ def _fits(t, release, left, due):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
-def _scatter(release, work, due, draws, slots):  # type: ignore[no-untyped-def]
+@compiled(allocates=True)
+def _scatter(release: Any, work: Any, due: Any, draws: Any, slots: Any) -> None:
     """Serve in each slot a random job among those that leave every due date reachable."""
     left = work.copy()
     candidates = np.zeros(len(work), dtype=np.int64)
@@ -150,7 +149,7 @@ def arbitrary_slots(
 def schedule_labeller(slots: IntArray) -> Labeller:
     """The job that a schedule serves in the slot."""
     replay = ScheduleReplay(slots)
-    return lambda simulator, where: _chosen(simulator, replay.act(simulator.observation))
+    return lambda simulator, where: _chosen(simulator, replay.act(simulator))
 
 
 def canonical_labeller(slots: IntArray, n_jobs: int) -> Labeller:
@@ -178,8 +177,8 @@ def online_labeller(oracle: OnlineOracle) -> Labeller:
     """The choice of the online oracle, planning afresh from the present state."""
 
     def label(simulator: TandemSimulator, where: NDArray[np.bool_]) -> NDArray[np.float32]:
-        oracle.reset(simulator.batch_size)
-        return _chosen(simulator, oracle.act(simulator.observation))
+        oracle.reset(simulator)
+        return _chosen(simulator, oracle.act(simulator))
 
     return label
 
@@ -201,7 +200,7 @@ def _chosen(simulator: TandemSimulator, actions: IntArray) -> NDArray[np.float32
 
 def collect(
     traces: TraceSet,
-    player: Policy,
+    player: Policy[TandemSimulator],
     labeller: Labeller,
     *,
     share: float,
@@ -226,7 +225,7 @@ def collect(
     K = len(traces)
     simulator = TandemSimulator(traces, K, max_queue=traces.max_jobs, drop_penalty=drop_penalty)
     observation = simulator.reset(np.arange(K))
-    player.reset(K)
+    player.reset(simulator)
     parts: tuple[list[Demonstrations], list[Demonstrations]] = ([], [])
     while not simulator.done.all():
         queued = observation.action_mask[:, :, :-1]
@@ -242,7 +241,7 @@ def collect(
                     cost[rows, stage],
                 )
             )
-        actions = player.act(observation)
+        actions = player.act(simulator)
         if exploration > 0:
             at_random = (rng.random((K, 2)) < exploration) & (length > 0)
             actions = np.where(at_random, (rng.random((K, 2)) * length).astype(np.int32), actions)

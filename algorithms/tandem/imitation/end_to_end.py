@@ -14,7 +14,8 @@ from edge_marl.algorithms.tandem.imitation.config import EndToEndConfig
 from edge_marl.algorithms.tandem.imitation.demonstrations import canonical_slots
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule
-from edge_marl.tandem import AGENTS, Observation, TraceSet
+from edge_marl.simulation import Policy
+from edge_marl.tandem import AGENTS, TandemSimulator, TraceSet
 from edge_marl.tandem.heuristics import greedy_actions
 from edge_marl.tandem.traces import IntArray
 
@@ -57,7 +58,7 @@ class EndToEndModel:
         return PlannedPolicy(torch.stack(scores, dim=2).numpy())
 
 
-class PlannedPolicy:
+class PlannedPolicy(Policy[TandemSimulator]):
     """Serve in each slot the queued job that the plan scores highest for it."""
 
     name = "SL-E2E"
@@ -66,11 +67,9 @@ class PlannedPolicy:
         self.scores = scores
         """``[K, T, 2, J]``; the last slot stands for all after it."""
 
-    def reset(self, batch_size: int) -> None:
-        """The plan is all there is."""
-
-    def act(self, observation: Observation) -> IntArray:
+    def act(self, simulator: TandemSimulator) -> IntArray:
         """``[B, 2]`` positions of the planned jobs."""
+        observation = simulator.observation
         K, T = self.scores.shape[:2]
         now = self.scores[np.arange(K), np.minimum(observation.t, T - 1)]
         queued = np.take_along_axis(now, np.maximum(observation.jobs, 0), axis=2)

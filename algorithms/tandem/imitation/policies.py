@@ -21,7 +21,8 @@ from edge_marl.algorithms.tandem.queues import QueueMLP
 from edge_marl.errors import InputError
 from edge_marl.files import write_aside
 from edge_marl.json_files import read_model, write_json
-from edge_marl.tandem import AGENTS, MAX_QUEUE, Observation
+from edge_marl.simulation import Policy
+from edge_marl.tandem import AGENTS, MAX_QUEUE, TandemSimulator
 from edge_marl.tandem.heuristics import greedy_actions
 from edge_marl.tandem.simulator import JOB_FEATURES
 from edge_marl.tandem.traces import IntArray
@@ -33,7 +34,7 @@ Scorer = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 FORMAT = "edge-marl imitation 1"
 
 
-class ScoringPolicy:
+class ScoringPolicy(Policy[TandemSimulator]):
     """Each stage serves the job of its own queue that its model scores highest.
 
     Decentralised by construction: a stage's model is given that stage's observation only, and
@@ -44,11 +45,9 @@ class ScoringPolicy:
         self.name = name
         self.scorers = scorers
 
-    def reset(self, batch_size: int) -> None:
-        """The models keep no memory."""
-
-    def act(self, observation: Observation) -> IntArray:
+    def act(self, simulator: TandemSimulator) -> IntArray:
         """``[B, 2]`` positions of the best-scored jobs."""
+        observation = simulator.observation
         chosen = []
         for stage, scorer in enumerate(self.scorers):
             mask = observation.action_mask[:, stage]

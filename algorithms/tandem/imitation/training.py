@@ -28,9 +28,9 @@ from edge_marl.algorithms.tandem.imitation.networks import QueueScorer, make_net
 from edge_marl.algorithms.tandem.imitation.policies import NetworkScorer, Scorer, ScoringPolicy
 from edge_marl.errors import InputError
 from edge_marl.oracle import Schedule, solve
-from edge_marl.tandem import AGENTS, DROP_PENALTY, TraceSet
+from edge_marl.simulation import Policy
+from edge_marl.tandem import AGENTS, DROP_PENALTY, TandemSimulator, TraceSet
 from edge_marl.tandem.oracle.online import OnlineOracle, View
-from edge_marl.tandem.policies import Policy
 
 Progress = Callable[[str, float], None]
 """``(what is going on, share done)``."""
@@ -136,7 +136,7 @@ def _teacher(
     schedules: Sequence[Schedule] | None,
     drop_penalty: float,
     rng: np.random.Generator,
-) -> tuple[Policy, Labeller]:
+) -> tuple[Policy[TandemSimulator], Labeller]:
     """Who plays in the first round, and who labels in all of them."""
     if schedules is not None and config.labels == "raw":
         slots = arbitrary_slots(traces, schedules, rng)

@@ -14,12 +14,13 @@ with the number of the slot.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numba import njit
 
-from edge_marl.tandem.kernels import (
+from edge_marl.compiled import compiled
+from edge_marl.tandem.oracle.search import search_kernel
+from edge_marl.tandem.records import (
     ARRIVAL,
     COMM,
     COMP,
@@ -29,7 +30,6 @@ from edge_marl.tandem.kernels import (
     NEXT_JOB,
     T,
 )
-from edge_marl.tandem.oracle.search import search_kernel
 from edge_marl.tandem.simulator import BoolArray, FloatArray, TandemSimulator
 
 VIEWS = ("clairvoyant", "global", "local")
@@ -38,12 +38,11 @@ View = Literal["clairvoyant", "global", "local"]
 _BUDGET = 20_000  # prefixes; hundreds suffice for six jobs
 
 
-@njit(cache=True)
-def _regret_kernel(  # type: ignore[no-untyped-def]
-    view, where, jobs, row, n_jobs, downlink, penalty, remaining, queue, length, clock, outcome,
-    regret,
-):  # fmt: skip
-    J = remaining.shape[2]
+@compiled(allocates=True)
+def _regret_kernel(
+    view: Any, where: Any, parameters: Any, traces: Any, stages: Any, penalty: Any, regret: Any
+) -> None:
+    J = stages.remaining.shape[2]
     release, comm = np.zeros(J, dtype=np.int64), np.zeros(J, dtype=np.int64)
     comp, due = np.zeros(J, dtype=np.int64), np.zeros(J, dtype=np.int64)
     work = np.zeros((9, J), dtype=np.int64)
@@ -54,28 +53,31 @@ def _regret_kernel(  # type: ignore[no-untyped-def]
         regret[b] = 0.0
         if not where[b]:
             continue
-        trace = jobs[row[b]]
-        t = clock[b, T]
+        trace = traces.jobs[traces.row[b]]
+        t = stages.clock[b, T]
         for stage in range(2):
-            seen = min(length[b, stage], regret.shape[2])
+            seen = min(stages.length[b, stage], regret.shape[2])
             if seen < 2:
                 continue
             least = np.inf
             for i in range(seen):
-                served = queue[b, stage, i]
+                served = stages.queue[b, stage, i]
                 n = 0
-                for j in range(n_jobs[row[b]]):
-                    arrived = j < clock[b, NEXT_JOB]
-                    if outcome[b, COMPLETION, j] >= 0 or outcome[b, DROPPED_AT, j] >= 0:
+                for j in range(traces.n_jobs[traces.row[b]]):
+                    arrived = j < stages.clock[b, NEXT_JOB]
+                    if (
+                        stages.outcome[b, COMPLETION, j] >= 0
+                        or stages.outcome[b, DROPPED_AT, j] >= 0
+                    ):
                         continue
                     if not arrived and view > 0:
                         continue
-                    in_comp = arrived and remaining[b, COMM, j] == 0
+                    in_comp = arrived and stages.remaining[b, COMM, j] == 0
                     if view == 2 and in_comp != (stage == COMP):
                         continue
                     release[n] = max(0, trace[j, ARRIVAL] - t)
-                    comm[n], comp[n] = remaining[b, COMM, j], remaining[b, COMP, j]
-                    due[n] = trace[j, DEADLINE] - t - downlink
+                    comm[n], comp[n] = stages.remaining[b, COMM, j], stages.remaining[b, COMP, j]
+                    due[n] = trace[j, DEADLINE] - t - parameters.downlink
                     if in_comp == (stage == COMP):
                         # This stage spends the slot on the served job.
                         release[n] = max(1, release[n])
@@ -86,7 +88,7 @@ def _regret_kernel(  # type: ignore[no-untyped-def]
                     if comp[n] > 0:
                         n += 1
                 value, _, _, _, _ = search_kernel(
-                    n, release, comm, comp, due, downlink, penalty, hint, 0, _BUDGET,
+                    n, release, comm, comp, due, parameters.downlink, penalty, hint, 0, _BUDGET,
                     work, levels, best,
                 )  # fmt: skip
                 objective[i] = value
@@ -113,9 +115,10 @@ def regrets(
     _regret_kernel(
         VIEWS.index(view),
         ~simulator.done if where is None else where,
-        *simulator.physics,
+        simulator.parameters,
+        simulator.in_play,
+        simulator.stages,
         simulator.drop_penalty,
-        *simulator.progress,
         regret,
     )
     return regret

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from edge_marl.compiled import compiled
 from edge_marl.errors import InputError
+from edge_marl.simulation import Policy
 from edge_marl.tandem.oracle.search import search_kernel
-from edge_marl.tandem.simulator import DROP_PENALTY, Observation
+from edge_marl.tandem.simulator import DROP_PENALTY, TandemSimulator
 from edge_marl.tandem.traces import IntArray
 
 View = Literal["global", "local"]
@@ -23,10 +24,11 @@ order found within a few milliseconds."""
 _DROPPED = 1 << 30
 
 
-@njit(cache=True)
-def _act_kernel(  # type: ignore[no-untyped-def]
-    features, jobs, t, whole, downlink, penalty, budget, plan, kept, size, actions, solved
-):
+@compiled(allocates=True)
+def _act_kernel(
+    features: Any, jobs: Any, t: Any, whole: Any, downlink: Any, penalty: Any, budget: Any,
+    plan: Any, kept: Any, size: Any, actions: Any, solved: Any,
+) -> None:  # fmt: skip
     """Decide for every episode; see :class:`OnlineOracle`.
 
     ``plan[b, :size[b]]`` holds the jobs of the last planning of episode b in uplink order,
@@ -126,7 +128,7 @@ def _act_kernel(  # type: ignore[no-untyped-def]
                 late = given_up
 
 
-class OnlineOracle:
+class OnlineOracle(Policy[TandemSimulator]):
     """Re-plan from the current state whenever a job comes into view, else follow the plan.
 
     Between arrivals the plan needs no new search: the system is deterministic, so the rest of
@@ -165,26 +167,23 @@ class OnlineOracle:
         self.view = view
         self.downlink = downlink
         self.drop_penalty = drop_penalty
-        self.reset(0)
+        self._plan: NDArray[np.int64] = np.zeros((0, 0), dtype=np.int64)
 
-    def reset(self, batch_size: int) -> None:
+    def reset(self, simulator: TandemSimulator) -> None:
         """Forget all plans; B new episodes begin."""
-        self._plan: NDArray[np.int64] = np.zeros((batch_size, 0), dtype=np.int64)
+        batch_size = simulator.batch_size
+        self._plan = np.zeros((batch_size, 2 * simulator.max_queue), dtype=np.int64)
         self._kept: NDArray[np.int64] = np.zeros(batch_size, dtype=np.int64)
         self._size: NDArray[np.int64] = np.zeros(batch_size, dtype=np.int64)
         self.solved: NDArray[np.int64] = np.zeros(batch_size, dtype=np.int64)
 
-    def act(self, observation: Observation) -> IntArray:
+    def act(self, simulator: TandemSimulator) -> IntArray:
         """``[B, 2]`` positions in the queues, Q to idle on an empty queue.
 
         An episode at slot 0 starts without a plan, so episodes may be reset one by one.
         """
-        B, _, Q, _ = observation.features.shape
-        if len(self._size) != B:
-            self.reset(B)
-        if self._plan.shape[1] < 2 * Q:
-            self._plan = np.pad(self._plan, ((0, 0), (0, 2 * Q - self._plan.shape[1])))
-        actions = np.empty((B, 2), dtype=np.int32)
+        observation = simulator.observation
+        actions = np.empty((len(self._size), 2), dtype=np.int32)
         _act_kernel(
             observation.features, observation.jobs, observation.t, self.view == "global",
             int(self.downlink), float(self.drop_penalty), NODE_BUDGET,

@@ -25,11 +25,12 @@ dropped first. So the search starts from any state of the system, not only from 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from edge_marl.compiled import compiled
 
 IntArray = NDArray[np.int64]
 
@@ -56,8 +57,8 @@ class SearchResult(NamedTuple):
     nodes: int
 
 
-@njit(cache=True)
-def _sort_by(keys, order, n):  # type: ignore[no-untyped-def]
+@compiled
+def _sort_by(keys: Any, order: Any, n: Any) -> None:
     """Stable insertion sort of ``order[:n]`` by ``keys[order]``: n is small, nothing allocates."""
     for i in range(1, n):
         job = order[i]
@@ -68,8 +69,8 @@ def _sort_by(keys, order, n):  # type: ignore[no-untyped-def]
         order[k + 1] = job
 
 
-@njit(cache=True)
-def _johnson(comm, comp, keys, order, n):  # type: ignore[no-untyped-def]
+@compiled
+def _johnson(comm: Any, comp: Any, keys: Any, order: Any, n: Any) -> None:
     """Johnson's order of ``order[:n]``: short uplink first, then short compute last."""
     for i in range(n):
         j = order[i]
@@ -77,8 +78,8 @@ def _johnson(comm, comp, keys, order, n):  # type: ignore[no-untyped-def]
     _sort_by(keys, order, n)
 
 
-@njit(cache=True)
-def _finish(release, comm, by_release, n_up, inside, extra):  # type: ignore[no-untyped-def]
+@compiled
+def _finish(release: Any, comm: Any, by_release: Any, n_up: Any, inside: Any, extra: Any) -> Any:
     """F: when the uplink has done the work of the jobs ``inside`` and of ``extra``."""
     t = 0
     for i in range(n_up):
@@ -88,10 +89,11 @@ def _finish(release, comm, by_release, n_up, inside, extra):  # type: ignore[no-
     return t
 
 
-@njit(cache=True)
-def _johnson_tail(  # type: ignore[no-untyped-def]
-    release, comm, comp, by_release, by_johnson, n, n_up, inside, candidate, end, span
-):
+@compiled
+def _johnson_tail(
+    release: Any, comm: Any, comp: Any, by_release: Any, by_johnson: Any, n: Any, n_up: Any,
+    inside: Any, candidate: Any, end: Any, span: Any,
+) -> Any:  # fmt: skip
     """Least makespan with all candidates behind the prefix, their releases and deadlines relaxed.
 
     Johnson's rule with machines free at ``end`` and ``span`` is exact for that. It bounds the
@@ -120,8 +122,8 @@ def _johnson_tail(  # type: ignore[no-untyped-def]
     return span
 
 
-@njit(cache=True)
-def _fits(done, comp, due, prefix, m, j, c):  # type: ignore[no-untyped-def]
+@compiled
+def _fits(done: Any, comp: Any, due: Any, prefix: Any, m: Any, j: Any, c: Any) -> Any:
     """Whether the compute stage still meets all deadlines when j, done at c, joins the prefix."""
     if c + comp[j] > due[j]:
         return False
@@ -146,8 +148,11 @@ def _fits(done, comp, due, prefix, m, j, c):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
-def _root_bound(n, alive, release, comm, comp, downlink, penalty, work):  # type: ignore[no-untyped-def]
+@compiled
+def _root_bound(
+    n: Any, alive: Any, release: Any, comm: Any, comp: Any, downlink: Any, penalty: Any,
+    work: Any,
+) -> Any:  # fmt: skip
     """Lower bound of the objective: Johnson's makespan from the earliest release, less what the
     drop of each job could save at most (a job appended at the end costs at most comm + comp)."""
     order, keys = work[0], work[1]
@@ -174,8 +179,11 @@ def _root_bound(n, alive, release, comm, comp, downlink, penalty, work):  # type
     return min(penalty * n, forced + span + downlink - saving)
 
 
-@njit(cache=True)
-def _greedy(sequence, length, n, alive, release, comm, comp, due, by_release, n_up, work):  # type: ignore[no-untyped-def]
+@compiled
+def _greedy(
+    sequence: Any, length: Any, n: Any, alive: Any, release: Any, comm: Any, comp: Any,
+    due: Any, by_release: Any, n_up: Any, work: Any,
+) -> Any:  # fmt: skip
     """Keep the jobs of ``sequence`` in order, each if it still fits: prefix, its size, span."""
     prefix, done, inside = work[2], work[3], work[4]
     for j in range(n):
@@ -201,10 +209,11 @@ def _greedy(sequence, length, n, alive, release, comm, comp, due, by_release, n_
     return m, span
 
 
-@njit(cache=True)
-def search_kernel(  # type: ignore[no-untyped-def]
-    n, release, comm, comp, due, downlink, penalty, hint, hint_length, budget, work, levels, best
-):
+@compiled(allocates=True)
+def search_kernel(
+    n: Any, release: Any, comm: Any, comp: Any, due: Any, downlink: Any, penalty: Any,
+    hint: Any, hint_length: Any, budget: Any, work: Any, levels: Any, best: Any,
+) -> Any:  # fmt: skip
     """Depth-first branch and bound; see the module for the mathematics.
 
     Args:

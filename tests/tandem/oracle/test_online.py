@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from edge_marl.errors import InputError
 from edge_marl.oracle import solve
-from edge_marl.tandem.evaluation import run
 from edge_marl.tandem.heuristics import heuristic
 from edge_marl.tandem.oracle.online import OnlineOracle
+from edge_marl.tandem.playing import TimelineRecorder, run_traces
 from edge_marl.tandem.simulator import TandemSimulator
 from edge_marl.tandem.traces import TraceSet
 from tests.tandem.oracle.test_solve import random_trace
@@ -31,16 +31,16 @@ def test_with_nothing_left_to_arrive_the_global_view_is_optimal(seed: int) -> No
     traces = random_trace(np.random.default_rng(seed), tight=5.0)
     traces.deadline[:] -= traces.arrival
     traces.arrival[:] = 0
-    result = run(OnlineOracle("global", downlink=2), traces).results
+    result = run_traces(OnlineOracle("global", downlink=2), traces)
     assert result.objective[0] == solve(traces).objective
 
 
 def test_never_better_than_the_clairvoyant_oracle_and_mostly_better_than_edf() -> None:
     traces = many(100)
     clairvoyant = np.array([solve(traces[k]).objective for k in range(len(traces))])
-    edf = run(heuristic("edf"), traces).results.objective
+    edf = run_traces(heuristic("edf"), traces).objective
     for view in ("global", "local"):
-        online = run(OnlineOracle(view, downlink=2), traces).results.objective
+        online = run_traces(OnlineOracle(view, downlink=2), traces).objective
         assert (online >= clairvoyant).all()
         assert (online - clairvoyant).mean() < 0.5 * (edf - clairvoyant).mean()
 
@@ -48,7 +48,7 @@ def test_never_better_than_the_clairvoyant_oracle_and_mostly_better_than_edf() -
 def test_plans_once_per_arrival_and_follows_the_plan_between() -> None:
     traces = many(20, tight=8.0)
     policy = OnlineOracle("global", downlink=2)
-    run(policy, traces)
+    run_traces(policy, traces)
     arrivals = [len(set(traces.arrival[k].tolist())) for k in range(len(traces))]
     assert (policy.solved <= arrivals).all()
     assert policy.solved.sum() > len(traces)
@@ -57,42 +57,47 @@ def test_plans_once_per_arrival_and_follows_the_plan_between() -> None:
 def test_batch_equals_single_episodes() -> None:
     traces = many(12)
     for view in ("global", "local"):
-        together = run(OnlineOracle(view, downlink=2), traces, record=True)
+        policy = TimelineRecorder(OnlineOracle(view, downlink=2))
+        run_traces(policy, traces)
+        together = policy.timeline
         for k in range(len(traces)):
-            alone = run(OnlineOracle(view, downlink=2), traces[k], record=True)
-            slots = alone.timeline.shape[1]
-            assert (together.timeline[k, :slots] == alone.timeline[0]).all()
+            run_traces(policy, traces[k])
+            slots = policy.timeline.shape[1]
+            assert (together[k, :slots] == policy.timeline[0]).all()
 
 
 def test_local_view_does_not_look_across() -> None:
     # The uplink's choice stays the same whatever the compute queue holds.
     traces = many(8)
-    simulator = TandemSimulator(traces, len(traces))
-    observation = simulator.reset(np.arange(len(traces)))
+    simulator, hiding = (TandemSimulator(traces, len(traces)) for _ in range(2))
     seeing, blind = (OnlineOracle("local", downlink=2) for _ in range(2))
+    for policy, one in ((seeing, simulator), (blind, hiding)):
+        one.reset(np.arange(len(traces)))
+        policy.reset(one)
     for _ in range(60):
-        hidden = observation.copy()
-        hidden.features[:, 1] = 0
-        hidden.jobs[:, 1] = -1
-        actions = seeing.act(observation)
-        assert (actions[:, 0] == blind.act(hidden)[:, 0]).all()
-        observation = simulator.step(actions).observation
+        hiding.observation = simulator.observation.copy()
+        hiding.observation.features[:, 1] = 0
+        hiding.observation.jobs[:, 1] = -1
+        actions = seeing.act(simulator)
+        assert (actions[:, 0] == blind.act(hiding)[:, 0]).all()
+        simulator.step(actions)
 
 
 def test_actions_are_always_allowed_and_plans_restart_with_an_episode() -> None:
     traces = many(6)
     simulator = TandemSimulator(traces, len(traces), max_queue=3)
     policy = OnlineOracle("global", downlink=2)
-    first = simulator.reset(np.arange(len(traces))).copy()
-    expected = policy.act(first).copy()
-    observation = first
+    simulator.reset(np.arange(len(traces)))
+    policy.reset(simulator)
+    expected = policy.act(simulator).copy()
     for _ in range(80):
-        actions = policy.act(observation)
-        picked = np.take_along_axis(observation.action_mask, actions[..., None], axis=2)
+        actions = policy.act(simulator)
+        mask = simulator.observation.action_mask
+        picked = np.take_along_axis(mask, actions[..., None], axis=2)
         assert picked[~simulator.done].all()
-        observation = simulator.step(actions).observation
-    again = simulator.reset(np.arange(len(traces)))
-    assert (policy.act(again) == expected).all()
+        simulator.step(actions)
+    simulator.reset(np.arange(len(traces)))
+    assert (policy.act(simulator) == expected).all()
 
 
 def test_bad_options_are_refused() -> None:

@@ -1,0 +1,240 @@
+"""What all simulators and all policies have in common, and how one plays the other's episodes.
+
+A simulator steps a batch of B episodes of N agents. Its state is a small number of records (named
+tuples of arrays) with a leading batch axis, on which compiled kernels work. A policy decides for
+all agents of all episodes at once: heuristics, oracles and learned policies have the same methods.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_marl.errors import InputError
+from edge_marl.seeds import EPISODE_SEED_LIMIT
+
+ObservationT = TypeVar("ObservationT")
+ResultsT = TypeVar("ResultsT")
+SimulatorT = TypeVar("SimulatorT", bound="Simulator[Any, Any]")
+
+
+class Transition(NamedTuple, Generic[ObservationT]):
+    """Outcome of a step; the next step overwrites the arrays."""
+
+    observation: ObservationT
+    reward: NDArray[np.float32]
+    """``[B, N]``: zero for episodes that were over before the step."""
+    terminated: NDArray[np.bool_]
+    """``[B]``: the episode came to its end in this step."""
+    truncated: NDArray[np.bool_]
+    """``[B]``: the episode was cut off in this step."""
+    elapsed: NDArray[np.float32] | None
+    """``[B]``: time that the step took, in the simulator's unit of discounting; None where every
+    step takes equally long."""
+
+
+class Simulator(ABC, Generic[ObservationT, ResultsT]):
+    """B episodes of N agents that are stepped together and end independently.
+
+    An episode that is over stays frozen, and its actions are ignored, until it is reset.
+
+    A subclass allocates :attr:`observation` and :attr:`transition`, and implements the methods
+    that are abstract here.
+
+    Args:
+        batch_size: B.
+        agents: their N names, in the order of the arrays.
+
+    Raises:
+        InputError: for a batch size below 1.
+    """
+
+    observation: ObservationT
+    """What the agents see now. The simulator writes into these arrays in place."""
+    transition: Transition[ObservationT]
+    """Outcome of the last step."""
+
+    def __init__(self, batch_size: int, agents: Sequence[str]) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size: expected at least 1, found {batch_size}")
+        self.batch_size = batch_size
+        self.agents = tuple(agents)
+        self.seeds = np.zeros(batch_size, dtype=np.int64)
+        """``[B]``: seeds of the episodes under way."""
+        self.done = np.ones(batch_size, dtype=np.bool_)
+        """``[B]``: episodes that have ended and wait for a reset."""
+
+    def reset(self, seeds: ArrayLike, where: NDArray[np.bool_] | None = None) -> ObservationT:
+        """Start episodes anew.
+
+        Args:
+            seeds: ``[B]`` one seed per episode, at least 0; an episode depends on its seed alone.
+            where: ``[B]`` episodes to reset; the others go on. All when None.
+
+        Raises:
+            InputError: when there is not one non-negative integer per episode.
+        """
+        checked = _checked_seeds(seeds, self.batch_size)
+        if where is None:
+            where = np.ones(self.batch_size, dtype=np.bool_)
+        self.seeds[where] = checked[where]
+        self._start(where)
+        return self.observation
+
+    def step(self, actions: NDArray[np.integer[Any]]) -> Transition[ObservationT]:
+        """Play one step of every episode that is under way.
+
+        Args:
+            actions: ``[B, N]`` integers, whose meaning the simulator's class explains.
+
+        Raises:
+            InputError: for actions of another shape, and for an impossible one, naming its agent
+                and episode.
+        """
+        actions = np.asarray(actions)
+        shape = (self.batch_size, len(self.agents))
+        if actions.shape != shape or actions.dtype.kind not in "iu":
+            raise InputError(f"actions: expected integers of shape {shape}")
+        self._check(actions)
+        self._advance(actions)
+        return self.transition
+
+    @property
+    @abstractmethod
+    def results(self) -> ResultsT:
+        """Metrics of every episode up to now: a dataclass of copies, ``[B]`` each."""
+
+    @abstractmethod
+    def _start(self, where: NDArray[np.bool_]) -> None:
+        """Put the episodes ``where [B]`` at the beginning of what :attr:`seeds` say."""
+
+    @abstractmethod
+    def _check(self, actions: NDArray[np.integer[Any]]) -> None:
+        """Refuse an impossible one of the actions ``[B, N]``."""
+
+    @abstractmethod
+    def _advance(self, actions: NDArray[np.integer[Any]]) -> None:
+        """Play one step and write :attr:`transition`."""
+
+    @abstractmethod
+    def _records(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        """All arrays, by record and field, that change while episodes are played.
+
+        Seeds and ends of the episodes need not be among them.
+        """
+
+    def get_state(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Copy everything that changes while episodes are played, for :meth:`set_state`."""
+        return {
+            name: {field: array.copy() for field, array in arrays.items()}
+            for name, arrays in self._arrays().items()
+        }
+
+    def set_state(self, state: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
+        """Go on where ``state`` was taken, on a simulator of the same sizes.
+
+        Raises:
+            InputError: for a state of another kind of simulator or of other sizes.
+        """
+        own = self._arrays()
+        for name, arrays in own.items():
+            for field, array in arrays.items():
+                saved = state.get(name, {}).get(field)
+                found = None if saved is None else saved.shape
+                if found != array.shape:
+                    raise InputError(
+                        f"state of a simulator: {name}.{field}: expected sizes {array.shape}, "
+                        f"found {found}"
+                    )
+        for name, arrays in own.items():
+            for field, array in arrays.items():
+                array[...] = state[name][field]
+
+    def _arrays(self) -> dict[str, Mapping[str, NDArray[Any]]]:
+        """All arrays by record and field."""
+        episodes = {"seeds": self.seeds, "done": self.done}
+        return {"episodes": episodes, **self._records()}
+
+
+class Policy(ABC, Generic[SimulatorT]):
+    """Whoever decides for all agents of a batch of episodes."""
+
+    name: str
+    """In tables and task logs."""
+
+    def reset(self, simulator: SimulatorT) -> None:
+        """Forget everything: all episodes of ``simulator`` have just begun.
+
+        A policy that remembers nothing from one decision to the next has nothing to do here.
+        """
+
+    @abstractmethod
+    def act(self, simulator: SimulatorT) -> NDArray[np.integer[Any]]:
+        """Make the decision that the simulator is at.
+
+        Returns:
+            ``[B, N]`` actions, legal by the mask of the simulator's observation.
+        """
+
+
+def run(
+    policy: Policy[Any],
+    make: Callable[[int], Simulator[Any, ResultsT]],
+    seeds: ArrayLike,
+    batch_size: int = 64,
+) -> ResultsT:
+    """Play one episode per seed.
+
+    Args:
+        policy: who decides.
+        make: gives a simulator of so many episodes, such as
+            ``partial(PeerOffloadingSimulator, scenario)``.
+        seeds: ``[K]`` of the episodes.
+        batch_size: episodes to play at once; makes no difference to the results.
+
+    Returns:
+        The simulator's results, ``[K]`` each.
+
+    Raises:
+        InputError: without a seed or with a batch size below 1.
+    """
+    seeds = np.asarray(seeds)
+    if len(seeds) == 0:
+        raise InputError("seeds: expected at least one, found none")
+    if batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1, found {batch_size}")
+    parts: list[Any] = []
+    for first in range(0, len(seeds), batch_size):
+        some = seeds[first : first + batch_size]
+        simulator = make(len(some))
+        simulator.reset(some)
+        policy.reset(simulator)
+        while not simulator.done.all():
+            simulator.step(policy.act(simulator))
+        parts.append(simulator.results)
+    joined: ResultsT = type(parts[0])(**{
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(parts[0])
+    })  # fmt: skip
+    return joined
+
+
+def _checked_seeds(seeds: ArrayLike, batch_size: int) -> NDArray[np.int64]:
+    """Return the seeds ``[B]`` of a simulator's episodes as 64-bit integers.
+
+    Raises:
+        InputError: when there is not one integer from 0 to 2^63 - 1 per episode.
+    """
+    seeds = np.asarray(seeds)
+    if (
+        seeds.shape != (batch_size,)
+        or seeds.dtype.kind not in "iu"
+        or not 0 <= int(seeds.min()) <= int(seeds.max()) < EPISODE_SEED_LIMIT
+    ):
+        raise InputError(f"seeds: expected {batch_size} integers of at least 0")
+    return seeds.astype(np.int64)

@@ -1,0 +1,86 @@
+"""Policies on a set of traces: what they served when, and how far above the oracle they end."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.simulation import Policy, run
+from edge_marl.tandem.simulator import DROP_PENALTY, EpisodeResults, TandemSimulator
+from edge_marl.tandem.traces import IntArray, TraceSet
+
+
+def run_traces(
+    policy: Policy[TandemSimulator],
+    traces: TraceSet,
+    *,
+    drop_penalty: float = DROP_PENALTY,
+    max_queue: int | None = None,
+) -> EpisodeResults:
+    """Play every trace once, all of them as one batch, see :func:`edge_marl.simulation.run`.
+
+    Args:
+        policy: the pair of schedulers.
+        traces: K traces.
+        drop_penalty: ``lambda`` of the objective.
+        max_queue: how many queued jobs the schedulers see; all jobs of a trace when None.
+
+    Returns:
+        The results, ``[K]`` each.
+    """
+    make = partial(
+        TandemSimulator, traces, max_queue=max_queue or traces.max_jobs, drop_penalty=drop_penalty
+    )
+    return run(policy, make, np.arange(len(traces)), batch_size=len(traces))
+
+
+class TimelineRecorder(Policy[TandemSimulator]):
+    """A policy whose decisions in one batch of episodes are recorded.
+
+    Args:
+        policy: who decides.
+    """
+
+    def __init__(self, policy: Policy[TandemSimulator]) -> None:
+        self.name = policy.name
+        self._policy = policy
+        self._served: list[IntArray] = []
+        self._batch_size = 0
+
+    def reset(self, simulator: TandemSimulator) -> None:
+        """Begin a new timeline."""
+        self._served, self._batch_size = [], simulator.batch_size
+        self._policy.reset(simulator)
+
+    def act(self, simulator: TandemSimulator) -> NDArray[np.integer]:
+        """Decide as the policy does, ``[B, 2]``, and note which jobs are served."""
+        actions = self._policy.act(simulator)
+        self._served.append(served_jobs(simulator.observation.jobs, actions, simulator.done))
+        return actions
+
+    @property
+    def timeline(self) -> IntArray:
+        """``[B, T, 2]``: job that each stage served in each slot, -1 where it was idle."""
+        if not self._served:  # every job of every trace was late from the start
+            return np.zeros((self._batch_size, 0, 2), dtype=np.int32)
+        return np.stack(self._served, axis=1)
+
+
+def served_jobs(jobs: IntArray, actions: NDArray[np.integer], done: NDArray[np.bool_]) -> IntArray:
+    """``[B, 2]`` job behind each action, -1 for idling and in finished episodes.
+
+    Args:
+        jobs: ``[B, 2, Q]`` jobs in the queues, see :class:`edge_marl.tandem.Observation`.
+        actions: ``[B, 2]`` positions in them, Q to idle.
+        done: ``[B]`` episodes that are over.
+    """
+    padded = np.concatenate([jobs, np.full((*jobs.shape[:2], 1), -1, jobs.dtype)], axis=2)
+    served = np.take_along_axis(padded, actions[..., None], axis=2)[..., 0]
+    return np.where(done[:, None], -1, served)
+
+
+def degradation(objective: NDArray[np.float64], oracle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Objective above the oracle's, as a share of it, per trace (tandem paper, Figure 3a)."""
+    return (objective - oracle) / oracle
