@@ -36,6 +36,10 @@ Delivery = tuple[MultiAgentBatch, Any]
 """Fragments and metrics."""
 
 
+_FORM = 2
+"""Of the episodes' state in checkpoints; another one is not read."""
+
+
 class BatchedEnvRunner(EnvRunner, Checkpointable):
     """Steps B episodes of a batched environment with one policy evaluation per step.
 
@@ -327,6 +331,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
                 "worker_index": self.worker_index,
                 "env": self.env.get_state(),
                 "observation": self._observation and tuple(x.copy() for x in self._observation),
+                "form": _FORM,
                 "first": self._first.copy(),
                 "hidden": None if self._hidden is None else self._hidden.numpy().copy(),
                 "begun": self._begun and (self._begun[0], _copied(self._begun[1])),
@@ -379,8 +384,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._episode_seeds = self._observation = self._begun = None
 
     def _restore(self, sampling: dict[str, Any]) -> None:
-        # With another number of episodes at a time, new ones begin.
-        alike = len(sampling["first"]) == self.num_envs
+        # With another number of episodes at a time, or as an earlier version kept them, new ones
+        # begin.
+        alike = sampling.get("form") == _FORM and len(sampling["first"]) == self.num_envs
         seen = sampling["observation"]
         exact = alike and seen is not None and sampling["env"] is not None
         self._observation = self._begun = self._hidden = None
