@@ -35,6 +35,8 @@ class JointConfig(AlgorithmConfig):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "training" in cls.__dict__:  # a subclass elsewhere, with options that it sets itself
+            return
 
         def training(self: Any, **options: Any) -> Any:
             return self._set_training(options)

@@ -273,6 +273,16 @@ def test_training_sees_what_sampling_saw() -> None:
     torch.testing.assert_close(unrolled, torch.stack(logits, dim=1)[rows[CHOOSES]])
 
 
+def test_a_subclass_may_have_a_training_method_of_its_own() -> None:
+    class Tempered(MAPPOConfig):
+        def training(self, *, temperature: float = 1.0, **kwargs: Any) -> Any:
+            self.temperature = temperature
+            return super().training(**kwargs)
+
+    config = Tempered().training(temperature=2.0, lr=1e-4)
+    assert (config.temperature, config.lr) == (2.0, 1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
