@@ -32,7 +32,7 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.runners import failures_shown
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.playing import nothing
+from edge_marl.algorithms.playing import no_check
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner, Delivery
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.envs.faults import EnvironmentFaultError
@@ -94,7 +94,7 @@ class JointAlgorithm(Algorithm):
 
     def setup(self, config: Any) -> None:
         """Build env runners and learners."""
-        self.check: Callable[[], None] = nothing
+        self.check: Callable[[], None] = no_check
         self._delivered: list[tuple[int, Delivery | Exception]] = []  # by remote runners, not used
         self.faults: list[EnvironmentFaultError] = []
         self.reward_scaler = RewardScaler() if self.config.reward_scaling else None

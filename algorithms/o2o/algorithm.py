@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
-from edge_marl.algorithms.core.parts import parts_of_updates
+from edge_marl.algorithms.core.shards import shard_updates
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.o2o.guard import check_seeds, significantly_worse
 from edge_marl.algorithms.o2o.options import Transitions, has_offline_phase
@@ -156,7 +156,7 @@ class O2O(MAPPO):
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             rows = transitions.draw(n_updates * size * self.n_learners, self._rng)
         rows[AgentTransition.REWARDS] = self.rewards.normalise(rows[AgentTransition.REWARDS])
-        parts = parts_of_updates(rows, n_updates, self.n_learners)
+        parts = shard_updates(rows, n_updates, self.n_learners)
         self.learn_from(parts, [n_updates * size] * self.n_learners, minibatch_size=size)
 
     def _take_moments(self, transitions: Transitions) -> None:

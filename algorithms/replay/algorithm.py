@@ -12,7 +12,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
-from edge_marl.algorithms.core.parts import parts_of_updates
+from edge_marl.algorithms.core.shards import shard_updates
 from edge_marl.algorithms.replay.buffer import FragmentBuffer
 from edge_marl.algorithms.replay.columns import TD_ERRORS, JointTransition
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -76,7 +76,7 @@ class OffPolicyAlgorithm(JointAlgorithm):
         if self.reward_scaler is not None:
             scale = np.float32(self.reward_scaler.scale)
             sampled[JointTransition.RETURNS] = sampled[JointTransition.RETURNS] / scale
-        parts = parts_of_updates(sampled, n_updates, self.n_learners)
+        parts = shard_updates(sampled, n_updates, self.n_learners)
         slots = np.concatenate([part.pop(JointTransition.SLOT) for part in parts])
         steps = [int((part[JointTransition.WEIGHTS] > 0).sum()) for part in parts]
         errors = self.learn_from(

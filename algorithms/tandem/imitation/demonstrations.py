@@ -43,7 +43,7 @@ class Demonstrations:
                      for name in ("features", "queued", "cost")))  # fmt: skip
 
 
-class ScheduleReplay:
+class SchedulePolicy:
     """A recorded schedule as a policy; episodes must be those of the schedule, in order."""
 
     name = "replay"
@@ -149,7 +149,7 @@ def arbitrary_slots(
 
 def schedule_labeller(slots: IntArray) -> Labeller:
     """The job that a schedule serves in the slot."""
-    replay = ScheduleReplay(slots)
+    replay = SchedulePolicy(slots)
     return lambda simulator, where: _chosen(simulator, replay.act(simulator.observation))
 
 
