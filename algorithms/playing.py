@@ -50,7 +50,7 @@ def no_check() -> None:
 
 
 class Episodes(NamedTuple):
-    """What B episodes gave."""
+    """The outcomes of B episodes."""
 
     returns: NDArray[np.float64]
     """``[B]``: rewards of all agents together."""

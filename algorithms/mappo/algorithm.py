@@ -63,12 +63,12 @@ class MAPPO(JointAlgorithm, PPO):
         return fragments
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What :meth:`set_state` needs to go on exactly here."""
+        """Return what :meth:`set_state` needs to continue exactly from here."""
         state = super().get_state(*args, **kwargs)
         state[_PARTS] = [dict(part) for part in self._parts]
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         super().set_state(state)
         self._parts = [SampleBatch(part) for part in state.get(_PARTS, ())]

@@ -182,11 +182,11 @@ class JointSteps:
             yield {name: piece[k] for name, piece in pieces.items()}
 
     def _at(self, places: Tensor, rows: Tensor) -> Tensor:
-        """Where the agents' rows lie, by the places of the steps."""
+        """The places of the agents' rows, from the places of the steps."""
         return places[rows // self._N] * self._N + rows % self._N
 
     def _of_agents(self, rows: Tensor) -> Rows:
-        """What agents saw, and what a critic of that learns from."""
+        """The observations of agents, and the targets of a critic that sees them."""
         seen = self._at(self._seen, rows)
         columns = {AGENT: rows % self._N} | {
             name: self._fragments[name].flatten(0, 2).index_select(0, seen) for name in _SEEN
@@ -198,7 +198,12 @@ class JointSteps:
         return columns
 
     def _of_choices(self, rows: Tensor, legal: Tensor | None) -> Rows:
-        """What the actor learns from; ``legal [K, A]`` where it has been gathered already."""
+        """The columns that the actor learns from.
+
+        Args:
+            rows: ``[K]`` of agents with a choice.
+            legal: ``[K, A]`` their masks, where they have been gathered already.
+        """
         played = self._at(self._played, rows)
         columns = {
             name: self._fragments[name].flatten(0, 2).index_select(0, played)
@@ -214,7 +219,7 @@ class JointSteps:
         return columns
 
     def _of_steps(self, steps: Tensor) -> Rows:
-        """What a critic of the global state learns from."""
+        """The columns that a critic of the global state learns from."""
         if self._n_values is None:
             return {}
         here = self._played[steps]

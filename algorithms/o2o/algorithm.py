@@ -61,7 +61,7 @@ class O2O(MAPPO):
 
     @property
     def phase(self) -> str:
-        """Of the next iteration: "offline" or "online"."""
+        """The phase of the next iteration, "offline" or "online"."""
         due = self.config.offline_updates if has_offline_phase(self.config) else 0
         return "offline" if self.offline_updates_done < due else "online"
 
@@ -215,7 +215,7 @@ class O2O(MAPPO):
     # Checkpoints ----------------------------------------------------------------------------
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What :meth:`set_state` needs to go on exactly here."""
+        """Return what :meth:`set_state` needs to continue exactly from here."""
         state = super().get_state(*args, **kwargs)
         state[_STATE] = {
             "offline_updates_done": self.offline_updates_done,
@@ -229,7 +229,7 @@ class O2O(MAPPO):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         super().set_state(state)
         if _STATE in state:
             own = state[_STATE]

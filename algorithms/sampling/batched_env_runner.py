@@ -94,7 +94,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         assert self.module is not None
 
     def stop(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""
 
     # Sampling ------------------------------------------------------------------------------
 
@@ -308,7 +308,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     # RLlib's contract ----------------------------------------------------------------------
 
     def get_metrics(self) -> Any:
-        """What happened since the last call."""
+        """Return what happened since the last call."""
         self._log.report(self.metrics)
         return self.metrics.reduce()
 
