@@ -75,7 +75,7 @@ def greedy(outputs: Tensor, action_mask: Tensor) -> Tensor:
     return outputs.masked_fill(~action_mask, MASKED).argmax(dim=-1)
 
 
-def drawn(probabilities: Tensor, random: Tensor) -> Tensor:
+def sample_categorical(probabilities: Tensor, random: Tensor) -> Tensor:
     """An index of each distribution; never one of probability zero.
 
     By inverting the cumulative sum, in a tenth of the time of ``torch.multinomial``.
@@ -92,9 +92,9 @@ def drawn(probabilities: Tensor, random: Tensor) -> Tensor:
     return (cumulative <= random * total).sum(-1, keepdim=True)
 
 
-def draws(actor: Actor, *, sampled: bool) -> bool:
-    """Whether :func:`decide` draws anything."""
-    return sampled or actor.kind.draws
+def is_stochastic(actor: Actor, *, sampled: bool) -> bool:
+    """Whether :func:`decide` needs random numbers."""
+    return sampled or actor.kind.is_stochastic
 
 
 def decide(
@@ -111,7 +111,7 @@ def decide(
         actor: whose outputs these are.
         outputs: ``[..., A]``.
         action_mask: ``[..., A]`` bool.
-        random: ``[...]`` uniform in [0, 1), what decides where :func:`draws` says so.
+        random: ``[...]`` uniform in [0, 1), what decides where :func:`is_stochastic` says so.
         sampled: draw from the softmax of the outputs, which have to be logits, instead of taking
             the largest.
 
@@ -122,4 +122,4 @@ def decide(
         return actor.greedy(outputs, action_mask, random)
     probabilities = torch.softmax(outputs.masked_fill(~action_mask, MASKED), dim=-1)
     random = torch.as_tensor(random).expand(probabilities.shape[:-1])
-    return drawn(probabilities, random[..., None]).squeeze(-1)
+    return sample_categorical(probabilities, random[..., None]).squeeze(-1)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_marl.algorithms.actors import decide, draws
+from edge_marl.algorithms.actors import decide, is_stochastic
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.envs import module_of
 from edge_marl.envs.batched import BatchedEnv
@@ -45,12 +45,12 @@ def longest_episode(env: str, asked: int | None = None) -> int | None:
     return None
 
 
-def nothing() -> None:
+def no_check() -> None:
     """The check of who is not to be stopped."""
 
 
 class Episodes(NamedTuple):
-    """What B episodes gave."""
+    """The outcomes of B episodes."""
 
     returns: NDArray[np.float64]
     """``[B]``: rewards of all agents together."""
@@ -60,7 +60,7 @@ class Episodes(NamedTuple):
     """``[B]``: had not ended after the greatest number of steps."""
 
 
-def action_draws(seeds: NDArray[np.int64], step: int, n_agents: int) -> Tensor:
+def action_uniforms(seeds: NDArray[np.int64], step: int, n_agents: int) -> Tensor:
     """``[B, N]`` uniform in [0, 1): what decides on drawn actions in a step of these episodes."""
     return torch.from_numpy(uniforms(seeds, _ACTION_DRAWS + step * n_agents, n_agents))
 
@@ -73,7 +73,7 @@ def play_batch(
     *,
     sampled: bool,
     max_steps: int | None = None,
-    check: Callable[[], None] = nothing,
+    check: Callable[[], None] = no_check,
 ) -> Episodes:
     """Play one episode per slot of ``env`` to its end, every agent by its own observation alone.
 
@@ -96,7 +96,7 @@ def play_batch(
         check()
         mask = torch.from_numpy(observation.action_mask)
         outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
-        random = action_draws(seeds, step, N) if draws(actor, sampled=sampled) else 0.5
+        random = action_uniforms(seeds, step, N) if is_stochastic(actor, sampled=sampled) else 0.5
         actions = decide(actor, outputs, mask, random, sampled=sampled)
         playing = ~env.done
         transition = env.step(actions.numpy())

@@ -51,6 +51,38 @@ def test_a_layer_imports_only_layers_below(layer: str) -> None:
     assert upward == []
 
 
+ROOMS = {
+    # Each room of the algorithms, with the rooms that it may import beside itself.
+    "networks": {"tandem"},  # the table of kinds
+    "tandem": {"networks"},
+    "sampling": {"networks", "core"},  # the spaces
+    "core": {"networks", "sampling"},
+    "replay": {"networks", "sampling", "core"},
+    "offline": {"replay"},
+    "sac": {"networks", "sampling", "core", "replay"},
+    "value_decomposition": {"networks", "sampling", "core", "replay"},
+    "mappo": {"networks", "sampling", "core"},
+    "o2o": {"networks", "sampling", "core", "replay", "offline", "sac", "mappo"},
+    "scale": {"networks", "sampling", "core", "mappo"},
+}
+
+
+def test_rooms_of_the_algorithms_import_only_what_they_build_on() -> None:
+    rooms = {
+        path.name for path in (ROOT / "algorithms").iterdir() if (path / "__init__.py").exists()
+    }
+    assert rooms == set(ROOMS)
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for room, allowed in ROOMS.items()
+        for path in sources(f"algorithms/{room}")
+        for name in imported_names(path)
+        if name.startswith("edge_marl.algorithms.")
+        and name.split(".")[2] in set(ROOMS) - allowed - {room}
+    ]
+    assert found == []
+
+
 def test_the_domain_never_imports_the_learning_stack() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {name}"

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.runners import failures_shown
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.playing import nothing
+from edge_marl.algorithms.playing import no_check
 from edge_marl.algorithms.sampling.batched_env_runner import BatchedEnvRunner, Delivery
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.envs.faults import EnvironmentFaultError
@@ -77,12 +77,12 @@ class RewardScaler:
 
     @property
     def mean(self) -> float:
-        """Of all rewards."""
+        """The mean of all rewards."""
         return self._mean
 
     @property
     def scale(self) -> float:
-        """What rewards are divided by; 1 until they have differed."""
+        """The divisor of rewards; 1 until they have differed."""
         deviation = (self._sum_of_squares / self._count) ** 0.5 if self._count else 0.0
         return deviation if deviation > 1e-8 else 1.0
 
@@ -94,7 +94,7 @@ class JointAlgorithm(Algorithm):
 
     def setup(self, config: Any) -> None:
         """Build env runners and learners."""
-        self.check: Callable[[], None] = nothing
+        self.check: Callable[[], None] = no_check
         self._delivered: list[tuple[int, Delivery | Exception]] = []  # by remote runners, not used
         self.faults: list[EnvironmentFaultError] = []
         self.reward_scaler = RewardScaler() if self.config.reward_scaling else None
@@ -334,9 +334,9 @@ class JointAlgorithm(Algorithm):
         return state
 
     def _runner_states(self) -> dict[int, Any]:
-        """Of remote runners by index, once they have played what they are at.
+        """States of the remote runners by index, once they have played what they are at.
 
-        Nothing of runners that do not answer for long: others will play new episodes instead.
+        Runners that do not answer for long are left out: others will play new episodes instead.
         """
         group = self.env_runner_group
         if group.num_remote_env_runners() == 0:

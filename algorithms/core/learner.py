@@ -55,7 +55,7 @@ class JointLearner(TorchLearner):
         self.generator = torch.Generator().manual_seed(int(seed))
 
     def _make_modules_ddp_if_necessary(self) -> None:
-        """Nothing: :meth:`gradient_step` averages the one gradient there is.
+        """Do nothing: :meth:`gradient_step` averages the one gradient there is.
 
         DDP would average minibatches of different size alike, and wait for ever, or raise, where
         learners have different numbers of them or leave weights unused.

@@ -11,14 +11,14 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor
 
-from edge_marl.algorithms.actors import decide, draws
+from edge_marl.algorithms.actors import decide, is_stochastic
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.spec import ActorSpec, agent_groups
+from edge_marl.algorithms.sampling.actions import sample_actions
 from edge_marl.algorithms.sampling.columns import Fragment
-from edge_marl.algorithms.sampling.drawing import draw_actions
 from edge_marl.validation import invalid
 
 
@@ -79,7 +79,7 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
         """What the actors do when they are deployed, see :func:`.actors.decide`."""
         outputs, hidden = self._step(batch)
         random: Tensor | float = 0.5
-        if draws(self.actor, sampled=False):
+        if is_stochastic(self.actor, sampled=False):
             random = torch.rand(outputs.shape[:-1], generator=generator)
         actions = decide(self.actor, outputs, batch[Columns.OBS][Fragment.ACTION_MASK], random)
         return _with_state({Columns.ACTIONS: actions}, hidden)
@@ -88,7 +88,7 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
         """Actions drawn from the policy, and with what probability."""
         outputs, hidden = self._step(batch)
         mask = batch[Columns.OBS][Fragment.ACTION_MASK]
-        actions, log_probabilities = draw_actions(outputs, mask)
+        actions, log_probabilities = sample_actions(outputs, mask)
         chosen = {Columns.ACTIONS: actions, Columns.ACTION_LOGP: log_probabilities}
         if self.model_config.get("records_logits", False):
             chosen[Columns.ACTION_DIST_INPUTS] = outputs.masked_fill(~mask, MASKED)

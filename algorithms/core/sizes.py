@@ -13,7 +13,7 @@ from edge_marl.envs.batched import BatchedEnv
 from edge_marl.memory import check_memory
 
 _COPIES = 5
-"""Of every weight: the learner's with its gradient and two moments, and the sampling copy."""
+"""Copies of every weight: the learner's with gradient and two moments, and the sampling one."""
 
 
 def check_sizes(config: Any, env: BatchedEnv) -> None:

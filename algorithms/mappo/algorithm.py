@@ -8,7 +8,7 @@ from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
 
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
-from edge_marl.algorithms.core.parts import in_parts
+from edge_marl.algorithms.core.shards import shard_fragments
 from edge_marl.algorithms.sampling.columns import Fragment
 
 _PARTS = "parts"
@@ -34,7 +34,7 @@ class MAPPO(JointAlgorithm, PPO):
         fragments = self._train_batch()
         if fragments is None:
             return
-        parts = in_parts(fragments, self.n_learners)
+        parts = shard_fragments(fragments, self.n_learners)
         self.learn_from(
             parts,
             [int(part[Fragment.VALID].sum()) for part in parts],
@@ -63,12 +63,12 @@ class MAPPO(JointAlgorithm, PPO):
         return fragments
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What :meth:`set_state` needs to go on exactly here."""
+        """Return what :meth:`set_state` needs to continue exactly from here."""
         state = super().get_state(*args, **kwargs)
         state[_PARTS] = [dict(part) for part in self._parts]
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         super().set_state(state)
         self._parts = [SampleBatch(part) for part in state.get(_PARTS, ())]

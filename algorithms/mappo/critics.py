@@ -88,4 +88,4 @@ class LocalCritic(nn.Module):
         return self.values.of_rows(rows)[:, -1]
 
     def observe(self, fragments: Mapping[str, Tensor], total: Total) -> None:
-        """Nothing: the moments are the actor's."""
+        """Do nothing: the moments are the actor's."""

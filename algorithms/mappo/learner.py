@@ -88,12 +88,12 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         return history
 
     def agent_steps(self, columns: dict[str, Tensor]) -> int:
-        """Those that agents in the episode have played."""
+        """Count the steps that agents in the episode have played."""
         active = columns[Fragment.ACTIVE][:, :-1]
         return int((columns[Fragment.VALID][..., None] & active).sum())
 
     def _epochs(self, n_rows: int, size: int | None, n_epochs: int) -> Iterator[list[Tensor]]:
-        """Of each epoch its minibatches: every row once in a new random order, in equal parts.
+        """Yield the minibatches of each epoch: every row once, in a new order, in equal parts.
 
         The order is one of the rows of all learners; what of a part is here may be nothing.
 
@@ -177,7 +177,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     # Checkpoints ---------------------------------------------------------------------------
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What :meth:`set_state` needs."""
+        """Return what :meth:`set_state` needs."""
         current = float(self.curr_kl_coeffs_per_module[DEFAULT_MODULE_ID])
         return super().get_state(*args, **kwargs) | {_KL: (self.config.kl_coeff, current)}
 

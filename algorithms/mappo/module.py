@@ -73,7 +73,7 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
         return values if self.value_moments is None else self.value_moments.denormalise(values)
 
     def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
-        """Of a minibatch of :mod:`.rows`: actor outputs where there is a choice, and values."""
+        """Evaluate actor and critic on a minibatch of :mod:`.rows`."""
         features, mask = batch[Fragment.FEATURES], batch[Fragment.ACTION_MASK]
         if self.actor.is_recurrent:
             first, hidden = batch[Fragment.FIRST], batch[Fragment.HIDDEN]

@@ -168,41 +168,58 @@ class JointSteps:
             both = zip(choosing.split(n_choosing), others.split(n_others), strict=True)
             rows = torch.cat([one for pair in both for one in pair])
             n_rows = [sum(pair) for pair in zip(n_choosing, n_others, strict=True)]
-        played, chosen = self._at(self._played, rows), self._at(self._played, choosing)
-        seen = self._at(self._seen, rows)
-        by_agent = {AGENT: rows % self._N} | {
-            name: self._fragments[name].flatten(0, 2).index_select(0, seen) for name in _SEEN
-        }
-        by_choice = {
-            name: self._fragments[name].flatten(0, 2).index_select(0, chosen)
-            for name in _RECORDED
-            if name in self._fragments
-        }
-        legal = by_agent[Fragment.ACTION_MASK]
-        if rows is not choosing:
-            every = self._fragments[Fragment.ACTION_MASK].flatten(0, 2)
-            legal = every.index_select(0, self._at(self._seen, choosing))
-        by_choice[PENALTIES] = penalties(legal)
-        advantages = self._targets[Postprocessing.ADVANTAGES]
-        by_choice[Postprocessing.ADVANTAGES] = advantages.flatten().index_select(0, chosen)
-        by_step = self._of_steps(steps)
-        if self._n_values is None:
-            values = self._targets[Postprocessing.VALUE_TARGETS].flatten()
-            by_agent[Postprocessing.VALUE_TARGETS] = values.index_select(0, played)
+        by_agent = self._of_agents(rows)
+        legal = by_agent[Fragment.ACTION_MASK] if rows is choosing else None
+        by_choice = self._of_choices(choosing, legal)
         pieces = {
             name: column.split(how_many)
-            for columns, how_many in ((by_step, sizes), (by_agent, n_rows), (by_choice, n_choosing))
+            for columns, how_many in (
+                (self._of_steps(steps), sizes), (by_agent, n_rows), (by_choice, n_choosing),
+            )
             for name, column in columns.items()
-        }
+        }  # fmt: skip
         for k in range(len(parts)):
             yield {name: piece[k] for name, piece in pieces.items()}
 
     def _at(self, places: Tensor, rows: Tensor) -> Tensor:
-        """Where the agents' rows lie, by the places of the steps."""
+        """The places of the agents' rows, from the places of the steps."""
         return places[rows // self._N] * self._N + rows % self._N
 
+    def _of_agents(self, rows: Tensor) -> Rows:
+        """The observations of agents, and the targets of a critic that sees them."""
+        seen = self._at(self._seen, rows)
+        columns = {AGENT: rows % self._N} | {
+            name: self._fragments[name].flatten(0, 2).index_select(0, seen) for name in _SEEN
+        }
+        if self._n_values is None:
+            values = self._targets[Postprocessing.VALUE_TARGETS].flatten()
+            played = self._at(self._played, rows)
+            columns[Postprocessing.VALUE_TARGETS] = values.index_select(0, played)
+        return columns
+
+    def _of_choices(self, rows: Tensor, legal: Tensor | None) -> Rows:
+        """The columns that the actor learns from.
+
+        Args:
+            rows: ``[K]`` of agents with a choice.
+            legal: ``[K, A]`` their masks, where they have been gathered already.
+        """
+        played = self._at(self._played, rows)
+        columns = {
+            name: self._fragments[name].flatten(0, 2).index_select(0, played)
+            for name in _RECORDED
+            if name in self._fragments
+        }
+        if legal is None:
+            masks = self._fragments[Fragment.ACTION_MASK].flatten(0, 2)
+            legal = masks.index_select(0, self._at(self._seen, rows))
+        columns[PENALTIES] = penalties(legal)
+        advantages = self._targets[Postprocessing.ADVANTAGES]
+        columns[Postprocessing.ADVANTAGES] = advantages.flatten().index_select(0, played)
+        return columns
+
     def _of_steps(self, steps: Tensor) -> Rows:
-        """What a critic of the global state learns from."""
+        """The columns that a critic of the global state learns from."""
         if self._n_values is None:
             return {}
         here = self._played[steps]

@@ -35,7 +35,7 @@ class ActorNetwork(nn.Module):
     """Whether the weights are the same for any number of servers, or of jobs."""
     gives_log_probabilities: ClassVar[bool] = False
     """Whether outputs mean nothing but the logarithms of probabilities: they are no values."""
-    draws: ClassVar[bool] = False
+    is_stochastic: ClassVar[bool] = False
     """Whether a deployed actor draws a part of its decision, see :meth:`greedy`."""
 
     @classmethod
@@ -59,7 +59,7 @@ class ActorNetwork(nn.Module):
 
         Args:
             masked: outputs, ``MASKED`` where an action is forbidden.
-            random: ``[...]`` uniform in [0, 1), what decides where a kind :attr:`draws`.
+            random: ``[...]`` uniform in [0, 1), what decides where a kind :attr:`is_stochastic`.
         """
         return masked.argmax(-1)
 

@@ -72,7 +72,7 @@ class PointerNetwork(ActorNetwork):
     attribute = "pointer"
     fits_any_size = True
     gives_log_probabilities = True
-    draws = True
+    is_stochastic = True
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class ActorSpec(BaseModel):
 
     agents: tuple[str, ...] = Field(min_length=1)
     observation_shape: tuple[Annotated[int, Field(ge=1)], ...]
-    """Of one agent's observation before flattening."""
+    """The shape of one agent's observation before it is flattened."""
     n_actions: int = Field(ge=1)
     groups: tuple[int, ...]
     network: NetworkConfig

@@ -15,7 +15,7 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
-from edge_marl.algorithms.core.parts import parts_of_updates
+from edge_marl.algorithms.core.shards import shard_updates
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.o2o.guard import check_seeds, significantly_worse
 from edge_marl.algorithms.o2o.options import Transitions, has_offline_phase
@@ -61,7 +61,7 @@ class O2O(MAPPO):
 
     @property
     def phase(self) -> str:
-        """Of the next iteration: "offline" or "online"."""
+        """The phase of the next iteration, "offline" or "online"."""
         due = self.config.offline_updates if has_offline_phase(self.config) else 0
         return "offline" if self.offline_updates_done < due else "online"
 
@@ -156,7 +156,7 @@ class O2O(MAPPO):
         with self.metrics.log_time((TIMERS, REPLAY_BUFFER_SAMPLE_TIMER)):
             rows = transitions.draw(n_updates * size * self.n_learners, self._rng)
         rows[AgentTransition.REWARDS] = self.rewards.normalise(rows[AgentTransition.REWARDS])
-        parts = parts_of_updates(rows, n_updates, self.n_learners)
+        parts = shard_updates(rows, n_updates, self.n_learners)
         self.learn_from(parts, [n_updates * size] * self.n_learners, minibatch_size=size)
 
     def _take_moments(self, transitions: Transitions) -> None:
@@ -215,7 +215,7 @@ class O2O(MAPPO):
     # Checkpoints ----------------------------------------------------------------------------
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What :meth:`set_state` needs to go on exactly here."""
+        """Return what :meth:`set_state` needs to continue exactly from here."""
         state = super().get_state(*args, **kwargs)
         state[_STATE] = {
             "offline_updates_done": self.offline_updates_done,
@@ -229,7 +229,7 @@ class O2O(MAPPO):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         super().set_state(state)
         if _STATE in state:
             own = state[_STATE]

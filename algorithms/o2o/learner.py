@@ -13,7 +13,7 @@ from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.core.optimiser import flattened
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.o2o.module import O2OModule
-from edge_marl.algorithms.o2o.offline import METHODS
+from edge_marl.algorithms.o2o.offline import OFFLINE_LOSSES
 from edge_marl.algorithms.replay.columns import AgentTransition
 
 
@@ -82,7 +82,9 @@ class O2OLearner(MAPPOTorchLearner):
         return super().agent_steps(columns)
 
     def _offline_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        loss, terms = METHODS[self.config.offline_method](self._own_module, batch, self.config)
+        loss, terms = OFFLINE_LOSSES[self.config.offline_method](
+            self._own_module, batch, self.config
+        )
         self.log_terms(**terms)
         return loss
 

@@ -24,7 +24,7 @@ from edge_marl.algorithms.sac.objective import (
     soft_actor_critic,
 )
 
-Method = Callable[[O2OModule, dict[str, Tensor], Any], tuple[Tensor, dict[str, Tensor]]]
+OfflineLoss = Callable[[O2OModule, dict[str, Tensor], Any], tuple[Tensor, dict[str, Tensor]]]
 """Module, columns of :class:`AgentTransition`, configuration -> the loss, and terms to report."""
 
 
@@ -76,7 +76,7 @@ def implicit_q_learning(
     return of_twins + of_actor + of_critic, terms
 
 
-METHODS: Mapping[str, Method] = {
+OFFLINE_LOSSES: Mapping[str, OfflineLoss] = {
     "cql": conservative_soft_actor_critic,
     "bc": behaviour_cloning,
     "iql": implicit_q_learning,

@@ -40,10 +40,10 @@ class RewardNormaliser:
         return normalised
 
     def get_state(self) -> dict[str, Any]:
-        """What :meth:`set_state` needs."""
+        """Return what :meth:`set_state` needs."""
         return {"moments": dict(vars(self.moments)), "fixed": self.fixed}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         vars(self.moments).update(state["moments"])
         self.fixed = state["fixed"]

@@ -184,7 +184,7 @@ class OfflineTransitions:
 
 
 _OTHER_BYTES = 24
-"""Of a row in memory, beside observations and masks, rounded up."""
+"""Bytes of a row in memory beside observations and masks, rounded up."""
 
 
 class EpisodesInMemory:

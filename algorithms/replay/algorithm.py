@@ -12,7 +12,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
-from edge_marl.algorithms.core.parts import parts_of_updates
+from edge_marl.algorithms.core.shards import shard_updates
 from edge_marl.algorithms.replay.buffer import FragmentBuffer
 from edge_marl.algorithms.replay.columns import TD_ERRORS, JointTransition
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -21,7 +21,7 @@ _REPLAY = "replay"
 _AT_ONCE = 32
 """Updates whose data is sampled at once, at most: enough to hide the cost of a call."""
 _BYTES_AT_ONCE = 2**28
-"""Of observations sampled at once: pictures are many times as large when they are learnt from."""
+"""Observations sampled at once, at most: pictures grow many times when they are learnt from."""
 
 
 class OffPolicyAlgorithm(JointAlgorithm):
@@ -76,7 +76,7 @@ class OffPolicyAlgorithm(JointAlgorithm):
         if self.reward_scaler is not None:
             scale = np.float32(self.reward_scaler.scale)
             sampled[JointTransition.RETURNS] = sampled[JointTransition.RETURNS] / scale
-        parts = parts_of_updates(sampled, n_updates, self.n_learners)
+        parts = shard_updates(sampled, n_updates, self.n_learners)
         slots = np.concatenate([part.pop(JointTransition.SLOT) for part in parts])
         steps = [int((part[JointTransition.WEIGHTS] > 0).sum()) for part in parts]
         errors = self.learn_from(
@@ -89,14 +89,14 @@ class OffPolicyAlgorithm(JointAlgorithm):
             self.replay.update_priorities(slots, errors)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What :meth:`set_state` needs to go on exactly here."""
+        """Return what :meth:`set_state` needs to continue exactly from here."""
         state = super().get_state(*args, **kwargs)
         if self.config.store_buffer_in_checkpoints:
             state[_REPLAY] = self.replay.get_state() | {"steps_due": self._steps_due}
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         super().set_state(state)
         if _REPLAY in state:
             self.replay.set_state(state[_REPLAY])

@@ -120,7 +120,7 @@ class FragmentBuffer:
 
     @property
     def step_bytes(self) -> int:
-        """Of what is observed in a step; something must be held."""
+        """Bytes of what is observed in a step; the buffer must hold something."""
         return sum(self._ring[name][0, 0].nbytes for name in _OBSERVED)
 
     def add(self, fragments: Mapping[str, Array]) -> None:

@@ -11,7 +11,7 @@ from edge_marl.options import Count, CountOrZero, Positive, PositiveShare
 
 
 class OffPolicyOptions(JointOptions):
-    """What all of them have."""
+    """Options that all of them have."""
 
     team_reward: Literal["auto", "sum", "shared"] = "auto"
     rollout_fragment_length: Annotated[Literal["auto"] | Count, Mark.FIXED] = 32  # of what is kept

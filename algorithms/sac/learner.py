@@ -58,13 +58,13 @@ class DiscreteSACLearner(JointLearner):
         return history
 
     def agent_steps(self, columns: dict[str, Tensor]) -> int:
-        """Those that were drawn."""
+        """Count the steps of agents that were sampled."""
         return int(columns[JointTransition.PRESENT].sum())
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """Of actor and twins, and of the temperature if it is tuned."""
+        """The loss of actor and twins, and that of the temperature if it is tuned."""
         module = self._own_module
         # One that was tuned before has momentum, and would go on.
         tuned = config.target_entropy is not None
@@ -88,7 +88,7 @@ class DiscreteSACLearner(JointLearner):
     # Checkpoints ---------------------------------------------------------------------------
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What :meth:`set_state` needs."""
+        """Return what :meth:`set_state` needs."""
         return super().get_state(*args, **kwargs) | {_ALPHA: self.config.alpha}
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -26,5 +26,5 @@ class DiscreteSACModule(TwinCritics, PolicyModule):
         return [*TWINS, "log_alpha"]
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Tensor]:
-        """Nothing: the loss asks for what it needs."""
+        """Do nothing: the loss asks for what it needs."""
         return {}

@@ -24,7 +24,7 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
 from edge_marl.algorithms.core.spaces import joint_spaces
-from edge_marl.algorithms.playing import longest_episode, nothing
+from edge_marl.algorithms.playing import longest_episode, no_check
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.sampling.episodes import EpisodeLog
 from edge_marl.envs.batched import BatchedObservation, make_batched
@@ -58,7 +58,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self.worker_index: int = kwargs.get("worker_index") or 0
         self._episode_seeds: np.random.Generator | None = None
         self._weights_seq_no = 0
-        self.check: Callable[[], None] = nothing
+        self.check: Callable[[], None] = no_check
         self.make_env()
         if self.worker_index == 0:  # others are elsewhere, and nobody would see what they say
             config.check_sampled(self.env)
@@ -98,7 +98,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         assert self.module is not None
 
     def stop(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""
 
     # Sampling ------------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     # RLlib's contract ----------------------------------------------------------------------
 
     def get_metrics(self) -> Any:
-        """What happened since the last call."""
+        """Return what happened since the last call."""
         self._log.report(self.metrics)
         return self.metrics.reduce()
 

@@ -171,7 +171,7 @@ class EpisodeLog:
         )
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         state = copy.deepcopy(state)
         self._returns, self._lengths = state["returns"], state["lengths"]
         self._finished = deque(state["finished"], maxlen=self._window)

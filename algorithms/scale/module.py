@@ -49,7 +49,7 @@ class FeatureCritic(nn.Module):
         return values.squeeze(-1)
 
     def observe(self, fragments: Mapping[str, Tensor], total: Total) -> None:
-        """Nothing: there are no moments."""
+        """Do nothing: there are no moments."""
 
 
 class SCALEModule(MAPPOModule):

@@ -83,7 +83,7 @@ class ValueDecompositionLearner(JointLearner):
         return history
 
     def agent_steps(self, columns: dict[str, Tensor]) -> int:
-        """Those that were drawn."""
+        """Count the steps of agents that were sampled."""
         return int(columns[JointTransition.PRESENT].sum())
 
     def _step(self, batch: dict[str, Tensor]) -> Terms:
@@ -152,6 +152,6 @@ class ValueDecompositionLearner(JointLearner):
         return super().get_state(*args, **kwargs) | {_N_UPDATES: self._n_updates}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         super().set_state(state)
         self._n_updates = state.get(_N_UPDATES, self._n_updates)

@@ -72,7 +72,7 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         return outputs
 
     def get_non_inference_attributes(self) -> list[str]:
-        """What the environment runners do without."""
+        """Name the parts that environment runners do without."""
         return ["mixer", "state_normaliser", "target_actor", "target_mixer"]
 
     # Training ------------------------------------------------------------------------------

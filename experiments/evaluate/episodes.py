@@ -51,7 +51,7 @@ def play(
         InputError: if the actor is not of this environment.
     """
     # RLlib comes with it: who only reads a report needs none of that.
-    from edge_marl.algorithms.playing import nothing, play_batch
+    from edge_marl.algorithms.playing import no_check, play_batch
 
     check_fit(actor, env)
     batches = []
@@ -60,7 +60,7 @@ def play(
         # The last batch is filled up; what fills it is played and forgotten.
         filled = np.concatenate([own, np.repeat(own[:1], env.batch_size - len(own))])
         played = play_batch(
-            actor, env, filled, sampled=sampled, max_steps=max_steps, check=check or nothing
+            actor, env, filled, sampled=sampled, max_steps=max_steps, check=check or no_check
         )
         batch = {
             RETURN: played.returns,

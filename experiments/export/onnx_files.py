@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_marl.algorithms.actors import Actor, decide, draws
+from edge_marl.algorithms.actors import Actor, decide, is_stochastic
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.pointer import PointerNetwork
 
@@ -69,7 +69,7 @@ class LocalActor(nn.Module):
     @property
     def draws(self) -> bool:
         """Whether ``random`` is one of the inputs."""
-        return draws(self.actor, sampled=self.sampled)
+        return is_stochastic(self.actor, sampled=self.sampled)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edge_marl.algorithms.actors import decide
 from edge_marl.algorithms.networks.agents import Actor
-from edge_marl.algorithms.playing import action_draws
+from edge_marl.algorithms.playing import action_uniforms
 from edge_marl.algorithms.scale.srr import kl_to_standard_normal, mean_off_diagonal
 from edge_marl.envs.batched import BatchedEnv, make_batched
 from edge_marl.experiments.study.policies import KIND, Play, actor_of
@@ -79,7 +79,7 @@ def features(actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]) -> Tensor:
         outputs, found = actor.with_representation(torch.from_numpy(observation.features), mask)
         playing = torch.from_numpy(~env.done)[:, None] & (mask.sum(-1) > 1)
         seen.append(found[playing].clone())
-        random = action_draws(seeds, step, len(env.agents))
+        random = action_uniforms(seeds, step, len(env.agents))
         observation = env.step(decide(actor, outputs, mask, random).numpy()).observation
         if env.done.all():
             break

@@ -88,15 +88,15 @@ def methods(config: StudyConfig) -> dict[str, Method]:
 def _oracle(config: StudyConfig) -> Method:
     def make(context: Context) -> Scheduler:
         from edge_marl.algorithms.tandem.imitation.demonstrations import (
-            ScheduleReplay,
+            SchedulePolicy,
             canonical_slots,
         )
 
-        def scheduler(traces: TraceSet) -> ScheduleReplay:
+        def scheduler(traces: TraceSet) -> SchedulePolicy:
             solved = [
                 solve(traces[k], drop_penalty=config.drop_penalty) for k in range(len(traces))
             ]
-            return ScheduleReplay(canonical_slots(solved))
+            return SchedulePolicy(canonical_slots(solved))
 
         return scheduler
 

@@ -10,7 +10,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.rllib.utils.metrics.stats import MeanStats
 
 from edge_marl.algorithms import MAPPOConfig, QMIXConfig, SCALEConfig
-from edge_marl.algorithms.actors import draws
+from edge_marl.algorithms.actors import is_stochastic
 from edge_marl.algorithms.sampling.episodes import EpisodeLog
 from edge_marl.algorithms.sampling.means import EPISODE_MEAN, EpisodeMeanStats
 from tests.algorithms.clusters import CLUSTER, register_clusters
@@ -81,7 +81,7 @@ def test_values_are_evaluated_without_random_actions() -> None:
 
 def test_whether_a_pointer_network_waits_is_drawn_alike_in_every_evaluation() -> None:
     algorithm = configured(SCALEConfig(), evaluation_duration=16).build_algo()
-    assert draws(algorithm.actor(), sampled=False)
+    assert is_stochastic(algorithm.actor(), sampled=False)
     first, second = (algorithm.evaluate()["env_runners"]["episode_return_mean"] for _ in range(2))
     assert first == second
     algorithm.stop()

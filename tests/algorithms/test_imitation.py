@@ -15,7 +15,7 @@ from edge_marl.algorithms.tandem.imitation import (
     save_policy,
 )
 from edge_marl.algorithms.tandem.imitation.demonstrations import (
-    ScheduleReplay,
+    SchedulePolicy,
     arbitrary_slots,
     canonical_labeller,
     canonical_slots,
@@ -73,7 +73,7 @@ def test_canonical_labels_reproduce_the_oracles_objective(traces, schedules, opt
 
 def test_arbitrary_slots_are_as_good_as_the_oracles_but_other_slots(traces, schedules, optimum):
     slots = arbitrary_slots(traces, schedules, np.random.default_rng(0))
-    assert np.array_equal(run_traces(ScheduleReplay(slots), traces).objective, optimum)
+    assert np.array_equal(run_traces(SchedulePolicy(slots), traces).objective, optimum)
     assert (slots != canonical_slots(schedules)).any(axis=(1, 2)).mean() > 0.3
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from edge_marl.algorithms.actors import drawn
+from edge_marl.algorithms.actors import sample_categorical
 from edge_marl.algorithms.tandem.policy import ActorPolicy
 from edge_marl.envs.batched import ParallelEnvBatch, make_batched
 from edge_marl.errors import InputError
@@ -58,7 +58,9 @@ def test_sampled_actions_are_of_the_episode_not_of_its_batch() -> None:
 def test_drawn_actions_have_the_probabilities_given() -> None:
     probabilities = torch.tensor([[0.125, 0.25, 0.0, 0.625], [0.125, 0.25, 0.625, 0.0]])
     draws = torch.tensor([0.0, 0.124, 0.126, 0.374, 0.376, 1 - 2**-53], dtype=torch.float64)
-    actions = drawn(probabilities.expand(6, 2, 4), draws[:, None, None].expand(6, 2, 1))
+    actions = sample_categorical(
+        probabilities.expand(6, 2, 4), draws[:, None, None].expand(6, 2, 1)
+    )
     assert actions[..., 0].tolist() == [[0, 0], [0, 0], [1, 1], [1, 1], [3, 2], [3, 2]]
 
 

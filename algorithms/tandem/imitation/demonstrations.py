@@ -44,7 +44,7 @@ class Demonstrations:
                      for name in ("features", "queued", "cost")))  # fmt: skip
 
 
-class ScheduleReplay(Policy[TandemSimulator]):
+class SchedulePolicy(Policy[TandemSimulator]):
     """A recorded schedule as a policy; episodes must be those of the schedule, in order."""
 
     name = "replay"
@@ -148,7 +148,7 @@ def arbitrary_slots(
 
 def schedule_labeller(slots: IntArray) -> Labeller:
     """The job that a schedule serves in the slot."""
-    replay = ScheduleReplay(slots)
+    replay = SchedulePolicy(slots)
     return lambda simulator, where: _chosen(simulator, replay.act(simulator))
 
 

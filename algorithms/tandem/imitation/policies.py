@@ -145,7 +145,7 @@ def load_policy(folder: Path) -> ScoringPolicy:
 
 
 class _Card(BaseModel):
-    """Of a saved policy."""
+    """What is noted of a saved policy."""
 
     format: str
     name: str

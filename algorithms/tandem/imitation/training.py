@@ -15,7 +15,7 @@ from edge_marl.algorithms.tandem.imitation.config import ImitationConfig
 from edge_marl.algorithms.tandem.imitation.demonstrations import (
     Demonstrations,
     Labeller,
-    ScheduleReplay,
+    SchedulePolicy,
     arbitrary_slots,
     canonical_labeller,
     canonical_slots,
@@ -140,10 +140,10 @@ def _teacher(
     """Who plays in the first round, and who labels in all of them."""
     if schedules is not None and config.labels == "raw":
         slots = arbitrary_slots(traces, schedules, rng)
-        return ScheduleReplay(slots), schedule_labeller(slots)
+        return SchedulePolicy(slots), schedule_labeller(slots)
     if schedules is not None and config.labels == "canonical":
         slots = canonical_slots(schedules)
-        return ScheduleReplay(slots), canonical_labeller(slots, traces.max_jobs)
+        return SchedulePolicy(slots), canonical_labeller(slots, traces.max_jobs)
     view: View = "global" if config.labels == "online_global" else "local"
     player = OnlineOracle(view, downlink=traces.downlink, drop_penalty=drop_penalty)
     if config.labels == "cost_to_go":

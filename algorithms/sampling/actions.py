@@ -11,7 +11,7 @@ from torch import Tensor
 from edge_marl.compiled import compiled
 
 
-def draw_actions(logits: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
+def sample_actions(logits: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Actions drawn from the softmax of the logits of legal actions, and their log-probabilities.
 
     One pass over each row: tensor operations of this size are all overhead.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_marl.algorithms.sampling.columns import Fragment
 
 
-def in_parts(fragments: Mapping[str, NDArray[Any]], n: int) -> list[dict[str, NDArray[Any]]]:
+def shard_fragments(fragments: Mapping[str, NDArray[Any]], n: int) -> list[dict[str, NDArray[Any]]]:
     """Fragments in n parts of nearly the same number; there may be none in some."""
     ends = np.linspace(0, len(fragments[Fragment.VALID]), n + 1).round().astype(int)
     return [
@@ -21,7 +21,7 @@ def in_parts(fragments: Mapping[str, NDArray[Any]], n: int) -> list[dict[str, ND
     ]
 
 
-def parts_of_updates(
+def shard_updates(
     rows: Mapping[str, NDArray[Any]], n_updates: int, n_learners: int
 ) -> list[dict[str, NDArray[Any]]]:
     """Every learner's part of the rows of several updates, one update after the other.
