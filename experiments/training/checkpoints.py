@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from edge_marl.algorithms.core.algorithm import JointAlgorithm
 
 FORMAT = "edge-marl checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: simulators were kept in another form. What decides is read all the same."""
 CARD, POLICY, ALGORITHM = "checkpoint.json", "policy", "algorithm"
 PARTS = (CARD, POLICY, ALGORITHM)
 BEST = "best"

@@ -31,6 +31,7 @@ from edge_marl.experiments.progress import stdout
 from edge_marl.experiments.training.checkpoints import (
     ALGORITHM,
     BEST,
+    FORMAT_VERSION,
     PARTS,
     CheckpointCard,
     numbered_checkpoints,
@@ -422,8 +423,9 @@ _DAMAGED = (
 
 def _restore(algorithm: Any, source: Path) -> None:
     """Load a checkpoint, which has to be of the environment as it is now."""
-    check_fit(read_checkpoint(source).actor, algorithm.actor().spec)
-    folder = source / ALGORITHM
+    checkpoint = read_checkpoint(source)
+    check_fit(checkpoint.actor, algorithm.actor().spec)
+    folder, card = source / ALGORITHM, checkpoint.card
     try:
         algorithm.restore_from_path(str(folder.resolve()))
     except RuntimeError as error:
@@ -431,4 +433,10 @@ def _restore(algorithm: Any, source: Path) -> None:
         what = str(error).strip().splitlines()[-1].strip()
         raise InputError(f"{folder}: of another environment or of other options: {what}") from error
     except _DAMAGED as error:
+        if card.format_version < FORMAT_VERSION:
+            raise InputError(
+                f"{folder}: written by edge-marl {card.edge_marl_version} in format "
+                f"{card.format_version}: this version (format {FORMAT_VERSION}) cannot go on with "
+                "the training; evaluate and export read what was learned"
+            ) from error
         raise InputError(f"{folder}: damaged checkpoint: {error!r}") from error

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_marl.algorithms.actors import load_actor
+from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.command import evaluate
 from edge_marl.experiments.training import run
 from edge_marl.experiments.training.checkpoints import numbered_checkpoints, read_checkpoint
@@ -15,7 +16,6 @@ from edge_marl.experiments.training.loop import Limits
 from edge_marl.task_log.episodes import open_log
 
 ARCHIVE = Path(__file__).parent / "written_before.tar.xz"
-RUNS = ("mappo", "qmix", "scale", "o2o")
 
 
 @pytest.fixture
@@ -25,15 +25,31 @@ def before(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_a_run_goes_on(name: str, before: Path, local_ray: None) -> None:
-    folder = before / name
-    iteration = int(numbered_checkpoints(folder / "checkpoints")[-1].name)
-    changes = {"limits": Limits(iterations=iteration + 1)}
-    assert run.resume(folder, changes) == 0
-    assert int(numbered_checkpoints(folder / "checkpoints")[-1].name) == iteration + 1
-    rows = (folder / "progress.csv").read_text().splitlines()
-    assert len(rows) == iteration + 2
+def resumed(folder: Path) -> int:
+    """Go on for an iteration; returns the one that was the last."""
+    last = int(numbered_checkpoints(folder / "checkpoints")[-1].name)
+    assert run.resume(folder, {"limits": Limits(iterations=last + 1)}) == 0
+    return last
+
+
+def test_a_run_goes_on(before: Path, local_ray: None) -> None:
+    folder = before / "mappo"
+    last = resumed(folder)
+    assert int(numbered_checkpoints(folder / "checkpoints")[-1].name) == last + 1
+    assert len((folder / "progress.csv").read_text().splitlines()) == last + 2
+
+
+@pytest.mark.parametrize("name", ["qmix", "scale", "o2o"])
+def test_a_run_whose_simulators_cannot_be_read_says_so(
+    name: str, before: Path, local_ray: None
+) -> None:
+    expected = r"written by edge-marl 0\.1\.0 in format 1: this version \(format 2\) cannot go on"
+    with pytest.raises(InputError, match=expected) as refused:
+        resumed(before / name)
+    assert "\n" not in str(refused.value)
+    # What was learned is read.
+    kept = numbered_checkpoints(before / name / "checkpoints")[-1]
+    evaluate([kept], episodes=2, out=before / "evaluated")
 
 
 def test_a_checkpoint_is_evaluated_as_it_was(before: Path) -> None:
