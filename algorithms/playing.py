@@ -17,9 +17,7 @@ from edge_marl.envs import module_of
 from edge_marl.envs.batched import BatchedEnv
 from edge_marl.errors import InputError
 from edge_marl.random_stream import uniforms
-
-_ACTION_DRAWS = 2**53
-"""Counters of an episode's stream from here on are the actors' (environments: below)."""
+from edge_marl.seeds import ACTION_DRAWS
 
 _MOST_STEPS = 10_000
 
@@ -62,7 +60,7 @@ class Episodes(NamedTuple):
 
 def action_uniforms(seeds: NDArray[np.int64], step: int, n_agents: int) -> Tensor:
     """``[B, N]`` uniform in [0, 1): what decides on drawn actions in a step of these episodes."""
-    return torch.from_numpy(uniforms(seeds, _ACTION_DRAWS + step * n_agents, n_agents))
+    return torch.from_numpy(uniforms(seeds, ACTION_DRAWS.start + step * n_agents, n_agents))
 
 
 @torch.inference_mode()

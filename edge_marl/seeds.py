@@ -1,7 +1,10 @@
-"""Which seeds are whose, so that what is learned from and what is judged by never meet.
+"""Which seeds and which random numbers are whose, so that what must not meet never does.
 
 The seed of an episode is any integer below :data:`EPISODE_SEED_LIMIT`. A seed that a person gives,
-on the command line or in a configuration, is one below :data:`SEED_LIMIT`.
+on the command line or in a configuration, is one below :data:`SEED_LIMIT`. Ranges of seeds keep
+what is learned from and what is judged by apart. Within the stream of one episode's seed
+(:mod:`edge_marl.random_stream`), ranges of counters keep what is drawn for one purpose from what
+is drawn for another.
 """
 
 from __future__ import annotations
@@ -23,3 +26,42 @@ GUARD_SEEDS = range(3 * 2**29, 2**31)
 
 TRAINING_SEEDS = range(2**31, 2**32)
 """Episodes of reinforcement learning."""
+
+TRACES_PER_SET = 2**32
+"""Seeds of the traces of one set, of which sets of tandem traces take the first ones."""
+
+SETS_PER_SEED = 2**8
+"""Sets of tandem traces that each seed has; a split takes two, for training and for tests."""
+
+SET_SEED_LIMIT = 2**22
+"""Seeds of trace sets are below."""
+
+TANDEM_VALIDATION_SEEDS = range(128 * TRACES_PER_SET, 129 * TRACES_PER_SET)
+"""Drawn traces that choose between weights; no split has that set."""
+
+TANDEM_EVALUATION_SEEDS = range(129 * TRACES_PER_SET, 130 * TRACES_PER_SET)
+"""Drawn traces that policies are judged by; no split has that set."""
+
+NETWORKS_PER_SWEEP = 10_000
+"""Seeds of networks that each sweep of the O2O-DRL study has; none takes the first so many."""
+
+TASK_DRAWS = range(0, 2**49)
+"""Counters of what arrives: tasks of peer offloading, workflows of DAG placement."""
+
+NETWORK_DRAWS = range(2**49, 2**49 + 2**40)
+"""Counters of the nodes of peer offloading's networks."""
+
+LINK_DRAWS = range(2**49 + 2**40, 2**50)
+"""Counters of the links of peer offloading's networks."""
+
+WORKFLOW_ARRIVAL_DRAWS = range(2**49, 2**50)
+"""Counters of when which workflows of DAG placement arrive."""
+
+SERVER_CHANGE_DRAWS = range(2**50, 2**52)
+"""Counters of when servers of DAG placement go and come back."""
+
+PROBE_DRAWS = range(2**52, 2**53)
+"""Counters of the choices at random of peer offloading's heuristics."""
+
+ACTION_DRAWS = range(2**53, 2**54)
+"""Counters of actions that a policy draws: a learned one, or a heuristic of DAG placement."""

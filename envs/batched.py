@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from edge_marl.envs import ENVIRONMENTS, intake, module_of
+from edge_marl.envs.actions import ActionSpec
 from edge_marl.envs.faults import naming_faults
 from edge_marl.errors import InputError
 
@@ -63,7 +64,7 @@ class BatchedEnv(Protocol):
     batch_size: int
     observation_shape: tuple[int, ...]
     """Of one agent, before flattening; the widest agent's, flat, where agents differ."""
-    n_actions: int
+    action_spec: ActionSpec
     state_size: int
     shared_reward: bool | None
     """Whether every agent is paid the team's reward; None: nobody knows."""
@@ -173,7 +174,7 @@ class _Seat(NamedTuple):
     space: intake.AnySpace
     """Of its observations, without the mask."""
     width: int
-    n_actions: int
+    actions: ActionSpec
     first_action: int
 
 
@@ -221,12 +222,12 @@ class ParallelEnvBatch:
         shapes = {seat.space.shape for seat in self._seats}
         shape = shapes.pop() if len(shapes) == 1 else None
         self.observation_shape = shape if shape and math.prod(shape) == width else (width,)
-        self.n_actions = max(seat.n_actions for seat in self._seats)
-        B, N, A = self.batch_size, len(self.agents), self.n_actions
+        self.action_spec = ActionSpec.widest(seat.actions for seat in self._seats)
+        B, N, A = self.batch_size, len(self.agents), self.action_spec.n
         self._first_action = np.array([seat.first_action for seat in self._seats])
         self._legal_by_default = np.zeros((N, A), dtype=np.bool_)
         for n, seat in enumerate(self._seats):
-            self._legal_by_default[n, : seat.n_actions] = True
+            self._legal_by_default[n, : seat.actions.n] = True
         observations, _ = intake.started(env, 0)
         kind = np.uint8 if _are_pictures(self._seats, observations) else np.float32
         self._features = np.zeros((B, N, width), dtype=kind)
@@ -387,13 +388,13 @@ class ParallelEnvBatch:
             what = "action mask"
             try:
                 if mask is not None:
-                    legal = intake.legal_actions(mask, seat.n_actions)
+                    legal = intake.legal_actions(mask, seat.actions.n)
                     if not legal.any() and self._active[b, n] and not self._done[b]:
                         if turn is None or turn == seat.key:
                             raise ValueError("expected a legal action, found none")
                         legal[0] = True  # it is not played
                     if legal.any():
-                        self._mask[b, n, : seat.n_actions] = legal
+                        self._mask[b, n, : seat.actions.n] = legal
                 what = "observation"
                 if seen is not None:
                     row = intake.flat(seat.space, intake.beside_mask(seen))
@@ -437,14 +438,13 @@ class ParallelEnvBatch:
 def _seat(env: intake.AnyParallelEnv, key: Any, name: str) -> _Seat:
     """What an environment says about one of its agents."""
     action_space = env.action_space(key)
-    if not isinstance(action_space, spaces.Discrete):
-        raise InputError(f"action space of {name}: expected Discrete, found {action_space}")
+    actions = ActionSpec.of_space(action_space, name)
     space = intake.without_mask(env.observation_space(key))
     try:
         width = intake.width_of(space)
     except ValueError as error:
         raise InputError(f"observation space of {name}: {error}") from error
-    return _Seat(key, name, space, width, int(action_space.n), int(action_space.start))
+    return _Seat(key, name, space, width, actions, int(action_space.start))
 
 
 def _are_pictures(seats: Sequence[_Seat], observations: intake.ByAgent) -> bool:

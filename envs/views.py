@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from pydantic import ValidationError
 
+from edge_marl.envs.actions import ActionSpec
 from edge_marl.envs.batched import BatchedObservation, BatchedTransition, BoolArray
 from edge_marl.envs.legal_discrete import LegalDiscrete
 from edge_marl.errors import InputError
@@ -240,7 +241,7 @@ class SimulatorBatch:
         self.batch_size = simulator.batch_size
         seen = simulator.observation
         self.observation_shape = tuple(seen.features.shape[2:])
-        self.n_actions = seen.action_mask.shape[2]
+        self.action_spec = ActionSpec(seen.action_mask.shape[2])
         self.state_size = seen.state.shape[1]  # so much of it is shown
         self._metric_names = tuple(metrics)
         shape = (self.batch_size, len(self.agents))

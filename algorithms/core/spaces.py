@@ -44,5 +44,6 @@ class JointObservation(spaces.Dict):
 
 def joint_spaces(env: BatchedEnv) -> tuple[JointObservation, spaces.MultiDiscrete]:
     """Observation and action space of a batched environment's episodes."""
-    observation = JointObservation(env.agents, env.observation_shape, env.n_actions, env.state_size)
-    return observation, spaces.MultiDiscrete([env.n_actions] * len(env.agents))
+    actions = env.action_spec
+    observation = JointObservation(env.agents, env.observation_shape, actions.n, env.state_size)
+    return observation, actions.joint_space(len(env.agents))

@@ -61,12 +61,13 @@ from edge_marl.dag_placement.simulator import BoolArray, DagPlacementSimulator, 
 from edge_marl.dag_placement.workload import Status, Workload
 from edge_marl.errors import InputError
 from edge_marl.random_stream import uniform
+from edge_marl.seeds import ACTION_DRAWS
 from edge_marl.simulation import Policy
 
 FloatArray = NDArray[np.float64]
 
 _PATIENCE = 2.0  # how many times as fast a busy server has to be
-_DRAWS = 2**53  # counters of a stream below are the simulator's
+_DRAWS = ACTION_DRAWS.start
 _SET_ASIDE, _PLACED = int(Status.SET_ASIDE), int(Status.PLACED)
 _PLACING = ("random", "round_robin", "least_loaded", "fastest_idle", "locality", "earliest_finish")
 _RANDOM, _ROUND_ROBIN, _LEAST_LOADED, _FASTEST_IDLE, _LOCALITY, _EARLIEST_FINISH = range(6)

@@ -14,10 +14,12 @@ import numpy as np
 from edge_marl.compiled import compiled
 from edge_marl.dag_placement.observing import delay_s, inputs_s, next_event_s, observe, takes
 from edge_marl.dag_placement.records import AWAY, HERE, LEAVING, NOBODY
-from edge_marl.dag_placement.workload import CHANGE_DRAWS, Status
+from edge_marl.dag_placement.workload import Status
 from edge_marl.random_stream import uniform
+from edge_marl.seeds import SERVER_CHANGE_DRAWS
 
 _TO_COME, _BLOCKED, _READY, _SET_ASIDE, _PLACED, _DONE = (int(status) for status in Status)
+_CHANGE_DRAWS = SERVER_CHANGE_DRAWS.start
 _DRAWS_PER_SERVER = 2**24
 
 # Of an invalid action (section 4.1.3).
@@ -419,7 +421,7 @@ def _complete(
 @compiled
 def _plan_change(b: Any, j: Any, now_s: Any, mean_s: Any, seed: Any, servers: Any) -> None:
     """Draw when a server goes, or is back."""
-    counter = CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j]
+    counter = _CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j]
     servers.change_s[b, j] = now_s - math.log(1.0 - uniform(seed, counter)) * mean_s
     servers.n_changes[b, j] += 1
 
@@ -432,7 +434,9 @@ def _change(
     """A server fails, leaves or comes back."""
     now_s = progress.now_s[b]
     if servers.state[b, j] == HERE:
-        luck = uniform(seed, CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j] + 1)
+        luck = uniform(
+            seed, _CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j] + 1
+        )
         _plan_change(b, j, now_s, parameters.mean_away_s, seed, servers)
         task = servers.running[b, j]
         if task == NOBODY:

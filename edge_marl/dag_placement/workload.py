@@ -19,12 +19,9 @@ from edge_marl.dag_placement.workflows import Workflows
 from edge_marl.errors import InputError
 from edge_marl.memory import check_memory
 from edge_marl.random_stream import normal_quantile, uniform
+from edge_marl.seeds import WORKFLOW_ARRIVAL_DRAWS
 
-_ARRIVAL_DRAWS = 2**49
-"""Counters of a stream: below it workflows, from here on their arrivals."""
-CHANGE_DRAWS = 2**50
-"""From here on departures and returns of servers; from 2**53 on, draws of actions."""
-
+_ARRIVAL_DRAWS = WORKFLOW_ARRIVAL_DRAWS.start
 
 _MANY = "arrival_rate_per_server_s, servers, horizon_s"
 """Options that decide how much arrives."""

@@ -42,12 +42,13 @@ from edge_marl.peer_offloading.records import Status, TaskRecords
 from edge_marl.peer_offloading.scenario import EdgeNetworks
 from edge_marl.peer_offloading.simulator import IntArray, PeerOffloadingSimulator
 from edge_marl.random_stream import uniform
+from edge_marl.seeds import PROBE_DRAWS
 from edge_marl.simulation import Policy
 
 Variant = Literal["paper", "testbed"]
 """The heuristic as its text describes it, or as the authors' code has it."""
 
-_DRAWS = 2**52  # counters of a stream below are the simulator's
+_DRAWS = PROBE_DRAWS.start
 _NONE = int(Status.NONE)
 _RANDOM, _LOCAL, _RATC, _RATC_TESTBED, _RDA, _RDA_TESTBED = range(6)
 

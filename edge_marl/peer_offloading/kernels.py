@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_marl.compiled import compiled
-from edge_marl.peer_offloading.observing import describe, observe
+from edge_marl.peer_offloading.observing import describe, observe, observe_incoming
 from edge_marl.peer_offloading.records import N_STATUS, Status
 from edge_marl.peer_offloading.scenario import CYCLES_PER_KB, between
 from edge_marl.random_stream import uniform
@@ -81,7 +81,7 @@ def step_kernel(
     """Play one slot of every episode under way."""
     B, N = actions.shape
     W = queues.head.shape[1]
-    reward = transition.reward
+    reward, observation = transition.reward, transition.observation
     for b in range(B):
         transition.truncated[b] = False
         if episodes.done[b]:
@@ -90,9 +90,9 @@ def step_kernel(
         t = episodes.slot[b]
         for i in range(N):
             if tasks.status[b, t, i] != _NONE:
-                _send(b, t, i, actions[b, i], parameters, networks, tasks, queues)
+                _send(b, t, i, actions[b, i], parameters, networks, tasks, queues, observation)
         for j in range(N):
-            _receive(b, t, j, parameters, networks, tasks, queues)
+            _receive(b, t, j, parameters, networks, tasks, queues, observation)
         now = t % W
         total = 0
         for i in range(N):
@@ -110,7 +110,7 @@ def step_kernel(
         if t + 1 == parameters.slots:
             episodes.done[b] = transition.truncated[b] = True
         _arrive(b, t + 1, episodes.seeds[b], parameters, networks, tasks)
-        observe(b, t + 1, parameters, networks, tasks, queues, transition.observation)
+        observe(b, t + 1, parameters, networks, tasks, queues, observation)
 
 
 @compiled(inline=True)
@@ -133,8 +133,9 @@ def _arrive(b: Any, t: Any, seed: Any, parameters: Any, networks: Any, tasks: An
 
 @compiled(inline=True)
 def _send(
-    b: Any, t: Any, i: Any, j: Any, parameters: Any, networks: Any, tasks: Any, queues: Any
-) -> None:
+    b: Any, t: Any, i: Any, j: Any, parameters: Any, networks: Any, tasks: Any, queues: Any,
+    observation: Any,
+) -> None:  # fmt: skip
     """Put the task of node i into its own execution queue, or onto the link to j."""
     N = tasks.status.shape[2]
     now_s = t * parameters.slot_s
@@ -143,7 +144,7 @@ def _send(
     if j == i:
         _line_up(b, t, i, j, t, now_s, queues, N)
         return
-    _count_incoming(b, j, i, 1, queues)
+    _count_incoming(b, j, i, 1, parameters, queues, observation)
     dropped_s = now_s + tasks.deadline_s[b, t, i]
     start_s = max(now_s, queues.link_free_s[b, i, j])
     duration_s = tasks.size_kb[b, t, i] / 1000.0 / networks.rate_mb_per_s[b, i, j]  # equation 2
@@ -194,8 +195,9 @@ def _line_up(
 
 @compiled(inline=True)
 def _receive(
-    b: Any, t: Any, j: Any, parameters: Any, networks: Any, tasks: Any, queues: Any
-) -> None:
+    b: Any, t: Any, j: Any, parameters: Any, networks: Any, tasks: Any, queues: Any,
+    observation: Any,
+) -> None:  # fmt: skip
     """Let node j take the tasks that reach it in slot t, in the order of their moments."""
     N = tasks.status.shape[2]
     place = t % queues.head.shape[1]
@@ -204,17 +206,20 @@ def _receive(
     while task != _NOBODY:
         arrived, i = task // N, task % N
         if i != j:
-            _count_incoming(b, j, i, -1, queues)
+            _count_incoming(b, j, i, -1, parameters, queues, observation)
         if math.isnan(tasks.finished_s[b, arrived, i]):  # not lost on the way
             _execute(b, t, arrived, i, j, parameters, networks, tasks, queues)
         task = queues.following[b, task]
 
 
 @compiled(inline=True)
-def _count_incoming(b: Any, i: Any, j: Any, change: Any, queues: Any) -> None:
-    """Note that a task more or less is on its way to node i from j."""
+def _count_incoming(
+    b: Any, i: Any, j: Any, change: Any, parameters: Any, queues: Any, observation: Any
+) -> None:
+    """Note that a task more or less is on its way to node i from j, which i observes."""
     queues.incoming[b, i, j] += change
     queues.on_the_way[b, i] += change
+    observe_incoming(i, j, queues.incoming[b, i, j], parameters.scales, observation.features[b, i])
 
 
 @compiled(inline=True)

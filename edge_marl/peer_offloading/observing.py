@@ -56,36 +56,44 @@ def describe_node(
     features[k + 3 + i] = 1.0
 
 
-@compiled
-def observe_node(
-    i: Any, queue_length: Any, incoming: Any, size_kb: Any, cycles: Any, deadline_s: Any,
-    scales: Any, features: Any,
-) -> None:  # fmt: skip
-    """Write those features of a node that change from slot to slot.
+@compiled(inline=True)
+def observe_incoming(i: Any, j: Any, incoming: Any, scales: Any, features: Any) -> None:
+    """Write how many tasks are on their way to a node from another one.
 
     Args:
         i: which node it is.
+        j: the other one.
+        incoming: tasks on their way.
+        scales: see :class:`edge_marl.peer_offloading.records.Scales`.
+        features: ``[3N + 5]`` to write to, after :func:`describe_node`.
+    """
+    features[4 + j - (j > i)] = min(incoming / scales.incoming, 1.0)
+
+
+@compiled(inline=True)
+def observe_node(
+    N: Any, queue_length: Any, size_kb: Any, cycles: Any, deadline_s: Any, scales: Any,
+    features: Any,
+) -> None:  # fmt: skip
+    """Write those features of a node that change from slot to slot, but for incoming tasks.
+
+    Args:
+        N: nodes.
         queue_length: tasks at the node, waiting or in execution.
-        incoming: ``[N]`` tasks on their way to it from each node.
         size_kb: of its task; 0 without one, and so are the next two.
         cycles: of its task.
         deadline_s: of its task.
         scales: see :class:`edge_marl.peer_offloading.records.Scales`.
         features: ``[3N + 5]`` to write to, after :func:`describe_node`.
     """
-    N = len(incoming)
     features[3] = min(queue_length * (1.0 / scales.queue_length), 1.0)
-    for j in range(i):
-        features[4 + j] = min(incoming[j] / scales.incoming, 1.0)
-    for j in range(i + 1, N):
-        features[3 + j] = min(incoming[j] / scales.incoming, 1.0)
     k = 4 + 2 * (N - 1)
     features[k] = size_kb / scales.size_kb
     features[k + 1] = cycles / scales.cycles
     features[k + 2] = deadline_s / scales.deadline_s
 
 
-@compiled
+@compiled(inline=True)
 def mask_actions(
     i: Any, has_task: Any, linked: Any, queue_length: Any, queue_limit: Any, mask: Any
 ) -> None:
@@ -100,10 +108,14 @@ def mask_actions(
         mask: ``[N + 1]`` to write to.
     """
     N = len(linked)
-    for j in range(N):
-        mask[j] = has_task and linked[j] and queue_length[j] < queue_limit[j]
-    mask[i] = has_task
-    mask[N] = not has_task
+    if has_task:
+        for j in range(N):
+            mask[j] = linked[j] and queue_length[j] < queue_limit[j]
+        mask[i] = True
+        mask[N] = False
+    else:
+        mask[:] = False
+        mask[N] = True
 
 
 @compiled
@@ -119,18 +131,22 @@ def describe(b: Any, parameters: Any, networks: Any, observation: Any) -> None:
             observation.state[b, 8 * i + k] = own[k]
 
 
-@compiled
+@compiled(inline=True)
 def observe(
     b: Any, t: Any, parameters: Any, networks: Any, tasks: Any, queues: Any, observation: Any
 ) -> None:
-    """Write what changes of an episode's observations: queues, tasks, masks, state."""
+    """Write what changes of an episode's observations: queues, tasks, masks, state.
+
+    Incoming tasks are observed when their number changes, by :func:`observe_incoming`: most of the
+    N * N numbers stay as they are in a slot.
+    """
     N = observation.features.shape[1]
     scales, state = parameters.scales, observation.state
     for i in range(N):
         own = observation.features[b, i]
         observe_node(
-            i, queues.queue_length[b, i], queues.incoming[b, i], tasks.size_kb[b, t, i],
-            tasks.cycles[b, t, i], tasks.deadline_s[b, t, i], scales, own,
+            N, queues.queue_length[b, i], tasks.size_kb[b, t, i], tasks.cycles[b, t, i],
+            tasks.deadline_s[b, t, i], scales, own,
         )  # fmt: skip
         mask_actions(
             i, tasks.status[b, t, i] != _NONE, parameters.adjacency[i], queues.queue_length[b],

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from edge_marl.compiled import compiled
 from edge_marl.options import NotNegative, Options, Positive, Seed, Share
 from edge_marl.random_stream import uniform
+from edge_marl.seeds import LINK_DRAWS, NETWORK_DRAWS
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -29,8 +30,7 @@ MOST_SLOTS = 30_000
 CYCLES_PER_KB = 8000.0
 """Bits of a KB, which is 1,000 bytes: times the cycles per bit, its cycles."""
 
-_NETWORK_DRAWS = 2**49  # counters of a stream: below it tasks, from here on the network
-_LINK_DRAWS = _NETWORK_DRAWS + 2**40
+_NETWORK_DRAWS, _LINK_DRAWS = NETWORK_DRAWS.start, LINK_DRAWS.start
 
 _TESTBED: dict[str, Any] = {
     "nodes": 10,

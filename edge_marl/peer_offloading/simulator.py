@@ -112,7 +112,7 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     ) -> None:
         super().__init__(batch_size, agents_of(scenario))
         self.scenario = scenario
-        self._parameters = _parameters(scenario, reward)
+        self.parameters = _parameters(scenario, reward)
         B, N, T = batch_size, scenario.nodes, scenario.slots
         W = scenario.deadline_slots + 1
         per_episode = (
@@ -173,7 +173,7 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         for name in EdgeNetworks._fields:
             getattr(self.networks, name)[where] = getattr(drawn, name)
         kernels.reset_kernel(
-            where, self._parameters, self._episodes, self.networks, self.tasks, self._queues,
+            where, self.parameters, self._episodes, self.networks, self.tasks, self._queues,
             self.observation,
         )  # fmt: skip
 
@@ -190,7 +190,7 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
 
     def _advance(self, actions: NDArray[np.integer[Any]]) -> None:
         kernels.step_kernel(
-            actions, self._parameters, self._episodes, self.networks, self.tasks, self._queues,
+            actions, self.parameters, self._episodes, self.networks, self.tasks, self._queues,
             self.transition,
         )  # fmt: skip
 
@@ -208,6 +208,11 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     def queue_length(self) -> IntArray:
         """``[B, N]``: ``l_i``, tasks at a node, waiting or in execution."""
         return self._queues.queue_length
+
+    @property
+    def incoming(self) -> NDArray[np.int16]:
+        """``[B, N, N]``: ``l^r_ij``, tasks on their way to node i (first) from j."""
+        return self._queues.incoming
 
     @property
     def incoming_work_s(self) -> NDArray[np.float64]:

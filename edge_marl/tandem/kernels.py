@@ -119,14 +119,14 @@ def reset_kernel(
 
 
 @compiled
-def first_illegal(actions: Any, done: Any, stages: Any, n_seen: Any) -> Any:
+def first_illegal(actions: Any, done: Any, length: Any, n_seen: Any) -> Any:
     """``2 b + stage`` of the first action that names no queued job and is not idle, or -1."""
     for b in range(actions.shape[0]):
         if done[b]:
             continue
         for stage in range(2):
             action = actions[b, stage]
-            if action < 0 or action > n_seen or stages.length[b, stage] <= action < n_seen:
+            if action < 0 or action > n_seen or length[b, stage] <= action < n_seen:
                 return 2 * b + stage
     return -1
 

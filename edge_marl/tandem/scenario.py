@@ -32,7 +32,7 @@ from edge_marl.tandem.profile import (
 )
 from edge_marl.tandem.readers import CODECS
 from edge_marl.tandem.scenario_kernel import draw_traces
-from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
+from edge_marl.tandem.traces import JOB_FIELDS, IntArray, TraceSet
 
 FloatArray = NDArray[np.float64]
 MOST_SLOTS = 2**28
@@ -176,29 +176,10 @@ class TandemWorkload(Options):
         if seed_array.ndim != 1:
             raise InputError(f"seeds: expected a list, found an array of shape {seed_array.shape}")
         shape = (len(seed_array), self.n_jobs)
-        arrival, comm, comp, deadline, app = (np.empty(shape, dtype=np.int32) for _ in range(5))
-        draw_traces(
-            seed_array,
-            self.files,
-            self.slot_s,
-            self.arrivals == "poisson",
-            self.mean_gap_s if self.arrivals == "poisson" else self.window_s,
-            self.slack[0],
-            self.slack[1],
-            self.downlink_slots,
-            *_tables(self),
-            arrival,
-            comm,
-            comp,
-            deadline,
-            app,
-        )
+        jobs = _Jobs(*(np.empty(shape, dtype=np.int32) for _ in _Jobs._fields))
+        draw_traces(seed_array, self._parameters(), _tables(self), jobs)
         return TraceSet(
-            arrival,
-            comm,
-            comp,
-            deadline,
-            app,
+            **jobs._asdict(),
             n_jobs=np.full(len(seed_array), self.n_jobs, dtype=np.int32),
             downlink=self.downlink_slots,
             slot_s=self.slot_s,
@@ -207,6 +188,17 @@ class TandemWorkload(Options):
                 "seed": _seed_record(seed_array),
                 "config": self.model_dump(mode="json"),
             },
+        )
+
+    def _parameters(self) -> _Parameters:
+        return _Parameters(
+            files=self.files,
+            slot_s=self.slot_s,
+            poisson=self.arrivals == "poisson",
+            spread_s=self.mean_gap_s if self.arrivals == "poisson" else self.window_s,
+            slack_low=self.slack[0],
+            slack_high=self.slack[1],
+            downlink=self.downlink_slots,
         )
 
     def make(self, n: int, seed: int = 0) -> TraceSet:
@@ -255,6 +247,30 @@ class TandemWorkload(Options):
             "mean_gap_s": busier * self.slot_s / load,
         }
         return TandemWorkload(**{**self.model_dump(), **changed})
+
+
+class _Parameters(NamedTuple):
+    """What the kernel reads of a workload."""
+
+    files: int
+    slot_s: float
+    poisson: bool
+    spread_s: float
+    """Mean gap between arrivals if they are Poisson, otherwise the window that they fall into."""
+    slack_low: float
+    slack_high: float
+    downlink: int
+    """In slots."""
+
+
+class _Jobs(NamedTuple):
+    """The jobs of K traces as :class:`TraceSet` has them, ``[K, J]`` each."""
+
+    arrival: IntArray
+    comm: IntArray
+    comp: IntArray
+    deadline: IntArray
+    app: IntArray
 
 
 class _Tables(NamedTuple):

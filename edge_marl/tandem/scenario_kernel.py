@@ -23,42 +23,14 @@ def quantile(table: Any, first: int, last: int, u: float) -> Any:
 
 
 @compiled
-def draw_traces(
-    seeds: Any,
-    files: int,
-    slot_s: float,
-    poisson: bool,
-    spread_s: float,
-    slack_low: float,
-    slack_high: float,
-    downlink: int,
-    segment_mb: Any,
-    segment_s: Any,
-    start: Any,
-    run_ratio: Any,
-    ratio_start: Any,
-    copula: Any,
-    hevc_share: float,
-    paired: bool,
-    rate_mbit_s: Any,
-    step_s: float,
-    step_correlation: float,
-    file_mb_low: float,
-    file_mb_high: float,
-    file_fixed_s: float,
-    file_s_per_mb: float,
-    arrival: Any,
-    comm: Any,
-    comp: Any,
-    deadline: Any,
-    app: Any,
-) -> None:
-    """Fill the five ``[K, J]`` outputs; ``spread_s`` is the mean gap or the window in seconds."""
-    n_traces, n_jobs = arrival.shape
-    log_file_ratio = math.log(file_mb_high / file_mb_low)
+def draw_traces(seeds: Any, parameters: Any, tables: Any, traces: Any) -> None:
+    """Draw a trace from each of the ``seeds [K]`` into ``traces``."""
+    n_traces, n_jobs = traces.arrival.shape
+    slack_low = parameters.slack_low
+    log_file_ratio = math.log(tables.file_mb_high / tables.file_mb_low)
     for k in range(n_traces):
         seed = seeds[k]
-        files_left = files
+        files_left = parameters.files
         channel = 0.0
         clock = 0.0
         for j in range(n_jobs):
@@ -69,35 +41,37 @@ def draw_traces(
             u = uniform(seed, at + GAP)
             before = clock
             if j > 0:
-                if poisson:
-                    clock -= spread_s * math.log(1.0 - u)
+                if parameters.poisson:
+                    clock -= parameters.spread_s * math.log(1.0 - u)
                 else:
-                    clock += (spread_s - clock) * (1.0 - (1.0 - u) ** (1.0 / (n_jobs - j)))
+                    clock += (parameters.spread_s - clock) * (
+                        1.0 - (1.0 - u) ** (1.0 / (n_jobs - j))
+                    )
 
             # Each order of the applications is equally likely.
             is_file = uniform(seed, at + APP) * (n_jobs - j) < files_left
             if is_file:
                 files_left -= 1
-                size_mb = file_mb_low * math.exp(log_file_ratio * uniform(seed, at + SIZE))
-                compute_s = file_fixed_s + file_s_per_mb * size_mb
+                size_mb = tables.file_mb_low * math.exp(log_file_ratio * uniform(seed, at + SIZE))
+                compute_s = tables.file_fixed_s + tables.file_s_per_mb * size_mb
             else:
-                codec = 0 if uniform(seed, at + CODEC) < hevc_share else 1
-                first, last = start[codec], start[codec + 1]
+                codec = 0 if uniform(seed, at + CODEC) < tables.hevc_share else 1
+                first, last = tables.start[codec], tables.start[codec + 1]
                 u_size = uniform(seed, at + SIZE)
-                if paired:
+                if tables.paired:
                     row = first + int(u_size * (last - first))
-                    size_mb, compute_s = segment_mb[row], segment_s[row]
+                    size_mb, compute_s = tables.size_mb[row], tables.compute_s[row]
                 else:
-                    r = copula[codec]
+                    r = tables.copula[codec]
                     z = r * normal_quantile(u_size) + math.sqrt(1.0 - r * r) * normal_quantile(
                         uniform(seed, at + COMPUTE)
                     )
-                    size_mb = quantile(segment_mb, first, last, u_size)
-                    compute_s = quantile(segment_s, first, last, normal_cdf(z))
+                    size_mb = quantile(tables.size_mb, first, last, u_size)
+                    compute_s = quantile(tables.compute_s, first, last, normal_cdf(z))
                 compute_s *= quantile(
-                    run_ratio,
-                    ratio_start[codec],
-                    ratio_start[codec + 1],
+                    tables.run_ratio,
+                    tables.ratio_start[codec],
+                    tables.ratio_start[codec + 1],
                     uniform(seed, at + RUN),
                 )
 
@@ -105,18 +79,18 @@ def draw_traces(
             if j == 0:
                 channel = z
             else:
-                phi = step_correlation ** ((clock - before) / step_s)
+                phi = tables.step_correlation ** ((clock - before) / tables.step_s)
                 channel = phi * channel + math.sqrt(1.0 - phi * phi) * z
-            rate = quantile(rate_mbit_s, 0, len(rate_mbit_s), normal_cdf(channel))
+            rate = quantile(tables.rate_mbit_s, 0, len(tables.rate_mbit_s), normal_cdf(channel))
 
-            uplink_slots = max(1, math.ceil(8.0 * size_mb / rate / slot_s))
-            compute_slots = max(1, math.ceil(compute_s / slot_s))
-            slack = slack_low + (slack_high - slack_low) * uniform(seed, at + SLACK)
+            uplink_slots = max(1, math.ceil(8.0 * size_mb / rate / parameters.slot_s))
+            compute_slots = max(1, math.ceil(compute_s / parameters.slot_s))
+            u_slack = uniform(seed, at + SLACK)
+            slack = slack_low + (parameters.slack_high - slack_low) * u_slack
             # The job arrives within a slot and can be served from the next one on.
-            arrival[k, j] = math.ceil(clock / slot_s)
-            comm[k, j] = uplink_slots
-            comp[k, j] = compute_slots
-            deadline[k, j] = (
-                arrival[k, j] + math.ceil(slack * (uplink_slots + compute_slots)) + downlink
-            )
-            app[k, j] = 0 if is_file else 1
+            traces.arrival[k, j] = math.ceil(clock / parameters.slot_s)
+            traces.comm[k, j] = uplink_slots
+            traces.comp[k, j] = compute_slots
+            due = traces.arrival[k, j] + math.ceil(slack * (uplink_slots + compute_slots))
+            traces.deadline[k, j] = due + parameters.downlink
+            traces.app[k, j] = 0 if is_file else 1

@@ -200,7 +200,7 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
         )
 
     def _check(self, actions: NDArray[np.integer[Any]]) -> None:
-        illegal = kernels.first_illegal(actions, self.done, self.stages, self.max_queue)
+        illegal = kernels.first_illegal(actions, self.done, self.stages.length, self.max_queue)
         if illegal >= 0:
             b, stage = divmod(illegal, 2)
             queued = min(self.stages.length[b, stage], self.max_queue)

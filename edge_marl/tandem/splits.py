@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
+from edge_marl.seeds import SET_SEED_LIMIT, SETS_PER_SEED, TRACES_PER_SET
 from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.traces import TraceSet
 
@@ -20,12 +21,6 @@ SPLITS = ("1-5", "2-4", "3-3", "4-2", "5-1")
 TRAIN_TRACES, TEST_TRACES = 700, 300
 
 Part = Literal["train", "test"]
-
-SET_SEED_LIMIT = 2**22
-"""Seeds of trace sets are below: a set takes 2^32 seeds of traces, and a seed 2^8 sets."""
-
-_PER_SET = 2**32
-_SETS = 2**8
 
 
 def split_workload(split: str, workload: TandemWorkload | None = None) -> TandemWorkload:
@@ -53,12 +48,12 @@ def split_seeds(split: str, part: Part, n: int, seed: int = 0) -> NDArray[np.int
         raise InputError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")
     if part not in ("train", "test"):
         raise InputError(f"part: expected train or test, found {part!r}")
-    if not 0 <= n < _PER_SET:
-        raise InputError(f"traces: expected 0 to {_PER_SET - 1}, found {n}")
+    if not 0 <= n < TRACES_PER_SET:
+        raise InputError(f"traces: expected 0 to {TRACES_PER_SET - 1}, found {n}")
     if not 0 <= seed < SET_SEED_LIMIT:
         raise InputError(f"seed: expected 0 to {SET_SEED_LIMIT - 1}, found {seed}")
     number = 2 * SPLITS.index(split) + (part == "test")
-    first = (seed * _SETS + number) * _PER_SET
+    first = (seed * SETS_PER_SEED + number) * TRACES_PER_SET
     return np.arange(first, first + n, dtype=np.int64)
 
 
@@ -79,11 +74,3 @@ def split_traces(
     drawn = split_workload(split, workload)
     drawn.check_memory(n)
     return drawn.sample(split_seeds(split, part, n, seed))
-
-
-def paper_splits(workload: TandemWorkload | None = None, seed: int = 0) -> dict[str, TraceSet]:
-    """The paper's six sets: ``"train"`` (700 of 3-3), and 300 test traces under each split."""
-    sets = {"train": split_traces("3-3", "train", seed=seed, workload=workload)}
-    for split in SPLITS:
-        sets[split] = split_traces(split, "test", seed=seed, workload=workload)
-    return sets

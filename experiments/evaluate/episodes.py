@@ -119,11 +119,14 @@ def check_fit(actor: Actor, env: BatchedEnv | ActorSpec) -> None:
     Raises:
         InputError: naming what differs.
     """
+    from edge_marl.algorithms.actors import ActorSpec
+
     spec = actor.spec
+    n_actions = env.n_actions if isinstance(env, ActorSpec) else env.action_spec.n
     for what, expected, found in (
         ("agents", tuple(env.agents), tuple(spec.agents)),
         ("observation shape", tuple(env.observation_shape), tuple(spec.observation_shape)),
-        ("actions", env.n_actions, spec.n_actions),
+        ("actions", n_actions, spec.n_actions),
     ):
         if expected != found:
             raise InputError(f"checkpoint: {what}: the environment has {expected}, found {found}")

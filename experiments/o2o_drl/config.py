@@ -10,6 +10,7 @@ from edge_marl.experiments.study.engine import StudyOptions
 from edge_marl.options import Count, CountOrZero, Several
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.peer_offloading.simulator import Reward
+from edge_marl.seeds import NETWORKS_PER_SWEEP
 
 Sweep = Literal["size", "arrival", "failure", "nodes", "testbed"]
 
@@ -17,7 +18,6 @@ Sweep = Literal["size", "arrival", "failure", "nodes", "testbed"]
 MOST_NETWORKS = 100
 """Networks that a point has at most, so that no two points share any."""
 
-_FIRST_NETWORK = 10_000
 """Networks below are those in which settings were chosen: none of them is in a table."""
 
 
@@ -65,7 +65,7 @@ class SweepAxis(NamedTuple):
 
 
 def _points(sweep: Sweep, *values: tuple[float, dict[str, Any]]) -> tuple[Point, ...]:
-    first = _FIRST_NETWORK * (2 + get_args(Sweep).index(sweep))
+    first = NETWORKS_PER_SWEEP * (2 + get_args(Sweep).index(sweep))
     return tuple(
         Point(sweep, value, tuple(changes.items()), first + MOST_NETWORKS * k)
         for k, (value, changes) in enumerate(values)
@@ -101,7 +101,7 @@ SWEEPS: dict[Sweep, SweepAxis] = {
 """Panels by name. The ends of the axes are the paper's where it names them; it does not say which
 values lie between them."""
 
-BASE = Point("size", 8000.0, (), _FIRST_NETWORK)
+BASE = Point("size", 8000.0, (), NETWORKS_PER_SWEEP)
 """The default scenario: Figures 3 and 4, and where the sweeps meet."""
 
 

@@ -71,7 +71,7 @@ class FeatureStatistics(Unit):
 @torch.inference_mode()
 def features(actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]) -> Tensor:
     """Return what decisions are made from at the beginning of some episodes, ``[K, d]``."""
-    actor = actor.resized(env.n_actions - 1)
+    actor = actor.resized(env.action_spec.n - 1)
     observation = env.reset(seeds)
     seen = []
     for step in range(_STEPS):

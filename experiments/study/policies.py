@@ -183,7 +183,7 @@ class Play(Unit):
         register_environment(self.environment)
         seeds = self.episodes.seeds
         env = make_batched(self.environment, self.episodes.env_config, len(seeds), state=False)
-        actor = load_actor(needed[0] / self.phase).resized(env.n_actions - 1)
+        actor = load_actor(needed[0] / self.phase).resized(env.action_spec.n - 1)
         return play(actor, env, seeds, sampled=self.training.recipe.acts_by_sampling)
 
 

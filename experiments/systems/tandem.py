@@ -19,6 +19,7 @@ from edge_marl.experiments.systems.system import (
     System,
     metrics_of,
 )
+from edge_marl.seeds import TANDEM_EVALUATION_SEEDS, TANDEM_VALIDATION_SEEDS
 
 if TYPE_CHECKING:
     from edge_marl.experiments.systems.system import Policy
@@ -27,9 +28,6 @@ DEGRADATION = "degradation"
 """How far the objective is above the oracle's, as a share of that."""
 
 ORACLE = "oracle (clairvoyant)"
-
-_VALIDATION_SEED, _EVALUATION_SEED = 128 * 2**32, 129 * 2**32
-"""First seeds of traces that neither training nor a split has."""
 
 
 class Tandem(System):
@@ -56,7 +54,7 @@ class Tandem(System):
         """
         traces = self._recorded(env_config)
         if traces is None:
-            seeds = np.arange(_VALIDATION_SEED, _VALIDATION_SEED + n, dtype=np.int64)
+            seeds = np.array(TANDEM_VALIDATION_SEEDS[:n], dtype=np.int64)
         else:
             seeds = np.arange(min(n, len(traces)), dtype=np.int64)
         return Episodes(_in_every_slot(env_config), seeds, "validation")
@@ -76,7 +74,7 @@ class Tandem(System):
             )
         if on is None:
             n = n or self.n_episodes
-            seeds = np.arange(_EVALUATION_SEED, _EVALUATION_SEED + n, dtype=np.int64)
+            seeds = np.array(TANDEM_EVALUATION_SEEDS[:n], dtype=np.int64)
             title = f"{n} held-out traces of the workload that was trained on"
             return Episodes(env_config, seeds, title)
         if on in SPLITS:

@@ -12,9 +12,10 @@ from pydantic import Field
 from edge_marl.experiments.study.engine import StudyOptions
 from edge_marl.limits import MOST
 from edge_marl.options import Count, NotNegative, PositiveShare, Several
+from edge_marl.seeds import SET_SEED_LIMIT
 from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.simulator import DROP_PENALTY
-from edge_marl.tandem.splits import SET_SEED_LIMIT, SPLITS, TEST_TRACES, split_traces
+from edge_marl.tandem.splits import SPLITS, TEST_TRACES, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS, TraceSet
 
 BASE_SPLIT: Final = "3-3"

@@ -99,7 +99,7 @@ class Checkpoint:
         env_config = changed_environment(env, self.env_config, overrides)
         actor = self.actor
         if env in systems():
-            n_actions = make_batched(env, env_config, 1, state=False).n_actions
+            n_actions = make_batched(env, env_config, 1, state=False).action_spec.n
             try:
                 actor = actor.resized(n_actions - 1)
             except InputError as error:

@@ -118,7 +118,7 @@ def test_a_batch_plays_what_the_pettingzoo_environment_plays() -> None:
     slow = ParallelEnvBatch([tandem_v0.parallel_env(horizon=60) for _ in range(5)])
     assert fast.agents == slow.agents
     assert fast.observation_shape == slow.observation_shape
-    assert (fast.n_actions, fast.state_size) == (slow.n_actions, slow.state_size)
+    assert (fast.action_spec, fast.state_size) == (slow.action_spec, slow.state_size)
     rng = np.random.default_rng(0)
     seeds = np.arange(5)
     seen, expected = fast.reset(seeds), slow.reset(seeds)
@@ -250,7 +250,7 @@ def test_environments_come_out_of_their_adapters() -> None:
     made = make_batched(lambda config: ParallelPettingZooEnv(Leavers()), {}, 2)
     assert made.agents == ("scout", "hauler", "guard")
     assert made.observation_shape == (4,)
-    assert made.n_actions == 4
+    assert made.action_spec.n == 4
 
 
 @pytest.mark.parametrize("env", ["tandem_v0", OUTSIDE_ENV])

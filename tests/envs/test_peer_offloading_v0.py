@@ -66,7 +66,7 @@ def test_a_batch_plays_what_its_views_play(reward: str) -> None:
     slow = ParallelEnvBatch([parallel_env(**config) for _ in range(3)])
     assert fast.agents == slow.agents
     assert fast.observation_shape == slow.observation_shape
-    assert (fast.n_actions, fast.state_size) == (slow.n_actions, slow.state_size)
+    assert (fast.action_spec, fast.state_size) == (slow.action_spec, slow.state_size)
     rng = np.random.default_rng(0)
     seeds = np.arange(3)
     seen, expected = fast.reset(seeds), slow.reset(seeds)

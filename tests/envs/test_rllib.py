@@ -9,10 +9,14 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+from ray.tune.registry import register_env
 
 import edge_marl.algorithms  # noqa: F401  (registers the environments)
+from edge_marl.envs.actions import ActionSpec
+from edge_marl.envs.batched import make_batched
 from edge_marl.envs.rllib import Creator, ParallelEnvAdapter
 from edge_marl.envs.tandem_v0 import parallel_env
+from edge_marl.envs.views import SimulatorBatch
 from edge_marl.errors import InputError
 from edge_marl.tandem.traces import TraceSet
 
@@ -221,3 +225,11 @@ def test_stock_ppo_trains(
         assert np.isfinite(result["learners"][module]["total_loss"])
     assert result["env_runners"]["num_episodes"] > 0
     assert np.isfinite(result["env_runners"]["episode_return_mean"])
+
+
+def test_an_environment_that_only_rays_registry_knows_brings_its_batched_form() -> None:
+    # As on a remote worker, which has not run what added the environment.
+    register_env("of_another_package_v0", Creator(TANDEM))
+    made = make_batched("of_another_package_v0", {"max_queue": 4}, 3)
+    assert isinstance(made, SimulatorBatch)
+    assert made.action_spec == ActionSpec(5)

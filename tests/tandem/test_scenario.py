@@ -16,7 +16,7 @@ from edge_marl.tandem.measure import StorageModel, fit_storage, measure_storage
 from edge_marl.tandem.profile import _correlation as correlation
 from edge_marl.tandem.profile import measure_profile, read_profile, shipped_profile
 from edge_marl.tandem.scenario import TandemWorkload
-from edge_marl.tandem.splits import SPLITS, paper_splits, split_seeds, split_traces
+from edge_marl.tandem.splits import SPLITS, split_seeds, split_traces
 from edge_marl.tandem.traces import JOB_FIELDS
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -284,7 +284,8 @@ def test_the_network_of_a_full_file_is_the_files_own(tmp_path):
 
 
 def test_the_papers_sets_have_their_sizes_and_mixes():
-    sets = paper_splits(seed=1)
+    sets = {split: split_traces(split, "test", seed=1) for split in SPLITS}
+    sets["train"] = split_traces("3-3", "train", seed=1)
     assert {name: len(traces) for name, traces in sets.items()} == {
         "train": 700, **dict.fromkeys(SPLITS, 300)
     }  # fmt: skip
