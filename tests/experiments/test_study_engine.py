@@ -19,12 +19,13 @@ from edge_marl.experiments.study.code import code_digest
 from edge_marl.experiments.study.engine import Report, Study, StudyOptions, reproduce
 from edge_marl.experiments.study.outcomes import Outcomes
 from edge_marl.experiments.study.units import Label, Unit, compute_unit, read_unit
+from edge_marl.options import Count, PositiveShare, Workers
 
 
 class Options(StudyOptions):
-    seeds: int = 3
-    rate: float = 0.5
-    workers: int = 0
+    seeds: Count = 3
+    rate: PositiveShare = 0.5
+    workers: Workers = 0
 
 
 @dataclass(frozen=True, eq=False)
