@@ -308,7 +308,7 @@ def test_a_failure_loses_the_execution() -> None:
     assert simulator.progress.now_s[0] == 1.5
     assert not simulator.observation.features[0, 0, 2].any()  # the row of the server that is gone
     assert simulator.observation.action_mask[0, 0].tolist() == [True, False, True]
-    rewards.append(float(simulator._transition.reward[0, 0]))
+    rewards.append(float(simulator.transition.reward[0, 0]))
     rewards += play(simulator, 0)  # the output of 0 outlives its server: 1.5 s, then 2 s
     assert finishes(simulator) == [1, 1.5 + 1.5 + 2]
     # The failure delays 1 from 2 to 2.5, the slow server and the transfer to 5.

@@ -252,4 +252,4 @@ def test_steps_between_events_tell_how_many_slots_they_took() -> None:
         assert transition.elapsed.tolist() == (simulator.observation.t - before).tolist()
         slots += transition.elapsed
     assert slots.tolist() == simulator.results.slots.tolist()
-    assert TandemSimulator(traces, 2)._transition.elapsed is None
+    assert TandemSimulator(traces, 2).transition.elapsed is None

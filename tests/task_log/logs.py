@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator
 from edge_marl.peer_offloading.collect import collect
+from edge_marl.simulation import Policy
 from edge_marl.task_log import EpisodeRecord
 
 SMALL = OffloadingScenario(
@@ -19,7 +20,7 @@ SMALL = OffloadingScenario(
 """Short deadlines and many failures: every fate occurs in a few episodes."""
 
 
-class Anywhere:
+class Anywhere(Policy[PeerOffloadingSimulator]):
     """Sends every task to a random node among those that take it, the same for the same state."""
 
     name = "anywhere"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_marl.errors import InputError
 from edge_marl.peer_offloading import OffloadingScenario, PeerOffloadingSimulator
 from edge_marl.peer_offloading.collect import collect, play
+from edge_marl.simulation import Policy
 from edge_marl.task_log import TaskLogWriter, import_log, open_log, run_of, write_parquet
 from edge_marl.task_log.records import EpisodeRecord, Run
 from tests.task_log.logs import SMALL, Anywhere, assert_same, write_log
@@ -143,7 +144,7 @@ def test_an_interrupt_leaves_no_part_of_a_batch(
 
 
 def test_a_policy_that_ignores_the_mask_is_not_logged(tmp_path: Path) -> None:
-    class ToNextNode:
+    class ToNextNode(Policy[PeerOffloadingSimulator]):
         name = "next"
 
         def act(self, simulator: PeerOffloadingSimulator) -> NDArray[np.int32]:
