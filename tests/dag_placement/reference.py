@@ -18,6 +18,8 @@ from edge_marl.seeds import SERVER_CHANGE_DRAWS
 
 COMPLETION, ARRIVAL, CHANGE = range(3)
 
+_CHANGE_DRAWS = SERVER_CHANGE_DRAWS.start
+
 
 @dataclass(eq=False)
 class Primitive:
@@ -165,9 +167,7 @@ class Reference:
                 primitive.state = "ready"
 
     def plan_change(self, j: int, mean: float) -> None:
-        draw = uniform(
-            self.seed, SERVER_CHANGE_DRAWS.start + j * 2**24 + 2 * self.servers[j].n_changes
-        )
+        draw = uniform(self.seed, _CHANGE_DRAWS + j * 2**24 + 2 * self.servers[j].n_changes)
         moment = self.now - math.log(1.0 - draw) * mean
         self.servers[j].n_changes += 1
         heapq.heappush(self.events, (moment, CHANGE, j, 0))
@@ -179,7 +179,7 @@ class Reference:
             server.presence = "here"
             self.plan_change(j, self.scenario.mean_up_s)
             return
-        luck = uniform(self.seed, SERVER_CHANGE_DRAWS.start + j * 2**24 + 2 * server.n_changes + 1)
+        luck = uniform(self.seed, _CHANGE_DRAWS + j * 2**24 + 2 * server.n_changes + 1)
         self.plan_change(j, self.scenario.mean_away_s)
         if server.running is None:
             server.presence = "away"
