@@ -35,13 +35,16 @@ def module_of(name: object) -> str | None:
     A remote worker has not run what added those of other packages; there, as everywhere, Ray's
     registry knows them.
     """
+    if not isinstance(name, str) or name in ENVIRONMENTS:
+        return ENVIRONMENTS.get(str(name))
     from ray.tune.registry import ENV_CREATOR, _global_registry
 
-    if not isinstance(name, str):
+    from edge_marl.envs.rllib import Creator
+
+    if not _global_registry.contains(ENV_CREATOR, name):
         return None
-    if name not in ENVIRONMENTS and _global_registry.contains(ENV_CREATOR, name):
-        return getattr(_global_registry.get(ENV_CREATOR, name), "module", None)
-    return ENVIRONMENTS.get(name)
+    creator = _global_registry.get(ENV_CREATOR, name)
+    return creator.module if isinstance(creator, Creator) else None
 
 
 def register() -> None:

@@ -71,7 +71,7 @@ class Comparison:
             InputError: for what the environment raises.
         """
         self._bound = self.system.bound(self.episodes, folder)
-        names = self.system.heuristics()
+        names = tuple(self.system.heuristics())
         with progress_bar(visible=bool(names)) as bar:
             heuristics: dict[str, Metrics] = {
                 name: self._judged(self.system.play(name, self.episodes))
@@ -123,18 +123,15 @@ class Comparison:
     def _check(self) -> None:
         """Refuse checkpoints that do not fit the environment, or whose episodes are others."""
         first = self.checkpoints[0]
+        expected = self.system.deciding(self._env_config(first))
         for checkpoint in self.checkpoints:
-            env = make_batched(
-                self.system.environment, self._env_config(checkpoint), 1, state=False
-            )
+            env_config = self._env_config(checkpoint)
+            env = make_batched(self.system.environment, env_config, 1, state=False)
             try:
                 check_fit(checkpoint.actor, env)
             except InputError as error:
                 raise InputError(f"{checkpoint.folder}: {error}") from error
-            expected, found = (
-                self.system.deciding(self._env_config(one)) for one in (first, checkpoint)
-            )
-            different = _first_difference(expected, found)
+            different = _first_difference(expected, self.system.deciding(env_config))
             if different is not None:
                 name, one, other = different
                 otherwise = "" if self.system.sets is None else f"; or say --on, {self.system.sets}"

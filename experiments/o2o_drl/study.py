@@ -68,10 +68,11 @@ class ClairvoyantBound(Unit):
         """Bound the success rates."""
         from edge_marl.peer_offloading.bound import success_bound
 
+        scenario = self.point.scenario(self.network)
         rates = np.full(self.config.episodes, np.nan)
         seeds = evaluation_seeds(self.config.episodes)[: self.config.bound_episodes]
         for k, seed in enumerate(seeds.tolist()):
-            rates[k] = success_bound(self.point.scenario(self.network), seed).success_rate
+            rates[k] = success_bound(scenario, seed).success_rate
         return {EPISODE: np.arange(len(rates)), "success_rate": rates}
 
 

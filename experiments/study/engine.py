@@ -132,15 +132,16 @@ def compute_missing(units: Sequence[Unit], folder: Path, *, workers: int) -> Non
     with progress_bar() as bar:
         shown = bar.add_task("study", total=len(every), completed=len(every) - len(missing))
         while missing:
+            absent = set(missing)
             # Python's sort is stable: of equal effort, the headline's first.
             ready = sorted(
-                (unit for unit in missing if not set(unit.needs) & set(missing)),
+                (unit for unit in missing if absent.isdisjoint(unit.needs)),
                 key=lambda unit: -unit.effort,
             )
             arguments = [(unit, str(folder)) for unit in ready]
             for _ in run_tasks(compute_unit, arguments, workers=workers):
                 bar.advance(shown)
-            missing = [unit for unit in missing if unit not in set(ready)]
+            missing = [unit for unit in missing if not absent.isdisjoint(unit.needs)]
 
 
 def _with_needs(units: Sequence[Unit]) -> list[Unit]:

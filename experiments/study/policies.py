@@ -63,7 +63,8 @@ class Training(Unit):
         return {
             "recipe": self.recipe.resolved(),
             "limits": self.limits.model_dump(),
-            "validation": _described(self.validation),
+            "validation": to_jsonable_python(dict(self.validation.env_config)),
+            "validation_seeds": self.validation.seeds.tolist(),
             "metrics": self.metrics,
             "evaluations": self.evaluations,
         }
@@ -149,11 +150,11 @@ class Play(Unit):
     @property
     def configuration(self) -> Any:
         """The episodes; the training is among :attr:`needs`."""
-        policy = self.method if self.training is None else self.phase
         env_config = system_of(self.environment).options(self.episodes.env_config)
         return {
-            "episodes": {**_described(self.episodes), "env_config": to_jsonable_python(env_config)},
-            "policy": policy,
+            "env_config": to_jsonable_python(env_config),
+            "seeds": self.episodes.seeds.tolist(),
+            "policy": self.method if self.training is None else self.phase,
         }
 
     @property
@@ -192,11 +193,6 @@ def actor_of(folder: Path, phase: str = "end") -> Actor:
     from edge_marl.algorithms.actors import load_actor
 
     return load_actor(folder / phase)
-
-
-def _described(episodes: Episodes) -> dict[str, Any]:
-    seeds = episodes.seeds
-    return {"env_config": to_jsonable_python(dict(episodes.env_config)), "seeds": seeds.tolist()}
 
 
 def _ends_phase(progress: Progress, algorithm: Any) -> bool:

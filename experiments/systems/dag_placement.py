@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from edge_marl.experiments.systems.system import Episodes, Goal, Metrics, System, metrics_of
+from edge_marl.experiments.systems.system import Episodes, Goal, ScenarioSystem
 
 RESPONSE = "response_s"
 
 
-class DagPlacement(System):
+class DagPlacement(ScenarioSystem):
     """Servers at which workflows arrive; judged by the mean response time of primitives."""
 
     environment = "dag_placement_v0"
@@ -24,31 +24,17 @@ class DagPlacement(System):
     ) -> Episodes:
         """Return the usual episodes; the title says how many servers there are."""
         episodes = super().evaluation(env_config, n, on)
-        servers = self._scenario(env_config).servers
+        servers = self.scenario(env_config).servers
         return episodes._replace(title=f"{episodes.title}, {servers} servers")
 
-    def deciding(self, env_config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the scenario: what is seen and what earns a reward makes no difference to it."""
-        return {"scenario": self._scenario(env_config)}
-
-    def heuristics(self) -> Sequence[str]:
+    def heuristics(self) -> Mapping[str, Any]:
         """Return all of them."""
         from edge_marl.dag_placement.heuristics import HEURISTICS
 
-        return tuple(HEURISTICS)
+        return HEURISTICS
 
-    def play(self, heuristic: str, episodes: Episodes) -> Metrics:
-        """Play a heuristic."""
-        from functools import partial
+    def simulator(self, env: Any, n: int) -> Any:
+        """Make the simulator without rewards, which no heuristic reads."""
+        from edge_marl.dag_placement.simulator import DagPlacementSimulator
 
-        from edge_marl.dag_placement import heuristics
-        from edge_marl.dag_placement.simulator import METRICS, DagPlacementSimulator
-        from edge_marl.simulation import run
-
-        policy = heuristics.heuristic(heuristic)
-        make = partial(DagPlacementSimulator, self._scenario(episodes.env_config), reward=None)
-        return metrics_of(run(policy, make, episodes.seeds), METRICS)
-
-    def _scenario(self, env_config: Mapping[str, Any]) -> Any:
-        config: Any = self.options(env_config)
-        return config.scenario
+        return DagPlacementSimulator(env.config.scenario, n, reward=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from edge_marl.experiments.systems.system import (
     Episodes,
     Goal,
     Metrics,
-    System,
-    metrics_of,
+    ScenarioSystem,
 )
 
 SUCCESS_RATE = "success_rate"
@@ -27,7 +26,7 @@ BOUNDED = 10
 """The first episodes of an evaluation, for which the bound is computed."""
 
 
-class PeerOffloading(System):
+class PeerOffloading(ScenarioSystem):
     """Nodes that execute each other's tasks; judged by the share of tasks that succeed."""
 
     environment = "peer_offloading_v0"
@@ -36,33 +35,17 @@ class PeerOffloading(System):
     reported = (SUCCESS_RATE, OF_POSSIBLE, "dropped", "execution_failed", "transmission_failed",
                 "delay_p50_s", "delay_p95_s", "offloaded")  # fmt: skip
 
-    def deciding(self, env_config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the scenario: what the reward is makes no difference to success."""
-        return {"scenario": self._scenario(env_config)}
-
-    def heuristics(self) -> Sequence[str]:
+    def heuristics(self) -> Mapping[str, Any]:
         """Return all of them."""
         from edge_marl.peer_offloading.heuristics import HEURISTICS
 
-        return tuple(HEURISTICS)
-
-    def play(self, heuristic: str, episodes: Episodes) -> Metrics:
-        """Play a heuristic."""
-        from functools import partial
-
-        from edge_marl.peer_offloading import heuristics
-        from edge_marl.peer_offloading.simulator import METRICS, PeerOffloadingSimulator
-        from edge_marl.simulation import run
-
-        policy = heuristics.heuristic(heuristic)
-        make = partial(PeerOffloadingSimulator, self._scenario(episodes.env_config))
-        return metrics_of(run(policy, make, episodes.seeds), METRICS)
+        return HEURISTICS
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound:
         """Compute the clairvoyant bound of the first episodes."""
         from edge_marl.peer_offloading.bound import success_bound
 
-        scenario = self._scenario(episodes.env_config)
+        scenario = self.scenario(episodes.env_config)
         with progress_bar() as bar:
             seeds = bar.track(episodes.seeds[:BOUNDED].tolist(), description="bound")
             rates = np.array([success_bound(scenario, seed).success_rate for seed in seeds])
@@ -77,7 +60,3 @@ class PeerOffloading(System):
         known = bound.metrics[SUCCESS_RATE]
         possible[: len(known)] = known
         return {**metrics, OF_POSSIBLE: rates / possible}
-
-    def _scenario(self, env_config: Mapping[str, Any]) -> Any:
-        config: Any = self.options(env_config)
-        return config.scenario

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,6 +18,8 @@ from edge_marl.experiments.evaluate.episodes import RETURN, evaluation_seeds, va
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.actors import Actor
+    from edge_marl.simulation import Policy as Heuristic
+    from edge_marl.simulation import Simulator
 
     Policy = tuple[str, Actor | None]
     """The name of a heuristic, or a name and an actor."""
@@ -90,9 +93,12 @@ class System:
         Raises:
             InputError: naming the option at fault.
         """
-        assert self.module is not None
-        config: BaseModel = import_module(self.module).parallel_env(**env_config).config
+        config: BaseModel = self._env(env_config).config
         return config
+
+    def _env(self, env_config: Mapping[str, Any]) -> Any:
+        assert self.module is not None
+        return import_module(self.module).parallel_env(**env_config)
 
     # Episodes -------------------------------------------------------------------------------
 
@@ -131,13 +137,22 @@ class System:
 
     # Policies -------------------------------------------------------------------------------
 
-    def heuristics(self) -> Sequence[str]:
-        """Return the names of the heuristics in the order of the tables."""
-        return ()
+    def heuristics(self) -> Mapping[str, Callable[[], Heuristic]]:
+        """Return what makes each heuristic, by name and in the order of the tables."""
+        return {}
+
+    def simulator(self, env: Any, n: int) -> Simulator[Any, Any]:
+        """Make the simulator in which a heuristic plays n episodes of an environment."""
+        made: Simulator[Any, Any] = env.simulator(env.config, n)
+        return made
 
     def play(self, heuristic: str, episodes: Episodes) -> Metrics:
         """Play a heuristic."""
-        raise NotImplementedError
+        from edge_marl.simulation import run
+
+        env, policy = self._env(episodes.env_config), self.heuristics()[heuristic]()
+        results = run(policy, partial(self.simulator, env), episodes.seeds)
+        return {name: getattr(results, name) for name in env.metrics}
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound | None:
         """Compute what no policy can exceed, if that is known.
@@ -161,14 +176,25 @@ class System:
         return False
 
 
+class ScenarioSystem(System):
+    """A system whose episodes are drawn from a scenario, an option of the environment.
+
+    What agents see and earn makes no difference to them.
+    """
+
+    def scenario(self, env_config: Mapping[str, Any]) -> Any:
+        """Return the scenario, validated."""
+        config: Any = self.options(env_config)
+        return config.scenario
+
+    def deciding(self, env_config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the scenario."""
+        return {"scenario": self.scenario(env_config)}
+
+
 def means(metrics: Metrics) -> dict[str, float]:
     """Average over the episodes that have a metric: without a success there is no delay."""
     return {
         name: float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else np.nan
         for name, values in metrics.items()
     }
-
-
-def metrics_of(results: Any, names: Sequence[str]) -> Metrics:
-    """Return results of a simulator by name."""
-    return {name: getattr(results, name) for name in names}

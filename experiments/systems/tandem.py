@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from edge_marl.experiments.systems.system import (
     Goal,
     Metrics,
     System,
-    metrics_of,
 )
 from edge_marl.seeds import TANDEM_EVALUATION_SEEDS, TANDEM_VALIDATION_SEEDS
 
@@ -113,18 +113,18 @@ class Tandem(System):
 
     # Policies -------------------------------------------------------------------------------
 
-    def heuristics(self) -> Sequence[str]:
+    def heuristics(self) -> Mapping[str, Any]:
         """Return every rule at both stages, and the pair that is best on the default workload."""
-        from edge_marl.tandem.heuristics import PRIORITY_RULES
+        from edge_marl.tandem.heuristics import PRIORITY_RULES, heuristic
 
-        return (*PRIORITY_RULES, "llf+edf")
+        return {name: partial(heuristic, name) for name in (*PRIORITY_RULES, "llf+edf")}
 
     def play(self, heuristic: str, episodes: Episodes) -> Metrics:
-        """Play a pair of rules."""
-        from edge_marl.tandem import heuristics
+        """Play a pair of rules, which see queues of any length."""
         from edge_marl.tandem.simulator import METRICS
 
-        return metrics_of(self._run(heuristics.heuristic(heuristic), episodes), METRICS)
+        results = self._run(self.heuristics()[heuristic](), episodes)
+        return {name: getattr(results, name) for name in METRICS}
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound:
         """Solve every trace exactly; schedules are kept, and read when found."""

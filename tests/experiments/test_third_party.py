@@ -39,7 +39,7 @@ def command(folder: Path) -> Command:
 
 @pytest.fixture(scope="module")
 def trained(command: Command, folder: Path) -> Path:
-    done = command("train", "dispatching_v0", "mappo", "--iterations", "3", "--episodes", "4",
+    done = command("train", "dispatching_v0", "mappo", "--iterations", "3", "--workers", "1", "--episodes", "4",
                    "--out", "run", *SMALL)  # fmt: skip
     assert done.returncode == 0, done.stderr
     # Its heuristics stand beside what was trained.
