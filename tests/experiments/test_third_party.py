@@ -39,8 +39,9 @@ def command(folder: Path) -> Command:
 
 @pytest.fixture(scope="module")
 def trained(command: Command, folder: Path) -> Path:
-    done = command("train", "dispatching_v0", "mappo", "--iterations", "3", "--workers", "1", "--episodes", "4",
-                   "--out", "run", *SMALL)  # fmt: skip
+    # A remote runner has never heard of the package.
+    how = ("--iterations", "3", "--workers", "1", "--episodes", "4")
+    done = command("train", "dispatching_v0", "mappo", *how, "--out", "run", *SMALL)
     assert done.returncode == 0, done.stderr
     # Its heuristics stand beside what was trained.
     assert "shortest" in done.stdout
