@@ -137,7 +137,7 @@ class System:
 
     # Policies -------------------------------------------------------------------------------
 
-    def heuristics(self) -> Mapping[str, Callable[[], Heuristic]]:
+    def heuristics(self) -> Mapping[str, Callable[[], Heuristic[Any]]]:
         """Return what makes each heuristic, by name and in the order of the tables."""
         return {}
 
