@@ -6,11 +6,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from edge_marl.envs import register
-from edge_marl.experiments.parallel import stay_on_loopback
+from edge_marl.experiments.parallel import import_environment, stay_on_loopback
 
 exit_status = 0
 
@@ -18,6 +19,7 @@ exit_status = 0
 def pytest_sessionfinish(exitstatus: int) -> None:
     global exit_status
     exit_status = int(exitstatus)
+    _stop_ray()
 
 
 @atexit.register  # before any other, so that it runs after them
@@ -35,29 +37,54 @@ def end_without_destructors() -> None:
 
 
 @pytest.fixture(scope="module")
-def local_ray(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fresh two-core Ray on loopback, gone with all its files when the module is done."""
-    import ray
+def local_ray(monkeypatch_module: pytest.MonkeyPatch) -> None:
+    """The Ray of the suite on loopback, which is started where it does not run yet."""
     from ray.tune.trainable import trainable
 
-    # The names of Ray's sockets lie below this folder and a socket's name is at most 107 long.
-    folder = tempfile.mkdtemp(prefix="ray")
-    monkeypatch_module.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    stay_on_loopback()
+    folder = _start_ray()
     # Algorithms make their folders there, else in the home directory.
-    monkeypatch_module.setattr(trainable, "DEFAULT_STORAGE_PATH", folder)
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-    )
-    register()  # what was registered before went with the Ray of another module
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    monkeypatch_module.setattr(trainable, "DEFAULT_STORAGE_PATH", str(folder))
+    register()  # anew where this Ray has taken the place of another
+
+
+@pytest.fixture
+def no_ray() -> None:
+    """No Ray runs when the test begins: it may look after one of its own."""
+    _stop_ray()
+
+
+_folders: list[Path] = []
+"""Of the Ray that runs."""
+
+
+def _start_ray() -> Path:
+    import ray
+
+    if not ray.is_initialized():
+        # The names of Ray's sockets lie below this folder and a socket's name is at most 107 long.
+        _folders.append(Path(tempfile.mkdtemp(prefix="ray")))
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Workers are what most tests wait for: nothing is to starve them.
+        os.environ["RAY_worker_niceness"] = "0"
+        stay_on_loopback()
+        ray.init(
+            address="local",
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": import_environment()["PYTHONPATH"]}},
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(_folders[-1]),
+        )
+    return _folders[-1]
+
+
+def _stop_ray() -> None:
+    if _folders:
+        import ray
+
+        ray.shutdown()
+        shutil.rmtree(_folders.pop(), ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

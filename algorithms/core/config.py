@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -19,6 +18,10 @@ from edge_marl.envs.batched import BatchedEnv
 from edge_marl.errors import InputError
 from edge_marl.memory import check_memory
 from edge_marl.validation import check_name, invalid, shown
+
+_LEARNERS = ("learner_class", "learner_config_dict")
+"""Options of RLlib's own ``training()`` that count here too: another class of learners, and what it
+is told. All others either are fields of the models of options or would change nothing."""
 
 
 class JointConfig(AlgorithmConfig):
@@ -67,17 +70,33 @@ class JointConfig(AlgorithmConfig):
         return self._set_training(options)
 
     def _set_training(self, options: Mapping[str, Any]) -> Self:
-        known = [*self.options_model.model_fields, *_options_of_rllib(type(self))]
-        own: dict[str, Any] = {}
-        of_rllib: dict[str, Any] = {}
+        own = self.options_model.model_fields
+        for name in options:
+            check_name(name, [*own, *_LEARNERS])
+        super().training(**{name: options[name] for name in _LEARNERS if name in options})
         for name, value in options.items():
-            check_name(name, known)
-            (own if name in self.options_model.model_fields else of_rllib)[name] = value
-        super().training(**of_rllib)
-        for name, value in own.items():
-            if value is not NotProvided:
+            if name in own and value is not NotProvided:
                 setattr(self, name, self._network_with(value) if name == "network" else value)
         return self
+
+    def update_from_dict(self, config_dict: Mapping[str, Any]) -> Self:
+        """Set attributes as Ray Tune does, which merges the parameters of a trial into these.
+
+        Args:
+            config_dict: by name; of a network the fields that change suffice.
+
+        Raises:
+            InputError: for a network that is none.
+        """
+        changes = dict(config_dict)
+        # RLlib would hand these to ``training()``: they are no options here, but attributes of
+        # every configuration, and so in what ``to_dict()`` returns.
+        for name in ("model", "optimizer"):
+            if name in changes:
+                setattr(self, name, changes.pop(name))
+        if "network" in changes:
+            self._set_training({"network": changes.pop("network")})
+        return super().update_from_dict(changes)
 
     def _network_with(self, changes: Any) -> NetworkConfig:
         """The network, changed.
@@ -181,14 +200,3 @@ class JointConfig(AlgorithmConfig):
         names = self.options_model.marked(Mark.MODULE)
         told = {name: getattr(self, name) for name in names}
         return super()._model_config_auto_includes | told | {"network": self.network.model_dump()}
-
-
-def _options_of_rllib(config_class: type) -> list[str]:
-    """Names that ``training()`` of RLlib's own base classes takes."""
-    names: dict[str, None] = {}
-    for cls in config_class.__mro__:
-        if "training" in cls.__dict__ and not issubclass(cls, JointConfig):
-            for name, parameter in inspect.signature(cls.__dict__["training"]).parameters.items():
-                if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                    names.setdefault(name)
-    return list(names)

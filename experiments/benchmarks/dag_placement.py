@@ -6,17 +6,14 @@ lengthens less than the clock.
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -39,6 +36,7 @@ from edge_marl.experiments.benchmarks.learning import (
 from edge_marl.experiments.benchmarks.learning_measures import STOCK_ENVS
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
+from edge_marl.experiments.benchmarks.simulators import Replay, decisions_per_s, growth
 from edge_marl.experiments.benchmarks.timing import percentiles_s, seconds_each
 from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
 from edge_marl.experiments.progress import progress_bar, stdout
@@ -75,36 +73,6 @@ class PlacementSizes(Options):
             measure_s=0.01, servers=(5, 6), widths=(5, 6), decided=(5, 6), decisions=10,
             gpu_batches=(4,), gpu_passes=1, learning=LearningSizes.smallest(),
         )  # fmt: skip
-
-
-class Replay:
-    """B episodes with legal random placements, drawn beforehand: only the simulator is timed.
-
-    The same seeds have the same masks, so what was legal once stays so.
-    """
-
-    def __init__(self, scenario: DagScenario, batch_size: int) -> None:
-        self.simulator = DagPlacementSimulator(scenario, batch_size)
-        self.seeds = np.arange(batch_size)
-        self.actions: list[NDArray[np.integer]] = []
-        policy = heuristic("random")
-        self.simulator.reset(self.seeds)
-        policy.reset(self.simulator)
-        while not self.simulator.done.all():
-            self.actions.append(policy.act(self.simulator).copy())
-            self.simulator.step(self.actions[-1])
-        # It places at once: none of its decisions is to wait.
-        self.placements = int(self.simulator.results.decisions.sum())
-
-    def placement_s(self, seconds: float) -> float:
-        """Processor time of a placement; observations, masks, rewards and resets are part."""
-
-        def episodes() -> None:
-            self.simulator.reset(self.seeds)
-            for actions in self.actions:
-                self.simulator.step(actions)
-
-        return seconds_each(episodes, seconds) / self.placements
 
 
 def benchmark(out: Path, sizes: PlacementSizes | None = None) -> list[Measurement]:
@@ -147,18 +115,24 @@ def benchmark(out: Path, sizes: PlacementSizes | None = None) -> list[Measuremen
 
 def _simulator(sizes: PlacementSizes) -> Iterator[Measurement]:
     for batch, target in ((BATCH, 2e5), (1, None)):
-        per_s = 1 / Replay(DagScenario(), batch).placement_s(sizes.measure_s)
+        per_s = 1 / _placement_s(DagScenario(), batch, sizes.measure_s)
         name = f"simulator, {SERVERS} servers, B = {batch}"
         yield Measurement(name, per_s, "placements/CPU-s", target)
+
+
+def _placement_s(scenario: DagScenario, batch: int, seconds: float) -> float:
+    """Processor time of a random placement, which never waits."""
+    replay = Replay(DagPlacementSimulator(scenario, batch), heuristic("random"))
+    return replay.episodes_s(seconds) / int(replay.results.decisions.sum())
 
 
 def _growth(sizes: PlacementSizes) -> Iterator[Measurement]:
     """What a placement costs by the number of servers N, and with which power of N that grows."""
     scenario = DagScenario(horizon_s=GROWTH_HORIZON_S)
-    cost_s = [Replay(scenario.at(n), BATCH).placement_s(sizes.measure_s) for n in sizes.servers]
+    cost_s = [_placement_s(scenario.at(n), BATCH, sizes.measure_s) for n in sizes.servers]
     for n, seconds in zip(sizes.servers, cost_s, strict=True):
         yield Measurement(f"placement, {n} servers, B = {BATCH}", 1e6 * seconds, "CPU-µs")
-    yield from _powers("a placement", sizes.servers, cost_s)
+    yield from growth("a placement", "servers", sizes.servers, cost_s)
 
 
 def _wide(sizes: PlacementSizes) -> Iterator[Measurement]:
@@ -202,30 +176,11 @@ def _episode_s(
 
 def _heuristics(sizes: PlacementSizes) -> Iterator[Measurement]:
     """Deciding alone."""
-    for name in HEURISTICS:
-        per_s = 1 / _decision_s(heuristic(name), sizes.measure_s / 4)
-        yield Measurement(f"heuristic {name}, {SERVERS} servers", per_s, "decisions/CPU-s")
-
-
-def _decision_s(policy: Policy[DagPlacementSimulator], seconds: float) -> float:
-    """Processor time of a decision."""
     simulator = DagPlacementSimulator(DagScenario(), BATCH)
-    # The first step compiles.
-    simulator.reset(np.arange(BATCH))
-    policy.reset(simulator)
-    simulator.step(policy.act(simulator))
-    acting_s, decisions, first = 0.0, 0, 0
-    while acting_s <= seconds:
-        first += BATCH
-        simulator.reset(np.arange(first, first + BATCH))
-        policy.reset(simulator)
-        while not simulator.done.all():
-            begin = time.process_time()
-            actions = policy.act(simulator)
-            acting_s += time.process_time() - begin
-            simulator.step(actions)
-        decisions += int(simulator.results.decisions.sum())
-    return acting_s / decisions
+    decisions = attrgetter("decisions")
+    for name in HEURISTICS:
+        per_s = decisions_per_s(heuristic(name), simulator, decisions, sizes.measure_s / 4)
+        yield Measurement(f"heuristic {name}, {SERVERS} servers", per_s, "decisions/CPU-s")
 
 
 def _decision(sizes: PlacementSizes) -> Iterator[Measurement]:
@@ -253,7 +208,7 @@ def _decision(sizes: PlacementSizes) -> Iterator[Measurement]:
                 yield Measurement(f"{name}, p99", 1e6 * slow, "CPU-µs")
                 if runtime == "onnxruntime":
                     of_graph.append(middle)
-        yield from _powers("a decision, onnxruntime", sizes.decided, of_graph, target=1.0)
+        yield from growth("a decision, onnxruntime", "servers", sizes.decided, of_graph, target=1.0)
     finally:
         torch.set_num_threads(threads)
 
@@ -310,14 +265,3 @@ def _placer(servers: int) -> Actor:
             network=network,
         )
     ).eval()
-
-
-def _powers(
-    what: str, sizes: Sequence[int], cost_s: Sequence[float], target: float | None = None
-) -> Iterator[Measurement]:
-    """With which power of N a cost grows from each size to the next, and from first to last."""
-    last = len(sizes) - 1
-    for i, j in (*pairwise(range(len(sizes))), (0, last)):
-        power = math.log(cost_s[j] / cost_s[i]) / math.log(sizes[j] / sizes[i])
-        name = f"growth of {what}, {sizes[i]} to {sizes[j]} servers"
-        yield Measurement(name, power, "power of N", target, "lower")

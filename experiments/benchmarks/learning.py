@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from edge_marl.experiments.benchmarks import benchmarl
+from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks.learning_measures import AGENTS, STOCK_ENVS, Case
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
@@ -63,11 +63,12 @@ def benchmark(
             without it BenchMARL is left out.
 
     Raises:
-        InputError: when that virtual environment cannot be made, or the file not be written.
+        InputError: when that virtual environment cannot be made, or the file not be written, and
+            for BenchMARL from an installed wheel.
     """
     check_output(out)
     sizes = sizes or LearningSizes()
-    python = benchmarl.prepare_venv(benchmarl_venv) if benchmarl_venv else None
+    python = _benchmarl().prepare_venv(benchmarl_venv) if benchmarl_venv else None
     comparisons = [*_against_rllib(sizes), *(_against_benchmarl(sizes) if python else ())]
     found = measure_in_turns(
         [case for pair in comparisons for case in (*pair.others, pair.ours)], sizes, python
@@ -109,8 +110,20 @@ def _against_rllib(sizes: LearningSizes) -> Iterator[Comparison]:
 
 def _against_benchmarl(sizes: LearningSizes) -> Iterator[Comparison]:
     for algorithm in ("mappo", "qmix"):
-        theirs = make_case("iteration", "tandem_v0", f"benchmarl {algorithm}", benchmarl.ENVS)
+        envs = _benchmarl().ENVS
+        theirs = make_case("iteration", "tandem_v0", f"benchmarl {algorithm}", envs)
         yield Comparison(make_case("iteration", "tandem_v0", algorithm, sizes.envs), (theirs,), 10)
+
+
+def _benchmarl() -> Any:
+    try:
+        from edge_marl.experiments.benchmarks.peers import benchmarl
+    except ImportError:
+        raise InputError(
+            "BenchMARL: expected a checkout of this project, found an installed wheel, "
+            "of which its driver is no part"
+        ) from None
+    return benchmarl
 
 
 def make_case(measure: str, env: str, subject: str, envs: int) -> Case:
@@ -124,7 +137,7 @@ def _measure(case: Case, sizes: LearningSizes, python: Path | None) -> dict[str,
     theirs, _, algorithm = case.subject.partition(" ")
     if theirs == "benchmarl":
         assert python is not None
-        command = benchmarl.command(python, algorithm, sizes)
+        command = _benchmarl().command(python, algorithm, sizes)
         environment.pop("PYTHONPATH")
     else:
         module = "edge_marl.experiments.benchmarks.learning_measures"
@@ -132,8 +145,13 @@ def _measure(case: Case, sizes: LearningSizes, python: Path | None) -> dict[str,
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.stderr.write(done.stderr)
-        raise RuntimeError(f"{case}: {benchmarl.last_line(done.stderr)}")
-    return json.loads(benchmarl.last_line(done.stdout))
+        raise RuntimeError(f"{case}: {_last_line(done.stderr)}")
+    return json.loads(_last_line(done.stdout))
+
+
+def _last_line(text: str) -> str:
+    """The last line that is not empty."""
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "no output")
 
 
 def speeds(found: Found) -> list[dict[str, Any]]:

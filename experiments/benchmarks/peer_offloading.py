@@ -6,15 +6,13 @@ less than the clock; those that wait for the disk are by the clock.
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, pairwise
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from edge_marl.experiments.benchmarks.learning import (
@@ -28,6 +26,7 @@ from edge_marl.experiments.benchmarks.learning import (
 from edge_marl.experiments.benchmarks.learning_measures import STOCK_ENVS
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
+from edge_marl.experiments.benchmarks.simulators import Replay, decisions_per_s, growth
 from edge_marl.experiments.benchmarks.timing import seconds_each
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.files import check_output
@@ -59,34 +58,6 @@ class OffloadingSizes(Options):
         return cls(
             measure_s=0.01, nodes=(2, 3), bounds=1, logged=2, learning=LearningSizes.smallest()
         )
-
-
-class Replay:
-    """B episodes with legal random actions, drawn beforehand so that only the simulator is timed.
-
-    The same seeds have the same tasks and masks, so what was legal once stays so.
-    """
-
-    def __init__(self, nodes: int, batch_size: int) -> None:
-        self.simulator = PeerOffloadingSimulator(OffloadingScenario(nodes=nodes), batch_size)
-        self.seeds = np.arange(batch_size)
-        self.actions: list[NDArray[np.integer]] = []
-        policy = heuristic("random")
-        self.simulator.reset(self.seeds)
-        policy.reset(self.simulator)
-        while not self.simulator.done.all():
-            self.actions.append(policy.act(self.simulator).copy())
-            self.simulator.step(self.actions[-1])
-
-    def step_s(self, seconds: float) -> float:
-        """Processor time of an env step; observations, masks, rewards and resets are part."""
-
-        def episodes() -> None:
-            self.simulator.reset(self.seeds)
-            for actions in self.actions:
-                self.simulator.step(actions)
-
-        return seconds_each(episodes, seconds) / (len(self.actions) * len(self.seeds))
 
 
 def benchmark(out: Path, sizes: OffloadingSizes | None = None) -> list[Measurement]:
@@ -128,21 +99,28 @@ def benchmark(out: Path, sizes: OffloadingSizes | None = None) -> list[Measureme
 
 def _simulator(sizes: OffloadingSizes) -> Iterator[Measurement]:
     for batch, target in ((BATCH, 2e5), (1, None)):
-        per_s = 1 / Replay(NODES, batch).step_s(sizes.measure_s)
+        per_s = 1 / _step_s(NODES, batch, sizes.measure_s)
         name = f"simulator, {NODES} nodes, B = {batch}"
         yield Measurement(name, per_s, "env-steps/CPU-s", target)
 
 
+def _step_s(nodes: int, batch: int, seconds: float) -> float:
+    """Processor time of an env step with random actions."""
+    replay = _replay(nodes, batch)
+    return replay.episodes_s(seconds) / (len(replay.actions) * batch)
+
+
+def _replay(nodes: int, batch: int) -> Replay:
+    simulator = PeerOffloadingSimulator(OffloadingScenario(nodes=nodes), batch)
+    return Replay(simulator, heuristic("random"))
+
+
 def _growth(sizes: OffloadingSizes) -> Iterator[Measurement]:
     """What a step costs by the number of nodes N, and with which power of N that grows."""
-    cost_s = [Replay(n, BATCH).step_s(sizes.measure_s) for n in sizes.nodes]
+    cost_s = [_step_s(n, BATCH, sizes.measure_s) for n in sizes.nodes]
     for n, seconds in zip(sizes.nodes, cost_s, strict=True):
         yield Measurement(f"env step of {n} nodes, B = {BATCH}", 1e6 * seconds, "CPU-µs")
-    whole = (0, len(sizes.nodes) - 1)
-    for i, j in (*pairwise(range(len(sizes.nodes))), whole):
-        power = math.log(cost_s[j] / cost_s[i]) / math.log(sizes.nodes[j] / sizes.nodes[i])
-        name = f"growth, {sizes.nodes[i]} to {sizes.nodes[j]} nodes"
-        yield Measurement(name, power, "power of N", 2.0, "lower")
+    yield from growth("an env step", "nodes", sizes.nodes, cost_s, target=2.0)
 
 
 def _view(sizes: OffloadingSizes) -> Iterator[Measurement]:
@@ -151,7 +129,7 @@ def _view(sizes: OffloadingSizes) -> Iterator[Measurement]:
 
     env = parallel_env()
     agents = env.possible_agents
-    replay = Replay(NODES, 1)
+    replay = _replay(NODES, 1)
     actions = [dict(zip(agents, row[0].tolist(), strict=True)) for row in replay.actions]
 
     def episode() -> None:
@@ -166,23 +144,10 @@ def _view(sizes: OffloadingSizes) -> Iterator[Measurement]:
 def _heuristics(sizes: OffloadingSizes) -> Iterator[Measurement]:
     """Decisions are those on tasks: a node without one has nothing to decide."""
     simulator = PeerOffloadingSimulator(OffloadingScenario(), BATCH)
+    decisions = attrgetter("arrived")
     for name in HEURISTICS:
-        policy = heuristic(name)
-        # The first slot compiles.
-        simulator.reset(np.arange(BATCH))
-        simulator.step(policy.act(simulator))
-        acting_s, decisions = 0.0, 0
-        for first in count(BATCH, BATCH):
-            simulator.reset(np.arange(first, first + BATCH))
-            while not simulator.done.all():
-                begin = time.process_time()
-                actions = policy.act(simulator)
-                acting_s += time.process_time() - begin
-                simulator.step(actions)
-            decisions += int(simulator.results.arrived.sum())
-            if acting_s > sizes.measure_s / 4:
-                break
-        yield Measurement(f"heuristic {name}", decisions / acting_s, "decisions/CPU-s")
+        per_s = decisions_per_s(heuristic(name), simulator, decisions, sizes.measure_s / 4)
+        yield Measurement(f"heuristic {name}", per_s, "decisions/CPU-s")
 
 
 def _bound(sizes: OffloadingSizes) -> Iterator[Measurement]:

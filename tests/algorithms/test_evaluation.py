@@ -22,10 +22,12 @@ def clusters(local_ray: None) -> None:
 
 
 def configured(config: Any, **evaluation: Any) -> Any:
+    if not isinstance(config, QMIXConfig):
+        config.training(minibatch_size=40)
     return (
         config.environment(CLUSTER)
         .env_runners(num_envs_per_env_runner=8, rollout_fragment_length=10)
-        .training(train_batch_size_per_learner=80, minibatch_size=40)
+        .training(train_batch_size_per_learner=80)
         .evaluation(**evaluation)
         .debugging(seed=1)
     )

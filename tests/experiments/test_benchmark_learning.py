@@ -11,7 +11,6 @@ from edge_marl.dag_placement.heuristics import HEURISTICS as PLACING
 from edge_marl.envs import tandem_v0
 from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks import (
-    benchmarl,
     dag_placement,
     learning,
     learning_spread,
@@ -19,6 +18,7 @@ from edge_marl.experiments.benchmarks import (
 )
 from edge_marl.experiments.benchmarks.learning_measures import Case, measure
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
+from edge_marl.experiments.benchmarks.peers import benchmarl
 from edge_marl.peer_offloading.heuristics import HEURISTICS
 
 
@@ -66,14 +66,14 @@ def test_smallest_benchmark_of_peer_offloading(
     found = peer_offloading.benchmark(out, peer_offloading.OffloadingSizes.smallest())
     assert {(line.name, line.target) for line in found if line.target} == {
         ("simulator, 20 nodes, B = 64", 2e5),
-        ("growth, 2 to 3 nodes", 2.0),
+        ("growth of an env step, 2 to 3 nodes", 2.0),
         ("task log into SQLite", 50_000),
         ("iteration, 20 agents: O2O over stock RLlib", 15),
         ("offline phase, batch 16", 200),
     }
     value = {line.name: line.value for line in found}
     growth = np.log(value["env step of 3 nodes, B = 64"] / value["env step of 2 nodes, B = 64"])
-    assert value["growth, 2 to 3 nodes"] == pytest.approx(growth / np.log(3 / 2))
+    assert value["growth of an env step, 2 to 3 nodes"] == pytest.approx(growth / np.log(3 / 2))
     assert all(f"heuristic {name}" in value for name in HEURISTICS)
     assert all(line.value > 0 for line in found if not line.name.startswith("growth"))
     assert len(json.loads(out.read_text())["measurements"]) == len(found)

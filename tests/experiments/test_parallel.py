@@ -19,7 +19,7 @@ def network_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def test_nobody_on_the_network_reaches_our_ray() -> None:
+def test_nobody_on_the_network_reaches_our_ray(no_ray: None) -> None:
     address = network_address()
     if address.startswith("127."):
         pytest.skip("this machine has no network")

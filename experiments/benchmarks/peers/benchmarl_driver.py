@@ -1,7 +1,7 @@
 """BenchMARL on ``tandem_v0``: a script for an interpreter that has BenchMARL, not this project.
 
-It is run by :mod:`edge_marl.experiments.benchmarks.benchmarl` with a JSON object as its argument
-and prints one JSON object as its last line. Of this project it imports the environment alone.
+It is run by :mod:`.benchmarl` with a JSON object as its argument and prints one JSON object as its
+last line. Of this project it imports the environment alone.
 """
 
 from __future__ import annotations

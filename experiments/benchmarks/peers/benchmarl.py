@@ -19,7 +19,7 @@ ENVS = 10
 steps environments one after the other."""
 _PACKAGES = ("benchmarl==1.5.2", "torchrl==0.11.1", "tensordict==0.11.0", "pettingzoo==1.24.3")
 _SAME_AS_OURS = ("torch", "numpy", "numba", "pydantic", "gymnasium")
-_DRIVER = "edge_marl.experiments.benchmarks.benchmarl_driver"
+_DRIVER = "edge_marl.experiments.benchmarks.peers.benchmarl_driver"
 
 
 def prepare_venv(folder: Path) -> Path:
@@ -45,7 +45,7 @@ def prepare_venv(folder: Path) -> Path:
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*pip, *requirements], stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise InputError(f"{folder}: pip failed: {last_line(done.stderr)}")
+        raise InputError(f"{folder}: pip failed: {done.stderr.strip()}")
     stamp.write_text(wanted)
     _link_package(folder)
     return python
@@ -72,8 +72,3 @@ def command(python: Path, algorithm: str, sizes: LearningSizes) -> list[str]:
         "seed": 0,
     }
     return [str(python), "-P", "-m", _DRIVER, json.dumps(arguments)]
-
-
-def last_line(text: str) -> str:
-    """The last line that is not empty."""
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "no output")

@@ -1,0 +1,109 @@
+"""What is measured of every batched simulator: its speed, its growth, the speed of its policies."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.experiments.benchmarks.report import Measurement
+from edge_marl.experiments.benchmarks.timing import seconds_each
+from edge_marl.simulation import Policy, Simulator
+
+
+class Replay:
+    """Episodes of a policy, whose actions were chosen beforehand: only the simulator is timed.
+
+    The same seeds have the same masks, so what was legal once stays so.
+
+    Args:
+        simulator: of B episodes.
+        policy: who decides, once.
+    """
+
+    def __init__(self, simulator: Simulator[Any, Any], policy: Policy[Any]) -> None:
+        self.simulator = simulator
+        self.seeds = np.arange(simulator.batch_size)
+        self.actions: list[NDArray[np.integer]] = []
+        """``[B, N]`` of each step."""
+        simulator.reset(self.seeds)
+        policy.reset(simulator)
+        while not simulator.done.all():
+            self.actions.append(policy.act(simulator).copy())
+            simulator.step(self.actions[-1])
+        self.results = simulator.results
+
+    def episodes_s(self, seconds: float) -> float:
+        """Measure the processor time of the B episodes.
+
+        Observations, masks, rewards and resets are part of it.
+
+        Args:
+            seconds: how long to measure.
+        """
+
+        def episodes() -> None:
+            self.simulator.reset(self.seeds)
+            for actions in self.actions:
+                self.simulator.step(actions)
+
+        return seconds_each(episodes, seconds)
+
+
+def decisions_per_s(
+    policy: Policy[Any],
+    simulator: Simulator[Any, Any],
+    decisions: Callable[[Any], NDArray[np.integer]],
+    seconds: float,
+) -> float:
+    """Measure how many decisions a policy makes in a second of processor time.
+
+    Args:
+        policy: who decides.
+        simulator: of B episodes.
+        decisions: the decisions ``[B]`` of the simulator's results.
+        seconds: how long to measure; the time of the simulator does not count.
+    """
+    # The first step compiles.
+    simulator.reset(np.arange(simulator.batch_size))
+    policy.reset(simulator)
+    simulator.step(policy.act(simulator))
+    acting_s, made, first = 0.0, 0, 0
+    while acting_s <= seconds:
+        first += simulator.batch_size
+        simulator.reset(np.arange(first, first + simulator.batch_size))
+        policy.reset(simulator)
+        while not simulator.done.all():
+            begin = time.process_time()
+            actions = policy.act(simulator)
+            acting_s += time.process_time() - begin
+            simulator.step(actions)
+        made += int(decisions(simulator.results).sum())
+    return made / acting_s
+
+
+def growth(
+    what: str,
+    unit: str,
+    sizes: Sequence[int],
+    cost_s: Sequence[float],
+    target: float | None = None,
+) -> Iterator[Measurement]:
+    """Derive with which power of N a cost grows, from each size to the next and from end to end.
+
+    Args:
+        what: costs.
+        unit: what N counts.
+        sizes: N, ascending.
+        cost_s: the cost at each.
+        target: the largest power that is wanted.
+    """
+    for i, j in (*pairwise(range(len(sizes))), (0, len(sizes) - 1)):
+        power = math.log(cost_s[j] / cost_s[i]) / math.log(sizes[j] / sizes[i])
+        name = f"growth of {what}, {sizes[i]} to {sizes[j]} {unit}"
+        yield Measurement(name, power, "power of N", target, "lower")
