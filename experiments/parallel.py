@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_TMPDIR = "RAY_TMPDIR"
 _OBJECT_STORE_BYTES = 256 * 2**20  # results are small; the default takes a third of the memory
 
 
@@ -33,7 +34,9 @@ def local_ray(cores: int) -> Iterator[Any]:
         yield ray
         return
     # The names of Ray's sockets lie below this folder and a socket's name is at most 107 long.
-    folder = tempfile.mkdtemp(prefix="ray")
+    outside = os.environ.get(_TMPDIR)
+    folder = tempfile.mkdtemp(prefix="ray", dir=outside)
+    os.environ[_TMPDIR] = folder  # for the locks of files, which Ray never removes
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -53,6 +56,10 @@ def local_ray(cores: int) -> Iterator[Any]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        if outside is None:
+            del os.environ[_TMPDIR]
+        else:
+            os.environ[_TMPDIR] = outside
 
 
 @contextmanager

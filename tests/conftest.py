@@ -2,16 +2,14 @@
 
 import atexit
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
 from edge_marl.envs import register
-from edge_marl.experiments.parallel import import_environment, stay_on_loopback
+from edge_marl.experiments import parallel
 
 exit_status = 0
 
@@ -37,13 +35,16 @@ def end_without_destructors() -> None:
 
 
 @pytest.fixture(scope="module")
-def local_ray(monkeypatch_module: pytest.MonkeyPatch) -> None:
+def local_ray(
+    monkeypatch_module: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The Ray of the suite on loopback, which is started where it does not run yet."""
     from ray.tune.trainable import trainable
 
-    folder = _start_ray()
+    _start_ray()
     # Algorithms make their folders there, else in the home directory.
-    monkeypatch_module.setattr(trainable, "DEFAULT_STORAGE_PATH", str(folder))
+    folder = str(tmp_path_factory.getbasetemp() / "ray_results")
+    monkeypatch_module.setattr(trainable, "DEFAULT_STORAGE_PATH", folder)
     register()  # anew where this Ray has taken the place of another
 
 
@@ -53,38 +54,17 @@ def no_ray() -> None:
     _stop_ray()
 
 
-_folders: list[Path] = []
-"""Of the Ray that runs."""
+_running = ExitStack()
 
 
-def _start_ray() -> Path:
-    import ray
-
-    if not ray.is_initialized():
-        # The names of Ray's sockets lie below this folder and a socket's name is at most 107 long.
-        _folders.append(Path(tempfile.mkdtemp(prefix="ray")))
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        # Workers are what most tests wait for: nothing is to starve them.
-        os.environ["RAY_worker_niceness"] = "0"
-        stay_on_loopback()
-        ray.init(
-            address="local",
-            num_cpus=4,
-            include_dashboard=False,
-            log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": import_environment()["PYTHONPATH"]}},
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(_folders[-1]),
-        )
-    return _folders[-1]
+def _start_ray() -> None:
+    # Workers are what most tests wait for: nothing is to starve them.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (so Ray has it)
+    _running.enter_context(parallel.local_ray(4))  # which goes on with one that runs
 
 
 def _stop_ray() -> None:
-    if _folders:
-        import ray
-
-        ray.shutdown()
-        shutil.rmtree(_folders.pop(), ignore_errors=True)
+    _running.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from edge_marl.algorithms.networks import MASKED
-from edge_marl.algorithms.networks.grouped import (
-    GroupedGRUCell,
-    GroupedLinear,
-    by_group,
-    through_layers,
-)
+from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear, by_group
 from edge_marl.algorithms.networks.kinds import KINDS
-from edge_marl.algorithms.networks.layered import MLP
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.networks.spec import ActorSpec
 from edge_marl.errors import InputError
@@ -283,12 +277,10 @@ class Actor(nn.Module):
         Returns:
             ``[R, N, A]``.
         """
-        body = self.network
-        if self.value is not None or not isinstance(body, MLP):
+        if self.value is not None or not self.kind.has_head:
             return self._represented(x, action_mask, ids, groups)[0]
-        # The head is one more of the layers: a single backward pass for all of them.
-        layers = [*body.layers, self.head]
-        return through_layers(self._identified(x, ids), layers, groups, body.activation)
+        outputs: Tensor = self.network.with_head(self._identified(x, ids), self.head, groups)
+        return outputs
 
     def _represented(
         self, x: Tensor, action_mask: Tensor, ids: Tensor, groups: Tensor | None

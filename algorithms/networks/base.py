@@ -11,6 +11,7 @@ from edge_marl.errors import InputError
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.networks.config import NetworkConfig
+    from edge_marl.algorithms.networks.grouped import GroupedLinear
     from edge_marl.algorithms.networks.spec import ActorSpec
 
 
@@ -52,6 +53,11 @@ class ActorNetwork(nn.Module):
     def of_spec(cls, spec: ActorSpec, n_groups: int) -> Any:
         """The network of an actor, with ``n_groups`` sets of parameters."""
         raise NotImplementedError
+
+    def with_head(self, x: Tensor, head: GroupedLinear, groups: Tensor | None) -> Tensor:
+        """The outputs ``[R, N, A]`` of a kind with a head, without a memory between the two."""
+        outputs: Tensor = head(self(x, groups), groups)
+        return outputs
 
     @staticmethod
     def greedy(masked: Tensor, random: Tensor | float) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edge_marl.algorithms.networks.base import ActorNetwork, check_task_and_servers
-from edge_marl.algorithms.networks.grouped import GroupedMLP
+from edge_marl.algorithms.networks.grouped import GroupedLinear, GroupedMLP, through_layers
 
 if TYPE_CHECKING:
     from edge_marl.algorithms.networks.config import NetworkConfig
@@ -29,6 +29,10 @@ class MLP(ActorNetwork, GroupedMLP):
         """See :meth:`.ActorNetwork.of_spec`."""
         sizes = (spec.n_features + spec.n_ids, *spec.network.hidden_sizes)
         return cls(n_groups, sizes, spec.network.activation, activate_last=True)
+
+    def with_head(self, x: Tensor, head: GroupedLinear, groups: Tensor | None) -> Tensor:
+        """See :meth:`.ActorNetwork.with_head`: one more layer, with one backward pass for all."""
+        return through_layers(x, [*self.layers, head], groups, self.activation)
 
 
 class StructuredMLP(ActorNetwork):

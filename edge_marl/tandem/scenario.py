@@ -25,7 +25,9 @@ from edge_marl.options import CountOrZero, NotNegative, Options, Positive, Share
 from edge_marl.tandem.profile import (
     SegmentProfile,
     UplinkProfile,
+    WorkloadProfile,
     network_name,
+    read_profile,
     segments_of,
     shipped_profile,
     uplink_of,
@@ -104,12 +106,15 @@ class TandemWorkload(Options):
         description="smallest and largest deadline slack, multiple of comm + comp",
     )
     downlink_slots: CountOrZero = Field(default=1, description="constant downlink delay, slots")
-    transcoding: Path | None = Field(
+    profile: Path | None = Field(
         default=None,
-        description="full file of transcoding runs to resample; else the shipped profile",
+        description="file that `edge-marl workload profile` wrote; else the shipped profile",
+    )
+    transcoding: Path | None = Field(
+        default=None, description="full file of transcoding runs to resample; else the profile"
     )
     uplink: Path | None = Field(
-        default=None, description="full file of uplink rates to resample; else the shipped profile"
+        default=None, description="full file of uplink rates to resample; else the profile"
     )
 
     @model_validator(mode="after")
@@ -133,6 +138,14 @@ class TandemWorkload(Options):
         """Jobs of a trace."""
         return self.files + self.videos
 
+    def measured(self) -> WorkloadProfile:
+        """Return the profile.
+
+        Raises:
+            InputError: for a file that holds none.
+        """
+        return shipped_profile() if self.profile is None else read_profile(self.profile)
+
     def segment_profiles(self) -> list[SegmentProfile]:
         """One per codec.
 
@@ -140,7 +153,7 @@ class TandemWorkload(Options):
             InputError: if the source knows no such machine type or codec.
         """
         if self.transcoding is None:
-            machines = shipped_profile().segments
+            machines = self.measured().segments
         else:
             machines = _segments_of(self.transcoding)
         codecs = _entry(machines, self.machine, "machine")
@@ -153,7 +166,7 @@ class TandemWorkload(Options):
             InputError: if the source knows no such network.
         """
         if self.uplink is None:
-            return _entry(shipped_profile().uplinks, self.network or "5g_static", "network")
+            return _entry(self.measured().uplinks, self.network or "5g_static", "network")
         if self.network not in (None, network_name(self.uplink)):
             raise InputError(
                 f"network: expected {network_name(self.uplink)!r} (of {self.uplink}) or nothing, "
@@ -296,7 +309,7 @@ class _Tables(NamedTuple):
 @lru_cache(maxsize=64)
 def _tables(workload: TandemWorkload) -> _Tables:
     segments, uplink = workload.segment_profiles(), workload.uplink_profile()
-    storage = shipped_profile().storage
+    storage = workload.measured().storage
     fixed_s, s_per_mb = workload.file_fixed_s, workload.file_s_per_mb
     return _Tables(
         np.concatenate([profile.size_mb for profile in segments]),

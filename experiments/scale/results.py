@@ -19,7 +19,7 @@ from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, SEED, 
 
 FloatArray = NDArray[np.float64]
 
-OFFLINE = ("heft", "cpop")
+PLANNING = ("heft", "cpop")
 """Heuristics that plan whole workflows ahead."""
 
 LABELS = {
@@ -72,7 +72,7 @@ class Results:
         means = {
             name: found.value
             for name in HEURISTICS
-            if name not in OFFLINE and (found := self.mean(point, name)) is not None
+            if name not in PLANNING and (found := self.mean(point, name)) is not None
         }
         return min(means, key=lambda name: means[name])
 

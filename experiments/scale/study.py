@@ -13,7 +13,7 @@ from edge_marl.experiments.scale import figures, tables
 from edge_marl.experiments.scale.config import ENVIRONMENT, TRAINED_AT, Family, Point, StudyConfig
 from edge_marl.experiments.scale.features import FeatureStatistics
 from edge_marl.experiments.scale.methods import LEARNERS, POINTER_SRR, training_of
-from edge_marl.experiments.scale.results import OFFLINE, Results
+from edge_marl.experiments.scale.results import PLANNING, Results
 from edge_marl.experiments.study.engine import Report, Study
 from edge_marl.experiments.study.outcomes import Outcomes
 from edge_marl.experiments.study.policies import Play
@@ -43,7 +43,7 @@ def units_of(config: StudyConfig) -> list[Unit]:
             units += [
                 _play(config, name, point)
                 for name in HEURISTICS
-                if name not in OFFLINE or point.servers <= 256
+                if name not in PLANNING or point.servers <= 256
             ]
             units += [
                 unit

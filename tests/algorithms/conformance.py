@@ -234,7 +234,7 @@ def check_config(recipe: Recipe) -> None:
     with pytest.raises(InputError, match=r"^network\.kind: .*found 'mpl'$"):
         config.training(network={"kind": "mpl"})
     # RLlib has it, and it would change nothing here.
-    with pytest.raises(InputError, match="^shuffle_batch_per_epoch: unknown option"):
+    with pytest.raises(InputError, match=r"^shuffle_batch_per_epoch: unknown option"):
         config.training(shuffle_batch_per_epoch=False)
     merged = config.copy().update_from_dict({"network": {"hidden_sizes": (8, 8)}})
     assert merged.network == config.network.model_copy(update={"hidden_sizes": (8, 8)})

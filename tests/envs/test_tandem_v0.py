@@ -1,33 +1,21 @@
 """tandem_v0: the specification in its docstring, on episodes computed by hand."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from edge_marl.envs.tandem_timeline import draw_timeline
 from edge_marl.envs.tandem_v0 import TandemEnv, parallel_env
 from edge_marl.errors import InputError
-from edge_marl.tandem.simulator import RewardConfig, TandemSimulator
 from edge_marl.tandem.traces import TraceSet
-from tests.envs.conformance import check_parallel_env, play, random_actions
+from tests.envs.conformance import play
 
 IDLE = 6
 ONE_JOB = TraceSet.from_jobs([[(0, 2, 3, 20)]], downlink=1)
 TWO_JOBS = TraceSet.from_jobs([[(0, 1, 2, 50), (0, 2, 1, 50)]])
-
-
-def test_conforms_with_drawn_traces() -> None:
-    check_parallel_env(parallel_env)
-
-
-def test_conforms_when_replaying_traces() -> None:
-    check_parallel_env(lambda: parallel_env(traces=TWO_JOBS, max_queue=3, horizon=4))
 
 
 def test_one_job_passes_the_stages_one_after_the_other() -> None:
@@ -87,25 +75,6 @@ def test_rewards_follow_the_configured_coefficients() -> None:
     assert returned[-1][1] == {"comm": -3.0, "comp": -3.0}  # 0.5 * makespan of 6
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000))
-def test_the_view_is_the_simulator(seed: int) -> None:
-    env = parallel_env()
-    simulator = TandemSimulator(env.config.workload, 1, rewards=RewardConfig())
-    rng = np.random.default_rng(seed)
-    observations, _ = env.reset(seed=seed)
-    inner = simulator.reset(np.array([seed]))
-    while env.agents:
-        for i, agent in enumerate(("comm", "comp")):
-            np.testing.assert_array_equal(observations[agent]["observation"], inner.features[0, i])
-        actions = random_actions(env, observations, rng)
-        observations, rewards, *_, infos = env.step(actions)
-        transition = simulator.step(np.array([[actions["comm"], actions["comp"]]]))
-        inner = transition.observation
-        assert list(rewards.values()) == transition.reward[0].tolist()
-    assert infos["comm"]["objective"] == simulator.results.objective[0]
-
-
 def test_a_seed_replays_that_trace_of_the_set() -> None:
     traces = TraceSet.from_jobs([[(0, 1, 1, 9)], [(0, 2, 2, 9)], [(0, 3, 3, 9)]])
     env = parallel_env(traces=traces)
@@ -120,41 +89,12 @@ def test_resets_without_a_seed_go_on_to_other_episodes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("actions", "message"),
-    [
-        ({"comm": 1, "comp": IDLE}, r"action of comm: .*legal actions \[0\], found 1"),
-        ({"comm": IDLE, "comp": IDLE}, r"action of comm: .*legal actions \[0\], found 6"),
-        ({"comm": 0, "comp": -1}, r"action of comp: .*legal actions \[6\], found -1"),
-        ({"comm": 0, "comp": 7}, r"action of comp: .*legal actions \[6\], found 7"),
-        ({"comm": 0}, "action of comp: expected an integer, found 'none'"),
-        ({"comm": 0.5, "comp": IDLE}, "action of comm: expected an integer, found 0.5"),
-    ],
-)
-def test_an_illegal_action_is_refused_and_changes_nothing(
-    actions: dict[str, Any], message: str
-) -> None:
-    env = parallel_env(traces=ONE_JOB)
-    env.reset()
-    before = env.state()
-    with pytest.raises(InputError, match=message):
-        env.step(actions)
-    np.testing.assert_array_equal(env.state(), before)
-    env.step({"comm": 0, "comp": IDLE})
-
-
-def test_a_step_without_an_episode_is_refused() -> None:
-    with pytest.raises(InputError, match=r"call reset\(\) first"):
-        parallel_env(traces=ONE_JOB).step({"comm": 0, "comp": IDLE})
-
-
-@pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"max_queue": 0}, "tandem_v0: max_queue: expected at least 1, found 0"),
         ({"horizon": 0}, "tandem_v0: horizon: "),
         ({"drop_penalty": -1}, "tandem_v0: drop_penalty: "),
         ({"rewards": {"alpha9": 1}}, "tandem_v0: rewards.alpha9: "),
-        ({"speed": 3}, "tandem_v0: speed: "),
         ({"render_mode": "human"}, "tandem_v0: render_mode: "),
         ({"traces": ONE_JOB, "workload": {}}, "either traces or a workload, not both"),
     ],
@@ -168,14 +108,6 @@ def test_a_bad_option_is_named(config: dict[str, Any], message: str) -> None:
 def test_a_missing_trace_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.parquet"):
         parallel_env(traces=tmp_path / "none.parquet")
-
-
-def test_action_spaces_draw_legal_actions_and_survive_pickling() -> None:
-    env = parallel_env(traces=TWO_JOBS)
-    env.reset()
-    space = env.action_space("comm")
-    assert {int(space.sample()) for _ in range(50)} == {0, 1}
-    assert pickle.loads(pickle.dumps(space)) == space
 
 
 def rendered(env: TandemEnv) -> np.ndarray:

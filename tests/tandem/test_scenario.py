@@ -333,9 +333,13 @@ def test_a_profile_file_comes_back_and_a_broken_one_is_refused(tmp_path):
     path = tmp_path / "profile.json"
     shipped_profile().write(path)
     assert read_profile(path) == shipped_profile()
-    path.write_text(path.read_text().replace('"step_s": 3.0', '"step_s": -3.0', 1))
-    with pytest.raises(InputError, match=r"profile\.json: uplinks\..*step_s"):
-        read_profile(path)
+    drawn, shipped = TandemWorkload(profile=path).make(3), TandemWorkload().make(3)
+    assert np.array_equal(drawn.deadline, shipped.deadline)
+    broken = tmp_path / "broken" / "profile.json"
+    broken.parent.mkdir()
+    broken.write_text(path.read_text().replace('"step_s": 3.0', '"step_s": -3.0', 1))
+    with pytest.raises(ValidationError, match=r"profile\.json: uplinks\..*step_s"):
+        TandemWorkload(profile=broken)
 
 
 @needs_public_files
