@@ -10,15 +10,9 @@ import pytest
 from edge_marl.experiments import cli
 from edge_marl.tandem.profile import read_profile
 from edge_marl.tandem.trace_files import read_traces
+from tests.experiments.command_line import call
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["edge-marl", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return int(exit_.value.code or 0)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +42,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, *arguments) == cli.BAD_INPUT
+    assert call(*arguments) == cli.BAD_INPUT
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("edge-marl: ")
@@ -57,21 +51,19 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_generated_traces_are_solved(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_generated_traces_are_solved(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "traces.parquet"
     generate = ("workload", "generate", str(file), "files=1", "videos=2", "--traces", "4")
-    assert call(monkeypatch, *generate) == 0
+    assert call(*generate) == 0
     traces = read_traces(file)
     assert (len(traces), traces.max_jobs) == (4, 3)
     solve = ("oracle", "solve", str(file), "--out", str(tmp_path / "out"), "--workers", "0")
-    assert call(monkeypatch, *solve) == 0
+    assert call(*solve) == 0
     assert "4 traces, 4 proved optimal" in capsys.readouterr().out
 
 
 def test_a_measured_profile_says_how_many_runs_failed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, rates, out = (tmp_path / name for name in ("runs.csv", "rates.csv", "profile.json"))
     header = ["machine", "size (kb)", "des_codec", "des_res", "des_fr"]
@@ -81,7 +73,7 @@ def test_a_measured_profile_says_how_many_runs_failed(
     times = [f"Thu Aug 11 13:42:0{i} UTC 2022,{i + 1}" for i in range(3)]
     rates.write_text("\n".join(["Time,RATE(MBit/s)", *times]))
     measure = ("--transcoding", str(runs), "--uplink", str(rates), "--out", str(out))
-    assert call(monkeypatch, "workload", "profile", *measure) == 0
+    assert call("workload", "profile", *measure) == 0
     assert capsys.readouterr().out.endswith("2 segments, 1 failed runs left out\n")
     assert read_profile(out).segments["vm"]["hevc"].failed_runs == 1
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from edge_marl.experiments.training.recipe import Recipe, parse_recipe
 from edge_marl.experiments.training.validation import Validation
 from edge_marl.simulation import run
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
+from tests.experiments.command_line import call
 
 ENV = "dag_placement_v0"
 SMALL = {"servers": 6, "horizon_s": 10.0}
@@ -36,13 +36,6 @@ POINTER = {"kind": "pointer", "hidden_sizes": (16, 16)}
 QUICK = ("num_envs_per_env_runner=4", "train_batch_size_per_learner=64", "minibatch_size=32",
          "env.scenario.servers=6", "env.scenario.horizon_s=10", "--episodes", "3",
          "--evaluate-every", "1", "--checkpoint-every", "1")  # fmt: skip
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["edge-marl", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return int(exit_.value.code or 0)
 
 
 def placer(seed: int = 0, servers: int = 6, **network: Any) -> Actor:
@@ -63,12 +56,12 @@ def write(folder: Path, **how: Any) -> Path:
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_run_is_trained_continued_and_evaluated_at_two_sizes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(tmp_path / "run")
     train = ("train", ENV, "scale", *QUICK, "--iterations", "1", "--out", folder)
-    assert call(monkeypatch, *train) == 0
-    assert call(monkeypatch, "train", "--resume", folder, "--iterations", "2") == 0
+    assert call(*train) == 0
+    assert call("train", "--resume", folder, "--iterations", "2") == 0
     cards = [read_card(path) for path in sorted((tmp_path / "run" / "checkpoints").iterdir())]
     assert [card.iteration for card in cards] == [1, 2]
     scores = [card.evaluation["response_s"] for card in cards if card.evaluation is not None]
@@ -78,7 +71,7 @@ def test_a_run_is_trained_continued_and_evaluated_at_two_sizes(
     for override, servers in (((), 6), (("env.scenario.servers=8",), 8)):
         out = tmp_path / f"at-{servers}"
         arguments = ("evaluate", folder, *override, "--episodes", "3", "--out", str(out))
-        assert call(monkeypatch, *arguments) == 0
+        assert call(*arguments) == 0
         summary = json.loads((out / "summary.json").read_text())
         assert [row["policy"] for row in summary["rows"]] == [*HEURISTICS, "run/best"]
         (one,) = summary["checkpoints"].values()
@@ -98,12 +91,12 @@ def test_a_run_is_trained_continued_and_evaluated_at_two_sizes(
     ],
 )
 def test_what_scale_is_compared_with_trains_from_the_command_line_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, options: tuple[str, ...]
+    tmp_path: Path, algorithm: str, options: tuple[str, ...]
 ) -> None:
     replay = ("minibatch_size=32",) if algorithm == "scale" else ("rollout_fragment_length=4",)
     quick = [one for one in QUICK if one != "minibatch_size=32"]
     arguments = ("train", ENV, algorithm, *quick, *replay, *options, "--iterations", "1")
-    assert call(monkeypatch, *arguments, "--out", str(tmp_path / "run")) == 0
+    assert call(*arguments, "--out", str(tmp_path / "run")) == 0
     network = read_checkpoint(tmp_path / "run").actor.spec.network
     assert (network.kind, network.dueling) == ("structured_mlp", algorithm == "vdn")
 
@@ -166,11 +159,10 @@ def test_what_cannot_be_evaluated_elsewhere_is_one_line(
     override: str,
     message: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = write(tmp_path / "best", actor=placer(kind="structured_mlp"))
-    assert call(monkeypatch, "evaluate", str(folder), override) == cli.BAD_INPUT
+    assert call("evaluate", str(folder), override) == cli.BAD_INPUT
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert message in said

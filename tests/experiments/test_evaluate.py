@@ -1,7 +1,6 @@
 """Evaluation: everything on the same episodes, and what is refused."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +21,11 @@ from edge_marl.tandem.playing import run_traces
 from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import write_traces
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
+from tests.experiments.command_line import call
 from tests.experiments.walkers import Walkers
 
 ROOT = Path(__file__).resolve().parents[2]
 WALKERS = "tests.experiments.walkers:parallel_env"
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["edge-marl", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return int(exit_.value.code or 0)
 
 
 def test_batched_play_equals_the_domains_own_evaluation() -> None:
@@ -65,14 +58,14 @@ def test_drawn_actions_have_the_probabilities_given() -> None:
 
 
 def test_policies_heuristics_and_oracle_play_the_same_traces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traces = TandemWorkload(files=1, videos=2).make(6, seed=3)
     write_traces(traces, tmp_path / "traces.parquet")
     folders = [write_untrained(tmp_path / f"s{seed}" / "best", seed=seed) for seed in (0, 1)]
     out = tmp_path / "out"
     arguments = ("evaluate", *map(str, folders), "--on", str(tmp_path / "traces.parquet"))
-    assert call(monkeypatch, *arguments, "--out", str(out)) == 0
+    assert call(*arguments, "--out", str(out)) == 0
     printed = capsys.readouterr().out
     assert "vdn, 2 seeds" in printed
     assert "s0/best" in printed
@@ -133,14 +126,14 @@ def test_episodes_that_do_not_end_are_cut_off_and_told(
     monkeypatch.chdir(ROOT)
     arguments = ("evaluate", str(folder), "--env", WALKERS, "--episodes", "3")
     out = ("--out", str(tmp_path / "out"))
-    assert call(monkeypatch, *arguments, *out, "--max-episode-steps", "20") == 0
+    assert call(*arguments, *out, "--max-episode-steps", "20") == 0
     printed = capsys.readouterr().out
     assert "run/best: 3 of 3 episodes had not ended after 20 steps and were cut off" in printed
     rows = pq.read_table(tmp_path / "out" / "episodes.parquet").to_pylist()
     assert [(row["length"], row["cut"]) for row in rows] == [(20, 1)] * 3
 
     own = write_untrained(tmp_path / "own" / "best")
-    assert call(monkeypatch, "evaluate", str(own), "--max-episode-steps", "20") == cli.BAD_INPUT
+    assert call("evaluate", str(own), "--max-episode-steps", "20") == cli.BAD_INPUT
     assert "episodes of tandem_v0 end by themselves" in capsys.readouterr().err
 
 

@@ -1,7 +1,6 @@
 """Exported actors decide as the trained ones, in onnxruntime and from their own files."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from numpy.typing import NDArray
 
 from edge_marl.algorithms.actors import load_actor
 from edge_marl.errors import InputError
-from edge_marl.experiments import cli
 from edge_marl.experiments.export.agents import check, export_agent
 from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
 from edge_marl.experiments.training.checkpoints import read_checkpoint
 from tests.experiments.checkpoint_files import untrained_actor, write_untrained
+from tests.experiments.command_line import call
 
 
 @pytest.mark.parametrize(
@@ -96,16 +95,12 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_each_agent_and_prints_sizes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = write_untrained(tmp_path / "run" / "best", env_config={"max_queue": 6})
     out = tmp_path / "out"
     for _ in range(2):  # an export replaces an earlier one
-        arguments = ["edge-marl", "export", str(checkpoint), "--out", str(out)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        assert not exit_.value.code
+        assert call("export", checkpoint, "--out", out) == 0
     assert sorted(path.name for path in out.iterdir()) == ["comm", "comp"]
     assert "onnxruntime" in capsys.readouterr().out
     card = json.loads((out / "comp" / "card.json").read_text())

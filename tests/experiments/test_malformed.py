@@ -24,6 +24,7 @@ from edge_marl.experiments.training.recipe import ALGORITHMS, default_config
 from edge_marl.options import Options
 from edge_marl.peer_offloading.scenario import OffloadingScenario
 from edge_marl.tandem.scenario import TandemWorkload
+from tests.experiments.command_line import call
 
 from .checkpoint_files import write_untrained
 from .malformed import (
@@ -361,10 +362,7 @@ def test_other_exceptions_end_in_one_line(
 
         monkeypatch.setattr("edge_marl.tandem.measure.measure_storage", fail)
         for arguments in (("workload", "measure"), ("workload", "measure", "--debug")):
-            monkeypatch.setattr(sys, "argv", ["edge-marl", *arguments])
-            with pytest.raises(SystemExit) as exit_:
-                cli.main()
-            assert exit_.value.code == code
+            assert call(*arguments) == code
             err = capsys.readouterr().err
             assert err.splitlines()[-1].startswith("edge-marl: ")
             assert err.splitlines()[-1].endswith(line)

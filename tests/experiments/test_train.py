@@ -27,6 +27,7 @@ from edge_marl.experiments.training.logs import RunLog, flat_numbers, read_log
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import ALGORITHMS, parse_recipe
 from edge_marl.experiments.training.validation import Validation
+from tests.experiments.command_line import call
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("num_envs_per_env_runner=8", "rollout_fragment_length=4", "network.hidden_sizes=[16]",
@@ -34,23 +35,15 @@ SMALL = ("num_envs_per_env_runner=8", "rollout_fragment_length=4", "network.hidd
          "--episodes", "4", "--evaluate-every", "2", "--checkpoint-every", "1")  # fmt: skip
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["edge-marl", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return int(exit_.value.code or 0)
-
-
 @pytest.fixture(scope="module")
 def run_folder(
     local_ray: None,
     tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch_module: pytest.MonkeyPatch,
 ) -> Path:
     """A run of three iterations."""
     out = tmp_path_factory.mktemp("train") / "run"
     arguments = ("train", "tandem_v0", "vdn", *SMALL, "--iterations", "3", "--keep", "2")
-    assert call(monkeypatch_module, *arguments, "--out", str(out)) == 0
+    assert call(*arguments, "--out", str(out)) == 0
     return out
 
 
@@ -87,7 +80,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "train", *arguments) == cli.BAD_INPUT
+    assert call("train", *arguments) == cli.BAD_INPUT
     said = capsys.readouterr().err
     assert said.startswith("edge-marl: ")
     assert said.count("\n") == 1
@@ -156,44 +149,39 @@ def test_a_checkpoint_is_read_without_rllibs_part(run_folder: Path, tmp_path: Pa
     assert read_checkpoint(tmp_path / "best").card.iteration > 0
 
 
-def test_a_used_folder_is_refused(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, "train", "tandem_v0", "vdn", "--out", str(run_folder)) == 2
+def test_a_used_folder_is_refused(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("train", "tandem_v0", "vdn", "--out", str(run_folder)) == 2
     assert f"--resume {run_folder}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "best", "progress.csv", "tensorboard"])
 def test_a_folder_that_holds_what_a_run_writes_is_refused(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / name).mkdir()
-    assert call(monkeypatch, "train", "tandem_v0", "vdn", "--out", str(tmp_path)) == 2
+    assert call("train", "tandem_v0", "vdn", "--out", str(tmp_path)) == 2
     assert f"{tmp_path}: expected a new folder, found one with {name}" in capsys.readouterr().err
 
 
 def test_a_start_that_fails_leaves_nothing(
     local_ray: None,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "results" / "run"
     arguments = ("train", "peer_offloading_v0", "o2o", f"log={tmp_path}/none.sqlite")
-    assert call(monkeypatch, *arguments, "--episodes", "2", "--out", str(out)) == cli.BAD_INPUT
+    assert call(*arguments, "--episodes", "2", "--out", str(out)) == cli.BAD_INPUT
     assert "none.sqlite: expected a task log, found no file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_options_given_with_resume_take_effect(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_options_given_with_resume_take_effect(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(run_folder, out)
     other = out / "checkpoints" / "20240101"  # not of the run
     other.mkdir()
     options = ("--iterations", "4", "--keep", "1", "--checkpoint-every", "2")
-    assert call(monkeypatch, "train", "--resume", str(out), *options) == 0
+    assert call("train", "--resume", str(out), *options) == 0
     settings = json.loads((out / "run.json").read_text())
     assert [settings[name] for name in ("keep", "checkpoint_every", "evaluate_every")] == [1, 2, 2]
     assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["000004", "20240101"]
@@ -201,26 +189,23 @@ def test_options_given_with_resume_take_effect(
 
 def test_a_best_checkpoint_that_cannot_be_replaced_is_found_out_at_once(
     run_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(run_folder, out)
     (out / "best" / "thesis.tex").write_text("years of work")
-    assert call(monkeypatch, "train", "--resume", str(out), "--iterations", "5") == cli.BAD_INPUT
+    assert call("train", "--resume", str(out), "--iterations", "5") == cli.BAD_INPUT
     assert f"{out / 'best'}: expected an earlier output" in capsys.readouterr().err
     assert (out / "best" / "thesis.tex").exists()
 
 
-def test_a_resumed_run_ends_as_one_that_was_never_stopped(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_resumed_run_ends_as_one_that_was_never_stopped(run_folder: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     shutil.copytree(run_folder, parts)
     arguments = ("train", "tandem_v0", "vdn", *SMALL, "--iterations", "5", "--keep", "2")
-    assert call(monkeypatch, *arguments, "--out", str(whole)) == 0
-    assert call(monkeypatch, "train", "--resume", str(parts), "--iterations", "5") == 0
+    assert call(*arguments, "--out", str(whole)) == 0
+    assert call("train", "--resume", str(parts), "--iterations", "5") == 0
     assert json.loads((parts / "run.json").read_text())["limits"]["iterations"] == 5
     rows, again = read_log(whole / "progress.csv"), read_log(parts / "progress.csv")
     assert [row["iteration"] for row in again] == ["1", "2", "3", "4", "5"]
@@ -303,7 +288,7 @@ def test_an_unknown_option_of_an_environment_from_elsewhere_is_refused(
     monkeypatch.chdir(ROOT)
     out = tmp_path / "run"
     arguments = ("train", walkers, "vdn", "env.stepz=2", "--out", str(out))
-    assert call(monkeypatch, *arguments) == cli.BAD_INPUT
+    assert call(*arguments) == cli.BAD_INPUT
     assert "unexpected keyword argument 'stepz'" in capsys.readouterr().err
     assert not out.exists()
 
@@ -320,7 +305,7 @@ def test_divergence_is_said_in_one_line_and_keeps_the_last_checkpoint(
         "edge_marl.algorithms.value_decomposition.learner.td_targets",
         lambda returns, *_: torch.full_like(returns, torch.inf),
     )
-    assert call(monkeypatch, "train", "--resume", str(out), "--iterations", "30") == 1
+    assert call("train", "--resume", str(out), "--iterations", "30") == 1
     said = capsys.readouterr().err
     assert "edge-marl: training diverged: loss term" in said
     last = numbered_checkpoints(out / "checkpoints")[-1]
@@ -331,7 +316,6 @@ def test_divergence_is_said_in_one_line_and_keeps_the_last_checkpoint(
 
 def test_a_damaged_checkpoint_is_not_continued(
     run_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
@@ -339,7 +323,7 @@ def test_a_damaged_checkpoint_is_not_continued(
     shutil.copytree(run_folder, out)
     state = out / "checkpoints" / "000003" / "algorithm" / "algorithm_state.pkl"
     state.write_bytes(state.read_bytes()[:100])
-    assert call(monkeypatch, "train", "--resume", str(out), "--iterations", "5") == cli.BAD_INPUT
+    assert call("train", "--resume", str(out), "--iterations", "5") == cli.BAD_INPUT
     assert "algorithm: damaged checkpoint" in capsys.readouterr().err
 
 

@@ -28,6 +28,7 @@ from edge_marl.experiments.training.interrupts import StopRequested
 from edge_marl.experiments.training.logs import RunLog, read_log
 from edge_marl.experiments.training.recipe import parse_recipe
 from edge_marl.experiments.training.validation import Validation
+from tests.experiments.command_line import call
 from tests.experiments.troubled import Troubled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,15 +52,8 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Troubled, "interrupted", False)
 
 
-@pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    def call(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["edge-marl", "train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        return int(exit_.value.code or 0)
-
-    return call
+def train(*arguments: object) -> int:
+    return call("train", *arguments)
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -74,7 +68,7 @@ def iterations(out: Path) -> list[int]:
 
 
 def test_episodes_without_an_end_are_cut_off_and_the_table_says_so(
-    train: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     arguments = (*VDN, f"env.steps={NEVER}", *FOUR, "--max-episode-steps", 50)
     assert train(TROUBLED, *arguments, "--iterations", 1, "--out", tmp_path / "run") == 0
@@ -86,7 +80,7 @@ def test_episodes_without_an_end_are_cut_off_and_the_table_says_so(
 
 
 def test_episodes_of_this_project_take_no_greatest_length(
-    train: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     assert train("tandem_v0", *VDN, "--max-episode-steps", 5, "--out", out) == cli.BAD_INPUT
@@ -152,7 +146,6 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any] | None
     ids=["fragment", "memory", "several fragments"],
 )
 def test_a_run_left_within_an_iteration_goes_on_exactly(
-    train: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     options: tuple[str, ...],
@@ -177,7 +170,7 @@ def test_a_run_left_within_an_iteration_goes_on_exactly(
 
 
 def test_a_limit_of_time_ends_an_iteration_that_would_take_hours(
-    train: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     options = (*ENDLESS, "env.slow_s=0.001")
@@ -190,7 +183,6 @@ def test_a_limit_of_time_ends_an_iteration_that_would_take_hours(
 
 
 def test_a_limit_of_time_ends_an_evaluation(
-    train: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -205,7 +197,7 @@ def test_a_limit_of_time_ends_an_evaluation(
 
 
 def test_ctrl_c_does_not_wait_for_remote_runners(
-    train: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out, seen = tmp_path / "run", tmp_path / "seen"
 
@@ -221,7 +213,7 @@ def test_ctrl_c_does_not_wait_for_remote_runners(
 
 
 def test_the_first_checkpoint_comes_early_and_later_ones_by_the_clock_too(
-    train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     options = (TROUBLED, *VDN, *FOUR, "--iterations", 4, "--checkpoint-every", 1000, "--keep", 9)
     assert train(*options, "--out", tmp_path / "fast") == 0
@@ -236,7 +228,6 @@ def test_the_first_checkpoint_comes_early_and_later_ones_by_the_clock_too(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_environment_that_raises_is_told_once_and_ends_the_run_with_a_checkpoint(
-    train: Callable[..., int],
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -271,7 +262,7 @@ def test_an_environment_that_raises_is_told_once_and_ends_the_run_with_a_checkpo
 
 
 def test_a_rare_exception_is_counted_and_survived(
-    train: Callable[..., int], caplog: pytest.LogCaptureFixture, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     out, trap = tmp_path / "run", tmp_path / "trap"
     trap.touch()
@@ -284,7 +275,6 @@ def test_a_rare_exception_is_counted_and_survived(
 
 
 def test_an_exception_in_an_evaluation_is_survived(
-    train: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
@@ -310,7 +300,6 @@ def full(*_: Any, **__: Any) -> None:
     ids=["checkpoint", "events", "log"],
 )
 def test_a_full_disk_leaves_the_last_checkpoint_usable(
-    train: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -373,7 +362,6 @@ def test_further_numbers_of_the_last_iteration_join_its_row(tmp_path: Path) -> N
 
 
 def test_any_other_exception_says_at_its_end_how_to_go_on(
-    train: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

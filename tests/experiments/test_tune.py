@@ -19,6 +19,7 @@ from edge_marl.experiments.training.checkpoints import read_checkpoint
 from edge_marl.experiments.training.recipe import ALGORITHMS, parse_recipe
 from edge_marl.experiments.tuning.errors import errors_in_a_line
 from edge_marl.experiments.tuning.space import explore, read_space, shipped_space
+from tests.experiments.command_line import call
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,10 +117,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ("--resume", "none", "--samples", "3"),
         ("--resume", "none", "--time", "3m"),
     ):
-        monkeypatch.setattr(sys, "argv", ["edge-marl", "tune", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        assert exit_.value.code == cli.BAD_INPUT
+        assert call("tune", *arguments) == cli.BAD_INPUT
         assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -144,24 +142,16 @@ def test_a_search_that_cannot_begin_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.yaml").write_text(space)
     begin = ("tune", "peer_offloading_v0", "o2o", "--space", "space.yaml", "--episodes", "2")
-    monkeypatch.setattr(sys, "argv", ["edge-marl", *begin, *arguments, "--out", "new/search"])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    assert exit_.value.code == cli.BAD_INPUT
+    assert call(*begin, *arguments, "--out", "new/search") == cli.BAD_INPUT
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
 
 
 def test_another_space_than_the_one_in_the_folder_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "space.yaml").write_text("lr: {uniform: [0.1, 1]}")
-    monkeypatch.setattr(
-        sys, "argv", ["edge-marl", "tune", "tandem_v0", "vdn", "--out", str(tmp_path)]
-    )
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    assert exit_.value.code == cli.BAD_INPUT
+    assert call("tune", "tandem_v0", "vdn", "--out", tmp_path) == cli.BAD_INPUT
     assert "expected a new folder, found one with space.yaml" in capsys.readouterr().err
 
 
