@@ -32,29 +32,43 @@ def compiled(function: Function) -> Function: ...
 
 @overload
 def compiled(
-    *, inline: bool = False, allocates: bool = False
+    *, entry: bool = False, inline: bool = False, allocates: bool = False
 ) -> Callable[[Function], Function]: ...
 
 
 def compiled(
-    function: Function | None = None, *, inline: bool = False, allocates: bool = False
+    function: Function | None = None,
+    *,
+    entry: bool = False,
+    inline: bool = False,
+    allocates: bool = False,
 ) -> Function | Callable[[Function], Function]:
     """Compile a function with Numba when it is first called; a decorator.
 
     Args:
         function: to compile.
+        entry: whether Python calls it. Other functions are called by compiled ones only: nothing
+            is made for them that takes Python's records apart, which is half of the compilation.
         inline: copy it into each function that calls it.
         allocates: whether it makes arrays. If not, it is compiled without Numba's counting of
             references to arrays, which is atomic at every access through a tuple and makes a
             simulator's step take three times as long.
 
     Returns:
-        The compiled function, or the decorator.
+        The compiled function, or the decorator. One that is no entry raises TypeError where Python
+        calls it.
     """
 
     def decorate(function: Function) -> Function:
         compile_: Any = njit  # whose annotations know no ``_nrt``
-        made = compile_(inline="always" if inline else "never", _nrt=allocates)(function)
+        made = compile_(
+            inline="always" if inline else "never",
+            _nrt=allocates,
+            no_cpython_wrapper=not entry,
+            no_cfunc_wrapper=True,
+        )(function)
+        if not entry:
+            _keep_from_python(made)
         made.enable_caching()
         cache = made._cache
         cache._cache_file = _CacheFile(  # type: ignore[no-untyped-call]
@@ -64,6 +78,25 @@ def compiled(
         return result
 
     return decorate if function is None else decorate(function)
+
+
+def _keep_from_python(function: Any) -> None:
+    """Have a compiled function refuse calls by Python, for which it has no code: they would crash.
+
+    Python finds neither what was compiled for others nor the way to compile it.
+    """
+
+    def add_overload(compiled_: Any) -> None:
+        function.overloads[tuple(compiled_.signature.args)] = compiled_
+
+    def refuse(*_: object, **__: object) -> None:
+        raise TypeError(
+            f"{function.__name__}: called by Python, but compiled for compiled functions only "
+            "(entry=True)"
+        )
+
+    function.add_overload = add_overload
+    function._compile_for_args = refuse
 
 
 class _CacheFile(IndexDataCacheFile):

@@ -32,7 +32,7 @@ def mix(value: Any) -> Any:
     return value ^ (value >> _S31)
 
 
-@compiled(inline=True)
+@compiled(entry=True, inline=True)
 def uniform(seed: Any, counter: Any) -> Any:
     """Draw number ``counter`` (at least 0) of stream ``seed`` (any int64), uniform in [0, 1).
 
@@ -43,7 +43,7 @@ def uniform(seed: Any, counter: Any) -> Any:
     return np.float64(mix(start + (np.uint64(counter) + _ONE) * _GOLDEN) >> _S11) * _TO_UNIT
 
 
-@compiled(allocates=True)
+@compiled(entry=True, allocates=True)
 def uniforms(seeds: Any, first: int, n: int) -> NDArray[np.float64]:
     """``[B, n]``: draws ``first`` to ``first + n - 1`` of each of the streams ``seeds [B]``."""
     draws = np.empty((len(seeds), n))
@@ -53,13 +53,13 @@ def uniforms(seeds: Any, first: int, n: int) -> NDArray[np.float64]:
     return draws
 
 
-@compiled(inline=True)
+@compiled(entry=True, inline=True)
 def normal_cdf(z: Any) -> Any:
     """Distribution function of the standard normal."""
     return 0.5 * math.erfc(-z * 0.7071067811865476)
 
 
-@compiled(inline=True)
+@compiled(entry=True, inline=True)
 def normal_quantile(u: Any) -> Any:
     """Inverse of :func:`normal_cdf` for u in [0, 1), absolute error below 5e-4.
 

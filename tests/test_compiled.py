@@ -1,4 +1,4 @@
-"""Compiled code is compiled anew when anything that it is made of has changed."""
+"""What is compiled when, and who may call it."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from {package}.callee import STEP, plus
 from {package}.records import Record
 
 
-@compiled
+@compiled(entry=True)
 def twice(record, x):
     return plus(plus(x)) + record.offset[0]
 """
@@ -83,6 +83,28 @@ def test_a_record_may_be_renamed(tmp_path: Path) -> None:
     called(package)
     write(package, step=1, name="Second")
     assert called(package) == (2, False)
+
+
+def test_python_cannot_call_what_is_compiled_for_compiled_functions_only(tmp_path: Path) -> None:
+    package = tmp_path / "kernels_of_a_test"
+    write(package, step=1)
+    code = (
+        f"import sys; sys.path.insert(0, {str(package.parent)!r})\n"
+        "import numpy as np\n"
+        f"from {package.name}.caller import Record, plus, twice\n"
+        "for _ in range(2):\n"
+        "    try:\n"
+        "        plus(1)\n"
+        "    except TypeError as error:\n"
+        "        print(error)\n"
+        "    twice(Record(np.zeros(1, dtype=np.int64)), 0)"
+    )
+    for _ in range(2):  # compiled, and from the cache
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": ""},
+        )  # fmt: skip
+        assert done.stdout.count("plus: called by Python, but compiled for") == 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any folder")

@@ -13,7 +13,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-@compiled
+@compiled(entry=True)
 def _assign(nodes: Any, leaves: Any, priorities: Any) -> None:
     """Set leaves and, from the bottom up, the sums above them."""
     half = len(nodes) // 2
@@ -26,7 +26,7 @@ def _assign(nodes: Any, leaves: Any, priorities: Any) -> None:
             nodes[node] = nodes[2 * node] + nodes[2 * node + 1]
 
 
-@compiled
+@compiled(entry=True)
 def _find(nodes: Any, targets: Any, leaves: Any) -> None:
     """The leaf at which the running sum of priorities passes each target."""
     half = len(nodes) // 2

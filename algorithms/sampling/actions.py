@@ -34,7 +34,7 @@ def sample_actions(logits: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]
     return torch.from_numpy(actions).view(shape), torch.from_numpy(log_probabilities).view(shape)
 
 
-@compiled
+@compiled(entry=True)
 def _draw(logits: Any, action_mask: Any, random: Any, actions: Any, log_probabilities: Any) -> None:
     K, A = logits.shape
     for k in range(K):

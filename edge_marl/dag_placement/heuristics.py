@@ -207,7 +207,7 @@ def heuristic(name: str) -> Policy[DagPlacementSimulator]:
     return HEURISTICS[name]()
 
 
-@compiled
+@compiled(entry=True)
 def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
     for b in range(len(actions)):
         if not _places(b, view, actions):
@@ -355,7 +355,7 @@ def _earliest_finish(b: Any, task: Any, view: Any, memory: Any) -> Any:
     return N + 1 + view.servers.running[b, first]
 
 
-@compiled
+@compiled(entry=True)
 def _follow_plans(rule: Any, view: Any, plans: Any, actions: Any) -> None:
     N = plans.here.shape[1]
     for b in range(len(actions)):

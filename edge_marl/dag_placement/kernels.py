@@ -26,7 +26,7 @@ _DRAWS_PER_SERVER = 2**24
 _INVALID = -0.001
 
 
-@compiled
+@compiled(entry=True)
 def reset_kernel(
     where: Any, seeds: Any, done: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
     progress: Any, queues: Any, observation: Any,
@@ -64,7 +64,7 @@ def reset_kernel(
         observe(b, parameters, workload, tasks, servers, progress, queues, observation)
 
 
-@compiled
+@compiled(entry=True)
 def first_illegal(
     actions: Any, done: Any, mask: Any, parameters: Any, workload: Any, tasks: Any, progress: Any
 ) -> Any:
@@ -101,7 +101,7 @@ def _may_await(
     return mask[b, 0, mask.shape[2] - 1] or progress.n_open[b] > 1
 
 
-@compiled
+@compiled(entry=True)
 def step_kernel(
     actions: Any, seeds: Any, done: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
     progress: Any, queues: Any, transition: Any,

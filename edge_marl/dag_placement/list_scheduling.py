@@ -164,7 +164,7 @@ def schedule(
     return made
 
 
-@compiled
+@compiled(entry=True)
 def add_kernel(
     rule: Any, first: Any, last: Any, dependencies: Any, execution_s: Any, occupies: Any,
     free_s: Any, plan: Any, order: Any, n_planned: Any, scratch: Any,

@@ -29,7 +29,7 @@ def takes(b: Any, j: Any, task: Any, parameters: Any, workload: Any, servers: An
     )
 
 
-@compiled
+@compiled(entry=True)
 def delay_s(b: Any, before: Any, j: Any, parameters: Any, workload: Any, tasks: Any) -> Any:
     """``delta`` from a predecessor to server j (section 3.2)."""
     if tasks.server[b, before] == j:

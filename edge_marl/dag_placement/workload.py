@@ -241,7 +241,7 @@ def _none_recorded() -> _Recorded:
     return _Recorded(False, 1.0, 1.0, none, some, some, some, none, none[:1], some)
 
 
-@compiled
+@compiled(entry=True)
 def _draw_kernel(
     where: Any, seeds: Any, rate: Any, horizon_s: Any, is_random: Any, random: Any, recorded: Any,
     tier_gflops: Any, tier_gb: Any, scratch: Any, load: Any,

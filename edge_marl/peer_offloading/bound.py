@@ -268,7 +268,7 @@ def _least_inside(release: Any, execution: Any, latest: Any, a: float, b: float)
     return np.maximum(0.0, np.minimum(first, last))
 
 
-@compiled(allocates=True)
+@compiled(entry=True, allocates=True)
 def _most_violated(
     node: Any, release: Any, execution: Any, latest: Any, x: Any, found: Any
 ) -> None:

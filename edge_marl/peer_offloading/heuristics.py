@@ -147,7 +147,7 @@ def heuristic(name: str, variant: Variant = "paper") -> Policy[PeerOffloadingSim
     return known[name]()
 
 
-@compiled
+@compiled(entry=True)
 def _probe_and_decide(rule: Any, view: Any, actions: Any) -> None:
     B, N = actions.shape
     for b in range(B):
@@ -266,7 +266,7 @@ def _waiting_work_s(view: Any, b: Any, j: Any) -> Any:
     return work_s
 
 
-@compiled(allocates=True)
+@compiled(entry=True, allocates=True)
 def _decide_in_turn(by_reliability: Any, view: Any, actions: Any) -> None:
     B, N = actions.shape
     ready_s = np.empty(N)

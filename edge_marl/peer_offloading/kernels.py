@@ -27,7 +27,7 @@ _DRAWS = 8  # random numbers set apart for every node and slot
 _EPSILON = 1e-9  # of a slot: times that differ by rounding only are the same
 
 
-@compiled
+@compiled(entry=True)
 def reset_kernel(
     where: Any, parameters: Any, episodes: Any, networks: Any, tasks: Any, queues: Any,
     observation: Any,
@@ -55,7 +55,7 @@ def reset_kernel(
         observe(b, 0, parameters, networks, tasks, queues, observation)
 
 
-@compiled
+@compiled(entry=True)
 def first_illegal(actions: Any, episodes: Any, networks: Any, tasks: Any) -> Any:
     """``b * N + i`` of the first action that is physically impossible, or -1."""
     B, N = actions.shape
@@ -73,7 +73,7 @@ def first_illegal(actions: Any, episodes: Any, networks: Any, tasks: Any) -> Any
     return -1
 
 
-@compiled
+@compiled(entry=True)
 def step_kernel(
     actions: Any, parameters: Any, episodes: Any, networks: Any, tasks: Any, queues: Any,
     transition: Any,

@@ -27,7 +27,7 @@ def n_features(nodes: int) -> int:
     return 3 * nodes + 5
 
 
-@compiled
+@compiled(entry=True)
 def describe_node(
     i: Any, arrival_probability: Any, failure_rate: Any, capacity_hz: Any, rate_mb_per_s: Any,
     scales: Any, features: Any,
@@ -56,7 +56,7 @@ def describe_node(
     features[k + 3 + i] = 1.0
 
 
-@compiled(inline=True)
+@compiled(entry=True, inline=True)
 def observe_incoming(i: Any, j: Any, incoming: Any, scales: Any, features: Any) -> None:
     """Write how many tasks are on their way to a node from another one.
 
@@ -70,7 +70,7 @@ def observe_incoming(i: Any, j: Any, incoming: Any, scales: Any, features: Any) 
     features[4 + j - (j > i)] = min(incoming / scales.incoming, 1.0)
 
 
-@compiled(inline=True)
+@compiled(entry=True, inline=True)
 def observe_node(
     N: Any, queue_length: Any, size_kb: Any, cycles: Any, deadline_s: Any, scales: Any,
     features: Any,
@@ -93,7 +93,7 @@ def observe_node(
     features[k + 2] = deadline_s / scales.deadline_s
 
 
-@compiled(inline=True)
+@compiled(entry=True, inline=True)
 def mask_actions(
     i: Any, has_task: Any, linked: Any, queue_length: Any, queue_limit: Any, mask: Any
 ) -> None:

@@ -188,7 +188,7 @@ class OffloadingScenario(Options):
         return np.asarray(arriving_hz / networks.capacity_hz.sum(axis=1))
 
 
-@compiled
+@compiled(entry=True)
 def _draw_networks(
     seeds: Any, adjacency: Any, arrival_probability: Any, failure_rate: Any, cores: Any,
     core_hz: Any, queue_limit_per_core: Any, rate: Any, link_failure_rate: Any, networks: Any,

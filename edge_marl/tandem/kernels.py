@@ -90,7 +90,7 @@ def _serve(b: Any, stage: Any, action: Any, stages: Any) -> Any:
     return j
 
 
-@compiled
+@compiled(entry=True)
 def reset_kernel(
     where: Any, parameters: Any, traces: Any, stages: Any, done: Any, observation: Any
 ) -> None:
@@ -118,7 +118,7 @@ def reset_kernel(
         observe(b, trace, stages, observation)
 
 
-@compiled
+@compiled(entry=True)
 def first_illegal(actions: Any, done: Any, length: Any, n_seen: Any) -> Any:
     """``2 b + stage`` of the first action that names no queued job and is not idle, or -1."""
     for b in range(actions.shape[0]):
@@ -131,7 +131,7 @@ def first_illegal(actions: Any, done: Any, length: Any, n_seen: Any) -> Any:
     return -1
 
 
-@compiled
+@compiled(entry=True)
 def step_kernel(
     actions: Any, parameters: Any, traces: Any, stages: Any, done: Any, transition: Any
 ) -> None:

@@ -13,7 +13,7 @@ DRAWS = 8
 GAP, APP, SIZE, COMPUTE, RUN, CODEC, RATE, SLACK = range(DRAWS)
 
 
-@compiled(inline=True)
+@compiled(entry=True, inline=True)
 def quantile(table: Any, first: int, last: int, u: float) -> Any:
     """Entry of the quantile table ``table[first:last]`` at u, linear between entries."""
     x = u * (last - first - 1)
@@ -22,7 +22,7 @@ def quantile(table: Any, first: int, last: int, u: float) -> Any:
     return low + (x - i) * (table[first + i + 1] - low)
 
 
-@compiled
+@compiled(entry=True)
 def draw_traces(seeds: Any, parameters: Any, tables: Any, traces: Any) -> None:
     """Draw a trace from each of the ``seeds [K]`` into ``traces``."""
     n_traces, n_jobs = traces.arrival.shape

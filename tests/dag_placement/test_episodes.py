@@ -14,6 +14,7 @@ from edge_marl.dag_placement import (
     RandomWorkflows,
     Status,
     kernels,
+    observing,
 )
 from edge_marl.dag_placement import simulator as simulator_module
 from edge_marl.errors import InputError
@@ -103,11 +104,10 @@ def test_workflows_are_gone_through_once_per_decision_and_for_the_response_rewar
     reward: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not compiled, so that what the kernels call can be counted.
-    for module in (kernels, simulator_module):
+    for module in (kernels, observing, simulator_module):
         for name, function in vars(module).copy().items():
-            if name in vars(kernels):
-                plain = getattr(function, "py_func", function)
-                monkeypatch.setattr(module, name, plain)
+            if hasattr(function, "py_func"):
+                monkeypatch.setattr(module, name, function.py_func)
     valued: Counter[tuple[int, int]] = Counter()
     foresee = kernels._foresee
 

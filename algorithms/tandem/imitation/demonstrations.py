@@ -102,7 +102,7 @@ def _fits(t: Any, release: Any, left: Any, due: Any) -> Any:
     return True
 
 
-@compiled(allocates=True)
+@compiled(entry=True, allocates=True)
 def _scatter(release: Any, work: Any, due: Any, draws: Any, slots: Any) -> None:
     """Serve in each slot a random job among those that leave every due date reachable."""
     left = work.copy()

@@ -38,7 +38,7 @@ View = Literal["clairvoyant", "global", "local"]
 _BUDGET = 20_000  # prefixes; hundreds suffice for six jobs
 
 
-@compiled(allocates=True)
+@compiled(entry=True, allocates=True)
 def _regret_kernel(
     view: Any, where: Any, parameters: Any, traces: Any, stages: Any, penalty: Any, regret: Any
 ) -> None:

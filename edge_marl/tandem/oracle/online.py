@@ -24,7 +24,7 @@ order found within a few milliseconds."""
 _DROPPED = 1 << 30
 
 
-@compiled(allocates=True)
+@compiled(entry=True, allocates=True)
 def _act_kernel(
     features: Any, jobs: Any, t: Any, whole: Any, downlink: Any, penalty: Any, budget: Any,
     plan: Any, kept: Any, size: Any, actions: Any, solved: Any,

@@ -69,7 +69,7 @@ def _sort_by(keys: Any, order: Any, n: Any) -> None:
         order[k + 1] = job
 
 
-@compiled
+@compiled(entry=True)
 def _johnson(comm: Any, comp: Any, keys: Any, order: Any, n: Any) -> None:
     """Johnson's order of ``order[:n]``: short uplink first, then short compute last."""
     for i in range(n):
@@ -209,7 +209,7 @@ def _greedy(
     return m, span
 
 
-@compiled(allocates=True)
+@compiled(entry=True, allocates=True)
 def search_kernel(
     n: Any, release: Any, comm: Any, comp: Any, due: Any, downlink: Any, penalty: Any,
     hint: Any, hint_length: Any, budget: Any, work: Any, levels: Any, best: Any,
