@@ -101,7 +101,8 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
         if actions.shape != shape or actions.dtype.kind not in "iu":
             raise InputError(f"actions: expected integers of shape {shape}")
         self._check(actions)
-        self._advance(actions)
+        # One type and layout, for which kernels are compiled once.
+        self._advance(np.ascontiguousarray(actions, dtype=np.int32))
         return self.transition
 
     @property
@@ -118,7 +119,7 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
         """Refuse an impossible one of the actions ``[B, N]``."""
 
     @abstractmethod
-    def _advance(self, actions: NDArray[np.integer[Any]]) -> None:
+    def _advance(self, actions: NDArray[np.int32]) -> None:
         """Play one step and write :attr:`transition`."""
 
     @abstractmethod

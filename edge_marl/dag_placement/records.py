@@ -172,8 +172,12 @@ class Observation(NamedTuple):
 def side_by_side(record: type, *shape: int) -> Any:
     """A record of zeros, ``shape`` each, all of an item side by side in memory.
 
-    What a step costs is mostly the memory that it touches.
+    What a step costs is mostly the memory that it touches. Where there is one axis only, arrays
+    lie one behind the other: a batch of one would have another layout than a larger one, for which
+    everything would be compiled once more.
     """
     types = {name: hint.__args__[1].__args__[0] for name, hint in get_type_hints(record).items()}
+    if len(shape) == 1:
+        return record(*(np.zeros(shape, dtype) for dtype in types.values()))
     whole = np.zeros(shape, dtype=np.dtype(list(types.items()), align=True))
     return record(*(whole[name] for name in types))

@@ -205,7 +205,7 @@ class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
                 f"{np.flatnonzero(mask[b, i]).tolist()}, found {actions[b, i]}"
             )
 
-    def _advance(self, actions: NDArray[np.integer[Any]]) -> None:
+    def _advance(self, actions: NDArray[np.int32]) -> None:
         before_s = self.progress.now_s.copy()
         kernels.step_kernel(
             actions, self.seeds, self.done, self.parameters, self.workload, self.tasks,

@@ -188,7 +188,7 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
                 f"action of node {i} in episode {b}: expected {expected}, found {actions[b, i]}"
             )
 
-    def _advance(self, actions: NDArray[np.integer[Any]]) -> None:
+    def _advance(self, actions: NDArray[np.int32]) -> None:
         kernels.step_kernel(
             actions, self.parameters, self._episodes, self.networks, self.tasks, self._queues,
             self.transition,

@@ -9,58 +9,42 @@ from typing import Any
 
 from edge_marl.compiled import compiled
 from edge_marl.tandem.observing import observe
-from edge_marl.tandem.records import (
-    ARRIVAL,
-    BUSY_COMM,
-    COMM,
-    COMP,
-    COMPLETION,
-    DEADLINE,
-    DROPPED,
-    DROPPED_AT,
-    FINISHED,
-    MAKESPAN,
-    NEXT_JOB,
-    P_COMM,
-    P_COMP,
-    STARVED,
-    T,
-)
+from edge_marl.tandem.records import COMM, COMP
 
 
 @compiled(inline=True)
-def _admit_arrivals(b: Any, trace: Any, n_jobs: Any, stages: Any) -> None:
+def _admit_arrivals(b: Any, k: Any, traces: Any, stages: Any) -> None:
     """Queue at the uplink every job that has arrived by now."""
-    j = stages.clock[b, NEXT_JOB]
-    while j < n_jobs and trace[j, ARRIVAL] <= stages.clock[b, T]:
+    j = stages.next_job[b]
+    while j < traces.n_jobs[k] and traces.arrival[k, j] <= stages.t[b]:
         stages.queue[b, COMM, stages.length[b, COMM]] = j
         stages.length[b, COMM] += 1
         j += 1
-    stages.clock[b, NEXT_JOB] = j
+    stages.next_job[b] = j
 
 
 @compiled(inline=True)
-def _late(b: Any, j: Any, trace: Any, parameters: Any, stages: Any) -> Any:
+def _late(b: Any, j: Any, k: Any, traces: Any, parameters: Any, stages: Any) -> Any:
     """Whether ``e_j = t + u_comm + u_comp + t_prop > d_j`` (section 3.3)."""
     earliest = (
-        stages.clock[b, T]
+        stages.t[b]
         + stages.remaining[b, COMM, j]
         + stages.remaining[b, COMP, j]
         + parameters.downlink
     )
-    return earliest > trace[j, DEADLINE]
+    return earliest > traces.deadline[k, j]
 
 
 @compiled(inline=True)
-def _drop_late(b: Any, trace: Any, parameters: Any, stages: Any) -> None:
+def _drop_late(b: Any, k: Any, traces: Any, parameters: Any, stages: Any) -> None:
     """Early dropping: remove every job that can no longer meet its deadline."""
     for stage in range(2):
         kept = 0
         for i in range(stages.length[b, stage]):
             j = stages.queue[b, stage, i]
-            if _late(b, j, trace, parameters, stages):
-                stages.outcome[b, DROPPED_AT, j] = stages.clock[b, T]
-                stages.clock[b, DROPPED] += 1
+            if _late(b, j, k, traces, parameters, stages):
+                stages.dropped_at[b, j] = stages.t[b]
+                stages.dropped[b] += 1
             else:
                 stages.queue[b, stage, kept] = j
                 kept += 1
@@ -79,7 +63,7 @@ def _serve(b: Any, stage: Any, action: Any, stages: Any) -> Any:
             stages.waiting[b, stage, stages.queue[b, stage, i]] += 1
     if action >= n:
         return -1
-    stages.clock[b, BUSY_COMM + stage] += 1
+    stages.busy[b, stage] += 1
     j = stages.queue[b, stage, action]
     stages.remaining[b, stage, j] -= 1
     if stages.remaining[b, stage, j] > 0:
@@ -98,24 +82,29 @@ def reset_kernel(
     for b in range(len(where)):
         if not where[b]:
             continue
-        trace = traces.jobs[traces.row[b]]
-        n = traces.n_jobs[traces.row[b]]
+        k = traces.row[b]
+        n = traces.n_jobs[k]
         for j in range(n):
-            stages.remaining[b, COMM, j] = trace[j, P_COMM]
-            stages.remaining[b, COMP, j] = trace[j, P_COMP]
+            stages.remaining[b, COMM, j] = traces.comm[k, j]
+            stages.remaining[b, COMP, j] = traces.comp[k, j]
             stages.waiting[b, COMM, j] = 0
             stages.waiting[b, COMP, j] = 0
-        for j in range(stages.outcome.shape[2]):
-            stages.outcome[b, COMPLETION, j] = -1
-            stages.outcome[b, DROPPED_AT, j] = -1
-        for c in range(stages.clock.shape[1]):
-            stages.clock[b, c] = 0
-        stages.length[b, COMM] = 0
-        stages.length[b, COMP] = 0
-        _admit_arrivals(b, trace, n, stages)
-        _drop_late(b, trace, parameters, stages)
-        done[b] = stages.clock[b, DROPPED] == n
-        observe(b, trace, stages, observation)
+        for j in range(stages.completion.shape[1]):
+            stages.completion[b, j] = -1
+            stages.dropped_at[b, j] = -1
+        for stage in range(2):
+            stages.length[b, stage] = 0
+            stages.busy[b, stage] = 0
+        stages.t[b] = 0
+        stages.next_job[b] = 0
+        stages.finished[b] = 0
+        stages.dropped[b] = 0
+        stages.makespan[b] = 0
+        stages.starved[b] = 0
+        _admit_arrivals(b, k, traces, stages)
+        _drop_late(b, k, traces, parameters, stages)
+        done[b] = stages.dropped[b] == n
+        observe(b, k, traces, stages, observation)
 
 
 @compiled(entry=True)
@@ -149,14 +138,13 @@ def step_kernel(
         transition.truncated[b] = False
         if done[b]:
             continue
-        trace = traces.jobs[traces.row[b]]
-        n = traces.n_jobs[traces.row[b]]
+        k = traces.row[b]
         # An idle action must not point behind the window into a longer queue.
-        idle = len(trace)
+        idle = traces.arrival.shape[1]
         comm_action = actions[b, COMM] if actions[b, COMM] < n_seen else idle
         comp_action = actions[b, COMP] if actions[b, COMP] < n_seen else idle
         while True:
-            changed = _slot(b, comm_action, comp_action, trace, n, parameters, stages, transition)
+            changed = _slot(b, k, comm_action, comp_action, parameters, traces, stages, transition)
             if transition.terminated[b] or transition.truncated[b] or not parameters.at_events:
                 break
             if changed:
@@ -166,40 +154,40 @@ def step_kernel(
                 comm_action = 0 if stages.length[b, COMM] > 0 else idle
                 comp_action = 0 if stages.length[b, COMP] > 0 else idle
         done[b] = transition.terminated[b] or transition.truncated[b]
-        observe(b, trace, stages, transition.observation)
+        observe(b, k, traces, stages, transition.observation)
 
 
 @compiled(inline=True)
 def _slot(
-    b: Any, comm_action: Any, comp_action: Any, trace: Any, n_jobs: Any,
-    parameters: Any, stages: Any, transition: Any,
+    b: Any, k: Any, comm_action: Any, comp_action: Any, parameters: Any, traces: Any, stages: Any,
+    transition: Any,
 ) -> Any:  # fmt: skip
     """One slot of episode b; returns whether a job joined or left a queue."""
     reward = transition.reward
-    arrived, dropped = stages.clock[b, NEXT_JOB], stages.clock[b, DROPPED]
+    arrived, dropped = stages.next_job[b], stages.dropped[b]
     compute_empty = stages.length[b, COMP] == 0
-    busy_before = stages.clock[b, BUSY_COMM]
+    busy_before = stages.busy[b, COMM]
     # The compute stage goes first: what the uplink finishes now is computed from t + 1.
     computed = _serve(b, COMP, comp_action, stages)
     received = _serve(b, COMM, comm_action, stages)
-    if compute_empty and stages.clock[b, BUSY_COMM] > busy_before:
-        stages.clock[b, STARVED] += 1
-    stages.clock[b, T] += 1
+    if compute_empty and stages.busy[b, COMM] > busy_before:
+        stages.starved[b] += 1
+    stages.t[b] += 1
     if computed >= 0:
-        completion = stages.clock[b, T] + parameters.downlink
-        stages.outcome[b, COMPLETION, computed] = completion
-        stages.clock[b, FINISHED] += 1
-        stages.clock[b, MAKESPAN] = max(stages.clock[b, MAKESPAN], completion)
+        completion = stages.t[b] + parameters.downlink
+        stages.completion[b, computed] = completion
+        stages.finished[b] += 1
+        stages.makespan[b] = max(stages.makespan[b], completion)
     if received >= 0:
         stages.queue[b, COMP, stages.length[b, COMP]] = received
         stages.length[b, COMP] += 1
-    _admit_arrivals(b, trace, n_jobs, stages)
+    _admit_arrivals(b, k, traces, stages)
 
     for stage in range(2):
         penalty = 0.0
         for i in range(stages.length[b, stage]):
             j = stages.queue[b, stage, i]
-            late = _late(b, j, trace, parameters, stages)
+            late = _late(b, j, k, traces, parameters, stages)
             penalty += parameters.alpha1 * stages.waiting[b, stage, j]
             if late:
                 penalty += parameters.alpha2
@@ -207,16 +195,13 @@ def _slot(
                     reward[b, COMM] -= parameters.alpha3
         reward[b, stage] -= penalty
 
-    _drop_late(b, trace, parameters, stages)
-    if stages.clock[b, FINISHED] + stages.clock[b, DROPPED] == n_jobs:
+    _drop_late(b, k, traces, parameters, stages)
+    if stages.finished[b] + stages.dropped[b] == traces.n_jobs[k]:
         transition.terminated[b] = True
-        episodic = (
-            parameters.beta1 * stages.clock[b, MAKESPAN]
-            + parameters.beta2 * stages.clock[b, DROPPED]
-        )
+        episodic = parameters.beta1 * stages.makespan[b] + parameters.beta2 * stages.dropped[b]
         reward[b, COMM] -= episodic
         reward[b, COMP] -= episodic
-    elif stages.clock[b, T] >= parameters.horizon:
+    elif stages.t[b] >= parameters.horizon:
         transition.truncated[b] = True
     changed = computed >= 0 or received >= 0
-    return changed or stages.clock[b, NEXT_JOB] > arrived or stages.clock[b, DROPPED] > dropped
+    return changed or stages.next_job[b] > arrived or stages.dropped[b] > dropped

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from edge_marl.compiled import compiled
-from edge_marl.tandem.records import COMM, COMP, DEADLINE, T
+from edge_marl.tandem.records import COMM, COMP
 
 
 @compiled(inline=True)
-def observe(b: Any, trace: Any, stages: Any, observation: Any) -> None:
+def observe(b: Any, k: Any, traces: Any, stages: Any, observation: Any) -> None:
     """Write ``[d - t, u_comm, u_comp, w_comm, w_comp]`` of the first Q jobs of each queue."""
     features, mask = observation.features, observation.action_mask
     n_seen = features.shape[2]
-    t = stages.clock[b, T]
+    t = observation.t[b] = stages.t[b]
     for stage in range(2):
         n = min(stages.length[b, stage], n_seen)
         for i in range(n):
             j = stages.queue[b, stage, i]
-            features[b, stage, i, 0] = trace[j, DEADLINE] - t
+            features[b, stage, i, 0] = traces.deadline[k, j] - t
             features[b, stage, i, 1] = stages.remaining[b, COMM, j]
             features[b, stage, i, 2] = stages.remaining[b, COMP, j]
             features[b, stage, i, 3] = stages.waiting[b, COMM, j]

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from edge_marl.tandem.traces import IntArray
 
 COMM, COMP = 0, 1
-ARRIVAL, P_COMM, P_COMP, DEADLINE = 0, 1, 2, 3
-T, NEXT_JOB, FINISHED, DROPPED, MAKESPAN, STARVED, BUSY_COMM, BUSY_COMP = range(8)
-COMPLETION, DROPPED_AT = 0, 1
+"""The stages."""
 
 
 class Parameters(NamedTuple):
@@ -33,10 +31,16 @@ class Parameters(NamedTuple):
 
 
 class Traces(NamedTuple):
-    """The K traces in play."""
+    """The K traces in play, see :class:`.traces.TraceSet`."""
 
-    jobs: IntArray
-    """``[K, J, 4]``: arrival, uplink time, compute time, deadline."""
+    arrival: IntArray
+    """``[K, J]``"""
+    comm: IntArray
+    """``[K, J]``: uplink times."""
+    comp: IntArray
+    """``[K, J]``: compute times."""
+    deadline: IntArray
+    """``[K, J]``"""
     n_jobs: IntArray
     """``[K]``: jobs of each trace."""
     row: IntArray
@@ -54,10 +58,33 @@ class Stages(NamedTuple):
     """``[B, 2, J]``: jobs waiting at each stage, in order of entry."""
     length: IntArray
     """``[B, 2]``: how many."""
-    clock: IntArray
-    """``[B, 8]``: the counters :data:`T` to :data:`BUSY_COMP`."""
-    outcome: IntArray
-    """``[B, 2, J]``: completion time, downlink included, and slot of dropping; -1 while open."""
+    busy: IntArray
+    """``[B, 2]``: slots in which each stage has served a job."""
+    t: IntArray
+    """``[B]``: the slot."""
+    next_job: IntArray
+    """``[B]``: the first job that has not arrived."""
+    finished: IntArray
+    """``[B]``: jobs that have completed."""
+    dropped: IntArray
+    """``[B]``: jobs that were dropped."""
+    makespan: IntArray
+    """``[B]``: the latest completion, downlink included."""
+    starved: IntArray
+    """``[B]``: slots in which the compute queue was empty while the uplink was busy."""
+    completion: IntArray
+    """``[B, J]``: when each job completed, downlink included, -1 before."""
+    dropped_at: IntArray
+    """``[B, J]``: when each job was dropped, -1 where it was not."""
+
+    @classmethod
+    def of(cls, B: int, J: int) -> Stages:
+        """Return those of B episodes of up to J jobs, before their first reset."""
+        shapes = {"remaining": (B, 2, J), "waiting": (B, 2, J), "queue": (B, 2, J),
+                  "length": (B, 2), "busy": (B, 2)}  # fmt: skip
+        counters = {name: np.zeros(shapes.get(name, B), dtype=np.int32) for name in cls._fields}
+        open_ = {name: np.full((B, J), -1, dtype=np.int32) for name in ("completion", "dropped_at")}
+        return cls(**{**counters, **open_})
 
 
 class Observation(NamedTuple):

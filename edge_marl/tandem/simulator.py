@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,8 +14,8 @@ from edge_marl.errors import InputError
 from edge_marl.memory import check_memory
 from edge_marl.options import NotNegative, Options
 from edge_marl.simulation import Simulator, Transition
-from edge_marl.tandem import kernels, records
-from edge_marl.tandem.records import Observation, Parameters, Stages, Traces
+from edge_marl.tandem import kernels
+from edge_marl.tandem.records import COMM, COMP, Observation, Parameters, Stages, Traces
 from edge_marl.tandem.traces import JOB_FIELDS, IntArray, TraceSet
 
 AGENTS = ("comm", "comp")
@@ -29,6 +29,7 @@ the makespan of a six-job trace, so that no shorter makespan pays for a dropped 
 Decisions = Literal["slots", "events"]
 """When the schedulers decide."""
 
+_COLUMNS = (*JOB_FIELDS, "n_jobs")
 _UNBOUNDED = np.iinfo(np.int32).max
 
 FloatArray = NDArray[np.float32]
@@ -134,7 +135,7 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
         if horizon is not None and horizon < 1:
             raise InputError(f"horizon: expected at least 1 slot, found {horizon}")
         self.max_queue = max_queue
-        self.drop_penalty = drop_penalty
+        self.drop_penalty = float(drop_penalty)
         self._source = source
         check_memory(
             42.0 * batch_size * max_queue,  # of both agents: two rows of numbers and the mask
@@ -144,7 +145,9 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
         first = source if isinstance(source, TraceSet) else source.sample(every_seed)
         if len(first) == 0:
             raise InputError("traces: expected at least one trace, found none")
-        self.traces = first
+        # The same arrays, but for those that are a part of others.
+        columns = {name: np.ascontiguousarray(getattr(first, name)) for name in _COLUMNS}
+        self.traces = first = replace(first, **columns)
         """The traces in play: the whole set, or the B traces drawn for the episodes."""
         self.parameters = Parameters(
             downlink=first.downlink,
@@ -154,23 +157,15 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
         )
         B, J, Q = batch_size, first.max_jobs, max_queue
         self.in_play = Traces(
-            jobs=np.stack([first.arrival, first.comm, first.comp, first.deadline], axis=2),
-            n_jobs=first.n_jobs,
+            **{name: getattr(first, name) for name in Traces._fields if name != "row"},
             row=np.zeros(B, dtype=np.int32),
         )
-        self.stages = Stages(
-            remaining=np.zeros((B, 2, J), dtype=np.int32),
-            waiting=np.zeros((B, 2, J), dtype=np.int32),
-            queue=np.zeros((B, 2, J), dtype=np.int32),
-            length=np.zeros((B, 2), dtype=np.int32),
-            clock=np.zeros((B, 8), dtype=np.int32),
-            outcome=np.full((B, 2, J), -1, dtype=np.int32),
-        )
+        self.stages = Stages.of(B, J)
         self.observation = Observation(
             features=np.zeros((B, 2, Q, JOB_FEATURES), dtype=np.float32),
             action_mask=np.zeros((B, 2, Q + 1), dtype=np.bool_),
             jobs=np.full((B, 2, Q), -1, dtype=np.int32),
-            t=self.stages.clock[:, records.T],
+            t=np.zeros(B, dtype=np.int32),
         )
         self.transition = Transition(
             self.observation,
@@ -193,11 +188,8 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
         """Replace the traces of the episodes that start anew by freshly drawn ones."""
         drawn = source.sample(self.seeds[where])
         self.in_play.row[:] = np.arange(self.batch_size)
-        for name in (*JOB_FIELDS, "n_jobs"):
+        for name in _COLUMNS:
             getattr(self.traces, name)[where] = getattr(drawn, name)
-        self.in_play.jobs[where] = np.stack(
-            [drawn.arrival, drawn.comm, drawn.comp, drawn.deadline], axis=2
-        )
 
     def _check(self, actions: NDArray[np.integer[Any]]) -> None:
         illegal = kernels.first_illegal(actions, self.done, self.stages.length, self.max_queue)
@@ -209,7 +201,7 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
                 f"(0 to {queued - 1}) or {self.max_queue} to idle, found {actions[b, stage]}"
             )
 
-    def _advance(self, actions: NDArray[np.integer[Any]]) -> None:
+    def _advance(self, actions: NDArray[np.int32]) -> None:
         elapsed = self.transition.elapsed
         if elapsed is not None:
             np.negative(self.observation.t, out=elapsed, casting="unsafe")
@@ -222,8 +214,7 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
     def _records(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         traces = {"row": self.in_play.row}
         if not isinstance(self._source, TraceSet):  # a set of traces never changes
-            traces["jobs"] = self.in_play.jobs
-            traces |= {name: getattr(self.traces, name) for name in (*JOB_FIELDS, "n_jobs")}
+            traces |= {name: getattr(self.traces, name) for name in _COLUMNS}
         return {
             "traces": traces,
             "stages": self.stages._asdict(),
@@ -238,17 +229,16 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
     @property
     def results(self) -> EpisodeResults:
         """Metrics of every episode up to now (copies)."""
-        clock = self.stages.clock.copy()
-        slots = np.maximum(clock[:, records.T], 1)
-        makespan, dropped = clock[:, records.MAKESPAN], clock[:, records.DROPPED]
+        stages = Stages(*(array.copy() for array in self.stages))
+        slots = np.maximum(stages.t, 1)
         return EpisodeResults(
-            objective=makespan + self.drop_penalty * dropped,
-            makespan=makespan,
-            dropped=dropped,
-            slots=clock[:, records.T],
-            starvation=clock[:, records.STARVED] / slots,
-            comm_utilisation=clock[:, records.BUSY_COMM] / slots,
-            comp_utilisation=clock[:, records.BUSY_COMP] / slots,
-            completion=self.stages.outcome[:, records.COMPLETION].copy(),
-            dropped_at=self.stages.outcome[:, records.DROPPED_AT].copy(),
+            objective=stages.makespan + self.drop_penalty * stages.dropped,
+            makespan=stages.makespan,
+            dropped=stages.dropped,
+            slots=stages.t,
+            starvation=stages.starved / slots,
+            comm_utilisation=stages.busy[:, COMM] / slots,
+            comp_utilisation=stages.busy[:, COMP] / slots,
+            completion=stages.completion,
+            dropped_at=stages.dropped_at,
         )

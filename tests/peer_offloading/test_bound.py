@@ -127,7 +127,7 @@ def test_tasks_due_after_the_end_count_only_if_they_succeed() -> None:
     )
     assert success_bound(scenario, 0)[:2] == (1.0, 8)
     # With two seconds each, those of 3 s stay in flight; of 3 at each node, those of 0 and 2 s fit.
-    twice = scenario.model_copy(update={"size_kb": (2000, 2000)})
+    twice = scenario.model_copy(update={"size_kb": (2000.0, 2000.0)})
     assert success_bound(twice, 0)[:2] == (4 / 6, 4)
     assert best_of_all_assignments(twice, 0)[1] <= 4
 

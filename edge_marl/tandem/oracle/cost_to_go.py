@@ -20,16 +20,7 @@ import numpy as np
 
 from edge_marl.compiled import compiled
 from edge_marl.tandem.oracle.search import search_kernel
-from edge_marl.tandem.records import (
-    ARRIVAL,
-    COMM,
-    COMP,
-    COMPLETION,
-    DEADLINE,
-    DROPPED_AT,
-    NEXT_JOB,
-    T,
-)
+from edge_marl.tandem.records import COMM, COMP
 from edge_marl.tandem.simulator import BoolArray, FloatArray, TandemSimulator
 
 VIEWS = ("clairvoyant", "global", "local")
@@ -49,12 +40,13 @@ def _regret_kernel(
     levels = np.zeros((4, J + 1, max(J, 7)), dtype=np.int64)
     best, hint = np.zeros(J, dtype=np.int64), np.zeros(0, dtype=np.int64)
     objective = np.zeros(regret.shape[2])
+    zero, budget = np.int64(0), np.int64(_BUDGET)  # literals would have code of their own
     for b in range(len(where)):
         regret[b] = 0.0
         if not where[b]:
             continue
-        trace = traces.jobs[traces.row[b]]
-        t = stages.clock[b, T]
+        k = traces.row[b]
+        t = stages.t[b]
         for stage in range(2):
             seen = min(stages.length[b, stage], regret.shape[2])
             if seen < 2:
@@ -62,22 +54,19 @@ def _regret_kernel(
             least = np.inf
             for i in range(seen):
                 served = stages.queue[b, stage, i]
-                n = 0
-                for j in range(traces.n_jobs[traces.row[b]]):
-                    arrived = j < stages.clock[b, NEXT_JOB]
-                    if (
-                        stages.outcome[b, COMPLETION, j] >= 0
-                        or stages.outcome[b, DROPPED_AT, j] >= 0
-                    ):
+                n = zero
+                for j in range(traces.n_jobs[k]):
+                    arrived = j < stages.next_job[b]
+                    if stages.completion[b, j] >= 0 or stages.dropped_at[b, j] >= 0:
                         continue
                     if not arrived and view > 0:
                         continue
                     in_comp = arrived and stages.remaining[b, COMM, j] == 0
                     if view == 2 and in_comp != (stage == COMP):
                         continue
-                    release[n] = max(0, trace[j, ARRIVAL] - t)
+                    release[n] = max(0, traces.arrival[k, j] - t)
                     comm[n], comp[n] = stages.remaining[b, COMM, j], stages.remaining[b, COMP, j]
-                    due[n] = trace[j, DEADLINE] - t - parameters.downlink
+                    due[n] = traces.deadline[k, j] - t - parameters.downlink
                     if in_comp == (stage == COMP):
                         # This stage spends the slot on the served job.
                         release[n] = max(1, release[n])
@@ -88,7 +77,7 @@ def _regret_kernel(
                     if comp[n] > 0:
                         n += 1
                 value, _, _, _, _ = search_kernel(
-                    n, release, comm, comp, due, parameters.downlink, penalty, hint, 0, _BUDGET,
+                    n, release, comm, comp, due, parameters.downlink, penalty, hint, zero, budget,
                     work, levels, best,
                 )  # fmt: skip
                 objective[i] = value

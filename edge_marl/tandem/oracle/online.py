@@ -43,11 +43,12 @@ def _act_kernel(
     levels = np.zeros((4, width + 1, max(width, 7)), dtype=np.int64)
     best = np.zeros(width, dtype=np.int64)
     rank = np.zeros(width, dtype=np.int64)
+    zero = np.int64(0)  # a literal would have code of its own
     for b in range(features.shape[0]):
         if t[b] == 0:
             size[b] = 0
         # The jobs in view, and whether the plan knows all of them.
-        n = 0
+        n = zero
         known = True
         for stage in range(2 if whole else 1):
             for q in range(queue):
@@ -67,7 +68,7 @@ def _act_kernel(
                 n += 1
         if not known:
             # The previous order with each newcomer before the first job due after it.
-            length = 0
+            length = zero
             for i in range(kept[b] if size[b] > 0 else 0):
                 for x in range(n):
                     if ids[x] == plan[b, i]:
@@ -83,7 +84,7 @@ def _act_kernel(
                     hint[place] = x
                     length += 1
             _, _, _, kept[b], _ = search_kernel(
-                n, state[0], state[1], state[2], state[3], 0, penalty, hint, length, budget,
+                n, state[0], state[1], state[2], state[3], zero, penalty, hint, length, budget,
                 work, levels, best,
             )  # fmt: skip
             solved[b] += 1
