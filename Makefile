@@ -31,8 +31,9 @@ setup: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/edge-marl reproduce tandem --quick
 
+# The tests of a file stay in one process, because they share what takes long to make.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # mypy reads the installed wheel, not the tree: only there does every module have the one name
 # under which it is imported (the tree would also offer `envs`, `algorithms`, `experiments`).

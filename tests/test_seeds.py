@@ -16,7 +16,7 @@ def disjoint(one: range, other: range) -> bool:
     return one.stop <= other.start or other.stop <= one.start
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(EPISODES, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(EPISODES, 2)))
 def test_episodes_of_different_purposes_share_no_seed(one: str, other: str) -> None:
     assert disjoint(EPISODES[one], EPISODES[other])
 

@@ -87,7 +87,8 @@ def test_evaluates(recipe: Recipe) -> None:
     conformance.check_evaluates(recipe, OUTSIDE_ENV)
 
 
-@pytest.mark.parametrize("name", ["qmix", "mappo"])  # starting processes takes its time
+# Slow: starting processes takes its time.
+@pytest.mark.parametrize("name", ["mappo", pytest.param("qmix", marks=pytest.mark.slow)])
 def test_remote_runners(name: str) -> None:
     conformance.check_remote_runners(RECIPES[name], "tandem_v0")
 
@@ -102,7 +103,7 @@ def test_config(recipe: Recipe) -> None:
     conformance.check_config(recipe)
 
 
-@pytest.mark.parametrize("name", ["vdn", "ippo"])
+@pytest.mark.parametrize("name", ["ippo", pytest.param("vdn", marks=pytest.mark.slow)])
 def test_tunes(name: str, tmp_path: Path) -> None:
     conformance.check_tunes(RECIPES[name], "tandem_v0", tmp_path)
 

@@ -82,7 +82,8 @@ def qmix() -> AlgorithmConfig:
     )
 
 
-@pytest.mark.parametrize("recipe", [mappo, qmix])
+# Slow: processes; whoever learns, runners are replaced in one place.
+@pytest.mark.parametrize("recipe", [mappo, pytest.param(qmix, marks=pytest.mark.slow)])
 def test_a_runner_killed_in_mid_iteration(
     recipe: Callable[[], AlgorithmConfig], tmp_path: Path
 ) -> None:

@@ -151,6 +151,8 @@ def test_a_job_trains_what_it_was_sent(head: Head) -> None:
     assert run["recipe"]["algorithm"] == "vdn"
 
 
+# Slow: a process. The job above could not train without.
+@pytest.mark.slow
 def test_a_job_imports_the_folder_that_was_sent(head: Head) -> None:
     code = "import edge_marl.experiments as e; print('imported', e.__file__)"
     done = head.submit("python", "-c", code)

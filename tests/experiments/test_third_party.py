@@ -80,14 +80,14 @@ def test_it_is_exported(command: Command, trained: Path) -> None:
 
 
 def test_it_is_tuned(command: Command, folder: Path) -> None:
-    turns = ("--samples", "2", "--iterations", "2", "--evaluate-every", "1", "--episodes", "2")
+    turns = ("--samples", "1", "--iterations", "2", "--evaluate-every", "1", "--episodes", "2")
     done = command("tune", "dispatching_v0", "ippo", *turns, "--out", "search", *SMALL)
     assert done.returncode == 0, done.stderr
     assert (folder / "search").is_dir()
 
 
 def test_it_has_a_study(command: Command, folder: Path) -> None:
-    done = command("reproduce", "dispatching", "--workers", "2", "seeds=1", "--out", "study")
+    done = command("reproduce", "dispatching", "--workers", "1", "seeds=1", "--out", "study")
     assert done.returncode == 0, done.stderr
     with (folder / "study/results.csv").open() as file:
         assert [row["method"] for row in csv.DictReader(file)] == ["fastest", "shortest", "IPPO"]

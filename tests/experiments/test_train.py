@@ -327,7 +327,10 @@ def test_a_damaged_checkpoint_is_not_continued(
     assert "algorithm: damaged checkpoint" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# Slow: a process; both signals have one handler.
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals
 ) -> None:
