@@ -172,12 +172,21 @@ class Observation(NamedTuple):
 def side_by_side(record: type, *shape: int) -> Any:
     """A record of zeros, ``shape`` each, all of an item side by side in memory.
 
-    What a step costs is mostly the memory that it touches. Where there is one axis only, arrays
-    lie one behind the other: a batch of one would have another layout than a larger one, for which
-    everything would be compiled once more.
+    What a step costs is mostly the memory that it touches.
     """
-    types = {name: hint.__args__[1].__args__[0] for name, hint in get_type_hints(record).items()}
-    if len(shape) == 1:
-        return record(*(np.zeros(shape, dtype) for dtype in types.values()))
+    types = _types(record)
     whole = np.zeros(shape, dtype=np.dtype(list(types.items()), align=True))
     return record(*(whole[name] for name in types))
+
+
+def one_by_one(record: type, *shape: int) -> Any:
+    """A record of zeros, ``shape`` each, one array behind the other.
+
+    Side by side a single item would have another layout than several, for which everything would be
+    compiled once more.
+    """
+    return record(*(np.zeros(shape, dtype) for dtype in _types(record).values()))
+
+
+def _types(record: type) -> dict[str, Any]:
+    return {name: hint.__args__[1].__args__[0] for name, hint in get_type_hints(record).items()}

@@ -20,6 +20,7 @@ from edge_marl.dag_placement.records import (
     Queues,
     Servers,
     Tasks,
+    one_by_one,
     side_by_side,
 )
 from edge_marl.dag_placement.scenario import DagScenario, RandomWorkflows, RecordedWorkflows
@@ -163,8 +164,8 @@ class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
         """What arrives."""
         self.tasks: Tasks = side_by_side(Tasks, *self.workload.hops.shape)
         """What has become of it."""
-        self.servers: Servers = side_by_side(Servers, B, N)
-        self.progress: Progress = side_by_side(Progress, B)
+        self.servers: Servers = one_by_one(Servers, B, N)
+        self.progress: Progress = one_by_one(Progress, B)
         self.queues = Queues(
             ready=np.zeros(self.workload.hops.shape, dtype=np.int32),
             valued=np.zeros(self.workload.arrival_s.shape, dtype=np.int32),
@@ -185,6 +186,8 @@ class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
             truncated=np.zeros(B, dtype=np.bool_),
             elapsed=np.zeros(B, dtype=np.float32) if self.parameters.event else None,
         )
+        # Of one type, whatever counts the time: kernels are compiled once.
+        self._outcome = self.transition._replace(elapsed=None)
 
     def _start(self, where: BoolArray) -> None:
         self._generator.draw(where, self.seeds, self.workload)
@@ -209,7 +212,7 @@ class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
         before_s = self.progress.now_s.copy()
         kernels.step_kernel(
             actions, self.seeds, self.done, self.parameters, self.workload, self.tasks,
-            self.servers, self.progress, self.queues, self.transition,
+            self.servers, self.progress, self.queues, self._outcome,
         )  # fmt: skip
         if self.transition.elapsed is not None:
             self.transition.elapsed[:] = self.progress.now_s - before_s

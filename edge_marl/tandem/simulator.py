@@ -174,6 +174,8 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
             truncated=np.zeros(B, dtype=np.bool_),
             elapsed=np.zeros(B, dtype=np.float32) if self.parameters.at_events else None,
         )
+        # Of one type, whatever counts the time: kernels are compiled once.
+        self._outcome = self.transition._replace(elapsed=None)
 
     def _start(self, where: BoolArray) -> None:
         if isinstance(self._source, TraceSet):
@@ -206,7 +208,7 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
         if elapsed is not None:
             np.negative(self.observation.t, out=elapsed, casting="unsafe")
         kernels.step_kernel(
-            actions, self.parameters, self.in_play, self.stages, self.done, self.transition
+            actions, self.parameters, self.in_play, self.stages, self.done, self._outcome
         )
         if elapsed is not None:
             elapsed += self.observation.t

@@ -113,11 +113,15 @@ class LeftError(Exception):
     """Who trains wants to stop."""
 
 
-def test_what_remote_runners_had_played_when_it_was_left_is_not_lost(tmp_path: Path) -> None:
-    whole = configured("mappo", 2).build_algo()
+# Slow: processes.
+@pytest.mark.parametrize("n_runners", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_remote_runners_had_played_when_it_was_left_is_not_lost(
+    n_runners: int, tmp_path: Path
+) -> None:
+    whole = configured("mappo", n_runners).build_algo()
     expected = iterations(whole, 3)
     whole.stop()
-    left = configured("mappo", 2).build_algo()
+    left = configured("mappo", n_runners).build_algo()
     iterations(left, 1)
 
     def leave() -> None:

@@ -9,7 +9,7 @@ from edge_marl.algorithms.offline.dataset import OfflineTransitions
 from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.task_log import open_log
-from tests.experiments.test_cli import call
+from tests.experiments.command_line import call
 from tests.fuzzing import memory_limited
 from tests.task_log.logs import write_log
 
@@ -22,9 +22,9 @@ def test_a_log_is_collected_summed_up_exported_and_imported(
     monkeypatch.chdir(tmp_path)
     for policy, episodes in (("ratc", 5), ("ratc", 7), ("random", 3)):
         options = ("--policy", policy, "--episodes", str(episodes))
-        assert call(monkeypatch, "log", "collect", "log.sqlite", *SMALL, *options) == 0
-    assert call(monkeypatch, "log", "export", "log.sqlite", "parquet") == 0
-    assert call(monkeypatch, "log", "import", "parquet", "copy.sqlite") == 0
+        assert call("log", "collect", "log.sqlite", *SMALL, *options) == 0
+    assert call("log", "export", "log.sqlite", "parquet") == 0
+    assert call("log", "import", "parquet", "copy.sqlite") == 0
     assert capsys.readouterr().out.splitlines() == [
         "log.sqlite: 5 episodes added, 0 were there",
         "log.sqlite: 2 episodes added, 5 were there",
@@ -34,7 +34,7 @@ def test_a_log_is_collected_summed_up_exported_and_imported(
     ]
     tables = []
     for place in ("log.sqlite", "parquet", "copy.sqlite"):
-        assert call(monkeypatch, "log", "stats", place) == 0
+        assert call("log", "stats", place) == 0
         *table, last = capsys.readouterr().out.splitlines()
         assert last.startswith(f"{place}: 10 episodes, 240 decisions, ")
         tables.append(table)
@@ -43,10 +43,10 @@ def test_a_log_is_collected_summed_up_exported_and_imported(
     assert [(row[1], row[3], row[9]) for row in rows] == [("1", "ratc", "7"), ("2", "random", "3")]
 
 
-def test_presets_bring_their_own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_presets_bring_their_own_settings(tmp_path: Path) -> None:
     log = tmp_path / "log.sqlite"
     options = ("preset=testbed", "slots=4", "--episodes", "1")
-    assert call(monkeypatch, "log", "collect", str(log), *options) == 0
+    assert call("log", "collect", str(log), *options) == 0
     with open_log(log) as opened:
         [run] = opened.runs.values()
         assert (run.nodes, run.slot_s, opened.episodes[0].slots) == (10, 0.1, 4)
@@ -75,7 +75,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "log", *arguments) == cli.BAD_INPUT
+    assert call("log", *arguments) == cli.BAD_INPUT
     captured = capsys.readouterr()
     *bar, line = captured.err.splitlines()
     assert len(bar) <= 1
@@ -90,7 +90,7 @@ def test_a_bad_row_ends_stats_export_and_import(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     collect = ("collect", "log.sqlite", *SMALL, "--episodes", "2")
-    assert call(monkeypatch, "log", *collect) == 0
+    assert call("log", *collect) == 0
     with sqlite3.connect("log.sqlite") as connection:
         connection.execute("UPDATE decisions SET action = 9 WHERE episode = 2 AND slot = 1")
     connection.close()
@@ -100,7 +100,7 @@ def test_a_bad_row_ends_stats_export_and_import(
         ("export", "log.sqlite", "folder"),
         ("import", "log.sqlite", "copy.sqlite"),
     ):
-        assert call(monkeypatch, "log", *arguments) == cli.BAD_INPUT
+        assert call("log", *arguments) == cli.BAD_INPUT
         captured = capsys.readouterr()
         assert "log.sqlite: decisions: row episode 2, slot 1, node 0: action: " in captured.err
         assert captured.out == ""
@@ -121,7 +121,7 @@ def test_an_episode_that_says_it_is_endless_takes_no_memory(
     connection.close()
     target = () if command == "stats" else ("target.sqlite" if command == "import" else "target",)
     with memory_limited():
-        assert call(monkeypatch, "log", command, "log.sqlite", *target) == cli.BAD_INPUT
+        assert call("log", command, "log.sqlite", *target) == cli.BAD_INPUT
         with pytest.raises(InputError, match=r"slot 12, node 0: expected a decision, found none"):
             OfflineTransitions("log.sqlite")
     line = capsys.readouterr().err.splitlines()[-1]

@@ -9,7 +9,7 @@ from edge_marl.dag_placement import DagScenario
 from edge_marl.dag_placement.workflows import Workflow, pack
 from edge_marl.experiments import cli
 from edge_marl.experiments.workflow_stats import longest_paths, shapes
-from tests.experiments.test_cli import call
+from tests.experiments.command_line import call
 
 TASKS = """\ufeff0,a,M1,10,50,0.25,1
 0,a,R2_1,14,50,0.25,1
@@ -35,10 +35,10 @@ def rows_of(text: str) -> list[list[str]]:
 
 
 def test_what_is_read_and_what_is_left_out_is_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tasks: Path
+    capsys: pytest.CaptureFixture[str], tasks: Path
 ) -> None:
     options = ("reference_gflops=1", "output_gb=2")
-    assert call(monkeypatch, "workflows", str(tasks), "--format", "alibaba", *options) == 0
+    assert call("workflows", str(tasks), "--format", "alibaba", *options) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     first, *_, arrivals, load = captured.out.splitlines()
@@ -69,10 +69,10 @@ def test_what_is_read_and_what_is_left_out_is_shown(
 
 
 def test_the_scale_that_it_names_gives_that_load(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tasks: Path
+    capsys: pytest.CaptureFixture[str], tasks: Path
 ) -> None:
     for options in ((), ("time_scale=1.41",)):
-        assert call(monkeypatch, "workflows", str(tasks), "--format", "alibaba", *options) == 0
+        assert call("workflows", str(tasks), "--format", "alibaba", *options) == 0
         *_, last = capsys.readouterr().out.splitlines()
         assert last.endswith("at time_scale=1.41")
     assert last.startswith("load of the default cluster at its arrival rate: 51%;")
@@ -113,11 +113,10 @@ def test_shapes_of_a_diamond_with_a_tail_and_of_a_lone_primitive() -> None:
 def test_bad_input_is_one_line_and_exit_code_2(
     arguments: tuple[str, ...],
     message: str,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tasks: Path,
 ) -> None:
-    assert call(monkeypatch, "workflows", *arguments) == cli.BAD_INPUT
+    assert call("workflows", *arguments) == cli.BAD_INPUT
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert message in captured.err

@@ -12,28 +12,28 @@ from edge_marl.experiments.training.run import read_settings
 from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import write_traces
 from tests.experiments.checkpoint_files import write_untrained
-from tests.experiments.test_train import SMALL, call
+from tests.experiments.command_line import call
+from tests.experiments.test_train import SMALL
 
 GRAPH = "2\n0 0 0\n1 4 1 0\n2 6 1 1\n3 0 1 2\n"
 
 
 def test_a_run_goes_on_with_a_file_that_was_moved(
     local_ray: None,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     old, new, out = tmp_path / "old.parquet", tmp_path / "new.parquet", tmp_path / "run"
     write_traces(TandemWorkload().make(4), old)
     begun = ("train", "tandem_v0", "vdn", f"env.traces={old}", *SMALL, "--iterations", "1")
-    assert call(monkeypatch, *begun, "--out", str(out)) == 0
+    assert call(*begun, "--out", str(out)) == 0
     old.rename(new)
     capsys.readouterr()
     again = ("train", "--resume", str(out), "--iterations", "2")
-    assert call(monkeypatch, *again) == cli.BAD_INPUT
+    assert call(*again) == cli.BAD_INPUT
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{old}: cannot be read: No such file or directory" in line
-    assert call(monkeypatch, *again, f"env.traces={new}") == 0
+    assert call(*again, f"env.traces={new}") == 0
     assert read_settings(out).recipe.env_config == {"traces": str(new)}
     last = read_checkpoint(out / "checkpoints" / "000002")
     assert last.card.recipe.env_config == {"traces": str(new)}

@@ -21,7 +21,7 @@ from edge_marl.tandem.oracle.schedule import Method
 from edge_marl.tandem.scenario import TandemWorkload
 from edge_marl.tandem.trace_files import write_traces
 from edge_marl.tandem.traces import TraceSet
-from tests.experiments.test_cli import call
+from tests.experiments.command_line import call
 from tests.tandem.oracle.test_solve import crowded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,7 +154,7 @@ def test_a_killed_run_continues_where_it_was(tmp_path: Path) -> None:
 
 
 def test_a_filtered_file_and_one_without_traces_are_refused_before_anything_is_solved(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "traces.parquet"
     write_traces(TandemWorkload().make(4), path)
@@ -162,7 +162,7 @@ def test_a_filtered_file_and_one_without_traces_are_refused_before_anything_is_s
     for kept, missing in ((2, 2), (0, 0)):
         pq.write_table(table.filter(pc.less(table["trace"], kept)), path)
         arguments = ("oracle", "solve", str(path), "--out", str(tmp_path / "out"))
-        assert call(monkeypatch, *arguments) == cli.BAD_INPUT
+        assert call(*arguments) == cli.BAD_INPUT
         assert capsys.readouterr().err.splitlines() == [
             f"edge-marl: {path}: trace {missing}: expected jobs, found none: the metadata say 4 "
             f"traces, the rows have {kept}"
