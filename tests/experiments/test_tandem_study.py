@@ -128,11 +128,17 @@ def test_everything_is_written(finished: tuple[Results, Path]) -> None:
     assert not list(out.rglob("*.part"))
 
 
+def degradations(out: Path) -> list[str]:
+    with (out / "results.csv").open() as file:
+        return [row["degradation"] for row in csv.DictReader(file)]
+
+
 @pytest.mark.usefixtures("small")
 def test_finished_units_are_not_done_again(
     finished: tuple[Results, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, out = finished
+    _, out = finished
+    before = degradations(out)
     shutil.rmtree(next(out.glob("units/test-edf-none-*")))
     done = []
     once_more = Scheduling.compute
@@ -142,9 +148,9 @@ def test_finished_units_are_not_done_again(
         return once_more(unit, artefacts, needed)
 
     monkeypatch.setattr(Scheduling, "compute", counted)
-    again = summarise(reproduce(study.STUDY, CONFIG, out), methods(CONFIG))
+    reproduce(study.STUDY, CONFIG, out)
     assert done == ["edf"]
-    assert [row.degradation for row in again.rows] == [row.degradation for row in results.rows]
+    assert degradations(out) == before
 
 
 def test_another_configuration_is_another_unit() -> None:
