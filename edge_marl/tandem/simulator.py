@@ -146,7 +146,9 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
         if len(first) == 0:
             raise InputError("traces: expected at least one trace, found none")
         # The same arrays, but for those that are a part of others.
-        columns = {name: np.ascontiguousarray(getattr(first, name)) for name in _COLUMNS}
+        columns: dict[str, Any] = {
+            name: np.ascontiguousarray(getattr(first, name)) for name in _COLUMNS
+        }
         self.traces = first = replace(first, **columns)
         """The traces in play: the whole set, or the B traces drawn for the episodes."""
         self.parameters = Parameters(
