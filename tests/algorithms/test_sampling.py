@@ -17,8 +17,7 @@ from edge_marl.algorithms.actors import greedy
 from edge_marl.algorithms.core.config import JointConfig
 from edge_marl.algorithms.core.module import JointModule
 from edge_marl.algorithms.sampling import BatchedEnvRunner, Fragment
-from edge_marl.envs import tandem_v0
-from edge_marl.envs.batched import ParallelEnvBatch, make_batched
+from edge_marl.envs.batched import make_batched
 from edge_marl.errors import InputError
 from edge_marl.tandem import TandemSimulator
 from edge_marl.tandem.scenario import TandemWorkload
@@ -110,38 +109,6 @@ def test_agents_that_leave_early_are_inactive_from_then_on() -> None:
                     assert active[b, t + 1, hauler] == episode_over
     assert terminated[..., scout].any()
     assert truncated[..., hauler].any()
-
-
-def test_a_batch_plays_what_the_pettingzoo_environment_plays() -> None:
-    """Simulator and B copies of the PettingZoo view agree step by step."""
-    fast = tandem_v0.batched_env(5, horizon=60)
-    slow = ParallelEnvBatch([tandem_v0.parallel_env(horizon=60) for _ in range(5)])
-    assert fast.agents == slow.agents
-    assert fast.observation_shape == slow.observation_shape
-    assert (fast.action_spec, fast.state_size) == (slow.action_spec, slow.state_size)
-    rng = np.random.default_rng(0)
-    seeds = np.arange(5)
-    seen, expected = fast.reset(seeds), slow.reset(seeds)
-    for _ in range(150):
-        for one, other in zip(seen, expected, strict=True):
-            going_on = ~fast.done
-            np.testing.assert_array_equal(one[going_on], other[going_on])
-        np.testing.assert_array_equal(fast.done, slow.done)
-        scores = np.where(seen.action_mask, rng.random(seen.action_mask.shape), -1.0)
-        actions = scores.argmax(axis=2)
-        ours, theirs = fast.step(actions), slow.step(actions)
-        np.testing.assert_array_equal(ours.terminated, theirs.terminated)
-        np.testing.assert_array_equal(ours.truncated, theirs.truncated)
-        np.testing.assert_allclose(ours.reward, theirs.reward, rtol=1e-6)
-        over = fast.done.copy()
-        if over.any():
-            metrics, same = fast.metrics(over), slow.metrics(over)
-            for name, values in metrics.items():
-                np.testing.assert_allclose(values, same[name])
-            seeds = seeds + 5 * over
-            seen, expected = fast.reset(seeds, over), slow.reset(seeds, over)
-        else:
-            seen, expected = ours.observation, theirs.observation
 
 
 def test_evaluation_plays_each_episode_once_whatever_the_batch() -> None:

@@ -13,6 +13,13 @@ WAIT = 5
 SMALL = {"servers": WAIT, "horizon_s": 4.0, "arrival_rate_per_server_s": 0.25}
 
 
+def test_an_episode_ends_by_termination() -> None:
+    returned = play(parallel_env(scenario=SMALL), seed=5)
+    for step, (_, _, terminations, truncations, _) in enumerate(returned[1:], start=1):
+        assert terminations == {"placer": step == len(returned) - 1}
+        assert not truncations["placer"]
+
+
 def test_placer_and_selector_take_turns() -> None:
     env = parallel_env(scenario=SMALL, selector="learned")
     turns = set()

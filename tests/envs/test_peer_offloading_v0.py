@@ -17,6 +17,14 @@ def test_the_team_reward_is_the_sum_of_what_each_node_earns() -> None:
         assert set(together.values()) == {sum(alone.values())}
 
 
+def test_all_are_cut_off_after_the_last_slot() -> None:
+    returned = play(parallel_env(scenario=SMALL), seed=5)
+    assert len(returned) == 1 + 12
+    for step, (_, _, terminations, truncations, _) in enumerate(returned[1:], start=1):
+        assert not any(terminations.values())
+        assert set(truncations.values()) == {step == 12}
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
