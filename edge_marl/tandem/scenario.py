@@ -144,7 +144,7 @@ class TandemWorkload(Options):
         Raises:
             InputError: for a file that holds none.
         """
-        return shipped_profile() if self.profile is None else read_profile(self.profile)
+        return shipped_profile() if self.profile is None else _profile_of(self.profile)
 
     def segment_profiles(self) -> list[SegmentProfile]:
         """One per codec.
@@ -344,6 +344,11 @@ def _most_slots(workload: TandemWorkload) -> float:
         arriving = workload.mean_gap_s * (n + 8.0 * math.sqrt(n) + 40.0)
     longest = arriving + workload.slack[1] * (busy + 2.0 * workload.slot_s)
     return longest / workload.slot_s + workload.downlink_slots
+
+
+@lru_cache(maxsize=8)
+def _profile_of(path: Path) -> WorkloadProfile:
+    return read_profile(path)
 
 
 @lru_cache(maxsize=8)
