@@ -55,6 +55,8 @@ class JointConfig(AlgorithmConfig):
         self.reporting(
             custom_stats_cls_lookup={**self.stats_cls_lookup, EPISODE_MEAN: EpisodeMeanStats}
         )
+        # The thread that would log the machine's load sleeps for up to 0.7 s when it is to stop.
+        self.debugging(log_sys_usage=False)
         # Fragments are ready batches: there are no episodes to transform.
         self.add_default_connectors_to_learner_pipeline = False
         self.framework_str = "torch"
