@@ -31,9 +31,10 @@ setup: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/edge-marl reproduce tandem --quick
 
-# The tests of a file stay in one process, because they share what takes long to make.
+# The tests of a file stay in one process, because they share what takes long to make; the order of
+# files is that of tests/conftest.py.
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # mypy reads the installed wheel, not the tree: only there does every module have the one name
 # under which it is imported (the tree would also offer `envs`, `algorithms`, `experiments`).

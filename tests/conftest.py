@@ -34,9 +34,19 @@ def end_without_destructors() -> None:
         os._exit(exit_status)
 
 
+# One process compiles all simulators, while another is busy with what is not compiled.
+FIRST = ("test_systems", "test_continuation")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the folders that take longest first, so that several processes end together."""
-    items.sort(key=lambda item: item.path.parent.name not in ("experiments", "algorithms"))
+    """Put the files that take longest first, so that several processes end together."""
+
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        name, folder = item.path.stem, item.path.parent.name
+        where = FIRST.index(name) if name in FIRST else len(FIRST)
+        return where, folder not in ("experiments", "algorithms")
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -51,7 +52,7 @@ def configured(name: str, runners: int = 0, learners: int = 0, seed: int = 1) ->
         CONFIGS[name]()
         .environment(CLUSTER)
         .env_runners(
-            num_env_runners=runners, num_envs_per_env_runner=8, rollout_fragment_length=5
+            num_env_runners=runners, num_envs_per_env_runner=7, rollout_fragment_length=5
         )
         .env_runners(num_cpus_per_env_runner=0)  # more processes than processors
         .learners(num_learners=learners, num_cpus_per_learner=0)
@@ -82,7 +83,8 @@ def assert_alike(found: list[Any], expected: list[Any]) -> None:
     [
         ("mappo", 0, 0, {"restore", "exploit"}),
         # Processes take seconds to start: new ones, and the other algorithms with any, are slow.
-        ("mappo", 2, 2, set()),
+        # One runner plays 35 fragments, which two learners cannot share alike.
+        ("mappo", 1, 2, set()),
         pytest.param("mappo", 2, 2, {"restore"}, marks=pytest.mark.slow),
         pytest.param("qmix", 2, 0, {"exploit"}, marks=pytest.mark.slow),
         pytest.param("sac", 0, 2, {"exploit"}, marks=pytest.mark.slow),
@@ -97,6 +99,11 @@ def test_the_next_three_iterations_are_those_of_the_uninterrupted_run(
     expected = iterations(algorithm, 3)
     algorithm.restore_from_path(str(tmp_path))  # back to where it was
     assert_alike(iterations(algorithm, 3), expected)
+    first, *others = algorithm.learner_group.foreach_learner(
+        lambda learner: learner.module[DEFAULT_MODULE_ID].state_dict()
+    )
+    for other in others:
+        torch.testing.assert_close(other.get(), first.get(), rtol=0, atol=0)
     algorithm.stop()
     if "restore" in ways:
         restored = Algorithm.from_checkpoint(tmp_path)
@@ -119,11 +126,11 @@ class LeftError(Exception):
 def test_what_remote_runners_had_played_when_it_was_left_is_not_lost(
     n_runners: int, tmp_path: Path
 ) -> None:
-    whole = configured("mappo", n_runners).build_algo()
-    expected = iterations(whole, 3)
-    whole.stop()
     left = configured("mappo", n_runners).build_algo()
     iterations(left, 1)
+    left.save_to_path(tmp_path / "first")
+    expected = iterations(left, 2)
+    left.restore_from_path(str(tmp_path / "first"))
 
     def leave() -> None:
         raise LeftError
@@ -131,10 +138,10 @@ def test_what_remote_runners_had_played_when_it_was_left_is_not_lost(
     left.watch(leave)
     with pytest.raises(LeftError):
         left.training_step()
-    left.save_to_path(tmp_path)
+    left.save_to_path(tmp_path / "left")
     left.stop()
-    restored = Algorithm.from_checkpoint(tmp_path)
-    assert_alike(iterations(restored, 2), expected[1:])
+    restored = Algorithm.from_checkpoint(tmp_path / "left")
+    assert_alike(iterations(restored, 2), expected)
     restored.stop()
 
 

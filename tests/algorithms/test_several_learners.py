@@ -29,7 +29,6 @@ from edge_marl.algorithms import (
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.replay.columns import AgentTransition, JointTransition
 from edge_marl.algorithms.sampling.columns import Fragment
-from tests.algorithms.clusters import CLUSTER, register_clusters
 
 B, T, N, SERVERS, F = 5, 6, 2, 3, 3
 A, S = SERVERS + 1, 7
@@ -260,25 +259,3 @@ def test_only_the_critic_learns_while_it_warms_up(processes: list[Any]) -> None:
         moved = {part for part in first if not np.array_equal(first[part], last[part])}
         assert moved
         assert all(part.startswith(("critic", "value_moments")) for part in moved)
-
-
-def test_an_algorithm_with_two_learners_and_fragments_that_do_not_divide(local_ray: None) -> None:
-    register_clusters()
-    algorithm = (
-        MAPPOConfig()
-        .environment(CLUSTER)
-        .env_runners(num_envs_per_env_runner=5, rollout_fragment_length=8)
-        .learners(num_learners=2)
-        .training(train_batch_size_per_learner=20, minibatch_size=8, num_epochs=2)
-        .build_algo()
-    )
-    for _ in range(2):
-        assert np.isfinite(algorithm.train()["learners"][DEFAULT_MODULE_ID]["total_loss"])
-    weights = [
-        one.get()
-        for one in algorithm.learner_group.foreach_learner(
-            lambda learner: learner.module[DEFAULT_MODULE_ID].state_dict()
-        )
-    ]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    algorithm.stop()

@@ -23,7 +23,7 @@ from tests import snapshots
 
 CONFIG = StudyConfig(
     seeds=2,
-    test_traces=8,
+    test_traces=14,  # with fewer, p-values of ties take all permutations
     most_train_traces=20,
     step_share=0.01,
     ablations=False,
@@ -95,7 +95,10 @@ def test_the_oracle_loses_nothing_and_nobody_beats_it(finished: tuple[Results, P
 
 def test_its_rows_are_as_they_were(finished: tuple[Results, Path]) -> None:
     table = finished[1] / "results.csv"
-    snapshots.check_table("study-tandem", table, without=("decision_us", "train_s"), rel=1e-6)
+    snapshots.check_table(
+        "study-tandem", table, drawn=("qmix", "sl-step-then-mappo"),
+        without=("decision_us", "train_s"), rel=1e-6,
+    )  # fmt: skip
 
 
 def test_the_gap_ends_at_the_yardstick(finished: tuple[Results, Path]) -> None:
@@ -168,7 +171,7 @@ def test_another_configuration_is_another_unit() -> None:
 def test_training_and_test_traces_are_different_ones() -> None:
     train = CONFIG.training_set("3-3", 20)
     test = CONFIG.test_set("3-3")
-    assert not (train.deadline[:8] == test.deadline).all(axis=1).any()
+    assert not (train.deadline[: len(test)] == test.deadline).all(axis=1).any()
     mixed = CONFIG.training_set("mixed", 20)
     assert len(mixed) == 20
     assert [int(n) for n in (mixed.app == 1).sum(axis=1)] == [

@@ -1,20 +1,54 @@
 """A system that another package brings has everything that the project's own systems have."""
 
 import csv
+import io
+import multiprocessing
 import os
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "tests/experiments/third_party"
+from edge_marl.experiments import parallel
+
+PACKAGE = Path(__file__).parent / "third_party"
 SMALL = ("num_envs_per_env_runner=4", "train_batch_size_per_learner=128", "minibatch_size=64")
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+
+class Done(NamedTuple):
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+# Of the process that has the package installed:
+running = ExitStack()
+
+
+def install(folder: Path) -> None:
+    """Install the package in this process, which has not looked for systems yet."""
+    sys.path.insert(0, str(PACKAGE))
+    os.environ["PYTHONPATH"] = str(PACKAGE)  # for the processes of this one
+    os.environ["COLUMNS"] = "200"
+    os.chdir(folder)
+    running.enter_context(parallel.local_ray(2))  # one for all commands
+
+
+def called(arguments: tuple[str, ...]) -> Done:
+    from tests.experiments.command_line import call  # which looks for systems
+
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = call(*arguments)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +57,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(folder: Path) -> Command:
-    """The command line, with the package installed beside it."""
-    paths = os.pathsep.join(map(str, (PACKAGE, ROOT)))
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "edge_marl.experiments", *arguments],
-            env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "200"},
-            cwd=folder, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
-
-    return run
+def command(folder: Path) -> Iterator[Command]:
+    """The command line in a process that has the package installed."""
+    new = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, new, initializer=install, initargs=(folder,)) as process:
+        yield lambda *arguments: process.submit(called, arguments).result()
+        process.submit(running.close).result()
 
 
 @pytest.fixture(scope="module")

@@ -226,7 +226,8 @@ def test_the_first_checkpoint_comes_early_and_later_ones_by_the_clock_too(
 # Exceptions ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+# Slow: processes.
+@pytest.mark.parametrize("workers", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_environment_that_raises_is_told_once_and_ends_the_run_with_a_checkpoint(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
