@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -188,5 +189,6 @@ def one_by_one(record: type, *shape: int) -> Any:
     return record(*(np.zeros(shape, dtype) for dtype in _types(record).values()))
 
 
+@cache
 def _types(record: type) -> dict[str, Any]:
     return {name: hint.__args__[1].__args__[0] for name, hint in get_type_hints(record).items()}

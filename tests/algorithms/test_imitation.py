@@ -134,7 +134,7 @@ def test_attention_scores_queues_longer_than_in_training():
     assert scores.isfinite().all()
 
 
-SMALL = {"n_traces": 200, "gradient_steps": 300, "batch_size": 256}
+SMALL = {"n_traces": 200, "gradient_steps": 150, "batch_size": 128}
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_every_kind_learns_and_repeats_itself(traces, schedules, model, labels, 
 
 
 def test_aggregated_imitation_beats_every_rule_it_could_have_followed(traces):
-    config = ImitationConfig(model="mlp", rounds=4, width=32, n_traces=2000, gradient_steps=1200)
-    policy = fit(config, TandemWorkload().make(2000, seed=33_000_000))
+    config = ImitationConfig(model="mlp", rounds=3, width=32, n_traces=1000, gradient_steps=600)
+    policy = fit(config, TandemWorkload().make(1000, seed=33_000_000))
     test = TandemWorkload().make(500, seed=34_000_000)
     learned = run_traces(policy, test).objective.mean()
     rules = [run_traces(heuristic(rule), test).objective.mean() for rule in ("edf", "srtf", "llf")]

@@ -98,10 +98,19 @@ def test_it_is_trained_evaluated_and_kept(kind: str, algorithm: str, tmp_path: P
     assert torch.equal(again(features, mask)[0], best.actor(features, mask)[0])
 
 
+# Slow: three seconds each; an actor has a mask and flat features, whatever they were made of.
 @pytest.mark.parametrize(
     "kind",
-    ["Late", "Integers", "Dictionaries", "MultiDiscretes", "Pictures", "UnlikeEachOther",
-     "Started", "MaskedInInfos", "rounds"],
+    [
+        "Dictionaries",
+        "UnlikeEachOther",
+        "rounds",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("Late", "Integers", "MultiDiscretes", "Pictures", "Started",
+                         "MaskedInInfos")
+        ),
+    ],
 )  # fmt: skip
 def test_it_is_compared_and_exported(kind: str, tmp_path: Path) -> None:
     best = trained(kind, "mappo", tmp_path / "run")

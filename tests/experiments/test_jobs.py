@@ -162,6 +162,8 @@ def test_a_job_imports_the_folder_that_was_sent(head: Head) -> None:
     assert "working_dir_files" in line
 
 
+# Slow: a process. That commands fail with a line is tested without a cluster too.
+@pytest.mark.slow
 def test_a_job_that_fails_says_so(head: Head) -> None:
     done = head.submit("python", "-m", "edge_marl.experiments.train", "tango_v0", "vdn")
     assert done.returncode != 0
