@@ -39,6 +39,8 @@ def local_ray(cores: int) -> Iterator[Any]:
     os.environ[_TMPDIR] = folder  # for the locks of files, which Ray never removes
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray would wait for a worker per core that has not our path and that nobody uses.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     try:
         stay_on_loopback()
         ray.init(

@@ -36,15 +36,20 @@ def end_without_destructors() -> None:
 
 # One process compiles all simulators, while another is busy with what is not compiled.
 FIRST = ("test_systems", "test_continuation")
+# It stops the Ray of the suite.
+LAST = "test_parallel"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first, so that several processes end together."""
 
-    def place(item: pytest.Item) -> tuple[int, bool]:
+    def place(item: pytest.Item) -> int:
         name, folder = item.path.stem, item.path.parent.name
-        where = FIRST.index(name) if name in FIRST else len(FIRST)
-        return where, folder not in ("experiments", "algorithms")
+        if name in FIRST:
+            return FIRST.index(name)
+        if name == LAST:
+            return len(FIRST) + 2
+        return len(FIRST) + (folder not in ("experiments", "algorithms"))
 
     items.sort(key=place)
 

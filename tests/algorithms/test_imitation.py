@@ -152,7 +152,7 @@ SMALL = {"n_traces": 200, "gradient_steps": 150, "batch_size": 128}
 def test_every_kind_learns_and_repeats_itself(traces, schedules, model, labels, rounds):
     config = ImitationConfig(model=model, labels=labels, rounds=rounds, width=32, **SMALL)
     policy = fit(config, traces, schedules)
-    test = TandemWorkload().make(200, seed=32_000_000)
+    test = TandemWorkload().make(100, seed=32_000_000)
     objective = run_traces(policy, test).objective
     assert objective.mean() < run_traces(heuristic("fifo"), test).objective.mean()
     again = fit(config, traces, schedules)

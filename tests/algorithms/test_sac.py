@@ -119,7 +119,7 @@ def toy(local_ray: None) -> None:
 def test_it_learns_to_place_on_the_dominating_server(config: Any, training: dict[str, Any]) -> None:
     algorithm = on_cluster(config(), **training).build_algo()
     alphas = []
-    for _ in range(10):
+    for _ in range(7):
         learnt = algorithm.train()["learners"].get(DEFAULT_MODULE_ID, {})
         alphas.append(learnt.get("alpha"))
     actor = algorithm.actor()

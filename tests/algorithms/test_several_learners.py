@@ -173,6 +173,19 @@ def learnt(config: Any, columns: Arrays, **how: Any) -> tuple[Arrays, dict[str, 
     return {name: weight.numpy().copy() for name, weight in weights.items()}, reported
 
 
+def learnt_together(
+    place: str, rank: int, n: int, make: Any, columns: Arrays, how: Any
+) -> tuple[Arrays, dict[str, float]]:
+    """What one of n learners learns that find each other at a file."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{place}", rank=rank, world_size=n
+    )
+    try:
+        return learnt(make().learners(num_learners=n), columns, **how)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 @ray.remote(num_cpus=0)
 class Process:
     """A process of one learner."""
@@ -180,20 +193,14 @@ class Process:
     def __init__(self) -> None:
         torch.set_default_dtype(torch.float64)  # where rounding does not change what Adam does
 
-    def learn(self, place: str, rank: int, n: int, make: Any, columns: Arrays, how: Any) -> Any:
-        """As one of n learners that find each other at a file."""
-        torch.distributed.init_process_group(
-            "gloo", init_method=f"file://{place}", rank=rank, world_size=n
-        )
-        try:
-            return learnt(make().learners(num_learners=n), columns, **how)
-        finally:
-            torch.distributed.destroy_process_group()
+    def learn(self, *arguments: Any) -> Any:
+        return learnt_together(*arguments)
 
 
 @pytest.fixture(scope="module")
 def processes(local_ray: None) -> Iterator[list[Any]]:
-    actors = [Process.remote() for _ in range(3)]
+    """Of all learners but the first, which is in this process."""
+    actors = [Process.remote() for _ in range(2)]
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield actors
@@ -209,16 +216,19 @@ def compare(
     """Learners with these rows of ``whole`` end like one with all of them."""
     n = len(parts)
     expected, reported = learnt(make(), whole, minibatch_size=size * n, **how)
-    found = ray.get(
-        [
-            process.learn.remote(
-                str(place / "meeting"), rank, n, make,
-                {name: column[list(part)] for name, column in whole.items()},
-                {"minibatch_size": size, **how},
-            )
-            for rank, (process, part) in enumerate(zip(processes, parts, strict=False))
-        ]
+    first, *others = (
+        (
+            str(place / "meeting"), rank, n, make,
+            {name: column[list(part)] for name, column in whole.items()},
+            {"minibatch_size": size, **how},
+        )
+        for rank, part in enumerate(parts)
     )  # fmt: skip
+    pending = [
+        process.learn.remote(*arguments)
+        for process, arguments in zip(processes, others, strict=False)
+    ]
+    found = [learnt_together(*first), *ray.get(pending)]
     for weights, metrics in found:
         assert metrics == pytest.approx(reported, rel=1e-6, abs=1e-9)
         for name, weight in expected.items():

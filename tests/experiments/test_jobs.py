@@ -141,8 +141,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def test_a_job_trains_what_it_was_sent(head: Head) -> None:
     out = head.folder / "results"
+    walkers = "tests.experiments.troubled:parallel_env"  # for which nothing is compiled
     done = head.submit(
-        "python", "-m", "edge_marl.experiments.train", "tandem_v0", "vdn",
+        "python", "-m", "edge_marl.experiments.train", walkers, "vdn",
         "num_envs_per_env_runner=4", "--iterations", "1", "--episodes", "2", "--out", str(out),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,7 +14,8 @@ from edge_marl.envs.batched import make_batched
 from edge_marl.errors import InputError
 from edge_marl.experiments.evaluate.command import evaluate
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play, validation_seeds
-from edge_marl.experiments.export.command import export
+from edge_marl.experiments.export.agents import export_agent
+from edge_marl.experiments.training.checkpoints import read_checkpoint
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.experiments.training.validation import Validation
 from edge_marl.json_files import read_json
@@ -129,7 +130,5 @@ def test_what_episodes_do_not_have_is_a_dash_and_null(
 
 def test_export(tmp_path: Path) -> None:
     folder = write_untrained(tmp_path / "best", small_actor(), env=ENV, env_config=CONFIG)
-    export(folder, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == [
-        "node_0", "node_1", "node_2",
-    ]  # fmt: skip
+    exported = export_agent(read_checkpoint(folder), 2, tmp_path / "out")
+    assert exported.agent == exported.folder.name == "node_2"

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from edge_marl.errors import InputError
-from edge_marl.experiments.parallel import local_ray, run_tasks
+from edge_marl.experiments import parallel
 from edge_marl.tandem.splits import split_workload
 
 
@@ -19,23 +19,23 @@ def network_address() -> str:
         return str(probe.getsockname()[0])
 
 
+def test_what_a_task_refuses_is_the_same_line_as_here(local_ray: None) -> None:
+    lines = []
+    for workers in (0, 1):
+        with pytest.raises(InputError) as refused:
+            next(parallel.run_tasks(split_workload, [("9-9",)], workers=workers))
+        lines.append(str(refused.value))
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("split: expected one of")
+
+
 def test_nobody_on_the_network_reaches_our_ray(no_ray: None) -> None:
     address = network_address()
     if address.startswith("127."):
         pytest.skip("this machine has no network")
-    with local_ray(1) as ray:
+    with parallel.local_ray(1) as ray:
         host, port = ray.get_runtime_context().gcs_address.split(":")
         assert host == "127.0.0.1"
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((address, int(port)), timeout=5)
     assert not ray.is_initialized()
-
-
-def test_what_a_task_refuses_is_the_same_line_as_here() -> None:
-    lines = []
-    for workers in (0, 1):
-        with pytest.raises(InputError) as refused:
-            next(run_tasks(split_workload, [("9-9",)], workers=workers))
-        lines.append(str(refused.value))
-    assert lines[0] == lines[1]
-    assert lines[0].startswith("split: expected one of")
