@@ -34,20 +34,22 @@ def end_without_destructors() -> None:
         os._exit(exit_status)
 
 
-# One process compiles all simulators, while another is busy with what is not compiled.
-FIRST = ("test_systems", "test_continuation")
+# One process compiles all simulators, heuristics and bounds, while another is busy with what is not
+# compiled: else both would compile the same at the same time.
+FIRST = ("envs/test_systems.py", "algorithms/test_continuation.py", "snapshots/test_episodes.py")
 # It stops the Ray of the suite.
-LAST = "test_parallel"
+LAST = "experiments/test_parallel.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first, so that several processes end together."""
 
     def place(item: pytest.Item) -> int:
-        name, folder = item.path.stem, item.path.parent.name
-        if name in FIRST:
-            return FIRST.index(name)
-        if name == LAST:
+        folder = item.path.parent.name
+        file = f"{folder}/{item.path.name}"
+        if file in FIRST:
+            return FIRST.index(file)
+        if file == LAST:
             return len(FIRST) + 2
         return len(FIRST) + (folder not in ("experiments", "algorithms"))
 

@@ -123,6 +123,8 @@ def test_it_is_compared_and_exported(kind: str, tmp_path: Path) -> None:
     assert (exported.folder / ONNX).is_file()
 
 
+# Slow: three exports. How folders are named is tested below.
+@pytest.mark.slow
 def test_agents_of_similar_names_are_not_exported_over_one_another(tmp_path: Path) -> None:
     best = trained("Punctuation", "mappo", tmp_path / "run")
     exported = export(best.folder, tmp_path / "export")
