@@ -37,8 +37,6 @@ def end_without_destructors() -> None:
 # One process compiles all simulators, heuristics and bounds, while another is busy with what is not
 # compiled: else both would compile the same at the same time.
 FIRST = ("envs/test_systems.py", "algorithms/test_continuation.py", "snapshots/test_episodes.py")
-# It stops the Ray of the suite.
-LAST = "experiments/test_parallel.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,8 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = f"{folder}/{item.path.name}"
         if file in FIRST:
             return FIRST.index(file)
-        if file == LAST:
-            return len(FIRST) + 2
         return len(FIRST) + (folder not in ("experiments", "algorithms"))
 
     items.sort(key=place)
@@ -67,13 +63,7 @@ def local_ray(
     # Algorithms make their folders there, else in the home directory.
     folder = str(tmp_path_factory.getbasetemp() / "ray_results")
     monkeypatch_module.setattr(trainable, "DEFAULT_STORAGE_PATH", folder)
-    register()  # anew where this Ray has taken the place of another
-
-
-@pytest.fixture
-def no_ray() -> None:
-    """No Ray runs when the test begins: it may look after one of its own."""
-    _stop_ray()
+    register()
 
 
 _running = ExitStack()

@@ -43,6 +43,16 @@ def install(folder: Path) -> None:
     running.enter_context(parallel.local_ray(2))  # one for all commands
 
 
+def stop() -> bool:
+    """Stop the Ray of this process. Returns whether nothing of it is left."""
+    import ray
+
+    folder = Path(os.environ["RAY_TMPDIR"])
+    assert folder.exists()
+    running.close()
+    return not ray.is_initialized() and not folder.exists()
+
+
 def called(arguments: tuple[str, ...]) -> Done:
     from tests.experiments.command_line import call  # which looks for systems
 
@@ -62,7 +72,7 @@ def command(folder: Path) -> Iterator[Command]:
     new = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, new, initializer=install, initargs=(folder,)) as process:
         yield lambda *arguments: process.submit(called, arguments).result()
-        process.submit(running.close).result()
+        assert process.submit(stop).result()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Numbers of seeded runs as they were, so that a change of structure is seen to change none.
 
-``UPDATE_SNAPSHOTS=1 pytest tests/snapshots`` writes them anew where a change is wanted.
+Where a change is wanted, ``UPDATE_SNAPSHOTS=1`` has the tests that compare them write them anew.
 """
 
 import csv
