@@ -17,7 +17,7 @@ exit_status = 0
 def pytest_sessionfinish(exitstatus: int) -> None:
     global exit_status
     exit_status = int(exitstatus)
-    _stop_ray()
+    _running.close()
 
 
 @atexit.register  # before any other, so that it runs after them
@@ -73,10 +73,6 @@ def _start_ray() -> None:
     # Workers are what most tests wait for: nothing is to starve them.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (so Ray has it)
     _running.enter_context(parallel.local_ray(4))  # which goes on with one that runs
-
-
-def _stop_ray() -> None:
-    _running.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,10 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,7 @@ from edge_marl.experiments.training.logs import RunLog, flat_numbers, read_log
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import ALGORITHMS, parse_recipe
 from edge_marl.experiments.training.validation import Validation
-from tests.experiments.command_line import call
+from tests.experiments.command_line import call, signal_when
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("num_envs_per_env_runner=8", "rollout_fragment_length=4", "network.hidden_sizes=[16]",
@@ -337,13 +334,7 @@ def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(
 ) -> None:
     out = tmp_path / "run"
 
-    def send() -> None:
-        deadline = time.monotonic() + 60
-        while len(read_log(out / "progress.csv")) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        os.kill(os.getpid(), number)
-
-    threading.Thread(target=send, daemon=True).start()
+    signal_when(lambda: len(read_log(out / "progress.csv")) >= 2, number)
     assert call("train", "tandem_v0", "vdn", *SMALL, "--out", out) == 128 + number
     assert f"edge-marl train --resume {out}" in capsys.readouterr().err
     last = numbered_checkpoints(out / "checkpoints")[-1]

@@ -8,9 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,7 @@ from edge_marl.experiments.training.interrupts import StopRequested
 from edge_marl.experiments.training.logs import RunLog, read_log
 from edge_marl.experiments.training.recipe import parse_recipe
 from edge_marl.experiments.training.validation import Validation
-from tests.experiments.command_line import call
+from tests.experiments.command_line import call, signal_when, wait_for
 from tests.experiments.troubled import Troubled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,14 +126,6 @@ def test_ctrl_c_is_obeyed_in_an_evaluation_without_an_end_which_shows_in_a_pipe(
     assert read_checkpoint(out / "checkpoints" / "000001").card.iteration == 1
 
 
-def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any] | None = None) -> None:
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert process is None or process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 # Long iterations -----------------------------------------------------------------------------
 
 
@@ -200,12 +189,7 @@ def test_ctrl_c_does_not_wait_for_remote_runners(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out, seen = tmp_path / "run", tmp_path / "seen"
-
-    def interrupt() -> None:
-        wait_for(seen.exists)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
+    signal_when(seen.exists, signal.SIGINT)
     options = (*ENDLESS, "env.slow_s=0.01", f"env.seen={seen}")
     assert train(TROUBLED, *options, *FOUR, "--workers", 1, "--out", out) == 130
     assert f"--resume {out}" in last_line(capsys)
