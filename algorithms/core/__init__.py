@@ -1,1 +1,1 @@
-"""What the multi-agent algorithms share: configuration, module, learner, algorithm."""
+"""This package holds what all algorithms share: configuration, module, learner, algorithm."""

@@ -1,4 +1,4 @@
-"""What the training steps of our algorithms share."""
+"""This module holds what the training steps of our algorithms share."""
 
 from __future__ import annotations
 

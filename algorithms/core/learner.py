@@ -1,4 +1,4 @@
-"""What our learners add to RLlib's."""
+"""This module holds what our learners add to RLlib's."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class JointLearner(TorchLearner):
         return self.average(torch.tensor(parts, dtype=torch.float64, device=self._device)).tolist()
 
     def share(self, n_rows: int) -> float:
-        """By what a mean over the own rows is multiplied to be the own part of that over all."""
+        """Return the factor from a mean over the own rows to their part of the mean over all."""
         (average,) = self.averages(n_rows)
         return n_rows / max(average, 1.0 / self.n_learners)
 

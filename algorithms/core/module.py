@@ -66,7 +66,7 @@ class JointModule(TorchRLModule):
         return self._forward_inference(batch, **kwargs)
 
     def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """As :meth:`forward_inference`."""
+        """Do the same as :meth:`forward_inference`, but explore."""
         return self._forward_exploration(batch, **kwargs)
 
 
@@ -76,7 +76,7 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
     def _forward_inference(
         self, batch: dict[str, Any], generator: torch.Generator | None = None, **kwargs: Any
     ) -> dict[str, Tensor]:
-        """What the actors do when they are deployed, see :func:`.actors.decide`."""
+        """Decide as the actors do when they are deployed, see :func:`.actors.decide`."""
         outputs, hidden = self._step(batch)
         random: Tensor | float = 0.5
         if is_stochastic(self.actor, sampled=False):
