@@ -1,4 +1,4 @@
-"""Learned policies and their training; importing this registers the environments with Ray.
+"""Train and load learned policies; importing this registers the environments with Ray.
 
 ``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig``, ``SCALEConfig`` and
 ``DiscreteSACConfig`` are configurations of RLlib algorithms, imported when they are first asked

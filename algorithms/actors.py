@@ -1,4 +1,4 @@
-"""Trained actors: their decisions, and their files."""
+"""Save, load and run trained actors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def save_actor(actor: Actor, folder: Path, extra: Mapping[str, Any] | None = Non
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a saved actor.
+    """Read the card of a saved actor.
 
     Raises:
         InputError: naming the file that is missing, damaged or of another format.
@@ -71,18 +71,18 @@ def load_actor(folder: Path) -> Actor:
 
 
 def greedy(outputs: Tensor, action_mask: Tensor) -> Tensor:
-    """``[..., A]`` outputs and mask -> ``[...]`` the best legal action."""
+    """Return the legal actions ``[...]`` that have the largest of the outputs ``[..., A]``."""
     return outputs.masked_fill(~action_mask, MASKED).argmax(dim=-1)
 
 
 def sample_categorical(probabilities: Tensor, random: Tensor) -> Tensor:
-    """An index of each distribution; never one of probability zero.
+    """Draw an index from each distribution; never one of probability zero.
 
-    By inverting the cumulative sum, in a tenth of the time of ``torch.multinomial``.
+    Inverting the cumulative sum takes a tenth of the time of ``torch.multinomial``.
 
     Args:
         probabilities: ``[..., A]``.
-        random: ``[..., 1]`` uniform in [0, 1), what decides.
+        random: ``[..., 1]`` uniform in [0, 1), which decides.
 
     Returns:
         ``[..., 1]``.
@@ -93,7 +93,7 @@ def sample_categorical(probabilities: Tensor, random: Tensor) -> Tensor:
 
 
 def is_stochastic(actor: Actor, *, sampled: bool) -> bool:
-    """Whether :func:`decide` needs random numbers."""
+    """Return whether :func:`decide` needs random numbers."""
     return sampled or actor.kind.is_stochastic
 
 
@@ -105,13 +105,13 @@ def decide(
     *,
     sampled: bool = False,
 ) -> Tensor:
-    """The actions of an actor that is evaluated or deployed.
+    """Return the actions of an actor that is evaluated or deployed.
 
     Args:
         actor: whose outputs these are.
         outputs: ``[..., A]``.
         action_mask: ``[..., A]`` bool.
-        random: ``[...]`` uniform in [0, 1), what decides where :func:`is_stochastic` says so.
+        random: ``[...]`` uniform in [0, 1), which decides where :func:`is_stochastic` says so.
         sampled: draw from the softmax of the outputs, which have to be logits, instead of taking
             the largest.
 

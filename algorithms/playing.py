@@ -1,4 +1,4 @@
-"""Whole episodes of actors in a batched environment."""
+"""Play whole episodes of actors in a batched environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_STEPS = 10_000
 
 
 def longest_episode(env: str, asked: int | None = None) -> int | None:
-    """Steps after which an episode that is played to judge by is cut off.
+    """Return the number of steps after which an evaluation episode is cut off.
 
     Args:
         env: the environment by name.
@@ -34,7 +34,7 @@ def longest_episode(env: str, asked: int | None = None) -> int | None:
         episodes all end.
 
     Raises:
-        InputError: for a bound in one of these.
+        InputError: for a bound on episodes of such an environment.
     """
     if module_of(env) is None:
         return asked or _MOST_STEPS
@@ -44,11 +44,11 @@ def longest_episode(env: str, asked: int | None = None) -> int | None:
 
 
 def no_check() -> None:
-    """The check of who is not to be stopped."""
+    """Do nothing; this is the check of a caller that nothing stops."""
 
 
 class Episodes(NamedTuple):
-    """The outcomes of B episodes."""
+    """Hold the outcomes of B episodes."""
 
     returns: NDArray[np.float64]
     """``[B]``: rewards of all agents together."""
@@ -59,7 +59,7 @@ class Episodes(NamedTuple):
 
 
 def action_uniforms(seeds: NDArray[np.int64], step: int, n_agents: int) -> Tensor:
-    """``[B, N]`` uniform in [0, 1): what decides on drawn actions in a step of these episodes."""
+    """Return uniform numbers ``[B, N]`` in [0, 1) to draw the actions of one step with."""
     return torch.from_numpy(uniforms(seeds, ACTION_DRAWS.start + step * n_agents, n_agents))
 
 
@@ -77,12 +77,12 @@ def play_batch(
 
     Args:
         actor: the agents, with or without a memory.
-        env: B episodes; its metrics are then those of these.
+        env: B episodes; its metrics are those of the played episodes afterwards.
         seeds: ``[B]`` of the episodes, and of the draws of actions.
         sampled: see :func:`edge_marl.algorithms.actors.decide`. Draws depend on the episode's seed
             alone: the same episode goes the same way in any batch.
         max_steps: cut episodes off after so many; None: never.
-        check: called before every step; what it raises ends it.
+        check: called before every step; an exception that it raises ends the episodes.
     """
     B, N = env.batch_size, len(env.agents)
     observation = env.reset(seeds)

@@ -1,4 +1,4 @@
-"""edge-marl: multi-agent reinforcement learning for scheduling at the network edge.
+"""Apply multi-agent reinforcement learning to scheduling at the network edge.
 
 The folder ``edge_marl/`` itself is the domain layer (simulators, workloads, heuristics,
 oracle) and imports neither Ray nor torch. The layers above it live in the top-level

@@ -1,4 +1,4 @@
-"""Compressed files, unpacked as they are read: gzip, and tar archives of one file of interest.
+"""Unpack gzip files, and tar archives with one file of interest, while they are read.
 
 Nothing of an archive is written to the disk, whatever its names, links and sizes say.
 """
@@ -23,16 +23,17 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 def unpacked(file: io.BufferedReader, path: Path, suffix: str) -> BinaryIO:
-    """A file itself or, where it is compressed or an archive, what is in it.
+    """Return a file itself or, where it is compressed or an archive, a stream of its contents.
 
     Args:
-        file: at its beginning.
-        path: of it, for messages.
+        file: the file, at its beginning.
+        path: its path, for messages.
         suffix: of the one file of interest in an archive, such as ``".csv"``.
 
     Raises:
-        InputError: as this or what it returns is read: for an archive with several such files or
-            none, that ends too early, or that unpacks to more than a file of text can.
+        InputError: at once or while the result is read: for an archive that is damaged, is cut off
+            or holds several such files or none, and for gzip data that unpacks to more than a table
+            can.
     """
     inner = file
     if file.peek(len(_GZIP))[: len(_GZIP)] == _GZIP:
@@ -43,7 +44,7 @@ def unpacked(file: io.BufferedReader, path: Path, suffix: str) -> BinaryIO:
 
 
 def _header(block: bytes) -> tarfile.TarInfo | None:
-    """What a header of an archive says; None for any other block."""
+    """Parse the header of an archive member; return None for any other block."""
     try:
         return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
@@ -51,7 +52,7 @@ def _header(block: bytes) -> tarfile.TarInfo | None:
 
 
 class _Stream(io.RawIOBase):
-    """What can be read once, from the front."""
+    """Provide a stream that is read once, from the front."""
 
     def readable(self) -> bool:
         return True
@@ -76,7 +77,7 @@ class _Gunzipped(_Stream):
 
 
 class _OnlyMember(_Stream):
-    """The one file with a suffix in an archive."""
+    """Read the one file with a given suffix in an archive."""
 
     def __init__(self, archive: io.BufferedReader, path: Path, suffix: str) -> None:
         self._archive = archive
@@ -103,7 +104,7 @@ class _OnlyMember(_Stream):
         return 0
 
     def _next(self) -> int | None:
-        """Bytes of the next file of interest, which follow; None: there is none."""
+        """Advance to the next file of interest and return its size in bytes, None without one."""
         while True:
             block = self._archive.read(_BLOCK)
             if not block.strip(b"\0"):

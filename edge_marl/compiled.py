@@ -1,10 +1,10 @@
-"""How everything that is compiled is compiled, and when it is compiled anew.
+"""Compile functions with Numba, and compile them anew when any of their sources has changed.
 
 Numba keeps compiled functions in files beside their sources and compiles a function again when its
-own file has changed. Compiled code holds the code of the functions that it calls and the values of
-constants, so here it is compiled again when any module that it is made of has changed: the module
-of the function, and those of its package or of this project that are imported at its top, and at
-theirs, and so on.
+own file has changed. Compiled code also holds the code of the functions that it calls and the
+values of constants. Here it is therefore compiled again when any module that it is made of has
+changed: the module of the function, the modules of its package or of this project that are imported
+at its top, those imported at theirs, and so on.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ def compiled(
     inline: bool = False,
     allocates: bool = False,
 ) -> Function | Callable[[Function], Function]:
-    """Compile a function with Numba when it is first called; a decorator.
+    """Decorate a function so that Numba compiles it when it is first called.
 
     Args:
-        function: to compile.
-        entry: whether Python calls it. Other functions are called by compiled ones only: nothing
-            is made for them that takes Python's records apart, which is half of the compilation.
-        inline: copy it into each function that calls it.
+        function: the function to compile.
+        entry: whether Python code calls it. Any other function is called by compiled code only: it
+            gets no wrapper that unpacks Python's records, which is half of the compilation.
+        inline: whether to copy it into each function that calls it.
         allocates: whether it makes arrays. If not, it is compiled without Numba's counting of
             references to arrays, which is atomic at every access through a tuple and makes a
             simulator's step take three times as long.
 
     Returns:
-        The compiled function, or the decorator. One that is no entry raises TypeError where Python
-        calls it.
+        The compiled function, or the decorator. A function that is not an entry raises TypeError
+        when Python calls it.
     """
 
     def decorate(function: Function) -> Function:
@@ -81,9 +81,10 @@ def compiled(
 
 
 def _keep_from_python(function: Any) -> None:
-    """Have a compiled function refuse calls by Python, for which it has no code: they would crash.
+    """Make a compiled function refuse calls from Python, which would crash without a wrapper.
 
-    Python finds neither what was compiled for others nor the way to compile it.
+    Numba's dispatcher for Python then finds neither the versions made for compiled callers nor a
+    way to compile one.
     """
 
     def add_overload(compiled_: Any) -> None:
@@ -100,10 +101,10 @@ def _keep_from_python(function: Any) -> None:
 
 
 class _CacheFile(IndexDataCacheFile):
-    """Numba's index of what it has compiled of a function, also where a record was renamed since.
+    """Read Numba's index of a function's compiled versions even after a record was renamed.
 
-    Numba unpickles the signatures in an index, and with them records, before it looks whether the
-    index is out of date.
+    Numba unpickles the signatures in an index, and with them records, before it checks whether the
+    index is out of date. An index that names a missing record counts as empty.
     """
 
     def _load_index(self) -> Any:
@@ -137,7 +138,7 @@ def source_digest(module: str) -> str:
 
 @cache
 def _read(module: str) -> tuple[bytes, tuple[str, ...]]:
-    """The source of an imported module, and which modules are imported at its top."""
+    """Return the source of an imported module and the modules that are imported at its top."""
     loaded = sys.modules.get(module)
     path = getattr(loaded, "__file__", None)
     if path is None or not Path(path).is_file():  # typed in, or in an archive

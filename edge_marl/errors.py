@@ -1,8 +1,8 @@
-"""The one exception for anything from outside that is not as it should be."""
+"""Define the one exception for bad input, and recover exceptions from other processes."""
 
 
 class InputError(ValueError):
-    """Bad input: a file, an option or a message that fails validation.
+    """Signal bad input: a file, an option or a message that fails validation.
 
     The message is a single line that names the place (file, row, field) and what was
     expected there; the command line prints it and exits with code 2.
@@ -14,10 +14,10 @@ class InputError(ValueError):
 
 
 def original(error: BaseException) -> BaseException:
-    """What was raised in another process, without what Ray wraps it in.
+    """Return the exception that was raised in another process, without Ray's wrappers.
 
-    A task's error has the original as its ``cause``; that of an actor that could not be made has
-    such an error as its first argument.
+    A task's error has the original as its ``cause``; the error of an actor that could not be made
+    has a task's error as its first argument.
     """
     while type(error).__module__ == "ray.exceptions":
         carried = (getattr(error, "cause", None), *error.args)

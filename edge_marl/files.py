@@ -1,4 +1,4 @@
-"""Outputs: files and folders that appear whole or not at all, and never in place of others' work.
+"""Write files and folders that appear whole or not at all and never replace the work of others.
 
 A file replaces a file, as everywhere. A folder replaces only what is recognisably an earlier output
 of its kind. Nothing else is ever replaced: no folder by a file, no symbolic link by a folder.
@@ -23,22 +23,22 @@ _CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 @contextmanager
 def aside(path: str | Path, *, parts: Sequence[str] = ()) -> Iterator[Path]:
-    """A place beside ``path`` to write to; it takes the place of ``path`` at the end.
+    """Yield a place beside ``path`` to write to, and move it to ``path`` at the end.
 
-    The caller makes a file there or, with ``parts``, a folder. What was at ``path`` stays until
-    then, and for good if the block raises; nothing half-written is left behind, and what processes
-    that were killed left beside ``path`` is removed. Missing parent folders are made.
+    The caller makes a file there or, with ``parts``, a folder. What was at ``path`` stays until the
+    block ends, and for good if the block raises. Nothing half-written is left behind, what killed
+    processes have left beside ``path`` is removed, and missing parent folders are made.
 
-    A file takes the place of another in one step, a folder too where the system can exchange two
-    (Linux, on most file systems). Elsewhere it takes two: a process that is killed in between
-    leaves the old folder beside its place, and whoever reads or writes there next puts it back,
-    see :func:`put_back`.
+    A file replaces another in one step, and so does a folder where the system can exchange two
+    (Linux, on most file systems). Elsewhere a folder takes two steps: a process that is killed in
+    between leaves the old folder beside its place, and whoever reads or writes there next puts it
+    back, see :func:`put_back`.
 
     Args:
         path: of a file, or of a folder if ``parts`` are given. Where ``path`` is a symbolic link to
             a file, that file is replaced and the link stays.
-        parts: names of all that the folder may hold; the first is in every one. A folder is an
-            earlier output, and may be replaced, if it holds nothing else, or nothing at all.
+        parts: names of all that the folder may hold; every such folder holds the first. A folder
+            is an earlier output, and may be replaced, if it holds nothing else, or nothing at all.
 
     Raises:
         InputError: if something else is at ``path``, or if it cannot be written.
@@ -91,7 +91,7 @@ def check_apart(path: str | Path, *sources: str | Path) -> None:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Errors of the operating system become one line about ``path``.
+    """Turn errors of the operating system into one line about ``path``.
 
     Raises:
         InputError: for any of them.
@@ -104,7 +104,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def put_back(path: Path) -> None:
-    """Undo the replacement of a folder if it was killed between its two steps, see :func:`aside`.
+    """Restore a folder whose replacement was killed between its two steps, see :func:`aside`.
 
     Raises:
         InputError: if the folder is there but cannot be moved back.
@@ -119,7 +119,7 @@ def put_back(path: Path) -> None:
 
 @contextmanager
 def folder_made(folder: Path) -> Iterator[None]:
-    """A folder that exists within the block; if it is made for it, it stays only if it is filled.
+    """Make a folder if it is missing; remove it after the block if it was made and left empty.
 
     Raises:
         OSError: if it cannot be made.
@@ -143,7 +143,7 @@ _PART, _OLD = ".part", ".old"
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A hidden place beside a path, gone at the end; the traces of dead writers go first."""
+    """Yield a hidden place beside a path, gone at the end; what dead writers left goes first."""
     with folder_made(path.parent):
         put_back(path)
         for left in _leftovers(path):
@@ -156,10 +156,10 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _checked(path: str | Path, parts: Sequence[str]) -> Path:
-    """Where to write what is to be at ``path``: the path itself, any symbolic links followed.
+    """Return where to write what is to be at ``path``: the path itself, symbolic links followed.
 
     Raises:
-        InputError: if there is what must not be replaced.
+        InputError: if something is there that must not be replaced.
     """
     target = Path(os.path.realpath(path))
     if parts:
@@ -179,7 +179,7 @@ def _checked(path: str | Path, parts: Sequence[str]) -> Path:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Put a folder in the place of another; ``path`` is always one of both, if it can be."""
+    """Replace a folder by a new one; ``path`` exists throughout where the system allows it."""
     try:
         _exchange(new, path)
         return
@@ -211,7 +211,7 @@ def _exchange(a: Path, b: Path) -> None:
 
 
 def _leftovers(path: Path) -> list[Path]:
-    """What writers of ``path`` that are no more have left beside it."""
+    """Return what dead writers of ``path``, and this process, have left beside it."""
     if not path.parent.is_dir():
         return []
     name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)(?:{re.escape(_PART)}|{re.escape(_OLD)})")
@@ -220,7 +220,7 @@ def _leftovers(path: Path) -> list[Path]:
 
 
 def _others_process(number: int) -> bool:
-    """Whether a process of this machine, this one aside, has that number."""
+    """Return whether a process of this machine other than this one has that number."""
     if number == os.getpid():
         return False
     try:

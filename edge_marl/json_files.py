@@ -1,7 +1,7 @@
-"""JSON that is read and written: what is written any parser reads, what is read is plain values.
+"""Write JSON that any parser can read, and read JSON into plain values.
 
-Python's own module writes ``NaN`` and ``Infinity``, which are no JSON; here they are ``null``, and
-read as it.
+Python's own module writes ``NaN`` and ``Infinity``, which are not JSON. Here they are written as
+``null``, and read as None.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ _TIMES = 10.0
 
 
 def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """A value as JSON; numbers that are infinite or none are null."""
+    """Return a value as JSON, with null for NaN and for infinite numbers."""
     return json.dumps(_plain(value), indent=indent, sort_keys=sort_keys, allow_nan=False)
 
 
 def write_json(path: str | Path, value: Any, *, indent: int | None = 1) -> None:
-    """Write a value, or a model, as JSON, beside its place and then there."""
+    """Write a value or a model as JSON to a file that appears whole or not at all."""
     write_aside(path, json_text(value, indent=indent) + "\n")
 
 
 def parse_json(text: str | bytes, place: str) -> Any:
-    """The value of a JSON text; numbers are finite, NaN and infinities are None.
+    """Parse a JSON text; its numbers are finite, and NaN and infinities become None.
 
     Args:
         text: JSON; bytes are in UTF-8, with or without a byte-order mark.
-        place: where it is from, which messages begin with.
+        place: where it is from; error messages begin with this.
 
     Raises:
-        InputError: for what is no JSON, for an object with the same key twice, for numbers out of
-            range and for more than :data:`DEEPEST` values within one another.
+        InputError: for a text that is not JSON, an object with the same key twice, a number out of
+            range, and more than :data:`DEEPEST` values within one another.
     """
     try:
         value = json.loads(
@@ -77,16 +77,16 @@ def parse_json(text: str | bytes, place: str) -> Any:
 
 
 def read_json(path: str | Path) -> Any:
-    """The value of a JSON file, as :func:`parse_json`.
+    """Parse a JSON file, as :func:`parse_json` does.
 
     Raises:
-        InputError: naming the file that cannot be read, is too large or no JSON.
+        InputError: naming the file that cannot be read, is too large or is not JSON.
     """
     return parse_json(read_bytes(path, times=_TIMES), str(path))
 
 
 def read_model(path: str | Path, model: type[Model]) -> Model:
-    """A model from a JSON file.
+    """Read a model from a JSON file.
 
     Raises:
         InputError: as :func:`read_json`, and naming the first field that is not as it should be.

@@ -1,4 +1,4 @@
-"""The largest numbers that options may have, were it only that no product of a few overflows."""
+"""Bound the numbers that options may have, if only so that no product of a few overflows."""
 
 from __future__ import annotations
 

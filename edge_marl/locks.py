@@ -1,4 +1,4 @@
-"""One writer at a time: locks that die with the process that holds them."""
+"""Allow one writer at a time, by locks that end with the process that holds them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def sole_writer(folder: Path) -> Iterator[None]:
 def locked(lock: Path, what: Path) -> Iterator[None]:
     """Hold a lock: a file that is there, and locked by the system, for as long as the block lasts.
 
-    The system lets go of it when the process ends, however it ends; the file that is left then
-    means nothing. Nothing is locked on file systems that have no locks, such as some of clusters.
+    The system releases the lock when the process ends, however it ends; a file that is left then
+    means nothing. Nothing is locked on file systems without locks, such as some on clusters.
 
     Args:
         lock: the file.
-        what: to be written by one process only.
+        what: what only one process may write.
 
     Raises:
         InputError: naming the process that holds it, or if the file cannot be written.
@@ -50,7 +50,7 @@ def locked(lock: Path, what: Path) -> Iterator[None]:
             held.enter_context(folder_made(lock.parent))
             file = _opened(lock, what)
             held.callback(os.close, file)
-            # Before it is let go of: who has opened the file by then sees that it is gone.
+            # Before the lock is released: whoever has opened the file by then sees that it is gone.
             held.callback(lock.unlink, missing_ok=True)
             os.ftruncate(file, 0)
             os.write(file, f"{os.getpid()} on {socket.gethostname()}".encode())
@@ -58,7 +58,7 @@ def locked(lock: Path, what: Path) -> Iterator[None]:
 
 
 def _opened(lock: Path, what: Path) -> int:
-    """The descriptor of the file, locked."""
+    """Open and lock the file, and return its descriptor."""
     while True:
         file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -76,7 +76,7 @@ def _opened(lock: Path, what: Path) -> int:
 
 
 def _lock(file: int) -> bool:
-    """Lock a file; False where there are no locks.
+    """Lock a file and return True, or return False where the file system has no locks.
 
     Raises:
         BlockingIOError: if another process holds it.

@@ -1,7 +1,7 @@
-"""How much memory there is, asked before much of it is taken.
+"""Check how much memory there is before much of it is taken.
 
 NumPy reserves what the system promises, and the system promises more than it has: an array that is
-too large is found out only when it is filled, by the end of the process.
+too large is noticed only while it is filled, when the system kills the process.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 
 def check_memory(needed: float, what: str) -> None:
-    """Refuse what would not fit into this machine.
+    """Refuse what would not fit into the memory of this machine.
 
     Args:
-        needed: bytes, an estimate from below.
-        what: would take them, with the options that decide how many, such as ``"traces of 1000
-            jobs (--traces, files, videos)"``.
+        needed: bytes, a lower estimate.
+        what: what would take them, with the options that decide how many, such as ``"traces of
+            1000 jobs (--traces, files, videos)"``.
 
     Raises:
         InputError: with the estimate and the limit.
@@ -38,7 +38,7 @@ def check_memory(needed: float, what: str) -> None:
 
 @cache
 def memory_limit() -> float:
-    """Bytes that one thing may take: most of what the machine has, or of what a container may."""
+    """Return how many bytes one thing may take: most of the memory of the machine or container."""
     total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for path in _CGROUP_LIMITS:
         try:

@@ -1,4 +1,4 @@
-"""What all models of options have in common, and the ranges that many of their fields share.
+"""Define the base of all models of options and the ranges that many of their fields share.
 
 Every number has a lower and an upper bound, and a test sees to it.
 """
@@ -26,6 +26,6 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class Options(BaseModel):
-    """Base of every model of options: unchangeable, without unknown names, numbers finite."""
+    """Make every model of options immutable; refuse unknown names, NaN and infinite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

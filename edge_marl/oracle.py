@@ -1,4 +1,4 @@
-"""The public name of tandem scheduling's exact oracle, :mod:`edge_marl.tandem.oracle`."""
+"""Publish tandem scheduling's exact oracle, :mod:`edge_marl.tandem.oracle`, under a short name."""
 
 from edge_marl.tandem.oracle import Schedule, simulate_order, solve
 

@@ -1,4 +1,4 @@
-"""Parquet files that others made, read where they fit into memory."""
+"""Read Parquet files that others made, where they fit into memory."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _VALUE_BYTES = 8
 def read_parquet(
     path: str | Path, columns: Sequence[str], *, optional: Sequence[str] = ()
 ) -> pa.Table:
-    """Some columns of a file, with the metadata of its schema.
+    """Read some columns of a file, with the metadata of its schema.
 
     Args:
         path: of the file.
-        columns: to read.
-        optional: further ones, where the file has them.
+        columns: names of the columns to read.
+        optional: names of further columns to read where the file has them.
 
     Raises:
-        InputError: for what cannot be read or is no Parquet, for a column that is missing or there
-            twice, and for what would not fit into memory.
+        InputError: for a file that cannot be read, is not Parquet or would not fit into memory, and
+            for a column that is missing or there twice.
     """
     path = check_file(path)
     with reading_parquet(path), pq.ParquetFile(path) as file:
@@ -46,7 +46,7 @@ def check_type(path: str | Path, table: pa.Table, name: str, expected: pa.DataTy
         path: of the file.
         table: read from it.
         name: of the column.
-        expected: its type; for a type of numbers, any integers or floats, which are then finite.
+        expected: its type; a type of numbers allows any integers and any finite floats.
 
     Raises:
         InputError: naming the column, and the row.
@@ -103,8 +103,10 @@ def check_columns(path: str | Path, schema: pa.Schema, columns: Sequence[str]) -
 
 
 def _bytes(metadata: pq.FileMetaData, columns: Sequence[str]) -> float:
-    """What columns take at least, from what the file says of itself: a few bytes of it may stand
-    for any number of equal rows."""
+    """Return the fewest bytes that columns take in memory, from what the file says of itself.
+
+    A few bytes of the file may stand for any number of equal rows.
+    """
     total = 0.0
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)

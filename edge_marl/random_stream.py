@@ -1,4 +1,4 @@
-"""Random numbers addressed by (seed, counter), the same in every batch and on every worker.
+"""Draw random numbers by (seed, counter), the same in every batch and on every worker.
 
 A generator that keeps a state would make a draw depend on how many draws came before it.
 Here draw number ``counter`` of the stream ``seed`` is a hash of the two: the counter form of
@@ -26,7 +26,7 @@ _TO_UNIT = 2.0**-53
 
 @compiled(inline=True)
 def mix(value: Any) -> Any:
-    """The finaliser of splitmix64: one uint64 in, one well-mixed uint64 out."""
+    """Apply the finaliser of splitmix64: one uint64 in, one well-mixed uint64 out."""
     value = (value ^ (value >> _S30)) * _MIX_1
     value = (value ^ (value >> _S27)) * _MIX_2
     return value ^ (value >> _S31)
@@ -34,9 +34,9 @@ def mix(value: Any) -> Any:
 
 @compiled(entry=True, inline=True)
 def uniform(seed: Any, counter: Any) -> Any:
-    """Draw number ``counter`` (at least 0) of stream ``seed`` (any int64), uniform in [0, 1).
+    """Return draw ``counter`` (at least 0) of stream ``seed`` (any int64), uniform in [0, 1).
 
-    The seed is hashed first, so that neighbouring seeds are unrelated streams instead of
+    The seed is hashed first, so that neighbouring seeds give unrelated streams instead of
     the same stream shifted by one.
     """
     start = mix(np.uint64(seed) + _GOLDEN)
@@ -45,7 +45,7 @@ def uniform(seed: Any, counter: Any) -> Any:
 
 @compiled(entry=True, allocates=True)
 def uniforms(seeds: Any, first: int, n: int) -> NDArray[np.float64]:
-    """``[B, n]``: draws ``first`` to ``first + n - 1`` of each of the streams ``seeds [B]``."""
+    """Return draws ``first`` to ``first + n - 1`` of the streams ``seeds [B]``, as ``[B, n]``."""
     draws = np.empty((len(seeds), n))
     for b in range(len(seeds)):
         for k in range(n):
@@ -55,13 +55,13 @@ def uniforms(seeds: Any, first: int, n: int) -> NDArray[np.float64]:
 
 @compiled(entry=True, inline=True)
 def normal_cdf(z: Any) -> Any:
-    """Distribution function of the standard normal."""
+    """Return the cumulative distribution function of the standard normal at ``z``."""
     return 0.5 * math.erfc(-z * 0.7071067811865476)
 
 
 @compiled(entry=True, inline=True)
 def normal_quantile(u: Any) -> Any:
-    """Inverse of :func:`normal_cdf` for u in [0, 1), absolute error below 5e-4.
+    """Invert :func:`normal_cdf` for ``u`` in [0, 1), with an absolute error below 5e-4.
 
     Formula 26.2.23 of Abramowitz and Stegun; 0 is read as 2**-54, half the smallest draw.
     """

@@ -1,8 +1,8 @@
-"""Files that others made, opened so that whatever is wrong with one is a line that names it.
+"""Open files that others made; whatever is wrong with one becomes a line that names it.
 
-All readers of the project open their files here: nothing but ordinary files is read (a pipe would
-wait for ever), whole files only where they fit into memory, texts in UTF-8 with or without a
-byte-order mark, line by line and no line without a bound.
+All readers of the project open their files here. They read nothing but ordinary files (a pipe would
+wait for ever), whole files only where they fit into memory, and texts in UTF-8 with or without a
+byte-order mark, line by line, each line of bounded length.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_file(path: str | Path) -> Path:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Turn what systems and decoders say of a file into one line that names it.
+    """Turn errors of the system and of decoders into one line that names the file.
 
     Raises:
         InputError: for an :class:`OSError`, text that is not UTF-8, and damaged compression.
@@ -57,19 +57,19 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, without the name of the file."""
+    """Return what an exception says, without the name of the file."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def read_bytes(path: str | Path, *, times: float = 1) -> bytes:
-    """All of a file.
+    """Read a whole file.
 
     Args:
         path: of the file.
-        times: how many times its size what is made of it takes in memory.
+        times: memory that the caller will need for its contents, in multiples of its size.
 
     Raises:
-        InputError: for what cannot be read, and for a file that does not fit into memory.
+        InputError: for a file that cannot be read or does not fit into memory.
     """
     path = check_file(path)
     with reading(path), path.open("rb") as file:
@@ -78,10 +78,10 @@ def read_bytes(path: str | Path, *, times: float = 1) -> bytes:
 
 
 def lines(path: str | Path) -> Iterator[str]:
-    """The lines of a text, without holding more than one of them.
+    """Yield the lines of a text, without holding more than one of them.
 
     Raises:
-        InputError: for what cannot be read, is no text in UTF-8, or has a line of more than
+        InputError: for a file that cannot be read, is not text in UTF-8, or has a line of more than
             :data:`LONGEST_ROW` characters.
     """
     with _open(path, "") as text:
@@ -91,14 +91,14 @@ def lines(path: str | Path) -> Iterator[str]:
 
 
 def csv_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Number of the line that it ends in, and fields, of each row of a CSV file; no blank ones.
+    """Yield each row of a CSV file that is not blank: the number of its last line, and its fields.
 
     The file may be compressed: a ``.csv.gz``, or the one CSV file of a ``.tar.gz``. It is
     unpacked as it is read, never to the disk.
 
     Raises:
-        InputError: as :func:`lines`, for what is no CSV, and for an archive that is damaged, holds
-            several CSV files or none, or has far more in it than such a file can have.
+        InputError: as :func:`lines`, for a file that is not CSV, and for an archive that is
+            damaged, holds several CSV files or none, or unpacks to far more than such a file can.
     """
     with _open(path, ".csv") as text:
         reader = csv.reader(text, strict=True)
@@ -122,7 +122,7 @@ def _open(path: str | Path, suffix: str) -> Iterator[_Lines]:
 
 
 class _Lines(Iterator[str]):
-    """The lines of a file, of ``left`` characters together at most; who reads them renews it."""
+    """Iterate over the lines of a file, raising after ``left`` characters unless it is renewed."""
 
     def __init__(self, path: Path, text: io.TextIOWrapper) -> None:
         self.left = LONGEST_ROW

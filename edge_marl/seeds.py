@@ -1,10 +1,10 @@
-"""Which seeds and which random numbers are whose, so that what must not meet never does.
+"""Assign seeds and random numbers to purposes, so that what must not meet never does.
 
-The seed of an episode is any integer below :data:`EPISODE_SEED_LIMIT`. A seed that a person gives,
-on the command line or in a configuration, is one below :data:`SEED_LIMIT`. Ranges of seeds keep
-what is learned from and what is judged by apart. Within the stream of one episode's seed
-(:mod:`edge_marl.random_stream`), ranges of counters keep what is drawn for one purpose from what
-is drawn for another.
+The seed of an episode is any integer from 0 to below :data:`EPISODE_SEED_LIMIT`. A seed that a
+person gives, on the command line or in a configuration, lies below :data:`SEED_LIMIT`. Ranges of
+seeds keep the episodes that policies learn from apart from those that they are judged by. Within
+the stream of one episode's seed (:mod:`edge_marl.random_stream`), ranges of counters keep the draws
+for one purpose apart from those for another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all simulators and all policies have in common, and how one plays the other's episodes.
+"""Define what simulators and policies have in common, and play episodes with a policy.
 
 A simulator steps a batch of B episodes of N agents. Its state is a small number of records (named
 tuples of arrays) with a leading batch axis, on which compiled kernels work. A policy decides for
@@ -24,7 +24,7 @@ SimulatorT = TypeVar("SimulatorT", bound="Simulator[Any, Any]")
 
 
 class Transition(NamedTuple, Generic[ObservationT]):
-    """Outcome of a step; the next step overwrites the arrays."""
+    """Hold the outcome of a step, in arrays that the next step overwrites."""
 
     observation: ObservationT
     reward: NDArray[np.float32]
@@ -39,7 +39,7 @@ class Transition(NamedTuple, Generic[ObservationT]):
 
 
 class Simulator(ABC, Generic[ObservationT, ResultsT]):
-    """B episodes of N agents that are stepped together and end independently.
+    """Simulate B episodes of N agents that are stepped together and end independently.
 
     An episode that is over stays frozen, and its actions are ignored, until it is reset.
 
@@ -108,15 +108,15 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
     @property
     @abstractmethod
     def results(self) -> ResultsT:
-        """Metrics of every episode up to now: a dataclass of copies, ``[B]`` each."""
+        """Return the metrics of all episodes so far: a dataclass of copies, ``[B, ...]`` each."""
 
     @abstractmethod
     def _start(self, where: NDArray[np.bool_]) -> None:
-        """Put the episodes ``where [B]`` at the beginning of what :attr:`seeds` say."""
+        """Start the episodes ``where [B]`` anew from their :attr:`seeds`."""
 
     @abstractmethod
     def _check(self, actions: NDArray[np.integer[Any]]) -> None:
-        """Refuse an impossible one of the actions ``[B, N]``."""
+        """Refuse actions ``[B, N]`` if one of them is impossible."""
 
     @abstractmethod
     def _advance(self, actions: NDArray[np.int32]) -> None:
@@ -124,9 +124,9 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
 
     @abstractmethod
     def _records(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
-        """All arrays, by record and field, that change while episodes are played.
+        """Return all arrays that change while episodes are played, by record and field.
 
-        Seeds and ends of the episodes need not be among them.
+        :attr:`seeds` and :attr:`done` need not be among them.
         """
 
     def get_state(self) -> dict[str, dict[str, NDArray[Any]]]:
@@ -137,7 +137,7 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
         }
 
     def set_state(self, state: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
-        """Go on where ``state`` was taken, on a simulator of the same sizes.
+        """Continue from where ``state`` was taken, on a simulator of the same sizes.
 
         Raises:
             InputError: for a state of another kind of simulator or of other sizes.
@@ -157,13 +157,13 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
                 array[...] = state[name][field]
 
     def _arrays(self) -> dict[str, Mapping[str, NDArray[Any]]]:
-        """All arrays by record and field."""
+        """Return all arrays by record and field, :attr:`seeds` and :attr:`done` included."""
         episodes = {"seeds": self.seeds, "done": self.done}
         return {"episodes": episodes, **self._records()}
 
 
 class Policy(ABC, Generic[SimulatorT]):
-    """Whoever decides for all agents of a batch of episodes."""
+    """Decide for all agents of a batch of episodes."""
 
     name: str
     """In tables and task logs."""
@@ -176,7 +176,7 @@ class Policy(ABC, Generic[SimulatorT]):
 
     @abstractmethod
     def act(self, simulator: SimulatorT) -> NDArray[np.integer[Any]]:
-        """Make the decision that the simulator is at.
+        """Choose the actions for the simulator's next step.
 
         Returns:
             ``[B, N]`` actions, legal by the mask of the simulator's observation.
@@ -193,7 +193,7 @@ def run(
 
     Args:
         policy: who decides.
-        make: gives a simulator of so many episodes, such as
+        make: makes a simulator of a given number of episodes, such as
             ``partial(PeerOffloadingSimulator, scenario)``.
         seeds: ``[K]`` of the episodes.
         batch_size: episodes to play at once; makes no difference to the results.

@@ -1,4 +1,4 @@
-"""Checks that several parts share, and the one line about what is not as it should be."""
+"""Provide checks that several parts share, and put what fails validation into one line."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def check_name(name: str, valid: Collection[str]) -> None:
 def invalid(
     error: ValidationError, prefix: str = "", *, at: str = "", without: Collection[str] = ()
 ) -> InputError:
-    """The first fault of a pydantic validation as one line.
+    """Put the first fault of a pydantic validation into an error of one line.
 
     Args:
         error: the validation's.
         prefix: put before the line.
-        at: name of what was validated, where it is no model, whose fields have names.
-        without: parts of the place that only say which alternative was tried.
+        at: name of what was validated, where that is not a model, whose fields have names.
+        without: parts of the fault's location that only say which alternative was tried.
     """
     first = error.errors()[0]
     place = ".".join([*filter(None, [at]), *(str(p) for p in first["loc"] if p not in without)])
@@ -65,7 +65,7 @@ _EXPECTED = {
 
 
 def shown(value: object) -> str:
-    """What was found, in so many characters that it fits into a line."""
+    """Return a value as text that is short enough for a line."""
     try:
         return _short.repr(value)
     except ValueError:  # Python prints no number of thousands of digits

@@ -1,4 +1,4 @@
-"""Environments: PettingZoo views of the domain's simulators, and their way into RLlib.
+"""Offer the domain's simulators as PettingZoo environments, and register them with RLlib.
 
 ``edge_marl.envs.tandem_v0.parallel_env(...)`` makes one directly. :func:`register` makes all of
 them known to RLlib under their names; importing ``edge_marl.algorithms`` does so too.
@@ -18,11 +18,11 @@ ENVIRONMENTS = {
 
 
 def add_environment(name: str, module: str) -> None:
-    """Add an environment of a simulator, be it of another package, and register it with Ray.
+    """Add an environment of a simulator, such as one of another package, and register it with Ray.
 
     Args:
         name: of the environment.
-        module: with its ``parallel_env`` and ``batched_env``.
+        module: dotted name of the module with its ``parallel_env`` and ``batched_env``.
     """
     if ENVIRONMENTS.get(name) != module:
         ENVIRONMENTS[name] = module
@@ -30,10 +30,10 @@ def add_environment(name: str, module: str) -> None:
 
 
 def module_of(name: object) -> str | None:
-    """Module of an environment of a simulator, by its name; None for any other environment.
+    """Return the module of a simulator's environment by name; None for any other environment.
 
-    A remote worker has not run what added those of other packages; there, as everywhere, Ray's
-    registry knows them.
+    A remote worker has not run the code that added the environments of other packages; there, as
+    everywhere, Ray's registry knows them.
     """
     if not isinstance(name, str) or name in ENVIRONMENTS:
         return ENVIRONMENTS.get(str(name))

@@ -1,4 +1,4 @@
-"""What the actions of an environment's agents are."""
+"""Describe the actions of an environment's agents."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from edge_marl.errors import InputError
 
 
 class ActionSpec(NamedTuple):
-    """Actions of every agent of a :class:`edge_marl.envs.batched.BatchedEnv`.
+    """Describe the actions of every agent of a :class:`edge_marl.envs.batched.BatchedEnv`.
 
-    They are discrete, numbered from 0. This is the one place that says so: whoever needs to know
-    what an action is asks here, and continuous parts will be further fields.
+    They are discrete, numbered from 0. This is the one place that says so: all code that needs to
+    know what an action is asks here, and continuous parts will be further fields.
     """
 
     n: int
@@ -33,9 +33,9 @@ class ActionSpec(NamedTuple):
 
     @classmethod
     def widest(cls, specs: Iterable[ActionSpec]) -> ActionSpec:
-        """The specification that has room for the actions of each of several agents."""
+        """Return the specification that has room for the actions of each of several agents."""
         return cls(max(spec.n for spec in specs))
 
     def joint_space(self, n_agents: int) -> spaces.MultiDiscrete:
-        """The space of the actions of all agents together."""
+        """Return the space of the actions of all agents together."""
         return spaces.MultiDiscrete([self.n] * n_agents)

@@ -1,4 +1,4 @@
-"""Many episodes of one environment at once, as the algorithms of this project sample them."""
+"""Step many episodes of one environment at once, as this project's algorithms sample them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BoolArray = NDArray[np.bool_]
 
 
 class BatchedObservation(NamedTuple):
-    """What is seen in B episodes of N agents; arrays may be overwritten by the next step."""
+    """Hold what is seen in B episodes of N agents; the next step may overwrite the arrays."""
 
     features: NDArray[Any]
     """``[B, N, F]`` float32: each agent's local observation, flattened, zero padded to the widest.
@@ -40,7 +40,7 @@ class BatchedObservation(NamedTuple):
 
 
 class BatchedTransition(NamedTuple):
-    """Outcome of a step; arrays may be overwritten by the next step."""
+    """Hold the outcome of a step; the next step may overwrite the arrays."""
 
     observation: BatchedObservation
     reward: FloatArray
@@ -55,7 +55,7 @@ class BatchedTransition(NamedTuple):
 
 
 class BatchedEnv(Protocol):
-    """B episodes that are stepped together and end independently.
+    """Play B episodes that are stepped together and end independently.
 
     An episode that is over stays frozen, its actions ignored, until it is reset.
     """
@@ -71,12 +71,12 @@ class BatchedEnv(Protocol):
 
     @property
     def done(self) -> BoolArray:
-        """``[B]``: episodes that are over and wait for a reset."""
+        """Return which episodes are over and wait for a reset, ``[B]``."""
         ...
 
     @property
     def observation(self) -> BatchedObservation:
-        """What is seen now."""
+        """Return the current observations of all agents and episodes."""
         ...
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
@@ -88,15 +88,15 @@ class BatchedEnv(Protocol):
         ...
 
     def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:
-        """Domain metrics ``[K]`` by name of the K finished episodes ``where [B]``."""
+        """Return domain metrics ``[K]`` of the K finished episodes ``where [B]``, by name."""
         ...
 
     def get_state(self) -> Any:
-        """What :meth:`set_state` needs to go on exactly here; None where that is impossible."""
+        """Return what :meth:`set_state` needs to continue exactly here; None where impossible."""
         ...
 
     def set_state(self, state: Any) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         ...
 
 
@@ -115,7 +115,7 @@ def make_batched(
             Tune, of which B copies are stepped; or what makes one from ``env_config``.
         env_config: options of the environment.
         batch_size: B.
-        state: whether the global state is looked at; it may be large.
+        state: whether the global state is used; it may be large.
 
     Raises:
         InputError: for an unknown environment or one that is not a parallel environment with
@@ -152,7 +152,7 @@ def make_batched(
 
 
 def logged_configuration(env: Any, env_config: Mapping[str, Any]) -> dict[str, Any]:
-    """What task logs of an environment record of its configuration; nothing of others' ones."""
+    """Return the scenario that task logs of an environment record; empty if it has none."""
     module = module_of(env)
     if module is None:
         return {}
@@ -161,12 +161,12 @@ def logged_configuration(env: Any, env_config: Mapping[str, Any]) -> dict[str, A
 
 
 def _own_options(env_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Options without that of the adapter for RLlib."""
+    """Return the options without ``flatten``, which the adapter for RLlib takes."""
     return {name: value for name, value in env_config.items() if name != "flatten"}
 
 
 class _Seat(NamedTuple):
-    """What is fixed about an agent."""
+    """Hold what is fixed about an agent."""
 
     key: Any
     """The environment's own name for it."""
@@ -179,27 +179,28 @@ class _Seat(NamedTuple):
 
 
 class ParallelEnvBatch:
-    """B copies of a PettingZoo environment behind the interface of the batched simulators.
+    """Step B copies of a PettingZoo environment through the interface :class:`BatchedEnv`.
 
     Agents are in the order of ``possible_agents``; they may join, pause and leave at any time.
-    Observations that differ between agents are flattened and padded; so are action masks, which
-    are taken from beside the observation or from the infos. The state is the environment's own,
-    padded to what its ``state_space`` says or to its size at first, and all observations where
-    there is none. Domain metrics are the numbers in the infos of the last step.
+    Observations are flattened and padded to the widest agent's. Action masks, found beside the
+    observation or in the infos, are padded too. The state is the environment's own, padded to the
+    size that its ``state_space`` gives or that it has at first; where there is none, it consists of
+    all observations. Domain metrics are the numbers in the infos of the last step, of the first
+    agent that has any.
 
     An attribute ``shared_reward`` of the environment says whether it pays every agent the team's.
 
-    Whoever is flagged as terminated or truncated has left. Where such agents stay in
-    ``env.agents``, they are warned of once, their actions are still sent, and the episode is over
-    when all are flagged.
+    An agent that is flagged as terminated or truncated has left. If such agents stay in
+    ``env.agents``, one warning says so, their actions are still sent, and the episode is over when
+    all are flagged.
 
     Args:
         envs: the copies.
-        state: whether the state is looked at.
+        state: whether the state is used.
 
     Raises:
-        InputError: for actions that are not discrete, observations of varying size, and, by any
-            method, for values that do not fit: which of which agent in which step.
+        InputError: for actions that are not discrete, observations of varying size, and, from any
+            method, for a value that does not fit, naming the value, its agent and the step.
     """
 
     def __init__(self, envs: Sequence[intake.AnyParallelEnv], *, state: bool = True) -> None:
@@ -245,7 +246,7 @@ class ParallelEnvBatch:
         self.state_size = self._state.shape[1]
 
     def _room_for_state(self, env: intake.AnyParallelEnv) -> NDArray[Any]:
-        """``[B, S]``, and how it is filled: from the environment, or from what all observe."""
+        """Allocate states ``[B, S]``; note whether the environment or observations fill them."""
         own = intake.state_of(env)
         self._has_state = own is not None
         if own is None:
@@ -265,12 +266,12 @@ class ParallelEnvBatch:
 
     @property
     def done(self) -> BoolArray:
-        """``[B]``: episodes that are over."""
+        """Return which episodes are over, ``[B]``."""
         return self._done
 
     @property
     def observation(self) -> BatchedObservation:
-        """What is seen now."""
+        """Return the current observations of all agents and episodes."""
         return BatchedObservation(self._features, self._mask, self._state, self._active)
 
     @naming_faults
@@ -328,14 +329,14 @@ class ParallelEnvBatch:
             self._warn(env, self.agents[int(self._left[b].argmax())])
         if not self._active[b].any():
             self._done[b] = True
-            # Without a word about how, it is over for good.
+            # Where nothing says how the episode ended, it counts as terminated.
             self._terminated[b] |= played & ~flagged
             self._active[b] = self._truncated[b]
             self._infos[b] = next(filter(None, map(_numbers, infos.values())), {})
         self._see(b, observations, infos)
 
     def _present(self, env: intake.AnyParallelEnv) -> BoolArray:
-        """``[N]``: agents in the episode, as the environment has them."""
+        """Return which agents are in the environment's episode, ``[N]``."""
         here = intake.present_in(env)
         present = np.array([seat.key in here for seat in self._seats])
         if present.sum() < len(here):
@@ -356,20 +357,20 @@ class ParallelEnvBatch:
         )
 
     def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:
-        """The numbers in the infos at the end, NaN where an episode has none."""
+        """Return the numbers in the infos at the end, by name; NaN where an episode lacks one."""
         finished = [self._infos[b] for b in np.flatnonzero(where)]
         names = sorted({name for info in finished for name in info})
         return {name: np.array([info.get(name, np.nan) for info in finished]) for name in names}
 
     def get_state(self) -> Any:
-        """Everything, as bytes; None where the environment cannot be copied this way."""
+        """Return everything as bytes; None where the environment cannot be copied this way."""
         try:
             return pickle.dumps(self.__dict__)
         except Exception:  # whatever an environment of others may raise
             return None
 
     def set_state(self, state: Any) -> None:
-        """Go on where ``state`` was taken; new episodes begin where it is None."""
+        """Continue from where ``state`` was taken; if it is None, mark all episodes as over."""
         if state is None:
             self._done[:] = True
         else:
@@ -377,7 +378,7 @@ class ParallelEnvBatch:
             self.__dict__.update(pickle.loads(state))
 
     def _see(self, b: int, observations: intake.ByAgent, infos: intake.ByAgent) -> None:
-        """Copy the observations of episode b; what is not observed is zero."""
+        """Copy observations, masks and state of episode b; what is not observed is zero."""
         env, step = self.envs[b], int(self._steps[b])
         self._features[b] = 0
         self._mask[b] = self._legal_by_default
@@ -417,7 +418,7 @@ class ParallelEnvBatch:
         try:
             own = intake.state_of(env)
         except Exception:
-            # Made of those who are there, it may not exist when nobody is: then the last one stays.
+            # A state of the agents present may not exist when none is: then the last one stays.
             if not self._done[b]:
                 raise
             return
@@ -436,7 +437,7 @@ class ParallelEnvBatch:
 
 
 def _seat(env: intake.AnyParallelEnv, key: Any, name: str) -> _Seat:
-    """What an environment says about one of its agents."""
+    """Read what an environment says about one of its agents."""
     action_space = env.action_space(key)
     actions = ActionSpec.of_space(action_space, name)
     space = intake.without_mask(env.observation_space(key))
@@ -448,7 +449,7 @@ def _seat(env: intake.AnyParallelEnv, key: Any, name: str) -> _Seat:
 
 
 def _are_pictures(seats: Sequence[_Seat], observations: intake.ByAgent) -> bool:
-    """Whether all agents see 8-bit integers, as their spaces say and as they are."""
+    """Return whether all agents see 8-bit integers, both by their spaces and in fact."""
     seen = [intake.beside_mask(one) for one in observations.values()]
     return all(
         isinstance(seat.space, spaces.Box) and seat.space.dtype == np.uint8 for seat in seats

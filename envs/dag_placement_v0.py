@@ -1,4 +1,4 @@
-"""DAG placement as a PettingZoo parallel environment: the B = 1 view of the simulator."""
+"""Offer DAG placement as a PettingZoo environment: the B = 1 view of the simulator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_marl.options import Options, Seed
 
 
 class DagPlacementConfig(Options):
-    """Options of ``dag_placement_v0``."""
+    """Configure ``dag_placement_v0``."""
 
     scenario: DagScenario = Field(
         default_factory=DagScenario, description="what episodes are drawn from"
@@ -36,15 +36,15 @@ class DagPlacementConfig(Options):
 
 
 class DagPlacementEnv(SimulatorEnv):
-    """A cluster of N servers at which workflows arrive; one ready primitive is placed per step.
+    """Place workflows that arrive at a cluster of N servers, one ready primitive per step.
 
-    The view on one episode of
+    This is the view of one episode of
     :class:`edge_marl.dag_placement.simulator.DagPlacementSimulator`, which holds all of the
-    physics; sections 3 and 4.1 of the SCALE paper.
+    physics; see sections 3 and 4.1 of the SCALE paper.
 
     **Agents**: ``placer``, which chooses the server; with ``selector="learned"`` also ``selector``,
     which chooses the primitive first whenever there are several. Both are there until the end and
-    take turns: who is not to decide has one legal action, N.
+    take turns: the one that is not to decide has one legal action, N.
 
     **Observation** of an agent, a dictionary:
 
@@ -53,11 +53,12 @@ class DagPlacementEnv(SimulatorEnv):
       each server; F is 10, or 5 with ``features="paper"``.
     - ``action_mask``: int8 ``[N + 1]``, 1 for legal actions.
 
-    **Action** ``Discrete(N + 1)``. Of the placer: the server; N, wait: the primitive is set aside
-    and offered again while a server with the memory is idle that has become so since, when a server
-    goes or comes back, and when nothing is executed any more; legal if a server will get idle or
-    come back. With ``time="paper"`` busy servers and ones too small are legal too, but invalid: the
-    clock advances; N is not. Of the selector: k for row 1 + k of what it sees.
+    **Action** ``Discrete(N + 1)``. The placer chooses a server, or waits with N: the primitive is
+    set aside and offered again while a server with enough memory is idle that has become so since,
+    when a server goes or comes back, and when nothing is executed any more. Waiting is legal if a
+    server will become idle or come back. With ``time="paper"`` busy and too small servers are legal
+    too, but invalid: choosing one advances the clock without placing the primitive; N is not legal.
+    With k, the selector chooses the primitive in row 1 + k of what it sees.
 
     **State** (``state()``): float32, the observations of all agents, flat.
 
@@ -90,7 +91,7 @@ class DagPlacementEnv(SimulatorEnv):
 
     @classmethod
     def simulator(cls, config: DagPlacementConfig, batch_size: int) -> DagPlacementSimulator:
-        """The physics of ``batch_size`` episodes."""
+        """Make the simulator of ``batch_size`` episodes."""
         return DagPlacementSimulator(
             config.scenario, batch_size, reward=config.reward, terms=config.terms,
             features=config.features, selector=config.selector,
@@ -98,7 +99,7 @@ class DagPlacementEnv(SimulatorEnv):
 
     @classmethod
     def shares_reward(cls, config: DagPlacementConfig) -> bool:
-        """Whether every agent is paid the team's reward."""
+        """Return whether every agent is paid the team's reward."""
         return True
 
 

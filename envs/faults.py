@@ -1,4 +1,4 @@
-"""Exceptions raised by environments of others, told in one line."""
+"""Report in one line the exceptions that environments of others raise."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "p
 
 
 class EnvironmentFaultError(RuntimeError):
-    """An environment raised an exception in ``reset`` or ``step``.
+    """Signal that an environment raised an exception in ``reset`` or ``step``.
 
-    The message is one line that says which and where in the environment's own code. It is made
-    of text alone, so that it travels between processes.
+    The message is one line that says which exception, and where in the environment's own code. It
+    is made of text alone, so that it travels between processes.
     """
 
 
@@ -41,9 +41,9 @@ def naming_faults(method: Callable[P, Result]) -> Callable[P, Result]:
 
 
 def described(error: BaseException) -> str:
-    """An exception in one line: type, message, and the innermost line of code of the user's own.
+    """Describe an exception in one line: type, message and innermost line of the user's own code.
 
-    Where only this project and installed packages are involved it is the innermost of all.
+    Where only this project and installed packages are involved, that is the innermost line of all.
     """
     frames = [
         (frame.f_code.co_filename, line, str(frame.f_globals.get("__name__")))

@@ -1,7 +1,7 @@
-"""What environments of others return, checked and brought into one form.
+"""Check what environments of others return, and bring it into one form.
 
-Functions that look at single values raise ValueError and its like; whoever knows of which agent in
-which step they are says so, see :func:`fault`.
+Functions that look at single values raise one of :data:`FAULTS`; their callers, who know the agent
+and the step, name these in an :class:`InputError`, see :func:`fault`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def parallel(env: Any) -> AnyParallelEnv:
-    """The PettingZoo environment itself, or inside an adapter for RLlib.
+    """Return a PettingZoo environment, taken out of its adapter for RLlib if it is in one.
 
     Raises:
-        InputError: for what is no parallel environment.
+        InputError: for anything but a parallel environment.
     """
     candidates = (env, getattr(env, "par_env", None), getattr(env, "env", None))
     for candidate in candidates:
@@ -46,21 +46,21 @@ def parallel(env: Any) -> AnyParallelEnv:
             "return pettingzoo.utils.aec_to_parallel(env) of it, or, if agents take turns, "
             "turn_based_aec_to_parallel(env)"
         )
-    # What wraps one need not be one.
+    # A wrapper of a ParallelEnv need not be one.
     if all(hasattr(env, name) for name in ("possible_agents", "observation_space", "step")):
         return env
     raise InputError(f"environment: expected a PettingZoo ParallelEnv, found {type(env).__name__}")
 
 
 def name_of(env: Any) -> str:
-    """What an environment calls itself, or its class."""
+    """Return what an environment calls itself, or the name of its class."""
     metadata = getattr(env, "metadata", None)
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     return str(name or type(env).__name__)
 
 
 def agents_of(env: AnyParallelEnv) -> dict[Any, str]:
-    """The name of every agent that there may be, by the environment's own key for it.
+    """Return the name of every possible agent, by the environment's own key for it.
 
     Raises:
         InputError: where there are none, or two of one name.
@@ -76,14 +76,16 @@ def agents_of(env: AnyParallelEnv) -> dict[Any, str]:
 
 
 def present_in(env: AnyParallelEnv) -> set[Any]:
-    """Keys of the agents that are there."""
+    """Return the keys of the agents that are there."""
     return set(getattr(env, "agents", ()))
 
 
 def started(
     env: AnyParallelEnv, seed: int | None, options: dict[str, Any] | None = None
 ) -> tuple[ByAgent, ByAgent]:
-    """Observations and infos of ``reset``, the latter empty in its old form.
+    """Reset an environment and return its observations and infos.
+
+    A ``reset`` of the old form returns no infos; they are empty then.
 
     Raises:
         InputError: for a ``reset`` that takes no seed or returns something else.
@@ -109,7 +111,7 @@ def started(
 
 
 def stepped(env: AnyParallelEnv, actions: dict[Any, Any]) -> tuple[ByAgent, ...]:
-    """Observations, rewards, terminations, truncations and infos of ``step``.
+    """Step an environment; return observations, rewards, terminations, truncations and infos.
 
     Raises:
         InputError: for a ``step`` that returns something else.
@@ -126,12 +128,12 @@ def stepped(env: AnyParallelEnv, actions: dict[Any, Any]) -> tuple[ByAgent, ...]
 
 
 def fault(env: AnyParallelEnv, what: str, step: int, error: Exception) -> InputError:
-    """What to raise for a value that does not fit.
+    """Return the error to raise for a value that does not fit.
 
     Args:
         env: the environment that gave it.
-        what: the value is.
-        step: after which it was given; 0: after ``reset``.
+        what: what the value is.
+        step: the step that gave it; 0: ``reset`` did.
         error: one of :data:`FAULTS`.
     """
     when = f"in step {step}" if step else "after reset"
@@ -145,7 +147,7 @@ def fault(env: AnyParallelEnv, what: str, step: int, error: Exception) -> InputE
 
 
 def without_mask(space: AnySpace) -> AnySpace:
-    """The space of the observation itself."""
+    """Return the space of the observation itself, without the action mask."""
     if isinstance(space, spaces.Dict) and ACTION_MASK in space.spaces:
         rest = {name: part for name, part in space.spaces.items() if name != ACTION_MASK}
         return next(iter(rest.values())) if len(rest) == 1 else spaces.Dict(rest)
@@ -153,7 +155,7 @@ def without_mask(space: AnySpace) -> AnySpace:
 
 
 def width_of(space: AnySpace) -> int:
-    """How many numbers :func:`flat` makes of an observation.
+    """Return how many numbers :func:`flat` makes of an observation.
 
     Raises:
         ValueError: for a space of observations of varying size.
@@ -165,12 +167,12 @@ def width_of(space: AnySpace) -> int:
 
 
 def flat(space: AnySpace, value: Any) -> NDArray[Any]:
-    """An observation as one row of numbers, in the type that it has.
+    """Flatten an observation into one row of numbers, in the type that it has.
 
-    Like Gymnasium's ``flatten``, which would cast to the type that the space declares.
+    This is like Gymnasium's ``flatten``, which would cast to the type that the space declares.
 
     Raises:
-        ValueError, TypeError, LookupError: for what is not of the space.
+        ValueError, TypeError, LookupError: for a value that is not of the space.
     """
     if isinstance(space, spaces.Dict):
         return _joined([flat(part, value[name]) for name, part in space.spaces.items()])
@@ -188,10 +190,10 @@ def flat(space: AnySpace, value: Any) -> NDArray[Any]:
 
 
 def typed(row: NDArray[Any], *, eight_bit: bool) -> NDArray[Any]:
-    """A row as finite 32-bit floats, or as the 8-bit integers that it has to consist of.
+    """Return a row as finite 32-bit floats, or as the 8-bit integers that it has to consist of.
 
     Raises:
-        ValueError: for what cannot be that.
+        ValueError: for a row of anything else.
     """
     if not eight_bit:
         return single(row)
@@ -201,7 +203,7 @@ def typed(row: NDArray[Any], *, eight_bit: bool) -> NDArray[Any]:
 
 
 def mask_of(seen: Any, info: Any) -> Any | None:
-    """An agent's action mask: beside its observation, or in its infos; None without."""
+    """Return an agent's action mask from beside its observation or its infos; None without one."""
     for place in (seen, info):
         if isinstance(place, Mapping) and ACTION_MASK in place:
             return place[ACTION_MASK]
@@ -209,7 +211,7 @@ def mask_of(seen: Any, info: Any) -> Any | None:
 
 
 def beside_mask(seen: Any) -> Any:
-    """The observation itself."""
+    """Return the observation itself, without the action mask beside it."""
     if isinstance(seen, Mapping) and ACTION_MASK in seen:
         seen = {name: part for name, part in seen.items() if name != ACTION_MASK}
         if len(seen) == 1:
@@ -218,10 +220,10 @@ def beside_mask(seen: Any) -> Any:
 
 
 def legal_actions(mask: Any, n_actions: int) -> NDArray[np.bool_]:
-    """``[n_actions]`` of a mask as an environment gives it.
+    """Return which actions are legal, ``[n_actions]``, by a mask as an environment gives it.
 
     Raises:
-        ValueError: for a mask of another shape, or of no numbers.
+        ValueError: for a mask of another shape, or one that does not consist of numbers.
     """
     found = np.asarray(mask)
     if found.shape != (n_actions,) or found.dtype.kind not in "biuf":
@@ -234,14 +236,14 @@ def legal_actions(mask: Any, n_actions: int) -> NDArray[np.bool_]:
 
 
 def whose_turn(env: AnyParallelEnv) -> Any | None:
-    """The one agent whose action is played next; None where all act at once."""
+    """Return the one agent whose action is played next; None where all act at once."""
     if isinstance(env, turn_based_aec_to_parallel_wrapper):
         return env.aec_env.agent_selection
     return None
 
 
 def state_of(env: AnyParallelEnv) -> Any | None:
-    """What ``state()`` gives; None where there is no such method, be it only in a wrapper."""
+    """Return what ``state()`` gives; None where the environment, or the one it wraps, has none."""
     method = getattr(env, "state", None)
     if not callable(method):
         return None
@@ -252,17 +254,17 @@ def state_of(env: AnyParallelEnv) -> Any | None:
     except TypeError as error:
         if "not callable" not in str(error):
             raise
-        return None  # a wrapper called what is no method inside
+        return None  # a wrapper called something that is not a method
 
 
 # Numbers ---------------------------------------------------------------------------------------
 
 
 def number(value: Any) -> float:
-    """A reward, which may come as an array of one.
+    """Return a reward as a float; it may come as an array of one element.
 
     Raises:
-        ValueError: for what is no finite number in 32 bits.
+        ValueError: for anything that is not one finite number in 32 bits.
     """
     if isinstance(value, int | float) and abs(value) <= _LARGEST:
         return float(value)
@@ -273,7 +275,7 @@ def number(value: Any) -> float:
 
 
 def single(values: NDArray[Any]) -> NDArray[np.float32]:
-    """The same as 32-bit floats, which have to be finite.
+    """Return values as 32-bit floats, which have to be finite.
 
     Raises:
         ValueError: naming the first that is no such number.

@@ -1,4 +1,4 @@
-"""Discrete actions of which only some are legal at a time."""
+"""Define a space of discrete actions of which only some are legal at a time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 
 class LegalDiscrete(spaces.Discrete):  # type: ignore[type-arg]  # not generic before 1.2
-    """Action space whose ``sample()`` without a mask draws among the actions legal right now.
+    """Define a space whose ``sample()`` without a mask draws among the actions legal right now.
 
-    Equal to ``Discrete(n)`` otherwise. Tools that know no masks, PettingZoo's seed test among
+    Otherwise it equals ``Discrete(n)``. Tools that know no masks, PettingZoo's seed test among
     them, thus never play an illegal action by chance.
     """
 
     def __init__(self, legal: NDArray[np.bool_]) -> None:
-        """``legal [n]`` is read at every draw: a view of the simulator's live mask."""
+        """Keep ``legal [n]``, a view of the simulator's live mask, to draw by without a mask."""
         super().__init__(len(legal))
         self._legal = legal
 

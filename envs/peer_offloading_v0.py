@@ -1,4 +1,4 @@
-"""Peer offloading as a PettingZoo parallel environment: the B = 1 view of the simulator."""
+"""Offer peer offloading as a PettingZoo environment: the B = 1 view of the simulator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_marl.peer_offloading.simulator import (
 
 
 class PeerOffloadingConfig(Options):
-    """Options of ``peer_offloading_v0``."""
+    """Configure ``peer_offloading_v0``."""
 
     scenario: OffloadingScenario = Field(
         default_factory=OffloadingScenario,
@@ -28,11 +28,11 @@ class PeerOffloadingConfig(Options):
 
 
 class PeerOffloadingEnv(SimulatorEnv):
-    """N edge nodes that execute their tasks or send them to each other, one decision per slot.
+    """Let N edge nodes execute their tasks or send them to each other, one decision per slot.
 
-    The view on one episode of
+    This is the view of one episode of
     :class:`edge_marl.peer_offloading.simulator.PeerOffloadingSimulator`, which holds all of the
-    physics; sections III and IV-B of the O2O-DRL paper.
+    physics; see sections III and IV-B of the O2O-DRL paper.
 
     **Agents**: ``node_0`` to ``node_{N-1}``; all act in every slot until the episode ends.
 
@@ -46,8 +46,8 @@ class PeerOffloadingEnv(SimulatorEnv):
 
     **Action** ``Discrete(N + 1)``: the node that is to execute the task that has just arrived;
     N, "no task", is the one legal action of a node without a task, and of no other. A node may
-    always keep its task. Others are legal if there is a link and fewer tasks are at them, waiting
-    or in execution, than their queue limit. Anything else raises.
+    always keep its task. Another node is legal if there is a link to it and fewer tasks are there,
+    waiting or in execution, than its queue limit. Anything else raises an error.
 
     **State** (``state()``): float32 ``[8N]``.
 
@@ -81,12 +81,12 @@ class PeerOffloadingEnv(SimulatorEnv):
 
     @classmethod
     def simulator(cls, config: PeerOffloadingConfig, batch_size: int) -> PeerOffloadingSimulator:
-        """The physics of ``batch_size`` episodes."""
+        """Make the simulator of ``batch_size`` episodes."""
         return PeerOffloadingSimulator(config.scenario, batch_size, reward=config.reward)
 
     @classmethod
     def shares_reward(cls, config: PeerOffloadingConfig) -> bool:
-        """Whether every agent is paid the team's reward."""
+        """Return whether every agent is paid the team's reward."""
         return config.reward == "team"
 
 

@@ -1,4 +1,4 @@
-"""PettingZoo parallel environments as RLlib environments."""
+"""Adapt PettingZoo parallel environments to RLlib."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from edge_marl.seeds import SEED_LIMIT
 
 
 class ParallelEnvAdapter(MultiAgentEnv):
-    """Any PettingZoo :class:`ParallelEnv` as an RLlib environment.
+    """Adapt any PettingZoo :class:`ParallelEnv` to RLlib.
 
     Agents are always listed in the order of ``possible_agents``. They may leave at different
     times; the episode ends when the last one has left, or is flagged and stays. Then
     ``terminateds["__all__"]`` is set if every agent of the episode terminated and
     ``truncateds["__all__"]`` otherwise.
 
-    RLlib 2.60 takes an episode whose agents are all flagged, be it by truncation, for terminated,
+    RLlib 2.60 takes an episode whose agents are all flagged, even if by truncation, for terminated,
     and learners would not bootstrap at its end. Agents truncated in the last step are therefore
     flagged by ``truncateds["__all__"]`` alone, which RLlib applies to those still in the episode.
 
@@ -39,8 +39,8 @@ class ParallelEnvAdapter(MultiAgentEnv):
             played as they are.
 
     Raises:
-        InputError: for what is no parallel environment, and for what it returns if that does not
-            fit.
+        InputError: for anything but a parallel environment, and for values that do not fit when
+            the environment returns them.
     """
 
     def __init__(self, env: AnyParallelEnv, *, flatten: bool = True) -> None:
@@ -70,7 +70,7 @@ class ParallelEnvAdapter(MultiAgentEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start an episode; observations and infos per agent."""
+        """Start an episode and return observations and infos per agent."""
         observations, infos = intake.started(self.env, seed, options)
         self.agents = list(self.env.agents)
         self._any_truncated = False
@@ -82,7 +82,7 @@ class ParallelEnvAdapter(MultiAgentEnv):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """Play one step with the actions of the agents still there."""
         played = {agent: self._playable(agent, act) for agent, act in action_dict.items()}
-        # Who has left and stays in the environment's agents sends what it sent last.
+        # An agent that has left but stays in the environment's agents repeats its last action.
         self._actions = {agent: self._actions[agent] for agent in self._left} | played
         observations, rewards, terminations, truncations, infos = (
             self._ordered(part) for part in intake.stepped(self.env, self._actions)
@@ -111,7 +111,7 @@ class ParallelEnvAdapter(MultiAgentEnv):
         )
 
     def render(self) -> Any:
-        """What the environment itself renders."""
+        """Return what the environment itself renders."""
         return self.env.render()
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class ParallelEnvAdapter(MultiAgentEnv):
         self.env.close()
 
     def _ordered(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
-        """What concerns agents that have not left before."""
+        """Keep the values of agents that had not left, in the order of ``possible_agents``."""
         return {
             agent: values[agent]
             for agent in self.possible_agents
@@ -138,10 +138,10 @@ class ParallelEnvAdapter(MultiAgentEnv):
         return seen
 
     def _playable(self, agent: Any, action: Any) -> Any:
-        """``action``, or the first legal one if an agent that knows no mask chose a forbidden one.
+        """Return ``action``, or the first legal one where the agent's last mask forbids it.
 
         Raises:
-            InputError: if there is no legal one.
+            InputError: if no action is legal.
         """
         legal = self._legal.get(agent)
         space = self.action_spaces[agent]
@@ -154,14 +154,15 @@ class ParallelEnvAdapter(MultiAgentEnv):
 
 
 class RegisteredEnv(ParallelEnvAdapter):
-    """The adapter as :func:`edge_marl.envs.register` gives it to RLlib.
+    """Serve an environment to RLlib as several agents or as one central controller.
 
-    RLlib reads from the algorithm's configuration alone, not from the environment, whether there
-    are several agents. With ``.multi_agent(...)`` this is the adapter. Without, RLlib treats the
-    environment as Gymnasium's, and all agents are then one central controller: observations
-    concatenated in the order of ``possible_agents`` (zeros for agents that have left), one
-    ``MultiDiscrete`` action, the sum of the rewards, infos by agent as soon as there are any. This
-    needs flattened observations and discrete actions.
+    :func:`edge_marl.envs.register` registers this class. RLlib reads from the algorithm's
+    configuration alone, not from the environment, whether there are several agents. With
+    ``.multi_agent(...)`` this is the plain adapter. Without, RLlib treats the environment as
+    Gymnasium's, and all agents are then one central controller: it sees all observations
+    concatenated in the order of ``possible_agents`` (zeros for agents that have left), plays one
+    ``MultiDiscrete`` action, and gets the sum of the rewards, and infos by agent as soon as there
+    are any. This needs flattened observations and discrete actions.
     """
 
     def __init__(self, env: AnyParallelEnv, *, flatten: bool = True) -> None:
@@ -188,7 +189,7 @@ class RegisteredEnv(ParallelEnvAdapter):
         return self._concatenated(observations), _not_empty(infos)
 
     def step(self, action_dict: Any) -> Any:
-        """Play one step: actions by agent, or the vector of the controller's actions."""
+        """Play one step with actions by agent, or with the vector of the controller's actions."""
         if not self._is_one_controller:
             return super().step(action_dict)
         chosen = dict(zip(self.possible_agents, action_dict, strict=True))
@@ -225,7 +226,7 @@ def _not_empty(infos: dict[str, Any]) -> dict[str, Any]:
 
 
 class Creator:
-    """What Ray Tune calls to make an environment of a simulator for RLlib.
+    """Make environments of a simulator for RLlib when Ray Tune calls it.
 
     Args:
         module: dotted name of a module with ``parallel_env`` and ``batched_env``.

@@ -1,4 +1,4 @@
-"""The timeline of an episode as a picture (Figure 2 of the tandem paper)."""
+"""Draw the timeline of an episode (Figure 2 of the tandem paper)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def draw_timeline(
 
 
 def _runs(lane: NDArray[np.integer]) -> list[tuple[int, int, int]]:
-    """Job, first slot and length of each maximal run of one job in ``lane [T]``."""
+    """Return job, first slot and length of each maximal run of one job in ``lane [T]``."""
     starts = np.flatnonzero(np.diff(lane, prepend=-2))
     lengths = np.diff(starts, append=len(lane))
     return [
@@ -68,7 +68,7 @@ def _runs(lane: NDArray[np.integer]) -> list[tuple[int, int, int]]:
 
 
 def _colours(n_jobs: int) -> list[tuple[float, float, float, float]]:
-    """As many distinct colours as there are jobs."""
+    """Return as many distinct colours as there are jobs."""
     from matplotlib import colormaps
 
     if n_jobs <= 10:

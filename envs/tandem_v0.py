@@ -1,4 +1,4 @@
-"""The tandem system as a PettingZoo environment of two agents (tandem paper, section 3.1)."""
+"""Offer the tandem system as a PettingZoo environment of two agents (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edge_marl.tandem.traces import IntArray, TraceSet
 
 
 class TandemConfig(Options):
-    """Options of ``tandem_v0``."""
+    """Configure ``tandem_v0``."""
 
     workload: TandemWorkload = Field(
         default_factory=TandemWorkload, description="draws the trace of each episode"
@@ -51,10 +51,10 @@ class TandemConfig(Options):
 
 
 class TandemEnv(SimulatorEnv):
-    """Two schedulers, ``comm`` (uplink) and ``comp`` (compute server), one decision per slot each.
+    """Schedule an uplink, ``comm``, and a compute server, ``comp``, by one decision per slot each.
 
-    The view on one episode of :class:`edge_marl.tandem.simulator.TandemSimulator`, which holds
-    all of the physics: jobs arrive at the uplink, are sent, computed and returned after a
+    This is the view of one episode of :class:`edge_marl.tandem.simulator.TandemSimulator`, which
+    holds all of the physics: jobs arrive at the uplink, are sent, computed and returned after a
     constant downlink; either stage may switch jobs in any slot; a job that can no longer meet
     its deadline is dropped from wherever it is.
 
@@ -69,15 +69,15 @@ class TandemEnv(SimulatorEnv):
     - ``action_mask``: int8 ``[Q + 1]``, 1 for legal actions.
 
     **Action** ``Discrete(Q + 1)``: the position of the job to serve in this slot; Q idles, which
-    is legal only on an empty queue. Anything else raises. With ``decisions="events"`` the job is
-    served until a queue has changed and there is a choice again.
+    is legal only on an empty queue. Anything else raises an error. With ``decisions="events"`` a
+    step lasts until a queue has changed and there is a choice again.
 
     **State** (``state()``): float32 ``[2 * Q * 5]``, both queues, ``comm`` first.
 
-    **Reward** (section 3.3), coefficients in ``rewards``: in each slot minus ``alpha1`` per slot
-    that jobs of the own queue have waited and minus ``alpha2`` per such job projected to be late;
-    ``comm`` also minus ``alpha3`` per projected late job downstream; at the end both
-    ``-(beta1 * C_max + beta2 * N_drop)``.
+    **Reward** (section 3.3), coefficients in ``rewards``: in each slot an agent loses ``alpha1``
+    per slot that jobs of its own queue have waited and ``alpha2`` per such job projected to be
+    late; ``comm`` also loses ``alpha3`` per job downstream projected to be late; on termination
+    both receive ``-(beta1 * C_max + beta2 * N_drop)``.
 
     **End**: both agents terminate when every job has completed or been dropped, and are
     truncated after ``horizon`` slots if one is set.
@@ -95,8 +95,9 @@ class TandemEnv(SimulatorEnv):
     uint8 ``[height, width, 3]``.
 
     Raises:
-        InputError: from the constructor for bad options, from ``step`` for an illegal or missing
-            action or without an episode under way, from ``reset`` for a negative seed.
+        InputError: from the constructor for bad options and trace files, from ``step`` for an
+            illegal or missing action or without an episode under way, from ``reset`` for a negative
+            seed.
     """
 
     metadata: ClassVar[dict[str, Any]] = {
@@ -112,7 +113,7 @@ class TandemEnv(SimulatorEnv):
 
     @classmethod
     def simulator(cls, config: TandemConfig, batch_size: int) -> TandemSimulator:
-        """The physics of ``batch_size`` episodes."""
+        """Make the simulator of ``batch_size`` episodes."""
         source = config.traces
         if isinstance(source, Path):
             # pyarrow is needed for this alone.
@@ -142,7 +143,7 @@ class TandemEnv(SimulatorEnv):
         return super().reset(seed, options)
 
     def step(self, actions: dict[str, int]) -> Any:
-        """Play one slot with the actions of both agents."""
+        """Play one step with the actions of both agents."""
         if self.render_mode is None:
             return super().step(actions)
         queued = self._simulator.observation.jobs[0].copy()
@@ -151,7 +152,7 @@ class TandemEnv(SimulatorEnv):
         return outcome
 
     def render(self) -> NDArray[np.uint8] | None:
-        """The timeline so far as an rgb array, None without a render mode."""
+        """Draw the timeline so far as an RGB array; return None without a render mode."""
         if self.render_mode is None:
             return None
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -168,7 +169,7 @@ class TandemEnv(SimulatorEnv):
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
     def _jobs_served(self, queued: IntArray) -> tuple[int, int]:
-        """The jobs that the last actions picked from ``queued [2, Q]``, for the timeline."""
+        """Return the jobs that the last actions picked from ``queued [2, Q]``, -1 for none."""
         Q = self.config.max_queue
         comm, comp = (
             int(queued[i, action]) if action < Q else -1

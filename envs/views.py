@@ -1,8 +1,8 @@
-"""The two ways in which this project's simulators are seen: one episode, and many at once.
+"""Show this project's simulators in two ways: as one episode, and as many at once.
 
-A simulator, :class:`edge_marl.simulation.Simulator`, is turned here, once for all of them, into a
-PettingZoo environment and into a :class:`edge_marl.envs.batched.BatchedEnv`. Neither has any
-physics of its own.
+Any simulator, a :class:`edge_marl.simulation.Simulator`, is turned here into a PettingZoo
+environment and into a :class:`edge_marl.envs.batched.BatchedEnv`. Neither has any physics of its
+own.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ ObsDict = dict[str, NDArray[Any]]
 
 
 class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
-    """One episode of a simulator as a PettingZoo environment; all agents play until its end.
+    """Play one episode of a simulator as a PettingZoo environment, with all agents until its end.
 
     A subclass declares an environment once, by the attributes and methods below; its module names
-    :meth:`make` ``parallel_env`` and :meth:`make_batch` ``batched_env``. Its docstring is the
-    specification of observation, action, reward and end of an episode.
+    :meth:`make` ``parallel_env`` and :meth:`make_batch` ``batched_env``. Its docstring specifies
+    the observation, action, reward and end of an episode.
 
     Args:
         config: validated options; the defaults when None.
@@ -57,7 +57,7 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
 
     @classmethod
     def shares_reward(cls, config: Any) -> bool:
-        """Whether every agent is paid the team's reward."""
+        """Return whether every agent is paid the team's reward."""
         return False
 
     @classmethod
@@ -126,15 +126,15 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
         self.state_space = spaces.Box(low, high, (state_size,), np.float32)
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """Space of an agent's observations, the same object at every call."""
+        """Return the space of an agent's observations, the same object at every call."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
-        """Space of an agent's actions, the same object at every call."""
+        """Return the space of an agent's actions, the same object at every call."""
         return self.action_spaces[agent]
 
     def state(self) -> NDArray[np.float32]:
-        """Global state ``[S]`` for centralised training, a copy."""
+        """Return a copy of the global state ``[S]``, for centralised training."""
         state: NDArray[np.float32] = self._simulator.observation.state[0]
         return state.copy()
 
@@ -188,11 +188,11 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
         )
 
     def render(self) -> Any:
-        """There is nothing to see."""
+        """Return None, for there is nothing to see."""
         return None
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing, for nothing is held open."""
 
     def _observe(self) -> dict[str, ObsDict]:
         features, mask = self._features.copy(), self._mask.astype(np.int8)
@@ -202,7 +202,7 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
         }
 
     def _legal(self, i: int, agent: str, actions: dict[str, int]) -> int:
-        """The action of an agent, checked against its mask."""
+        """Return the action of an agent after checking it against the mask."""
         try:
             action = index(actions[agent])
         except (KeyError, TypeError):
@@ -220,10 +220,10 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
 
 
 class SimulatorBatch:
-    """The episodes of a simulator as a :class:`edge_marl.envs.batched.BatchedEnv`.
+    """Play the episodes of a simulator as a :class:`edge_marl.envs.batched.BatchedEnv`.
 
     Args:
-        simulator: of B episodes.
+        simulator: the simulator of B episodes.
         metrics: names of the simulator's results to report of every episode.
         shared_reward: whether every agent is paid the team's reward.
     """
@@ -242,7 +242,7 @@ class SimulatorBatch:
         seen = simulator.observation
         self.observation_shape = tuple(seen.features.shape[2:])
         self.action_spec = ActionSpec(seen.action_mask.shape[2])
-        self.state_size = seen.state.shape[1]  # so much of it is shown
+        self.state_size = seen.state.shape[1]  # how much of the state is shown
         self._metric_names = tuple(metrics)
         shape = (self.batch_size, len(self.agents))
         self._active = np.zeros(shape, dtype=np.bool_)
@@ -251,12 +251,12 @@ class SimulatorBatch:
 
     @property
     def done(self) -> BoolArray:
-        """``[B]``: episodes that are over."""
+        """Return which episodes are over, ``[B]``."""
         return self.simulator.done
 
     @property
     def observation(self) -> BatchedObservation:
-        """What is seen now."""
+        """Return the current observations of all agents and episodes."""
         return self._seen(self.simulator.observation)
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
@@ -270,7 +270,7 @@ class SimulatorBatch:
         transition = self.simulator.step(actions)
         self._terminated[:] = transition.terminated[:, None]
         self._truncated[:] = transition.truncated[:, None]
-        # What is left when an episode is cut off is still there to be valued.
+        # Truncated agents stay active: what they see last is still to be valued.
         self._active &= ~self._terminated
         return BatchedTransition(
             self._seen(transition.observation),
@@ -278,18 +278,18 @@ class SimulatorBatch:
         )  # fmt: skip
 
     def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:
-        """Results of the finished episodes ``where [B]``."""
+        """Return the results ``[K]`` of the K finished episodes ``where [B]``, by name."""
         results = self.simulator.results
         return {
             name: getattr(results, name)[where].astype(np.float64) for name in self._metric_names
         }
 
     def get_state(self) -> Any:
-        """Copies of the simulator's arrays."""
+        """Copy the simulator's state and which agents are active, for :meth:`set_state`."""
         return {"simulator": self.simulator.get_state(), "active": self._active.copy()}
 
     def set_state(self, state: Any) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue from where ``state`` was taken."""
         self.simulator.set_state(state["simulator"])
         self._active[:] = state["active"]
 

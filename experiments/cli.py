@@ -1,4 +1,4 @@
-"""The command line ``edge-marl``.
+"""Define the command line ``edge-marl``.
 
 Commands import what they need when they run, so that ``--help`` answers at once.
 """
@@ -68,7 +68,7 @@ def everywhere(
         bool, typer.Option(DEBUG, help="Show where an error comes from, not its line alone.")
     ] = False,
 ) -> None:
-    """Options of every command."""
+    """Take the options of every command."""
 
 
 @app.command()
@@ -93,7 +93,7 @@ def workload_generate(
         Path | None, typer.Option(help="CSV file of uplink rates, instead of the shipped profile.")
     ] = None,
 ) -> None:
-    """Draw traces, such as: edge-marl workload generate t.parquet files=2 videos=4"""
+    """Draw traces, for example: edge-marl workload generate t.parquet files=2 videos=4"""
     from edge_marl.experiments.overrides import apply_overrides
     from edge_marl.files import check_output
     from edge_marl.tandem.scenario import TandemWorkload
@@ -186,7 +186,7 @@ def reproduce() -> None:
 
 
 def _reproduces(name: str) -> Callable[..., None]:
-    """The command of a study."""
+    """Return the command that reproduces a study."""
 
     def command(
         overrides: Overrides = None,
@@ -235,7 +235,7 @@ def benchmark_tandem(
     ),
     traces: Annotated[int, count("Traces for the oracles.")] = 1000,
 ) -> None:
-    """Simulator, oracles and policies, each beside its target."""
+    """Measure simulator, oracles and policies, each beside its target."""
     from edge_marl.experiments.benchmarks.tandem import benchmark as run_benchmark
 
     run_benchmark(out, traces=traces)
@@ -248,7 +248,7 @@ def benchmark_offloading(
         "results/benchmark-offloading.json"
     ),
 ) -> None:
-    """Peer offloading and O2O-DRL: simulator, heuristics, bound, task log, learning."""
+    """Measure peer offloading and O2O-DRL: simulator, heuristics, bound, task log, learning."""
     from edge_marl.experiments.benchmarks.peer_offloading import OffloadingSizes
     from edge_marl.experiments.benchmarks.peer_offloading import benchmark as run_benchmark
     from edge_marl.experiments.overrides import apply_overrides
@@ -263,7 +263,7 @@ def benchmark_dag(
         "results/benchmark-dag.json"
     ),
 ) -> None:
-    """DAG placement and SCALE: simulator, heuristics, one decision by cluster size, learning."""
+    """Time DAG placement and SCALE: simulator, heuristics, decisions by cluster size, learning."""
     from edge_marl.experiments.benchmarks.dag_placement import PlacementSizes
     from edge_marl.experiments.benchmarks.dag_placement import benchmark as run_benchmark
     from edge_marl.experiments.overrides import apply_overrides
@@ -286,7 +286,7 @@ def benchmark_learning(
         ),
     ] = None,
 ) -> None:
-    """Sampling and training beside stock RLlib and BenchMARL, as ratios with targets."""
+    """Compare sampling and training with stock RLlib and BenchMARL, as ratios with targets."""
     from edge_marl.experiments.benchmarks.learning import benchmark as run_benchmark
     from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
     from edge_marl.experiments.overrides import apply_overrides
@@ -302,7 +302,7 @@ def benchmark_spread(
         "results/benchmark-spread"
     ),
 ) -> None:
-    """What MAPPO and QMIX learn in simple_spread of mpe2, an environment of others."""
+    """Train MAPPO and QMIX in simple_spread of mpe2, a third-party environment."""
     from edge_marl.experiments.benchmarks.learning_spread import SpreadSizes
     from edge_marl.experiments.benchmarks.learning_spread import benchmark as run_benchmark
     from edge_marl.experiments.overrides import apply_overrides
@@ -311,12 +311,12 @@ def benchmark_spread(
 
 
 def main() -> None:
-    """Run the command line; bad input is one line on standard error and exit code 2."""
+    """Run the command line; bad input ends in one line on standard error and exit code 2."""
     arguments = sys.argv[1:]
     debug = DEBUG in arguments
     try:
         _refuse_other_encodings(arguments)
-        # It counts wherever it stands: who has seen an error puts it at the end.
+        # It counts wherever it stands: whoever has seen an error appends it to the command.
         arguments = [argument for argument in arguments if argument != DEBUG]
         code = app([DEBUG, *arguments] if debug else arguments, standalone_mode=False)
     except typer.Abort:
@@ -335,7 +335,7 @@ def main() -> None:
 
 
 def explained(error: BaseException) -> tuple[int, str]:
-    """The exit code for an exception and the one line that a person reads of it."""
+    """Return the exit code for an exception and the one line that explains it to a person."""
     # click's own errors are known by their shape: typer carries its own copy of click.
     if isinstance(error, InputError) or hasattr(error, "format_message"):
         shape: Any = error
@@ -351,14 +351,14 @@ def explained(error: BaseException) -> tuple[int, str]:
 
 
 def _one_line(text: str) -> str:
-    """In one line, cut in the middle where it would fill a screen."""
+    """Return a text as one line, cut in the middle where it would fill a screen."""
     line = " ".join(text.split())
     half = _LONGEST_LINE // 2
     return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def _refuse_other_encodings(arguments: Sequence[str]) -> None:
-    """What is no UTF-8 could be neither printed nor kept in a file of settings."""
+    """Refuse arguments that are not UTF-8: they could be neither printed nor kept in settings."""
     for argument in arguments:
         try:
             argument.encode()

@@ -1,4 +1,4 @@
-"""The commands of learning: train, tune, evaluate, export.
+"""Define the commands of learning: train, tune, evaluate, export.
 
 They import what they need when they run, so that ``--help`` answers at once.
 """
@@ -110,7 +110,7 @@ def train(
     max_episode_steps: MaxEpisodeSteps = None,
     address: Address = None,
 ) -> int:
-    """Train agents, such as: edge-marl train tandem_v0 qmix --time 10m
+    """Train agents, for example: edge-marl train tandem_v0 qmix --time 10m
 
     Without a limit it goes on until it is stopped. Ctrl-C leaves a checkpoint; --resume goes on
     from there. Limits count from the very beginning of a run.
@@ -123,7 +123,7 @@ def train(
         iterations=iterations, env_steps=steps, time_s=None if time is None else _seconds(time)
     )
     if resume is not None:
-        # What stands behind it is no environment and no algorithm then.
+        # The positional arguments then name moved files, not an environment and an algorithm.
         files = [one for one in (env, algorithm, *(overrides or ())) if one is not None]
         placed = ("env", "algorithm", "overrides") if all("=" in one for one in files) else ()
         given = _given_with_resume(ctx, "run", (*_CHANGEABLE, *_LIMITS, "address", *placed))
@@ -148,7 +148,7 @@ def train(
 
 
 def _given_with_resume(ctx: typer.Context, what: str, taken: Sequence[str]) -> dict[str, Any]:
-    """What was given on the command line, by the names of the parameters.
+    """Return what was given on the command line, by parameter name.
 
     Raises:
         InputError: naming an argument or an option that ``--resume`` does not take.
@@ -289,7 +289,7 @@ def tune(
     ] = None,
     address: Address = None,
 ) -> int:
-    """Search options with Ray Tune, such as: edge-marl tune tandem_v0 qmix --samples 8
+    """Search options with Ray Tune, for example: edge-marl tune tandem_v0 qmix --samples 8
 
     Trials are judged by evaluation, as `train` judges its best checkpoint.
     """  # fmt: skip

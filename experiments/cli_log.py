@@ -1,4 +1,4 @@
-"""The commands of task logs: collect, import, export, stats.
+"""Define the commands of task logs: collect, import, export, stats.
 
 They import what they need when they run, so that ``--help`` answers at once.
 """
@@ -39,7 +39,7 @@ Readable = Annotated[
 
 @app.callback()
 def log() -> None:
-    """Task logs: what a deployed policy leaves, and offline learning starts from."""
+    """Work with task logs, which deployed policies leave and offline learning starts from."""
 
 
 @app.command()
@@ -60,7 +60,7 @@ def collect(
     seed: Annotated[int, seed_option("Of the first episode.")] = 0,
     batch_size: Annotated[int, count("Episodes to play at once.")] = 64,
 ) -> None:
-    """Log a heuristic at work, such as: edge-marl log collect log.sqlite nodes=10 --policy rda
+    """Log a heuristic at work, for example: edge-marl log collect log.sqlite nodes=10 --policy rda
 
     Episodes that the log holds already are not played again: a run that was stopped goes on.
     """  # fmt: skip
@@ -120,7 +120,10 @@ def stats(place: Readable) -> None:
 
 @contextmanager
 def _progress(description: str, episodes: int) -> Iterator[Callable[[int], None]]:
-    """A bar that appears with the first call: what is refused before is one line, without it."""
+    """Provide a function that advances a bar.
+
+    The bar appears with the first call, so that input that is refused before leaves one line.
+    """
     from edge_marl.experiments.progress import progress_bar
 
     with ExitStack() as shown:
@@ -138,7 +141,7 @@ def _progress(description: str, episodes: int) -> Iterator[Callable[[int], None]
 
 
 def _scenario(overrides: list[str]) -> OffloadingScenario:
-    """The scenario of a preset, the default one or that of ``preset=``, with changes."""
+    """Return the scenario of ``preset=``, or of the default preset, with the other changes."""
     from pydantic import ValidationError
 
     from edge_marl.experiments.overrides import apply_changes, parse_overrides

@@ -1,4 +1,4 @@
-"""The command of recorded workflows.
+"""Define the command of recorded workflows.
 
 It imports what it needs when it runs, so that ``--help`` answers at once.
 """

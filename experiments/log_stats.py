@@ -1,4 +1,4 @@
-"""A task log summed up, run by run."""
+"""Sum up a task log, run by run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FATES = [Status.SUCCEEDED, Status.DROPPED, Status.TRANSMISSION_FAILED, Status.E
 
 
 class RunStats:
-    """Counts of the episodes of a run."""
+    """Sum up the episodes of a run."""
 
     def __init__(self) -> None:
         self.by_status = np.zeros(len(Status), dtype=np.int64)
@@ -45,8 +45,11 @@ class RunStats:
 
     @property
     def shares(self) -> list[str]:
-        """Success rate (equation 9, mean over episodes) with its interval, percentiles of the
-        completion time of what succeeded, shares of local and of offloaded tasks."""
+        """Return the cells of success rate, completion time and local and offloaded shares.
+
+        The success rate (equation 9) is a mean over episodes, with its interval. Completion times
+        are percentiles over the tasks that succeeded.
+        """
         rates = np.array([self._success_rates])
         delays_s = np.concatenate(self._delays_s)
         percentiles = np.percentile(delays_s, _DELAYS).tolist() if len(delays_s) else []
@@ -59,7 +62,7 @@ class RunStats:
 
 
 def print_stats(log: TaskLog, advance: Callable[[int], None]) -> None:
-    """Read all of a log and print a table of its runs.
+    """Read all of a log and print tables of its runs.
 
     Args:
         log: an open log.

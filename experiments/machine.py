@@ -1,4 +1,4 @@
-"""Where and with what a result was measured."""
+"""Record where and with what a result was measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """Date (UTC), machine and versions, to be stored with every result."""
+    """Return date (UTC), machine and versions, to be stored with every result."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "machine": {

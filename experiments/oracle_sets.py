@@ -1,4 +1,4 @@
-"""The clairvoyant oracle on whole trace sets: as Ray tasks on all cores, resumable."""
+"""Solve whole trace sets with the clairvoyant oracle, in Ray tasks that can be resumed."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def solve_set(
     workers: int = 0,
     show_progress: bool = True,
 ) -> list[Schedule]:
-    """Solve every trace that the folder leaves to solve and return all schedules.
+    """Solve every trace that is not yet solved in the folder, and return all schedules.
 
-    A schedule that is not proved optimal is solved again with more time or another method. Each
-    finished chunk is a Parquet file in the folder, so a killed run continues where it was.
-    The first chunk is solved in this process; Ray is started when what is left would take this
-    process longer than :data:`RAY_START_S`.
+    A trace whose schedule is not proved optimal is solved again, given more time or another
+    method. Each finished chunk is a Parquet file in the folder, so a killed run continues where it
+    was. The first chunk is solved in this process; Ray is started when what is left would take
+    this process longer than :data:`RAY_START_S`.
 
     Args:
         traces: K traces.
         folder: where the part files are or will be.
-        drop_penalty, method, time_limit: as of :func:`edge_marl.oracle.solve`.
+        drop_penalty, method, time_limit: as in :func:`edge_marl.oracle.solve`.
         workers: Ray tasks at a time; 0 stays in this process.
         show_progress: draw a bar while there is something to solve.
 
@@ -79,7 +79,7 @@ def solve_set(
 
 
 def schedule_folder(root: Path, traces: TraceSet, drop_penalty: float) -> Path:
-    """A folder for the schedules of these very traces under this very penalty."""
+    """Return the folder for the schedules of these very traces under this very penalty."""
     return root / f"{trace_hash(traces)[:16]}-{drop_penalty:g}"
 
 

@@ -1,4 +1,4 @@
-"""``key=value`` overrides of a configuration, as given on the command line."""
+"""Change a configuration by ``key=value`` overrides, as given on the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def apply_overrides(config: Config, overrides: Iterable[str]) -> Config:
-    """A configuration with some fields changed.
+    """Return a configuration with some fields changed.
 
     Args:
         config: the defaults.
@@ -29,7 +29,7 @@ def apply_overrides(config: Config, overrides: Iterable[str]) -> Config:
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """Names and values of ``key=value``.
+    """Return the names and values of ``key=value`` overrides.
 
     Raises:
         InputError: as :func:`parse_override`, and for an option that is given twice, be it once as
@@ -46,7 +46,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def apply_changes(config: Config, changes: Mapping[str, Any], prefix: str = "") -> Config:
-    """The same from names and values; messages put ``prefix`` before the names.
+    """Return a configuration with fields changed; messages put ``prefix`` before their names.
 
     Raises:
         InputError: for an unknown name, with the nearest valid one, or a value out of range.
@@ -58,11 +58,11 @@ def apply_changes(config: Config, changes: Mapping[str, Any], prefix: str = "") 
 
 
 def parse_override(override: str) -> tuple[str, Any]:
-    """Name and value of one ``key=value``.
+    """Return the name and value of one ``key=value``.
 
     Raises:
-        InputError: without an equals sign or a value, and for a value that is no text, or that
-            nobody could mean.
+        InputError: without an equals sign or a value, and for a value that cannot be read or that
+            holds a null character.
     """
     name, _, text = override.partition("=")
     if not text:
@@ -80,7 +80,7 @@ def parse_override(override: str) -> tuple[str, Any]:
 
 
 def option_names(config: BaseModel, prefix: str = "") -> Iterator[str]:
-    """Names of all fields, those of nested configurations joined by dots."""
+    """Yield the names of all fields, those of nested configurations joined by dots."""
     for name in type(config).model_fields:
         value = getattr(config, name)
         if isinstance(value, BaseModel):

@@ -1,4 +1,4 @@
-"""A Ray of our own on loopback: for independent tasks on all cores, and for an algorithm."""
+"""Start a Ray of our own on loopback, for independent tasks on all cores or an algorithm."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OBJECT_STORE_BYTES = 256 * 2**20  # results are small; the default takes a thir
 
 @contextmanager
 def local_ray(cores: int) -> Iterator[Any]:
-    """The ``ray`` module with a Ray of our own on loopback, gone with its files at the end.
+    """Provide the ``ray`` module with a Ray of our own on loopback, gone with its files at the end.
 
     A Ray that is already running in this process is used as it is.
     """
@@ -39,7 +39,7 @@ def local_ray(cores: int) -> Iterator[Any]:
     os.environ[_TMPDIR] = folder  # for the locks of files, which Ray never removes
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray would wait for a worker per core that has not our path and that nobody uses.
+    # Otherwise Ray waits for a worker per core that lacks our path and is never used.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     try:
         stay_on_loopback()
@@ -66,7 +66,7 @@ def local_ray(cores: int) -> Iterator[Any]:
 
 @contextmanager
 def built(config: AlgorithmConfig) -> Iterator[Any]:
-    """An algorithm, stopped at the end."""
+    """Build an algorithm, and stop it at the end."""
     algorithm = config.build_algo()
     try:
         yield algorithm
@@ -80,8 +80,8 @@ def built(config: AlgorithmConfig) -> Iterator[Any]:
 def stay_on_loopback() -> None:
     """Let a Ray that is started after this listen on 127.0.0.1 only.
 
-    Otherwise Ray replaces that address by the machine's on the network and listens there. It has a
-    switch for systems on which it does not; its name says which, but it works on all.
+    Otherwise Ray replaces that address by the machine's on the network and listens there. Its
+    switch against that is named after certain systems, but works on all.
     """
     from ray._private import ray_constants
 
@@ -92,7 +92,7 @@ def stay_on_loopback() -> None:
 def run_tasks(
     task: Callable[..., Result], arguments: Sequence[tuple[Any, ...]], *, workers: int
 ) -> Iterator[tuple[int, Result]]:
-    """Call ``task(*arguments[i])`` for every i; yields ``(i, result)`` as they finish.
+    """Call ``task(*arguments[i])`` for every i, and yield ``(i, result)`` as each call finishes.
 
     Args:
         task: a function of a module, with what it needs in its arguments.
@@ -118,17 +118,17 @@ def run_tasks(
 
 
 def all_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def import_environment() -> dict[str, str]:
-    """Environment of a child process that is to import this very code."""
+    """Return the environment of a child process that is to import this very code."""
     return {**os.environ, "PYTHONPATH": _python_path()}
 
 
 def _python_path() -> str:
-    """Where workers find this very code: beside the checkout's folders or in site-packages."""
+    """Return the path on which workers find this very code, in a checkout or in site-packages."""
     here = str(Path(edge_marl.__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     return os.pathsep.join([here, *([inherited] if inherited else [])])

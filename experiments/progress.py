@@ -1,4 +1,4 @@
-"""The progress bar of everything that takes more than a few seconds."""
+"""Show the progress of everything that takes more than a few seconds."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ESTIMATED_OVER_S = 600.0
 
 
 def stdout() -> Console:
-    """The console for tables: as wide as the terminal, or as a table needs in a file."""
+    """Return the console for tables: as wide as the terminal or, in a file, as the widest table."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(width=_PIPED_WIDTH, highlight=False)
 
 
 class _Progress(Progress):
-    """A bar in a terminal, and now and then a line in a file or a pipe."""
+    """Show a bar in a terminal, and now and then a line in a file or a pipe."""
 
     def __init__(self, *columns: Any, **options: Any) -> None:
         super().__init__(*columns, **options)
@@ -54,7 +54,10 @@ class _Progress(Progress):
 
 
 def progress_bar(*, visible: bool = True) -> Progress:
-    """A bar on standard error, so that piped tables stay clean; lines where that is no terminal."""
+    """Return a bar on standard error, so that piped tables stay clean.
+
+    Where that is not a terminal, it prints lines instead.
+    """
     return _Progress(
         TextColumn("{task.description}"),
         BarColumn(),

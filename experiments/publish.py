@@ -1,4 +1,4 @@
-"""How studies and evaluations write tables and figures."""
+"""Write the tables and figures of studies and evaluations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DPI = 120
 
 
 def as_markdown(table: Table) -> str:
-    """The same table for a page."""
+    """Return a table as Markdown, below its title in bold."""
     rows = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
     rows += [list(map(str, cells)) for cells in zip(*(c.cells for c in table.columns), strict=True)]
     lines = [f"| {' | '.join(' '.join(cell.split()) for cell in row)} |" for row in rows]
@@ -34,12 +34,12 @@ def as_markdown(table: Table) -> str:
 
 
 def number(value: float) -> str:
-    """A number in a table, a dash for none."""
+    """Return a number as a table shows it, a dash for NaN."""
     return "-" if np.isnan(value) else f"{value:.4g}"
 
 
 def write_csv(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """One line per record, all with the same names, written aside and then renamed."""
+    """Write one line per record, all with the same names; the file appears whole or not at all."""
     with aside(path) as place, place.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(records[0]))
         writer.writeheader()
@@ -47,7 +47,7 @@ def write_csv(records: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure and its axes, row by row."""
+    """Return a new figure and its axes, row by row."""
     # Not pyplot: nothing global, and no display is asked for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -58,6 +58,6 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figu
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, making its folder."""
+    """Write a figure as PNG, making its folder."""
     with aside(path) as place:
         figure.savefig(place, dpi=_DPI, format="png")

@@ -1,4 +1,4 @@
-"""Statistics of every comparison: means with intervals that cover, and paired tests.
+"""Compute what every comparison reports: means with intervals that cover, and paired tests.
 
 All methods play the same episodes, so everything is paired by episode. Values are arrays
 ``[S, K]``: S independent units (networks, or trainings; 1 for a method without training) on K
@@ -42,7 +42,7 @@ _TRIMMED_SHARE = 0.25  # from each end: the interquartile mean of rliable (Agarw
 
 
 class Estimate(NamedTuple):
-    """A value with its 95% interval; NaN bounds where nothing is known about its spread."""
+    """Hold a value with its 95% interval; the bounds are NaN if nothing is known of its spread."""
 
     value: float
     low: float
@@ -50,16 +50,16 @@ class Estimate(NamedTuple):
 
     @property
     def surely_above_zero(self) -> bool:
-        """Whether the whole interval is."""
+        """Return whether the whole interval lies above zero."""
         return self.low > 0
 
     @property
     def surely_below_zero(self) -> bool:
-        """Whether the whole interval is."""
+        """Return whether the whole interval lies below zero."""
         return self.high < 0
 
     def text(self, between: str = " ", form: str = ".3f") -> str:
-        """Such as ``0.330 [0.281, 0.386]``; a dash where there is no value."""
+        """Return text such as ``0.330 [0.281, 0.386]``, a dash where there is no value."""
         if np.isnan(self.value):
             return "-"
         if np.isnan(self.low) or np.isnan(self.high):
@@ -68,7 +68,7 @@ class Estimate(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A method against a baseline on the same traces; a lower value is better."""
+    """Compare a method with a baseline on the same traces; a lower value is better."""
 
     p_value: float
     """Two-sided Wilcoxon signed-rank test over episodes of the mean of these very units, which says
@@ -77,19 +77,19 @@ class Comparison(NamedTuple):
     """Share of (seed, trace) pairs in which the method is better, ties counted half."""
 
     def text(self) -> str:
-        """Such as ``71% (<.001)``: how often better, and the p-value."""
+        """Return text such as ``71% (<.001)``: how often the method is better, and the p-value."""
         p = "<.001" if self.p_value < 1e-3 else f"{self.p_value:.3f}"
         return f"{self.probability_of_improvement:.0%} ({p})"
 
 
 def mean(values: FloatArray) -> Estimate:
-    """Mean over units and episodes of ``[S, K]`` values."""
+    """Average ``[S, K]`` values over units and episodes."""
     table = _table(values)
     return _around(float(table.mean()), table)
 
 
 def interquartile_mean(values: FloatArray) -> Estimate:
-    """Mean of the middle half of all ``[S, K]`` values."""
+    """Average the middle half of all ``[S, K]`` values."""
     table = _table(values)
     cut = int(_TRIMMED_SHARE * table.size)
     ordered = np.sort(table, axis=None)
@@ -100,7 +100,7 @@ def interquartile_mean(values: FloatArray) -> Estimate:
 
 
 def relative_change(values: FloatArray, baseline: FloatArray) -> Estimate:
-    """``mean(values) / mean(baseline) - 1``, paired by episode; below 0 is less.
+    """Return ``mean(values) / mean(baseline) - 1``, paired by episode; below 0 is a decrease.
 
     Args:
         values: ``[S, K]``.
@@ -113,7 +113,7 @@ def relative_change(values: FloatArray, baseline: FloatArray) -> Estimate:
 def gap_closed(
     method: FloatArray, best_heuristic: FloatArray, online_oracle: FloatArray
 ) -> Estimate:
-    """Share of the achievable gap that a method closes, of mean degradations.
+    """Return the share of the achievable gap that a method closes, from mean degradations.
 
     ``(best heuristic - method) / (best heuristic - online oracle)``: 0 is the best heuristic, 1
     the re-planning oracle with the global view, below 0 worse than the heuristic.
@@ -154,16 +154,16 @@ def _table(values: FloatArray) -> FloatArray:
 
 
 def _around(value: float, influence: FloatArray) -> Estimate:
-    """A value with the interval that the ``[S, K]`` influences of its parts leave it."""
+    """Return a value with its interval, from the ``[S, K]`` influences of its parts."""
     half = float(np.sqrt(_squared_half_widths(influence[None])[0, 0]))
     return Estimate(value, value - half, value + half)
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> Estimate:
-    """``mean(numerator) / mean(denominator)`` of ``[S, K]`` each, with Fieller's interval.
+    """Return ``mean(numerator) / mean(denominator)``, ``[S, K]`` each, with Fieller's interval.
 
-    It holds every ratio r for which the mean of ``numerator - r denominator`` is not surely other
-    than 0. Where the denominator may as well be 0, no ratio is excluded and there are no bounds.
+    The interval holds every ratio r for which that of the mean of ``numerator - r denominator``
+    includes 0. Where the denominator's own interval includes 0, there are no bounds.
     """
     n, d = float(numerator.mean()), float(denominator.mean())
     if d == 0:
@@ -178,7 +178,7 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> Estimate:
 
 
 def _squared_half_widths(layers: FloatArray) -> FloatArray:
-    """The squares of half widths of the means of L layers, and their mixed terms.
+    """Return the squared half widths of the means of L layers, and their cross terms.
 
     Args:
         layers: ``[L, S, K]``.

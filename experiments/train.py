@@ -1,9 +1,9 @@
-"""``edge-marl train`` where the project is not installed.
+"""Run ``edge-marl train`` where its command is not at hand, in either of two ways:
 
-- ``python -m edge_marl.experiments.train ...`` in a copy of the project's folder, which is what
-  ``ray job submit --working-dir .`` makes;
-- ``python experiments/train.py ...``, also as ``ray submit`` copies it to a cluster: alone, to a
-  machine that has the project installed.
+- ``python -m edge_marl.experiments.train ...`` runs in a copy of the project's folder, which is
+  what ``ray job submit --working-dir .`` makes;
+- ``python experiments/train.py ...`` runs in a checkout, and where ``ray submit`` copies this file
+  alone to a machine that has the project installed.
 """
 
 import sys

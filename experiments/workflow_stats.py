@@ -1,4 +1,4 @@
-"""Recorded workflows summed up: what was read, what was left out, and what remains looks like."""
+"""Sum up recorded workflows: what was read, what was left out, and what the rest looks like."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _QUANTILES = (0.05, 0.5, 0.95, 0.99, 1.0)
 
 
 def longest_paths(workflows: Workflows, weight: FloatArray) -> FloatArray:
-    """``[P]``: weight of the heaviest path that ends with each primitive, its own included."""
+    """Return the weight ``[P]`` of the heaviest path to each primitive, its own included."""
     before = np.repeat(np.arange(len(weight)), np.diff(workflows.first_successor))
     after = workflows.successor
     path = weight.copy()
@@ -31,8 +31,11 @@ def longest_paths(workflows: Workflows, weight: FloatArray) -> FloatArray:
 
 
 def shapes(workflows: Workflows) -> dict[str, FloatArray]:
-    """Quantities of each workflow, ``[K]``: primitives, edges, depth (primitives on the longest
-    path), width (most primitives that lie equally deep), work and critical path in GFLOP."""
+    """Return quantities ``[K]`` of each workflow, by name.
+
+    These are its primitives, edges, depth (primitives on the longest path), width (most primitives
+    that lie equally deep), work and critical path in GFLOP.
+    """
     starts = workflows.first[:-1]
     primitives = np.diff(workflows.first)
     n = len(workflows.compute_gflop)
@@ -53,13 +56,12 @@ def shapes(workflows: Workflows) -> dict[str, FloatArray]:
 
 
 def print_workflows(recorded: RecordedWorkflows, workflows: Workflows, report: ReadReport) -> None:
-    """Print what was found, tables of what was left out and changed, quantiles of the rest, and
-    how much work it is for a cluster.
+    """Print what was found, left out and changed, and quantiles and cluster load of the rest.
 
     Args:
         recorded: how they were read.
         workflows: as :func:`~edge_marl.dag_placement.readers.read_workflows` gives them.
-        report: the same.
+        report: from the same call.
     """
     console = stdout()
     console.print(f"{report.source}: {report.found} workflows found, {report.kept} kept")
@@ -95,7 +97,10 @@ def _shown(number: float) -> str:
 
 
 def _load(recorded: RecordedWorkflows, mean_gflop: float) -> str:
-    """How busy the default cluster is with workflows of this much work."""
+    """Say how busy the default cluster is with workflows of this much work.
+
+    The text also names the ``time_scale`` at which it is as busy as with random workflows.
+    """
     scenario, drawn = DagScenario(), RandomWorkflows()
     drawn_gflop = sum(drawn.primitives) / 2 * drawn.compute_gflop[0]
     capacity = scenario.of_servers("capacity_gflops").mean()

@@ -1,4 +1,4 @@
-"""This module holds what the training steps of our algorithms share."""
+"""Extend RLlib's Algorithm with what ours share: sampling, learning and exact checkpoints."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class RewardScaler:
-    """Divides rewards by their running standard deviation; zero stays zero."""
+    """Track the running standard deviation that rewards are divided by; zero stays zero."""
 
     def __init__(self) -> None:
         self._count = 0.0
@@ -62,7 +62,7 @@ class RewardScaler:
         self._sum_of_squares = 0.0
 
     def update(self, rewards: NDArray[np.float32]) -> None:
-        """Take in ``rewards [K]``; those that are no numbers are left for the learner to report."""
+        """Take in ``rewards [K]``, ignoring those that are not finite: the learner reports them."""
         rewards = rewards[np.isfinite(rewards)]
         n = rewards.size
         if n == 0:
@@ -77,18 +77,18 @@ class RewardScaler:
 
     @property
     def mean(self) -> float:
-        """The mean of all rewards."""
+        """Return the mean of all rewards taken in."""
         return self._mean
 
     @property
     def scale(self) -> float:
-        """The divisor of rewards; 1 until they have differed."""
+        """Return the divisor of rewards; it is 1 until they have differed."""
         deviation = (self._sum_of_squares / self._count) ** 0.5 if self._count else 0.0
         return deviation if deviation > 1e-8 else 1.0
 
 
 class JointAlgorithm(Algorithm):
-    """Base of our algorithms: sampling of fragments, weights, exact continuation."""
+    """Sample fragments, hand out weights and continue exactly from checkpoints."""
 
     _own_folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -103,9 +103,9 @@ class JointAlgorithm(Algorithm):
         self.team_reward = self.config.team_reward_in(self.env_runner.env)
 
     def _setup_logdir(self) -> None:
-        """Take Ray Tune's folder of the trial, or a temporary one where there is no trial.
+        """Use Ray Tune's folder of the trial, or a temporary one where there is no trial.
 
-        Ray would make one in the user's home that nobody removes.
+        Ray itself would make a folder in the user's home that nobody removes.
         """
         if self._storage is not None:
             super()._setup_logdir()
@@ -116,13 +116,13 @@ class JointAlgorithm(Algorithm):
     def watch(self, check: Callable[[], None]) -> None:
         """Have ``check`` called before every step, or while remote runners play.
 
-        What it raises leaves the iteration. The state is then one within it, from which, where
-        this process samples, :meth:`train` goes on exactly.
+        An exception that it raises ends the iteration midway. Where this process samples,
+        :meth:`train` continues exactly from there.
         """
         self.check = self.env_runner.check = check
 
     def cleanup(self) -> None:
-        """Let go of everything; of remote runners that play without waiting for them."""
+        """Release all resources, without waiting for remote runners that are still playing."""
         group = getattr(self, "env_runner_group", None)
         if group is not None and group.num_in_flight_async_reqs(_SAMPLE):
             group._worker_manager.clear()
@@ -131,10 +131,10 @@ class JointAlgorithm(Algorithm):
             self._own_folder.cleanup()
 
     def note_fault(self, fault: EnvironmentFaultError) -> None:
-        """Count an exception of the environment and tell of it, once.
+        """Count an exception of the environment, and log it unless the same was logged before.
 
         Raises:
-            EnvironmentFaultError: this one, where it is one too many.
+            EnvironmentFaultError: this one, if there were more than :data:`TOLERATED_FAULTS`.
         """
         if str(fault) not in map(str, self.faults):
             _log.warning("%s; going on with new episodes", fault)
@@ -143,7 +143,7 @@ class JointAlgorithm(Algorithm):
             raise fault
 
     def prepare(self) -> None:
-        """Open whatever the next iteration needs from outside, so that its faults show early.
+        """Open whatever the next iteration needs from outside, so that errors show early.
 
         Raises:
             InputError: for what is missing or not as it should be.
@@ -151,18 +151,18 @@ class JointAlgorithm(Algorithm):
 
     @property
     def env_steps_sampled(self) -> int:
-        """Environment steps sampled for training so far."""
+        """Return the number of environment steps sampled for training so far."""
         return int(
             self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         )
 
     def sample_fragments(self) -> SampleBatch | None:
-        """Fragments of all runners, one batch, at least one played step.
+        """Collect fragments of all runners in one batch, with at least one played step.
 
         Returns:
             Rows of :class:`edge_marl.algorithms.sampling.columns.Fragment`; None when every
-            runner was lost. What a lost runner had played is counted nowhere, nor what one had
-            whose environment raised an exception.
+            runner was lost. Steps are not counted if their runner was lost or its environment
+            raised an exception.
 
         Raises:
             EnvironmentFaultError: if the environment has raised more than :data:`TOLERATED_FAULTS`.
@@ -232,13 +232,13 @@ class JointAlgorithm(Algorithm):
 
     @property
     def n_learners(self) -> int:
-        """How many learn together."""
+        """Return the number of learners that learn together."""
         return max(1, self.config.num_learners)
 
     def _deliveries(self) -> list[Delivery | Exception]:
-        """Collect what the runners played, in their order; nothing of those that were lost.
+        """Collect what the runners played, in order of their indices, leaving out lost runners.
 
-        What arrived before :attr:`check` raised something is kept for the next call.
+        What arrived before :attr:`check` raised an exception is kept for the next call.
         """
         group = self.env_runner_group
         if group.num_remote_env_runners() == 0:
@@ -252,7 +252,7 @@ class JointAlgorithm(Algorithm):
         return [delivery for _, delivery in sorted(found, key=lambda one: one[0])]
 
     def _fetch(self) -> None:
-        """Take what has arrived by now."""
+        """Take the deliveries of remote runners that are ready, waiting only briefly for one."""
         self._delivered += self.env_runner_group.fetch_ready_async_reqs(
             tags=_SAMPLE, timeout_seconds=_POLL_S
         )
@@ -273,7 +273,7 @@ class JointAlgorithm(Algorithm):
                 )
 
     def actor(self, weights: Mapping[str, Any] | None = None) -> Actor:
-        """A copy of the actors, ready to play.
+        """Return a copy of the actors, ready to play.
 
         Args:
             weights: of the module, such as a snapshot holds; those that the learner has now when
@@ -287,7 +287,7 @@ class JointAlgorithm(Algorithm):
         return actor.eval()
 
     def set_actor(self, weights: Mapping[str, Tensor]) -> None:
-        """Train on from these actors, such as imitated ones, instead of from random ones.
+        """Continue training from given actors, such as imitated ones, instead of random ones.
 
         Args:
             weights: a state dict of :class:`edge_marl.algorithms.networks.agents.Actor`.
@@ -302,16 +302,16 @@ class JointAlgorithm(Algorithm):
     # Checkpoints ---------------------------------------------------------------------------
 
     def get_metadata(self) -> dict[str, Any]:
-        """RLlib's, and the options with which a checkpoint has to be restored."""
+        """Return RLlib's metadata, and the options that a checkpoint has to be restored with."""
         return super().get_metadata() | {_FIXED: self.config.fixed_options}
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Go on from a checkpoint.
+        """Continue from a checkpoint.
 
-        Options that differ from those it was taken with have their effect at once.
+        Options that differ from those it was taken with take effect at once.
 
         Raises:
-            InputError: naming an option that cannot be another.
+            InputError: naming an option that must not differ.
         """
         metadata = Path(str(path).removeprefix("file://")) / self.METADATA_FILE_NAME
         before = read_json(metadata).get(_FIXED, {}) if metadata.is_file() else {}
@@ -325,7 +325,7 @@ class JointAlgorithm(Algorithm):
         super().restore_from_path(path, *args, **kwargs)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state, that of remote runners and the reward scale."""
+        """Return the states of RLlib, the remote runners and the reward scaler."""
         state = super().get_state(*args, **kwargs)
         state[_RUNNERS] = self._runner_states()
         state[_DELIVERED] = list(self._delivered)
@@ -334,9 +334,10 @@ class JointAlgorithm(Algorithm):
         return state
 
     def _runner_states(self) -> dict[int, Any]:
-        """States of the remote runners by index, once they have played what they are at.
+        """Return the states of the remote runners by index, once their fragments are complete.
 
-        Runners that do not answer for long are left out: others will play new episodes instead.
+        There are none if a runner still plays after some seconds; runners that do not answer are
+        left out. With any state missing, all runners play new episodes after a restore.
         """
         group = self.env_runner_group
         if group.num_remote_env_runners() == 0:
@@ -355,10 +356,10 @@ class JointAlgorithm(Algorithm):
         return {state["sampling"]["worker_index"]: state for state in states}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken.
+        """Continue from where ``state`` was taken.
 
-        With as many remote runners as there were then these go on exactly. Otherwise they play
-        episodes that nobody has played.
+        With as many remote runners as there were then, they continue exactly. Otherwise they play
+        episodes that no runner has played.
         """
         super().set_state(state)
         if self.reward_scaler is not None and "reward_scaler" in state:

@@ -1,4 +1,4 @@
-"""Configuration that the multi-agent algorithms share."""
+"""Configure what the multi-agent algorithms share."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ is told. All others either are fields of the models of options or would change n
 
 
 class JointConfig(AlgorithmConfig):
-    """An AlgorithmConfig whose algorithm samples in batches and holds all agents in one module.
+    """Configure an algorithm that samples in batches and holds all agents in one module.
 
-    A mixin: put it before the configuration of the RLlib algorithm that is extended. A subclass
-    names its model of options, whose fields are attributes here, and the classes that it builds.
+    This works as a mixin: put it before the configuration of the RLlib algorithm that is extended.
+    A subclass names its model of options, whose fields become attributes, and the classes that it
+    builds.
     """
 
     options_model: ClassVar[type[JointOptions]] = JointOptions
@@ -67,7 +68,7 @@ class JointConfig(AlgorithmConfig):
         """Set options of training; those not given stay as they are.
 
         Raises:
-            InputError: for a network that is none, and for an unknown option.
+            InputError: for an invalid network, and for an unknown option.
         """
         return self._set_training(options)
 
@@ -82,13 +83,13 @@ class JointConfig(AlgorithmConfig):
         return self
 
     def update_from_dict(self, config_dict: Mapping[str, Any]) -> Self:
-        """Set attributes as Ray Tune does, which merges the parameters of a trial into these.
+        """Set attributes, as Ray Tune does to merge the parameters of a trial into a configuration.
 
         Args:
-            config_dict: by name; of a network the fields that change suffice.
+            config_dict: values by name; of a network the fields that change suffice.
 
         Raises:
-            InputError: for a network that is none.
+            InputError: for an invalid network.
         """
         changes = dict(config_dict)
         # RLlib would hand these to ``training()``: they are no options here, but attributes of
@@ -101,10 +102,10 @@ class JointConfig(AlgorithmConfig):
         return super().update_from_dict(changes)
 
     def _network_with(self, changes: Any) -> NetworkConfig:
-        """The network, changed.
+        """Return the network with some fields changed.
 
         Raises:
-            InputError: for what is no network.
+            InputError: for changes that give no valid network.
         """
         if not isinstance(changes, NetworkConfig | Mapping):
             raise InputError(f"network: expected options of networks, found {shown(changes)}")
@@ -125,17 +126,17 @@ class JointConfig(AlgorithmConfig):
 
     @property
     def uses_state(self) -> bool:
-        """Whether the global state is looked at; where it is not, it is not even asked for."""
+        """Return whether the global state is used; if not, the environment is not asked for it."""
         return True
 
     def team_reward_in(self, env: BatchedEnv) -> str:
-        """How the reward of the team is made of those of the agents.
+        """Return how the reward of the team is made from those of the agents.
 
         Args:
             env: the environment, any number of episodes of it.
 
         Returns:
-            "sum"; "shared", where every agent is paid the team's; or "own", where nobody asks.
+            "sum"; "shared", where every agent is paid the team's; or "own", where none is needed.
 
         Raises:
             InputError: for an option that contradicts the environment.
@@ -153,7 +154,7 @@ class JointConfig(AlgorithmConfig):
         return found
 
     def check_sampled(self, env: BatchedEnv) -> None:
-        """Refuse fragments or a replay that do not fit into memory, and rewards of another kind.
+        """Refuse what does not fit into memory, and a ``team_reward`` that does not fit ``env``.
 
         Args:
             env: the environment, any number of episodes of it.
@@ -168,7 +169,7 @@ class JointConfig(AlgorithmConfig):
             check_memory(*needed(self, step_bytes))
 
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
-        """Estimate from below what is sampled and kept; algorithms say it for themselves.
+        """Estimate from below the memory for what is sampled and kept; algorithms override this.
 
         Args:
             step_bytes: of what all agents of one episode see in one step.
@@ -180,16 +181,16 @@ class JointConfig(AlgorithmConfig):
         return n_episodes * step_bytes, f"{n_episodes} episodes at once (num_envs_per_env_runner)"
 
     def get_default_learner_class(self) -> Any:
-        """The learner of the algorithm."""
+        """Return the class of the algorithm's learner."""
         return self.joint_learner_class
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """The module of the algorithm, one for all agents."""
+        """Return the spec of the algorithm's module, which holds all agents."""
         return RLModuleSpec(module_class=self.joint_module_class)
 
     @property
     def fixed_options(self) -> dict[str, Any]:
-        """Options with which a checkpoint has to be restored, as text of JSON can hold them.
+        """Return the options that a checkpoint has to be restored with, as JSON can hold them.
 
         All others may be changed between two parts of a training.
         """

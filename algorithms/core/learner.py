@@ -1,4 +1,4 @@
-"""This module holds what our learners add to RLlib's."""
+"""Extend RLlib's learner with fast gradient steps that several learners make as one would."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ _GENERATOR = "generator"
 
 
 class DivergenceError(RuntimeError):
-    """A loss is not finite; raised before any weight has been touched by it."""
+    """Signal that a loss or its gradient is not finite, before it has changed any weight."""
 
 
 class JointLearner(TorchLearner):
-    """Base of our learners: many gradient steps in one call, each on one flat tensor of weights.
+    """Make many gradient steps in one call, each on one flat tensor of weights.
 
     A step takes a few milliseconds, less than RLlib spends around each of its minibatches;
-    :meth:`update` therefore leaves them to :meth:`learn` of the subclass, and reports means once.
-    Subclasses name the terms of their loss with :meth:`log_terms`.
+    :meth:`update` therefore leaves all steps to :meth:`learn` of the subclass, and reports means
+    once. Subclasses name the terms of their loss with :meth:`log_terms`.
 
     Several learners do together what one would do with all of their rows: gradients and terms are
-    averaged over them, and where a loss is a mean over rows, every learner divides its sum by the
-    :meth:`average` number of them. What is random is drawn from :attr:`generator`, alike in all.
+    averaged over the learners, and where a loss is a mean over rows, every learner divides its sum
+    by the :meth:`average` number of rows. Random numbers come from :attr:`generator`, which draws
+    the same in all learners.
     """
 
     generator: torch.Generator
@@ -55,39 +56,43 @@ class JointLearner(TorchLearner):
         self.generator = torch.Generator().manual_seed(int(seed))
 
     def _make_modules_ddp_if_necessary(self) -> None:
-        """Do nothing: :meth:`gradient_step` averages the one gradient there is.
+        """Do nothing: :meth:`gradient_step` averages the one flat gradient itself.
 
-        DDP would average minibatches of different size alike, and wait for ever, or raise, where
+        DDP would weigh minibatches of different sizes alike, and wait for ever, or raise, where
         learners have different numbers of them or leave weights unused.
         """
 
     # Several learners -----------------------------------------------------------------------
 
     def total(self, part: Tensor) -> Tensor:
-        """The sum over all learners, in place."""
+        """Sum ``part`` over all learners, in place."""
         if self.distributed:
             torch.distributed.all_reduce(part)
         return part
 
     def average(self, part: Tensor) -> Tensor:
-        """The mean over all learners, in place."""
+        """Average ``part`` over all learners, in place."""
         return self.total(part).div_(self.n_learners) if self.distributed else part
 
     def averages(self, *parts: float) -> list[float]:
-        """The means over all learners of some numbers."""
+        """Return the means over all learners of some numbers."""
         if not self.distributed:
             return list(parts)
         return self.average(torch.tensor(parts, dtype=torch.float64, device=self._device)).tolist()
 
     def share(self, n_rows: int) -> float:
-        """Return the factor from a mean over the own rows to their part of the mean over all."""
+        """Return the weight of a mean over this learner's ``n_rows`` rows.
+
+        The average over the learners of such means, so weighted, is the mean over all rows.
+        """
         (average,) = self.averages(n_rows)
         return n_rows / max(average, 1.0 / self.n_learners)
 
     def differentiable_total(self, part: Tensor) -> Tensor:
-        """The sum over all learners of ``part``, by which every learner knows its own gradient.
+        """Return the sum of ``part`` over all learners, differentiable in this learner's own part.
 
-        Gradients are averaged over the learners, so the own part weighs as often as there are any.
+        Gradients are averaged over the learners afterwards, so that of the own part is multiplied
+        by the number of learners.
         """
         if not self.distributed:
             return part
@@ -96,11 +101,11 @@ class JointLearner(TorchLearner):
 
     @property
     def n_learners(self) -> int:
-        """How many there are, this one included."""
+        """Return the number of learners, this one included."""
         return max(1, self.config.num_learners)
 
     def place_among_learners(self, n_rows: int) -> tuple[int, int]:
-        """How many rows the learners before this one have, and how many all have."""
+        """Return how many rows the learners before this one have, and how many all have."""
         if not self.distributed:
             return 0, n_rows
         rank = torch.distributed.get_rank()
@@ -112,7 +117,10 @@ class JointLearner(TorchLearner):
     # Learning -------------------------------------------------------------------------------
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Set the learning rate: RLlib does after an update, where a restored one has none yet."""
+        """Set the learning rate.
+
+        RLlib does so only after an update, too late for the first one after a restore.
+        """
         super().before_gradient_based_update(timesteps=timesteps)
         for optimiser, schedule in self._optimizer_lr_schedules.items():
             steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
@@ -130,7 +138,7 @@ class JointLearner(TorchLearner):
         timesteps: dict[str, Any] | None = None,
         **how: Any,
     ) -> Any:
-        """Learn from a batch of the one module, as RLlib's method of this name."""
+        """Learn from a batch for the one module, and return metrics as RLlib's method does."""
         self._check_is_built()
         self.before_gradient_based_update(timesteps=timesteps or {})
         self._weights_seq_no += 1
@@ -154,11 +162,11 @@ class JointLearner(TorchLearner):
         return self.metrics.reduce()
 
     def agent_steps(self, columns: dict[str, Tensor]) -> int:
-        """Steps of single agents in a batch."""
+        """Count the steps of single agents in a batch."""
         raise NotImplementedError
 
     def learn(self, columns: dict[str, Tensor], **how: Any) -> list[Terms]:
-        """All gradient steps that a batch allows; returns the terms of each."""
+        """Make all gradient steps that a batch allows, and return the terms of each."""
         raise NotImplementedError
 
     def gradient_step(
@@ -170,13 +178,13 @@ class JointLearner(TorchLearner):
         fixed: int = 0,
         loss_of: Callable[[dict[str, Tensor]], Tensor] | None = None,
     ) -> Terms:
-        """One gradient step.
+        """Make one gradient step.
 
         Args:
             batch: a minibatch, or this learner's part of one.
             optimiser: of one flat tensor, see :mod:`edge_marl.algorithms.core.optimiser`.
             clip: largest norm of the gradient; None: any.
-            fixed: so many of the first weights stay as they are.
+            fixed: how many of the first weights stay as they are.
             loss_of: the loss of a minibatch; that of :meth:`compute_loss_for_module` when None.
 
         Returns:
@@ -209,7 +217,7 @@ class JointLearner(TorchLearner):
     def get_state(
         self, components: Any = None, *, not_components: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """RLlib's state, and where the drawing of rows is."""
+        """Return RLlib's state and that of the random generator."""
         state: dict[str, Any] = super().get_state(
             components, not_components=not_components, **kwargs
         )
@@ -218,9 +226,9 @@ class JointLearner(TorchLearner):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken, be it an earlier one of this learner.
+        """Continue from where ``state`` was taken, even if it is an earlier one of this learner.
 
-        RLlib takes over weights of a higher number only, and env runners do as well.
+        RLlib and env runners accept only weights of a higher sequence number than they have.
         """
         before = self._weights_seq_no  # type: ignore[has-type]
         self._weights_seq_no = 0
@@ -239,7 +247,7 @@ class JointLearner(TorchLearner):
         return loss
 
     def _diverged(self, batch: dict[str, Any]) -> None:
-        """Say which term, or which input, is not finite."""
+        """Raise an error that says which terms, and which inputs, are not finite."""
         terms = [name for name, term in self._terms.items() if not torch.isfinite(term).all()]
         columns = batch[DEFAULT_MODULE_ID]
         inputs = [

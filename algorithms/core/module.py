@@ -1,4 +1,4 @@
-"""The RLModule that holds all agents."""
+"""Hold all agents in one RLModule."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from edge_marl.validation import invalid
 
 
 class JointModule(TorchRLModule):
-    """Base of our modules: one for all agents, so that they are evaluated together.
+    """Hold all agents in one module, so that they are evaluated together.
 
     Parameters are shared, or not, inside :class:`edge_marl.algorithms.networks.agents.Actor`.
-    Subclasses give ``_forward_inference``, ``_forward_exploration`` (which is told ``t``, the
+    Subclasses define ``_forward_inference``, ``_forward_exploration`` (which is told ``t``, the
     environment steps sampled so far) and ``_forward_train``.
     """
 
@@ -59,7 +59,7 @@ class JointModule(TorchRLModule):
         self.actor = Actor(spec)
 
     def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """RLlib's, without putting every submodule into evaluation mode and back at each step.
+        """Decide without RLlib's switch of all submodules to evaluation mode and back.
 
         No layer here acts differently in training.
         """
@@ -71,7 +71,7 @@ class JointModule(TorchRLModule):
 
 
 class PolicyModule(JointModule, InferenceOnlyAPI):
-    """The outputs of the actor are logits: actions are drawn, or are the most probable ones."""
+    """Take the actor's outputs as logits: draw actions to explore, else decide as when deployed."""
 
     def _forward_inference(
         self, batch: dict[str, Any], generator: torch.Generator | None = None, **kwargs: Any
@@ -85,7 +85,7 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
         return _with_state({Columns.ACTIONS: actions}, hidden)
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        """Actions drawn from the policy, and with what probability."""
+        """Draw actions from the policy, and return them with their log-probabilities."""
         outputs, hidden = self._step(batch)
         mask = batch[Columns.OBS][Fragment.ACTION_MASK]
         actions, log_probabilities = sample_actions(outputs, mask)

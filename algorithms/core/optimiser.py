@@ -1,4 +1,4 @@
-"""Adam over all parameters in one tensor."""
+"""Run Adam on all parameters in one tensor."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import nn
 
 
 def flattened(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-    """One tensor of which all parameters become views, and its gradient of theirs.
+    """Return one tensor that all parameters become views of, as their gradients do of its gradient.
 
     Optimisers, clipping and target networks then run one kernel instead of one per parameter.
-    The gradient has to be zeroed in place, never dropped.
+    The gradient has to be zeroed in place, never set to None.
     """
     flat = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
     flat.grad = torch.zeros_like(flat)
@@ -26,5 +26,5 @@ def flattened(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
 
 
 def flat_adam(parameters: Sequence[nn.Parameter]) -> torch.optim.Adam:
-    """Adam on the :func:`flattened` parameters."""
+    """Return an Adam optimiser of the :func:`flattened` parameters."""
     return torch.optim.Adam([flattened(parameters)], fused=True)

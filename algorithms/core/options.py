@@ -1,8 +1,8 @@
-"""Options of training: each is a field of a model, with its type, range, default and description.
+"""Declare options of training as fields of a model, with type, range, default and description.
 
 A configuration of RLlib takes everything else from the model: attributes and their defaults, what
-``training()`` accepts and documents, validation, what modules are told, and what stays as it is in
-a checkpoint.
+``training()`` accepts and documents, validation, what modules are told, and which options a
+checkpoint fixes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Coefficient: TypeAlias = Scheduled[NotNegative]
 
 
 class Mark(Enum):
-    """What an option decides beside the training; put into the annotation of its field."""
+    """Mark, in the annotation of an option's field, what it affects besides the training."""
 
     FIXED = "fixed"
     """A checkpoint has to be restored with the value that it was taken with."""
@@ -53,7 +53,7 @@ class Mark(Enum):
 
 
 class JointOptions(Options):
-    """Options of every algorithm; RLlib's among them have the defaults of the algorithm.
+    """Declare the options of every algorithm; those of RLlib get the algorithm's own defaults.
 
     A subclass that declares a field again changes its type or its default; the description and
     the marks stay.
@@ -103,7 +103,7 @@ class JointOptions(Options):
 
     @classmethod
     def of(cls, config: Any) -> JointOptions:
-        """The options that are attributes of a configuration, validated.
+        """Read the options from the attributes of a configuration, and validate them.
 
         Raises:
             InputError: naming the first option at fault, what was expected and what was found.
@@ -115,12 +115,12 @@ class JointOptions(Options):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Every option's default, a copy."""
+        """Return a copy of every option's default, by name."""
         return {name: field.get_default() for name, field in cls.model_fields.items()}
 
     @classmethod
     def marked(cls, mark: Mark) -> list[str]:
-        """Names of the options with a mark."""
+        """Return the names of the options with a mark."""
         return [
             name
             for name in cls.model_fields
@@ -129,7 +129,7 @@ class JointOptions(Options):
 
     @classmethod
     def documentation(cls) -> str:
-        """Name, default and description of each option."""
+        """Return a text with the name, default and description of each option."""
         lines = []
         for name, default in cls.defaults().items():
             found = (model.model_fields[name].description for model in cls._declaring(name))
@@ -140,7 +140,7 @@ class JointOptions(Options):
 
     @classmethod
     def _declaring(cls, name: str) -> list[type[JointOptions]]:
-        """The classes that have an option, the most special first."""
+        """Return the classes that have an option, the most derived first."""
         bases = [base for base in cls.__mro__ if issubclass(base, JointOptions)]
         return [base for base in bases if name in base.model_fields]
 
@@ -159,6 +159,6 @@ class JointOptions(Options):
 
 
 def set_documentation(method: Any, options: type[JointOptions]) -> None:
-    """Have ``help()`` of a ``training()`` tell of the options that it takes."""
+    """Make ``help()`` of a ``training()`` method list the options that it takes."""
     described = "\n    ".join(options.documentation().splitlines())
     method.__doc__ = f"{inspect.getdoc(method)}\n\nOptions, with their defaults:\n    {described}"

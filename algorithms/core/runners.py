@@ -1,4 +1,4 @@
-"""Environment runners that cannot be made."""
+"""Show why environment runners cannot be made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWERS_WITHIN_S = 120.0
 
 @contextmanager
 def failures_shown(config: Any) -> Iterator[None]:
-    """Raise what the remote runners raised that are made within the block.
+    """Raise the exception of remote runners that could not be made within the block.
 
     RLlib only logs it, with all frames and in colour, and goes on until it asks the first runner.
 

@@ -1,4 +1,4 @@
-"""Which rows each of several learners has."""
+"""Divide rows among several learners."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_marl.algorithms.sampling.columns import Fragment
 
 
 def shard_fragments(fragments: Mapping[str, NDArray[Any]], n: int) -> list[dict[str, NDArray[Any]]]:
-    """Fragments in n parts of nearly the same number; there may be none in some."""
+    """Divide fragments into n parts of nearly equal size; some parts may be empty."""
     ends = np.linspace(0, len(fragments[Fragment.VALID]), n + 1).round().astype(int)
     return [
         {name: column[begin:end] for name, column in fragments.items()}
@@ -24,10 +24,10 @@ def shard_fragments(fragments: Mapping[str, NDArray[Any]], n: int) -> list[dict[
 def shard_updates(
     rows: Mapping[str, NDArray[Any]], n_updates: int, n_learners: int
 ) -> list[dict[str, NDArray[Any]]]:
-    """Every learner's part of the rows of several updates, one update after the other.
+    """Return every learner's part of the rows of several updates, one update after the other.
 
     Args:
-        rows: columns of the rows of one update after the other, as many of each.
+        rows: columns of the rows of one update after the other, equally many of each.
         n_updates: how many there are.
         n_learners: that share the rows of every update.
     """

@@ -1,4 +1,4 @@
-"""Whether a training fits into memory, found out before anything of it is built."""
+"""Check whether a training fits into memory, before any part of it is built."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_sizes(config: Any, env: BatchedEnv) -> None:
 
 
 def _count_parameters(config: Any, env: BatchedEnv) -> float:
-    """Parameters of all modules, which are built without taking memory."""
+    """Count the parameters of all modules, which are built without taking memory."""
     own = joint_spaces(env)
     spec = config.get_multi_rl_module_spec(spaces={INPUT_ENV_SPACES: own, DEFAULT_MODULE_ID: own})
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""The spaces of all agents together, from which modules are built."""
+"""Define the spaces of all agents together, from which modules are built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_marl.envs.batched import BatchedEnv
 
 
 class JointObservation(spaces.Dict):
-    """What is seen in one episode: ``features [N, F]``, ``action_mask [N, A]``, ``state [S]``.
+    """Describe what an episode shows: ``features [N, F]``, ``action_mask [N, A]``, ``state [S]``.
 
     Args:
         agents: N names.
@@ -43,7 +43,7 @@ class JointObservation(spaces.Dict):
 
 
 def joint_spaces(env: BatchedEnv) -> tuple[JointObservation, spaces.MultiDiscrete]:
-    """Observation and action space of a batched environment's episodes."""
+    """Return the observation and action spaces of a batched environment's episodes."""
     actions = env.action_spec
     observation = JointObservation(env.agents, env.observation_shape, actions.n, env.state_size)
     return observation, actions.joint_space(len(env.agents))

@@ -1,4 +1,4 @@
-"""MAPPO and IPPO: policy gradients of many agents with a central or a local critic."""
+"""Train agents by policy gradients with a central (MAPPO) or a local critic (IPPO)."""
 
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.mappo.config import MAPPOConfig

@@ -1,4 +1,4 @@
-"""The iteration of MAPPO: sample, learn, hand out the weights."""
+"""Define the training iteration of MAPPO: sample, learn, hand out the weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PARTS = "parts"
 
 
 class MAPPO(JointAlgorithm, PPO):
-    """Built by :class:`edge_marl.algorithms.mappo.config.MAPPOConfig`, which describes it."""
+    """Run MAPPO; :class:`edge_marl.algorithms.mappo.config.MAPPOConfig` builds and describes it."""
 
     @classmethod
     def get_default_config(cls) -> Any:
-        """The configuration with all its defaults."""
+        """Return the configuration with all its defaults."""
         from edge_marl.algorithms.mappo.config import MAPPOConfig
 
         return MAPPOConfig()
@@ -30,7 +30,7 @@ class MAPPO(JointAlgorithm, PPO):
         super().setup(config)
 
     def training_step(self) -> None:
-        """One iteration."""
+        """Sample a train batch, learn from it and hand out the weights."""
         fragments = self._train_batch()
         if fragments is None:
             return
@@ -45,9 +45,9 @@ class MAPPO(JointAlgorithm, PPO):
         self.sync_weights()
 
     def _train_batch(self) -> SampleBatch | None:
-        """Fragments of about ``total_train_batch_size`` steps; None when every runner was lost.
+        """Sample about ``total_train_batch_size`` steps; return None when every runner was lost.
 
-        The few steps that only show the end of an episode count here, so that batches do not
+        The few steps that only show the end of an episode are counted too, so that batches do not
         differ in size by whole rounds of sampling.
         """
         parts = self._parts

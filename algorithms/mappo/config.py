@@ -1,4 +1,4 @@
-"""Configuration of MAPPO and IPPO."""
+"""Configure MAPPO and IPPO."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from edge_marl.algorithms.mappo.options import MAPPOOptions
 
 
 class MAPPOConfig(JointConfig, PPOConfig):
-    """Multi-agent PPO (Yu et al. 2022, "The surprising effectiveness of PPO in cooperative
-    multi-agent games"), and independent PPO (de Witt et al. 2020) with ``critic="local"``.
+    """Configure multi-agent PPO (MAPPO), or independent PPO (IPPO) with ``critic="local"``.
 
-    Decentralised actors, trained on every step of every agent with the clipped surrogate
+    MAPPO is described by Yu et al. 2022, "The surprising effectiveness of PPO in cooperative
+    multi-agent games", IPPO by de Witt et al. 2020.
+
+    Decentralised actors learn from every step in which an agent has a choice. They maximise
 
     ``min(rho A, clip(rho, 1 - clip_param, 1 + clip_param) A) + entropy_coeff H``,
 
     where ``rho`` is the ratio of the new to the old probability of the action, ``A`` its
-    generalised advantage, standardised over the train batch, and ``H`` the policy's entropy; and a
-    critic that regresses on the lambda returns, standardised by their running moments, its squared
-    error clipped at ``vf_clip_param``. The loss is RLlib's own.
+    generalised advantage, standardised over the train batch, and ``H`` the policy's entropy. The
+    critic regresses on the lambda returns, standardised by their running moments with
+    ``value_normalisation``; its squared error is clipped at ``vf_clip_param``. The terms of the
+    loss are those of RLlib's PPO.
 
     ``train_batch_size_per_learner`` and ``minibatch_size`` count joint steps. ``lr`` and
     ``entropy_coeff`` take schedules ``[[step, value], ...]``.
@@ -38,11 +41,14 @@ class MAPPOConfig(JointConfig, PPOConfig):
 
     @property
     def uses_state(self) -> bool:
-        """Whether the global state is looked at."""
+        """Return whether the critic looks at the global state, as only a central one does."""
         return self.critic == "central"
 
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
-        """See :meth:`JointConfig.memory_needed`: the fragments, and the rows chosen from them."""
+        """Estimate the bytes of the fragments and of the rows chosen from them.
+
+        See :meth:`JointConfig.memory_needed` for arguments and results.
+        """
         n_steps = self.total_train_batch_size
         return (
             2 * n_steps * step_bytes,
@@ -51,7 +57,10 @@ class MAPPOConfig(JointConfig, PPOConfig):
 
     @property
     def fixed_options(self) -> dict[str, Any]:
-        """See :attr:`JointConfig.fixed_options`."""
+        """Return the options with which a checkpoint has to be restored.
+
+        Of ``team_reward``, only this is fixed: whether agents earn their own rewards or the team's.
+        """
         team_reward = "own" if self.team_reward == "own" else "the team's"
         return super().fixed_options | {"team_reward": team_reward}
 

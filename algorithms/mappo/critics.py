@@ -1,4 +1,4 @@
-"""Critics: of the global state, for all agents at once, or of each agent's own observation."""
+"""Estimate values from the global state for all agents, or from each agent's own observation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_marl.algorithms.sampling.columns import Fragment
 
 
 class CentralCritic(nn.Module):
-    """Values of all agents from the global state, one evaluation per joint step.
+    """Map the global state to the values of all agents, in one evaluation per joint step.
 
     Args:
         state_size: S.
@@ -33,7 +33,7 @@ class CentralCritic(nn.Module):
         self.layers = GroupedMLP(1, sizes, network.activation)
 
     def forward(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """``state [..., S]`` -> ``[..., V]``."""
+        """Map ``state [..., S]`` to values ``[..., V]``."""
         # It may be an 8-bit picture.
         state = columns[Fragment.STATE].to(self.layers.layers[0].weight.dtype)
         if self.normaliser is not None:
@@ -42,25 +42,27 @@ class CentralCritic(nn.Module):
         return values
 
     def of_minibatch(self, columns: Mapping[str, Tensor], rows: AgentRows) -> Tensor:
-        """``[P, V]`` of the columns of P joint steps."""
+        """Return the values ``[P, V]`` of the P joint steps in ``columns``."""
         values: Tensor = self(columns)
         return values
 
     def observe(self, fragments: Mapping[str, Tensor], total: Total) -> None:
-        """Take sampled states into the running moments."""
+        """Update the running moments of the state with sampled states."""
         if self.normaliser is not None:
             self.normaliser.update(fragments[Fragment.STATE].flatten(0, 1), total=total)
 
 
 class LocalCritic(nn.Module):
-    """The value of each agent from what that agent sees, by a network like the actor's.
+    """Map what each agent sees to its value, by a network like the actor's.
 
-    There are no values of joint steps, ``n_values`` is None.
+    Joint steps have no values here, so ``n_values`` is None.
 
-    A memory starts empty with every fragment, because fragments carry the actor's alone.
+    The memory of a recurrent critic starts empty at every fragment, because fragments carry the
+    actor's memory only.
 
     Args:
-        actor: whose networks these are like, and whose observation normaliser is used.
+        actor: the actor that the critic's network resembles, and whose observation normaliser it
+            uses.
     """
 
     n_values = None
@@ -71,12 +73,15 @@ class LocalCritic(nn.Module):
         if actor.kind.has_head:
             network = spec.network.model_copy(update={"dueling": False})
             spec = spec.model_copy(update={"n_actions": 1, "network": network})
-        # Networks over sets put last what depends on the whole set alone.
+        # The last output of networks over sets depends on the set as a whole only: it is the value.
         self.values = Actor(spec)
         self.values.normaliser = actor.normaliser
 
     def forward(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """``features [..., N, F]`` -> ``[..., N]``; a memory needs ``[B, L, N, F]``."""
+        """Map ``features [..., N, F]`` to values ``[..., N]``.
+
+        A critic with a memory needs whole fragments, ``features [B, L, N, F]``.
+        """
         features, mask = columns[Fragment.FEATURES], columns[Fragment.ACTION_MASK]
         if self.values.is_recurrent:
             empty = self.values.initial_hidden(len(features)).to(features.device)
@@ -84,7 +89,7 @@ class LocalCritic(nn.Module):
         return self.values(features, mask)[0][..., -1]
 
     def of_minibatch(self, columns: Mapping[str, Tensor], rows: AgentRows) -> Tensor:
-        """``[C]`` of C rows of single agents; not with a memory."""
+        """Return the values ``[C]`` of C rows of single agents; a memory is not supported."""
         return self.values.of_rows(rows)[:, -1]
 
     def observe(self, fragments: Mapping[str, Tensor], total: Total) -> None:

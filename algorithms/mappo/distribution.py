@@ -1,4 +1,4 @@
-"""The distribution of masked discrete actions."""
+"""Define the distribution of masked discrete actions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ no more normal floating-point numbers, with which processors compute ten times a
 
 
 class MaskedCategorical(TorchCategorical):
-    """RLlib's categorical distribution with a third of the passes over the logits in a loss.
+    """Replace RLlib's categorical distribution; a loss takes a third of the passes over the logits.
 
     Args:
         logits: ``[..., A]``, finite; those of forbidden actions are so low that nothing is left
@@ -28,14 +28,14 @@ class MaskedCategorical(TorchCategorical):
 
     @cached_property
     def _dist(self) -> Any:
-        """Torch's distribution, for what is not overridden here."""
+        """Return Torch's distribution, which serves the methods that are not overridden here."""
         return self._get_torch_distribution(logits=self.logits)
 
     def logp(self, value: Tensor, **_: Any) -> Tensor:
-        """Log-probabilities ``[...]`` of actions ``[...]``."""
+        """Return the log-probabilities ``[...]`` of the actions ``value [...]``."""
         return self.log_probabilities.gather(-1, value.long()[..., None]).squeeze(-1)
 
     def entropy(self) -> Tensor:
-        """``[...]``."""
+        """Return the entropies ``[...]``."""
         probabilities = self.log_probabilities.clamp(min=SMALL).exp()
         return -(probabilities * self.log_probabilities).sum(-1)

@@ -1,4 +1,4 @@
-"""Generalised advantage estimation over fragments of many agents (Schulman et al. 2016)."""
+"""Estimate generalised advantages over fragments of many agents (Schulman et al. 2016)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def generalised_advantages(
     gamma: float | Tensor,
     lambda_: float | Tensor,
 ) -> Tensor:
-    """Advantages of every step of every agent (equations 11 and 16).
+    """Return the advantages of every step of every agent (equations 11 and 16).
 
-    ``delta_t = r_t + gamma * (1 - terminated_t) * V_{t+1} - V_t`` and
-    ``A_t = delta_t + gamma * lambda * (1 - over_t) * A_{t+1}``: a termination ends the
-    bootstrapping; a truncation and the end of the fragment do not, they only end the sum.
+    With ``delta_t = r_t + gamma * (1 - terminated_t) * V_{t+1} - V_t``, they are
+    ``A_t = delta_t + gamma * lambda * (1 - over_t) * A_{t+1}``. A termination ends the
+    bootstrapping; a truncation or the end of the fragment only ends the sum.
 
     Args:
         rewards: ``[B, T, N]``.
@@ -46,7 +46,7 @@ def generalised_advantages(
 
 
 def episode_ends(terminated: Tensor, truncated: Tensor, active: Tensor) -> Tensor:
-    """Where an agent's episode ends: flagged, or gone at the next observation without a flag.
+    """Return where an agent's episode ends: by a flag, or by absence from the next observation.
 
     Args:
         terminated: bool ``[B, T, N]``.
@@ -60,9 +60,9 @@ def episode_ends(terminated: Tensor, truncated: Tensor, active: Tensor) -> Tenso
 
 
 def team_ends(terminated: Tensor, truncated: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-    """The ends of the team's episode, which is over when its last agents leave.
+    """Return the ends of the team's episode, which is over when its last agents leave.
 
-    It is truncated if any of these last agents is, otherwise terminated.
+    The episode is truncated if any of these last agents is, and terminated otherwise.
 
     Args:
         terminated: bool ``[B, T, N]``.
@@ -78,7 +78,7 @@ def team_ends(terminated: Tensor, truncated: Tensor, active: Tensor) -> tuple[Te
 
 
 def standardised(advantages: Tensor, mask: Tensor, total: Total = unchanged) -> Tensor:
-    """Advantages with mean 0 and standard deviation 1 over the true elements of ``mask``.
+    """Scale advantages to mean 0 and standard deviation 1 over the true elements of ``mask``.
 
     Args:
         advantages: of any shape.

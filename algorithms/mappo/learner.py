@@ -1,4 +1,4 @@
-"""The learner of MAPPO: advantages of fragments, then the PPO loss on minibatches."""
+"""Estimate advantages of fragments, then minimise the PPO loss on minibatches."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _KL = "kl_coeff"
 
 
 class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
-    """Learns from fragments, see :class:`edge_marl.algorithms.sampling.columns.Fragment`.
+    """Learn from fragments, see :class:`edge_marl.algorithms.sampling.columns.Fragment`.
 
-    RLlib's are the schedules and the coefficient of the KL penalty.
+    RLlib's learner provides the schedules and adapts the coefficient of the KL penalty.
     """
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Note how far the training is."""
+        """Note the environment steps sampled so far, and set the entropy coefficient by them."""
         super().before_gradient_based_update(timesteps=timesteps)
         self._env_steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
         self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID].update(self._env_steps)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam, on one tensor that holds all parameters, those of the actor first."""
+        """Register Adam on one tensor that holds all parameters, those of the actor first."""
         module = self._own_module
         self._optimiser = flat_adam([*module.actor.parameters(), *module.critic.parameters()])
         self.register_optimizer(
@@ -63,9 +63,10 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         team_reward: str = "sum",
         **_: Any,
     ) -> list[Terms]:
-        """Passes over what the fragments teach, then the fragments into the normaliser.
+        """Train for all epochs on the fragments, then update the observation normaliser.
 
-        Afterwards, because the probabilities in them are those of the normaliser before.
+        The normaliser comes last, because its earlier moments produced the action probabilities
+        that the fragments hold.
         """
         actor = self._own_module.actor
         rows, steps_per_row = self._rows(dict(columns), team_reward)
@@ -95,7 +96,8 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     def _epochs(self, n_rows: int, size: int | None, n_epochs: int) -> Iterator[list[Tensor]]:
         """Yield the minibatches of each epoch: every row once, in a new order, in equal parts.
 
-        The order is one of the rows of all learners; what of a part is here may be nothing.
+        All learners draw the same order of all rows, and each keeps its own rows; its part of a
+        minibatch may therefore be empty.
 
         Args:
             n_rows: of this learner.
@@ -115,7 +117,10 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     def _rows(
         self, fragments: dict[str, Tensor], team_reward: str
     ) -> tuple[JointSteps | WholeFragments, int]:
-        """Rows of the train batch, and how many joint steps each is."""
+        """Return the rows of the train batch, and how many joint steps each of them holds.
+
+        This also updates the running moments of states and returns, where they are kept.
+        """
         config, module = self.config, self._own_module
         values = module.values_of_return(fragments)
         targets = learning_targets(
@@ -130,7 +135,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         returns, counts = targets[Postprocessing.VALUE_TARGETS], targets[Columns.LOSS_MASK]
         bad = self.total((~torch.isfinite(returns[counts])).sum())
         if bad > 0:
-            # Before the moments below are spoilt, which are weights too.
+            # This comes before the moments below are spoilt, which are weights too.
             self.log_terms(**{Postprocessing.VALUE_TARGETS: returns[counts]})
             self._diverged({DEFAULT_MODULE_ID: fragments})
         self._explained_variance = explained_variance(
@@ -147,7 +152,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """The PPO loss of a minibatch of :mod:`.rows`."""
+        """Return the PPO loss of a minibatch of :mod:`.rows`, with a KL penalty if asked for."""
         outputs, values = fwd_out[OUTPUTS], fwd_out[Columns.EMBEDDINGS]
         weights = batch.get(VALUE_WEIGHTS)
         n_choices, n_values = self.averages(
@@ -182,7 +187,10 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         return super().get_state(*args, **kwargs) | {_KL: (self.config.kl_coeff, current)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken; from another ``kl_coeff`` if that has changed."""
+        """Continue from where ``state`` was taken.
+
+        The adapted coefficient is not restored if the option ``kl_coeff`` has changed since.
+        """
         super().set_state(state)
         first, current = state.get(_KL, (None, None))
         if first == self.config.kl_coeff:

@@ -1,4 +1,4 @@
-"""The loss of PPO (Schulman et al. 2017), as RLlib has it, and its gradient, written out."""
+"""Compute the loss of PPO (Schulman et al. 2017) as RLlib does, its gradient written out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_marl.algorithms.networks.normalisation import Total, unchanged
 
 
 class Coefficients(NamedTuple):
-    """Numbers of the loss, under RLlib's names."""
+    """Hold the coefficients of the loss under RLlib's names."""
 
     clip_param: float
     """How far a ratio may move from 1 and still matter."""
@@ -35,9 +35,10 @@ def ppo_loss(
     n_choices: float,
     n_values: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Clipped surrogate, squared error of the values clipped at ``vf_clip_param``, entropy.
+    """Combine the clipped surrogate, the squared error of the values and the entropy.
 
-    The policy is ``softmax(outputs + penalties)``.
+    The policy is ``softmax(outputs + penalties)``. Squared errors are clipped at
+    ``vf_clip_param``.
 
     Args:
         outputs: ``[K, A]`` of the actor, where an agent had a choice.
@@ -59,10 +60,10 @@ _TERMS = "policy_loss", "vf_loss", "vf_loss_unclipped", "entropy"
 
 
 class _PPOLoss(torch.autograd.Function):
-    """:func:`ppo_loss` in a fraction of autograd's time.
+    """Compute :func:`ppo_loss` in a fraction of the time that autograd takes.
 
-    Actions are the first axis: reductions and broadcasts over a last axis this short are not
-    vectorised.
+    Actions are the first axis, because reductions and broadcasts over a last axis this short are
+    not vectorised.
     """
 
     @staticmethod
@@ -75,7 +76,7 @@ class _PPOLoss(torch.autograd.Function):
         n_choices: float,
         n_values: float,
     ) -> tuple[Tensor, ...]:
-        """Loss and terms; the gradient is known by then, but for a factor."""
+        """Return the loss and its terms, and save the gradient up to a factor."""
         clip, vf_clip, vf_loss_coeff, entropy_coeff = coefficients
         actions, advantages = batch[Columns.ACTIONS], batch[Postprocessing.ADVANTAGES]
         logits = (outputs + batch[PENALTIES]).T.contiguous()  # [A, K]
@@ -115,14 +116,14 @@ class _PPOLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """The gradients by outputs and values."""
+        """Return the gradients with respect to outputs and values."""
         of_outputs, of_values = ctx.saved_tensors
         factor = gradients[0]
         return of_outputs * factor, of_values * factor, None, None, None, None
 
 
 def explained_variance(targets: Tensor, values: Tensor, total: Total = unchanged) -> Tensor:
-    """Share of the variance of ``targets [R]`` that ``values [R]`` explain; at least -1.
+    """Return the share of the variance of ``targets [R]`` that ``values [R]`` explain, at least -1.
 
     Args:
         targets: of this learner.

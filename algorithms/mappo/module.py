@@ -1,4 +1,4 @@
-"""The RLModule of MAPPO: decentralised actors and their critic."""
+"""Define the RLModule of MAPPO: decentralised actors and their critic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AT_ONCE = 2**26
 
 
 class MAPPOModule(PolicyModule, ValueFunctionAPI):
-    """Actors that sample from masked logits; a critic that env runners do not need."""
+    """Hold actors that sample from masked logits, and a critic that env runners do not need."""
 
     def setup(self) -> None:
         """Build actor and critic."""
@@ -36,7 +36,7 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
         self.value_moments = RunningMoments() if normalised else None
 
     def make_critic(self) -> nn.Module:
-        """The critic that the options ask for."""
+        """Build the critic that the options ask for."""
         options, space = self.model_config, self.observation_space
         if options["critic"] == "local":
             return LocalCritic(self.actor)
@@ -50,18 +50,21 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
         )
 
     def get_non_inference_attributes(self) -> list[str]:
-        """Parts that only learners have."""
+        """Name the parts that only learners have."""
         return ["critic", "value_moments"]
 
     def compute_values(self, batch: dict[str, Tensor], embeddings: Tensor | None = None) -> Tensor:
-        """``[..., N]`` values in the critic's own units; ``embeddings`` are these, if at hand."""
+        """Return the values ``[..., N]`` in the critic's own units.
+
+        ``embeddings``, if given, are values computed before, and are returned as they are.
+        """
         if embeddings is not None:
             return embeddings
         values: Tensor = self.critic(batch)
         return values.expand(*values.shape[:-1], self.observation_space.n_agents)
 
     def values_of_return(self, fragments: dict[str, Tensor]) -> Tensor:
-        """``[B, T+1, N]`` values in units of the return."""
+        """Return the values ``[B, T+1, N]`` in units of the return."""
         seen = [fragments[name] for name in (Fragment.FEATURES, Fragment.STATE)]
         numbers = max(1, sum(column.numel() for column in seen))
         rows = max(1, _AT_ONCE * len(seen[0]) // numbers)

@@ -1,4 +1,4 @@
-"""Options of MAPPO and IPPO."""
+"""Declare the options of MAPPO and IPPO."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from edge_marl.options import Count, CountOrZero, NotNegative, Positive, Share
 
 
 class MAPPOOptions(JointOptions):
-    """Defaults are those of sections 5 and A.6 of the MAPPO paper where it differs from RLlib."""
+    """Declare the options of MAPPO and IPPO.
+
+    Where the MAPPO paper differs from RLlib, defaults are those of its sections 5 and A.6.
+    """
 
     critic: Annotated[Literal["central", "local"], Mark.FIXED, Mark.MODULE] = Field(
         "central",

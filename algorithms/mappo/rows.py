@@ -1,4 +1,4 @@
-"""From sampled fragments to the rows of a train batch, and from these to minibatches."""
+"""Turn sampled fragments into the rows of a train batch, and these into minibatches."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def learning_targets(
     shared_end: bool,
     total: Total = unchanged,
 ) -> Rows:
-    """Advantages and value targets of every step of every agent.
+    """Compute the advantages and value targets of every step of every agent.
 
     Args:
         fragments: columns named and shaped as in :class:`Fragment`.
@@ -55,8 +55,8 @@ def learning_targets(
         team_reward: "sum": every agent earns the sum of the rewards of all; "shared": the reward
             that all who are there are paid alike; "own": its own.
         shared_end: the episode of every agent lasts as long as the team's, so that one that
-            leaves is credited with what its team earns afterwards. Only for values that know of
-            the whole team.
+            leaves is credited with what its team earns afterwards. Only for critics that see the
+            whole team.
         total: adds up over the learners, each of which has fragments of its own.
 
     Returns:
@@ -89,17 +89,22 @@ def learning_targets(
 
 
 def chooses(action_mask: Tensor, counts: Tensor) -> Tensor:
-    """``[..., N]``: which steps of ``action_mask [..., N, A]`` and ``counts [..., N]`` decide."""
+    """Return ``[..., N]``, true where a step counts and the agent has more than one legal action.
+
+    Args:
+        action_mask: ``[..., N, A]`` legal actions.
+        counts: ``[..., N]`` bool, steps that count.
+    """
     return counts & (action_mask.sum(-1) > 1)
 
 
 def penalties(action_mask: Tensor) -> Tensor:
-    """``PENALTIES`` of ``action_mask [..., A]``; adding them is quicker than filling by a mask."""
+    """Return the ``PENALTIES`` of ``action_mask [..., A]``; adding them is quicker than masking."""
     return (1.0 - action_mask.float()) * MASKED
 
 
 class Ragged(NamedTuple):
-    """Rows that belong to joint steps, any number to each."""
+    """Index the rows of joint steps, each of which may have any number of rows."""
 
     rows: Tensor
     """``[K]`` their numbers, in the order of the steps."""
@@ -110,16 +115,16 @@ class Ragged(NamedTuple):
 
     @classmethod
     def where(cls, present: Tensor) -> Ragged:
-        """Row ``r * N + n`` of step r where ``present [R, N]``."""
+        """Give step r the row ``r * N + n`` of every agent n where ``present [R, N]`` is true."""
         counts = present.sum(1)
         return cls(present.flatten().nonzero().squeeze(1), counts, counts.cumsum(0) - counts)
 
     def sizes(self, parts: Sequence[Tensor]) -> list[int]:
-        """How many rows the steps of each of ``parts`` have."""
+        """Count the rows of the steps in each of ``parts``."""
         return [int(self.counts[part].sum()) for part in parts]
 
     def of(self, steps: Tensor) -> Tensor:
-        """The numbers of the rows of ``steps [P]``, in their order."""
+        """Return the numbers of the rows of ``steps [P]``, in the order of these steps."""
         counts = self.counts[steps]
         shift = self.before[steps] - (counts.cumsum(0) - counts)
         places = shift.repeat_interleave(counts)
@@ -127,11 +132,11 @@ class Ragged(NamedTuple):
 
 
 class JointSteps:
-    """Rows of joint steps, and rows of single agents in them; where they lie, nothing is copied.
+    """Select joint steps, and rows of single agents in them, from fragments left in place.
 
-    Where an agent has no choice its policy learns nothing. Nodes wait for tasks most of the time,
+    Where an agent has no choice, its policy learns nothing. Nodes wait for tasks most of the time,
     so only steps with a choice are rows of the actor. A critic of the agents' own observations has
-    a row for every step that counts, those with a choice first in every minibatch.
+    a row for every step that counts; in every minibatch, those with a choice come first.
 
     Args:
         fragments: columns of :class:`Fragment`.
@@ -156,9 +161,10 @@ class JointSteps:
         self._weights = counts.flatten(0, 1).float()
 
     def minibatches(self, parts: Sequence[Tensor]) -> Iterator[Rows]:
-        """The rows of ``parts`` of the steps; of the agents' rows those of ``ACTIONS`` come first.
+        """Yield the rows of each of ``parts`` of the steps, as one minibatch each.
 
-        They are gathered in one go and handed out as views.
+        Of the agents' rows, those with a choice, to which ``ACTIONS`` belong, come first. The rows
+        of all parts are gathered in one go and handed out as views.
         """
         steps, sizes = torch.cat([*parts]), [len(part) for part in parts]
         choosing, n_choosing = self._choosing.of(steps), self._choosing.sizes(parts)
@@ -182,11 +188,11 @@ class JointSteps:
             yield {name: piece[k] for name, piece in pieces.items()}
 
     def _at(self, places: Tensor, rows: Tensor) -> Tensor:
-        """The places of the agents' rows, from the places of the steps."""
+        """Return the places of the agents' rows, given the places of the steps."""
         return places[rows // self._N] * self._N + rows % self._N
 
     def _of_agents(self, rows: Tensor) -> Rows:
-        """The observations of agents, and the targets of a critic that sees them."""
+        """Gather the agents' observations, and the value targets if the critic sees only these."""
         seen = self._at(self._seen, rows)
         columns = {AGENT: rows % self._N} | {
             name: self._fragments[name].flatten(0, 2).index_select(0, seen) for name in _SEEN
@@ -198,7 +204,7 @@ class JointSteps:
         return columns
 
     def _of_choices(self, rows: Tensor, legal: Tensor | None) -> Rows:
-        """The columns that the actor learns from.
+        """Gather the columns that the actor learns from.
 
         Args:
             rows: ``[K]`` of agents with a choice.
@@ -219,7 +225,7 @@ class JointSteps:
         return columns
 
     def _of_steps(self, steps: Tensor) -> Rows:
-        """The columns that a critic of the global state learns from."""
+        """Gather the columns that a critic of the global state learns from, if there is one."""
         if self._n_values is None:
             return {}
         here = self._played[steps]
@@ -236,7 +242,7 @@ class JointSteps:
 
 
 class WholeFragments:
-    """Rows of whole fragments ``[B, T, ...]``, for networks with a memory."""
+    """Select whole fragments ``[B, T, ...]``, as networks with a memory need them."""
 
     def __init__(self, fragments: Rows, targets: Rows) -> None:
         names = (*_SEEN, Fragment.STATE, Fragment.FIRST)
@@ -247,7 +253,10 @@ class WholeFragments:
         self.n_rows = len(fragments[Fragment.VALID])
 
     def minibatches(self, parts: Sequence[Tensor]) -> Iterator[Rows]:
-        """The rows of ``parts`` of the fragments; of what was chosen, only steps with a choice."""
+        """Yield each of ``parts`` of the fragments as one minibatch.
+
+        Columns that only the actor's loss needs are reduced to the steps with a choice.
+        """
         return map(self._minibatch, parts)
 
     def _minibatch(self, fragments: Tensor) -> Rows:

@@ -1,4 +1,4 @@
-"""Networks of many agents at once: parameters by group, evaluation by batched products."""
+"""Evaluate networks of many agents at once: parameters by group, batched matrix products."""
 
 MASKED = -1e9
 """Score of a forbidden action: finite, because infinities turn into NaN in softmax gradients."""

@@ -1,4 +1,4 @@
-"""The decentralised part of every algorithm: from local observations to one output per action."""
+"""Map local observations to one output per action: the decentralised part of every algorithm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FEW, _MOST = 400, 0.8
 
 
 class AgentRows(NamedTuple):
-    """Observations of single agents, one a row."""
+    """Hold observations of single agents, one per row."""
 
     features: Tensor
     """``[K, F]``"""
@@ -31,10 +31,10 @@ class AgentRows(NamedTuple):
 
 
 class Actor(nn.Module):
-    """One output per action and agent from that agent's observation alone.
+    """Map each agent's own observation to one output per action.
 
-    Decentralised by construction: nothing here mixes agents. Outputs are logits or action values,
-    as the algorithm trains them, and are not masked.
+    Actors are decentralised by construction: nothing here mixes agents. Outputs are logits or
+    action values, as the algorithm trains them, and are not masked.
     """
 
     groups: Tensor
@@ -67,37 +67,37 @@ class Actor(nn.Module):
 
     @property
     def network(self) -> Any:
-        """The network of the kind, below the head where there is one."""
+        """Return the network of the kind, which is below the head where there is one."""
         return self._modules[self.kind.attribute]
 
     @property
     def parameter_sets(self) -> Tensor | None:
-        """``[N]`` the group of each agent, as grouped layers take it."""
+        """Return the group of each agent, ``[N]``, as grouped layers take it; None: one each."""
         return None if self._one_each else self.groups
 
     @property
     def representation_size(self) -> int:
-        """d, see :meth:`with_representation`."""
+        """Return d of :meth:`with_representation`, for all networks but those over queues."""
         return self.spec.network.hidden_sizes[-1]
 
     @property
     def hidden_size(self) -> int:
-        """H, 0 without memory."""
+        """Return H, the size of the memory; 0 if there is none."""
         return self.spec.network.gru
 
     @property
     def is_recurrent(self) -> bool:
-        """Whether there is a memory."""
+        """Return whether there is a memory."""
         return self.hidden_size > 0
 
     def initial_hidden(self, *leading: int) -> Tensor:
-        """``[*leading, N, H]`` zeros."""
+        """Return zeros ``[*leading, N, H]``, the memory at the start of an episode."""
         return torch.zeros(*leading, len(self.spec.agents), self.hidden_size)
 
     def forward(
         self, features: Tensor, action_mask: Tensor, hidden: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """One step.
+        """Evaluate one step.
 
         Args:
             features: ``[..., N, F]``.
@@ -120,10 +120,11 @@ class Actor(nn.Module):
         return outputs.view(*leading, N, -1), hidden.view(*leading, N, -1)
 
     def with_representation(self, features: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs, and the representation that the last layer makes them from.
+        """Return outputs, and the representation that the last layer makes them from.
 
         Networks with a head return what the head sees, their last hidden layer. A pointer network
-        returns its attention feature, a network over a queue its outputs. Not with a memory.
+        returns its attention feature, a network over a queue its outputs (d is then A). Actors with
+        a memory do not support this.
 
         Args:
             features: ``[..., N, F]``.
@@ -139,13 +140,13 @@ class Actor(nn.Module):
         return outputs.view(*shape, outputs.shape[-1]), seen.view(*shape, seen.shape[-1])
 
     def greedy(self, outputs: Tensor, action_mask: Tensor, random: Tensor | float = 0.5) -> Tensor:
-        """The legal actions with the largest outputs, or what the kind of network makes of them.
+        """Return the legal actions with the largest outputs, or as the kind of network decides.
 
         Args:
             outputs: ``[..., A]``.
             action_mask: ``[..., A]`` bool.
-            random: ``[...]`` uniform in [0, 1), what decides where the kind draws, see
-                :meth:`.ActorNetwork.greedy`; at 0.5 the likelier is done.
+            random: ``[...]`` uniform in [0, 1), which decides where the kind draws, see
+                :meth:`.ActorNetwork.greedy`; 0.5 chooses what is more probable.
 
         Returns:
             ``[...]``.
@@ -155,7 +156,7 @@ class Actor(nn.Module):
     def unroll(
         self, features: Tensor, action_mask: Tensor, first: Tensor, hidden: Tensor
     ) -> Tensor:
-        """A recurrent actor over whole fragments.
+        """Evaluate a recurrent actor over whole fragments.
 
         Args:
             features: ``[B, L, N, F]``.
@@ -182,10 +183,10 @@ class Actor(nn.Module):
         return self._outputs(remembered, mask, groups).view(B, L, N, -1)
 
     def where_chosen(self, features: Tensor, action_mask: Tensor) -> Tensor:
-        """Outputs where an agent has a choice; anything where it has none.
+        """Return outputs where an agent has a choice, and arbitrary numbers where it has none.
 
-        Nodes wait for tasks most of the time: to evaluate what can decide nothing would take as
-        long as all the rest. Not with a memory.
+        Nodes wait for tasks most of the time: evaluating observations without a choice would take
+        as long as all the rest. Actors with a memory do not support this.
 
         Args:
             features: ``[..., N, F]``.
@@ -206,11 +207,11 @@ class Actor(nn.Module):
         return self.ids.new_zeros(n_rows, A).index_copy(0, rows, found).view(action_mask.shape)
 
     def of_rows(self, rows: AgentRows) -> Tensor:
-        """Outputs ``[K, A]`` of single agents, in any order. Not with a memory."""
+        """Return outputs ``[K, A]`` of single agents without a memory, in any order."""
         return self._by_group(lambda x, mask, ids: (self._evaluate(x, mask, ids, None),), rows)[0]
 
     def rows_with_representation(self, rows: AgentRows) -> tuple[Tensor, Tensor]:
-        """:meth:`with_representation` of single agents, in any order: ``[K, A]``, ``[K, d]``."""
+        """Return outputs ``[K, A]`` and representations ``[K, d]`` of agents in any order."""
         outputs, seen = self._by_group(
             lambda x, mask, ids: self._represented(x, mask, ids, None), rows
         )
@@ -219,7 +220,7 @@ class Actor(nn.Module):
     def _by_group(
         self, evaluate: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]], rows: AgentRows
     ) -> tuple[Tensor, ...]:
-        """Evaluate features, masks and identities of one agent of each group, ``[P, G, ...]``."""
+        """Evaluate features, masks and identities as ``[P, G, ...]``, one agent of each group."""
         groups = None if self.n_groups == 1 else self.groups[rows.agents]
         return by_group(
             lambda features, *seen: evaluate(self._normalised(features, None), *seen),
@@ -227,13 +228,13 @@ class Actor(nn.Module):
         )  # fmt: skip
 
     def resized(self, n: int) -> Actor:
-        """The same weights for another number of servers, or for longer queues.
+        """Return an actor with the same weights for another number of servers, or of queued jobs.
 
         Args:
             n: how many servers, or jobs, there are to choose from.
 
         Raises:
-            InputError: for a network that has weights for each of them.
+            InputError: for a network whose weights depend on how many there are.
         """
         spec = self.spec
         if n + 1 == spec.n_actions:
@@ -250,7 +251,7 @@ class Actor(nn.Module):
         return actor
 
     def single(self, agent: int) -> Actor:
-        """A copy that holds the parameters of one agent only, as its node would run it."""
+        """Return a copy that holds the parameters of one agent only, as its node would run it."""
         spec = self.spec
         part = Actor(spec.model_copy(update={"agents": (spec.agents[agent],), "groups": (0,)}))
         group, parameters = spec.groups[agent], dict(self.named_parameters())
@@ -266,7 +267,7 @@ class Actor(nn.Module):
     def _evaluate(
         self, x: Tensor, action_mask: Tensor, ids: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """Outputs, without a memory.
+        """Return the outputs of an actor without a memory.
 
         Args:
             x: ``[R, N, F]``, normalised.
@@ -285,7 +286,7 @@ class Actor(nn.Module):
     def _represented(
         self, x: Tensor, action_mask: Tensor, ids: Tensor, groups: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Outputs and representation, without a memory; shapes as :meth:`_evaluate`."""
+        """Return outputs and representation, without a memory; for shapes see :meth:`_evaluate`."""
         if not self.kind.has_head:
             rows = x.unflatten(-1, (-1, self.spec.observation_shape[1]))
             found: tuple[Tensor, Tensor] = self.network(rows, action_mask[..., :-1], ids, groups)
@@ -294,7 +295,7 @@ class Actor(nn.Module):
         return self._outputs(seen, action_mask, groups), seen
 
     def _outputs(self, seen: Tensor, action_mask: Tensor, groups: Tensor | None) -> Tensor:
-        """What the last layer makes of ``seen [R, N, d]``: ``[R, N, A]``."""
+        """Map ``seen [R, N, d]`` to outputs ``[R, N, A]`` by the head, and the value if dueling."""
         outputs: Tensor = self.head(seen, groups)
         if self.value is None:
             return outputs
@@ -303,17 +304,17 @@ class Actor(nn.Module):
         return self.value(seen, groups) + outputs - mean
 
     def _identified(self, x: Tensor, ids: Tensor) -> Tensor:
-        """``x [R, N, F]`` with the identities behind it, if there are any."""
+        """Append the identities to ``x [R, N, F]``, if there are any."""
         if not self.spec.n_ids:
             return x
         return torch.cat([x, ids.expand(*x.shape[:2], -1)], dim=-1)
 
     def _floats(self, features: Tensor) -> Tensor:
-        """The same; 8-bit pictures become floats only where they are looked at."""
+        """Convert features to floats: 8-bit pictures become floats only where they are used."""
         return features.to(self.ids.dtype)
 
     def _normalised(self, features: Tensor, groups: Tensor | None) -> Tensor:
-        """``features [..., N, F]`` of agents of these groups, None: one of each."""
+        """Normalise ``features [..., N, F]`` of agents of these groups; None: one of each group."""
         features = self._floats(features)
         if self.normaliser is None:
             return features

@@ -1,4 +1,4 @@
-"""What the kinds of actor networks have in common."""
+"""Define what the kinds of actor networks have in common."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ActorNetwork(nn.Module):
-    """Base of the kinds: what a kind expects, how it is built, how its outputs become actions.
+    """Define what a kind expects, how it is built and how its outputs become actions.
 
     A kind with a head (:attr:`has_head`) maps ``x [R, N, F + n_ids]`` and ``groups`` to
     ``[R, N, n_out]``, from which the actor's last layer makes the outputs; there may be a memory
@@ -51,21 +51,21 @@ class ActorNetwork(nn.Module):
 
     @classmethod
     def of_spec(cls, spec: ActorSpec, n_groups: int) -> Any:
-        """The network of an actor, with ``n_groups`` sets of parameters."""
+        """Build the network of an actor, with ``n_groups`` sets of parameters."""
         raise NotImplementedError
 
     def with_head(self, x: Tensor, head: GroupedLinear, groups: Tensor | None) -> Tensor:
-        """The outputs ``[R, N, A]`` of a kind with a head, without a memory between the two."""
+        """Return the outputs ``[R, N, A]`` of network and head, with no memory between them."""
         outputs: Tensor = head(self(x, groups), groups)
         return outputs
 
     @staticmethod
     def greedy(masked: Tensor, random: Tensor | float) -> Tensor:
-        """The actions of outputs ``[..., A]`` without the forbidden ones: ``[...]``.
+        """Return the actions ``[...]`` to take by outputs ``[..., A]``, never a forbidden one.
 
         Args:
             masked: outputs, ``MASKED`` where an action is forbidden.
-            random: ``[...]`` uniform in [0, 1), what decides where a kind :attr:`is_stochastic`.
+            random: ``[...]`` uniform in [0, 1), which decides where a kind :attr:`is_stochastic`.
         """
         return masked.argmax(-1)
 
@@ -87,7 +87,7 @@ def check_task_and_servers(
 
 
 def check_widths(network: NetworkConfig, heads: int) -> None:
-    """Refuse attention blocks that differ in width, or whose heads would.
+    """Refuse attention blocks that differ in width, or whose width ``heads`` does not divide.
 
     Raises:
         InputError: naming what was found.

@@ -1,4 +1,4 @@
-"""What network an agent has."""
+"""Configure the networks of agents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
 
 
 class NetworkConfig(Options):
-    """The network of every agent; agents of one group share its parameters."""
+    """Configure the network of every agent; agents of one group share its parameters."""
 
     kind: str = Field(
         default="mlp",
@@ -52,5 +52,5 @@ class NetworkConfig(Options):
 
     @property
     def network_class(self) -> type[ActorNetwork]:
-        """The class of the kind, which knows what the kind expects."""
+        """Return the class of the kind, which knows what the kind expects."""
         return KINDS[self.kind]

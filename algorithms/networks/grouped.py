@@ -1,4 +1,4 @@
-"""Layers with one set of parameters per group of agents, evaluated together.
+"""Define layers with one set of parameters per group of agents, evaluated together.
 
 Inputs are ``[R, N, ..., features]``: R rows, N agents. ``groups [N]`` names the parameter set of
 each agent; None stands for one set per agent, in order. One set for all is a plain matrix product,
@@ -35,7 +35,7 @@ ACTIVATIONS: Mapping[str, _Activation] = {
 def grouped_product(
     x: Tensor, weight: Tensor, bias: Tensor | None, groups: Tensor | None
 ) -> Tensor:
-    """``y = W_g x + b_g`` for an agent of group g.
+    """Return ``y = W_g x + b_g`` for an agent of group g.
 
     Args:
         x: ``[R, N, ..., n_in]``.
@@ -90,7 +90,7 @@ def by_group(
 
 
 class GroupedLinear(nn.Module):
-    """``y = W_g x + b_g`` for an agent of group g; initialised as ``torch.nn.Linear``."""
+    """Compute ``y = W_g x + b_g`` for an agent of group g; initialised as ``torch.nn.Linear``."""
 
     def __init__(self, n_groups: int, n_in: int, n_out: int, *, bias: bool = True) -> None:
         super().__init__()
@@ -101,12 +101,12 @@ class GroupedLinear(nn.Module):
         )
 
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
-        """``x [R, N, ..., n_in]``, ``groups [N]`` -> ``[R, N, ..., n_out]``."""
+        """Map ``x [R, N, ..., n_in]`` of agents in ``groups [N]`` to ``[R, N, ..., n_out]``."""
         return through_layers(x, [self], groups)
 
 
 class GroupedLayerNorm(nn.Module):
-    """Layer normalisation (Ba et al., 2016) with a scale and a shift per group."""
+    """Apply layer normalisation (Ba et al., 2016) with a scale and a shift per group."""
 
     def __init__(self, n_groups: int, width: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class GroupedLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_groups, width))
 
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
-        """``x [R, N, width]``, ``groups [N]`` -> the same shape."""
+        """Normalise ``x [R, N, width]`` of agents in ``groups [N]``; the shape stays the same."""
         if len(self.weight) == 1:
             return F.layer_norm(x, x.shape[-1:], self.weight.flatten(), self.bias.flatten())
         weight = self.weight if groups is None else self.weight[groups]
@@ -123,7 +123,7 @@ class GroupedLayerNorm(nn.Module):
 
 
 class GroupedMLP(nn.Module):
-    """Linear layers with an activation between them, and after the last if asked.
+    """Apply linear layers with an activation between them, and after the last if asked.
 
     Args:
         n_groups: parameter sets.
@@ -148,7 +148,7 @@ class GroupedMLP(nn.Module):
         self.activate_last = activate_last
 
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
-        """``x [R, N, ..., n_in]``, ``groups [N]`` -> ``[R, N, ..., n_out]``."""
+        """Map ``x [R, N, ..., n_in]`` of agents in ``groups [N]`` to ``[R, N, ..., n_out]``."""
         return through_layers(
             x, [*self.layers], groups, self.activation, activate_last=self.activate_last
         )
@@ -162,7 +162,7 @@ def through_layers(
     *,
     activate_last: bool = False,
 ) -> Tensor:
-    """Linear layers with an activation between them, and after the last if asked.
+    """Apply linear layers with an activation between them, and after the last if asked.
 
     Args:
         x: ``[R, N, ..., n_in]``.
@@ -190,11 +190,11 @@ def through_layers(
 
 
 class _Layers(torch.autograd.Function):
-    """What :func:`through_layers` computes, with the backward pass written out.
+    """Compute what :func:`through_layers` does, with the backward pass written out.
 
     Autograd keeps a node for every product, bias, activation and parameter, whose overhead is most
-    of the time of a small batch. Here gradients are added to those of the parameters at once:
-    ``backward`` finds them, ``torch.autograd.grad`` does not.
+    of the time of a small batch. Here the gradients of parameters are added directly to their
+    ``grad``, so that ``Tensor.backward`` fills it while ``torch.autograd.grad`` does not see them.
     """
 
     @staticmethod
@@ -206,7 +206,7 @@ class _Layers(torch.autograd.Function):
         activation: _Activation,
         activate_last: bool,
     ) -> Tensor:
-        """``x [G, K, n_in]`` -> ``[G, K, n_out]``; ``weight`` asks for a backward pass."""
+        """Map ``x [G, K, n_in]`` to ``[G, K, n_out]``; ``weight`` only asks for a backward pass."""
         inputs, sums = [x], []  # of every layer, and what its activation is applied to
         for i, layer in enumerate(layers):
             y = _affine(inputs[-1], layer.weight, layer.bias)
@@ -222,7 +222,7 @@ class _Layers(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """The gradient of ``x``, if asked for; those of the parameters are added to theirs."""
+        """Return the gradient of ``x`` if needed, and add the parameters' to their ``grad``."""
         (gradient,) = gradients
         outputs = [*ctx.inputs[1:], *ctx.saved_tensors]
         for i in reversed(range(len(ctx.layers))):
@@ -249,7 +249,7 @@ def _gradient_of(parameter: Tensor) -> Tensor:
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x [G, K, n_in]`` -> ``[G, K, n_out]``."""
+    """Map ``x [G, K, n_in]`` to ``[G, K, n_out]``."""
     if len(weight) == 1:
         return (x[0] @ weight[0].T if bias is None else torch.addmm(bias[0], x[0], weight[0].T))[
             None
@@ -259,7 +259,7 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class GroupedGRUCell(nn.Module):
-    """A gated recurrent unit (Cho et al., 2014) per group; equations as ``torch.nn.GRUCell``."""
+    """Apply a gated recurrent unit (Cho et al., 2014) per group, as ``torch.nn.GRUCell`` does."""
 
     def __init__(self, n_groups: int, n_in: int, n_hidden: int) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ class GroupedGRUCell(nn.Module):
         self.from_hidden = GroupedLinear(n_groups, n_hidden, 3 * n_hidden)
 
     def forward(self, x: Tensor, hidden: Tensor, groups: Tensor | None) -> Tensor:
-        """``x [R, N, n_in]``, ``hidden [R, N, H]`` -> the next hidden state."""
+        """Map ``x [R, N, n_in]`` and ``hidden [R, N, H]`` to the next hidden state."""
         x_reset, x_update, x_new = self.from_input(x, groups).chunk(3, dim=-1)
         h_reset, h_update, h_new = self.from_hidden(hidden, groups).chunk(3, dim=-1)
         reset = torch.sigmoid(x_reset + h_reset)

@@ -1,4 +1,4 @@
-"""The kinds of actor networks by name; a further kind is one more entry."""
+"""List the kinds of actor networks by name; a further kind is one more entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of plain layers below a head: for any observation, or for a task and its servers."""
+"""Define networks of plain layers below a head, for any observation or a task and servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MLP(ActorNetwork, GroupedMLP):
-    """A multi-layer perceptron, activated after every layer."""
+    """Apply a multi-layer perceptron with an activation after every layer."""
 
     description = "any observation"
     attribute = "body"
@@ -31,16 +31,16 @@ class MLP(ActorNetwork, GroupedMLP):
         return cls(n_groups, sizes, spec.network.activation, activate_last=True)
 
     def with_head(self, x: Tensor, head: GroupedLinear, groups: Tensor | None) -> Tensor:
-        """See :meth:`.ActorNetwork.with_head`: one more layer, with one backward pass for all."""
+        """See :meth:`.ActorNetwork.with_head`; the head is one more layer of one backward pass."""
         return through_layers(x, [*self.layers, head], groups, self.activation)
 
 
 class StructuredMLP(ActorNetwork):
-    """Task and servers pass a layer of their own each, what follows sees both.
+    """Pass task and servers through separate first layers, and both through the layers after.
 
     The plain policy that SCALE is compared with "processes primitive and server features
-    separately before concatenation"; what else it is made of the paper does not give. Its input
-    is the row of the task and those of all servers in one, so their number is fixed.
+    separately before concatenation"; the paper gives no further details of it. Its input joins
+    the row of the task and those of all servers, so their number is fixed.
 
     Args:
         n_groups: parameter sets.
@@ -91,7 +91,7 @@ class StructuredMLP(ActorNetwork):
         )  # fmt: skip
 
     def forward(self, x: Tensor, groups: Tensor | None) -> Tensor:
-        """``x [..., n_task + n_servers + n_ids]`` -> ``[..., n_out]``."""
+        """Map ``x [..., n_task + n_servers + n_ids]`` to ``[..., n_out]``."""
         task, servers, ids = x.split(self._parts, dim=-1)
         task = self.of_task(torch.cat([task, ids], dim=-1), groups)
         return self.joint(torch.cat([task, self.of_servers(servers, groups)], dim=-1), groups)

@@ -1,4 +1,4 @@
-"""Running mean and variance, kept with the weights and therefore in every checkpoint."""
+"""Track running means and variances with the weights, and therefore in every checkpoint."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Total = Callable[[Tensor], Tensor]
 
 
 def unchanged(sums: Tensor) -> Tensor:
-    """The sums over all learners where there is one."""
+    """Return the sums as they are, which are the total of a single learner."""
     return sums
 
 
 class RunningMoments(nn.Module):
-    """Mean and variance of everything seen so far (Chan et al., 1979: merging of batches).
+    """Track mean and variance of everything seen so far (Chan et al., 1979: merging of batches).
 
     Args:
         shape: of one sample; of observations ``(G, F)``, for each of G parameter sets.
@@ -48,7 +48,7 @@ class RunningMoments(nn.Module):
         sets: Tensor | None = None,
         total: Total = unchanged,
     ) -> None:
-        """Take in samples.
+        """Update the moments with samples.
 
         Args:
             x: ``[R, *shape]``, of any type; with ``sets``, ``[R, N, ...]`` of N agents.
@@ -76,7 +76,7 @@ class RunningMoments(nn.Module):
         self.count += n.long()
 
     def normalise(self, x: Tensor, sets: Tensor | None = None) -> Tensor:
-        """Zero mean, unit variance, clipped to ten standard deviations.
+        """Scale to zero mean and unit variance, clipped to ten standard deviations.
 
         Args:
             x: ``[..., *shape]``; with ``sets``, ``[..., N, ...]`` of N agents.
@@ -88,5 +88,5 @@ class RunningMoments(nn.Module):
         return ((x - mean) / (var + _EPSILON).sqrt()).clamp(-_CLIP, _CLIP)
 
     def denormalise(self, x: Tensor) -> Tensor:
-        """The inverse of :meth:`normalise`, without the clipping."""
+        """Invert :meth:`normalise`, except for the clipping."""
         return x * (self.var + _EPSILON).sqrt() + self.mean

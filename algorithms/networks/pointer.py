@@ -1,4 +1,4 @@
-"""The cross-attention pointer network of SCALE: one task asks, any number of servers answer."""
+"""Implement the cross-attention pointer network of SCALE, for any number of servers."""
 
 from __future__ import annotations
 
@@ -34,31 +34,33 @@ WAITING = -1.0
 
 
 class PointerNetwork(ActorNetwork):
-    """One score per server and one for waiting, from any number of servers in any order.
+    """Score waiting and each of any number of servers, which may come in any order.
 
-    Section 4.2 of the SCALE paper. The task (row 0) and the servers (rows 1 to n) are embedded
-    apart, ``q = g_p(phi)`` and ``z_j = g_s(psi_j)``, each by two linear layers with an activation
-    between them. In every block the task looks at the servers (equation 3, ``HEADS`` heads) and
-    passes a feed-forward layer of four times the width with GELU, both with a residual connection
-    and followed by layer normalisation. What leaves the last block is the attention feature ``f``,
-    and the score of server j is ``(W_q f)^T (W_k z_j)`` (equation 4).
+    This is section 4.2 of the SCALE paper. The task (row 0) and the servers (rows 1 to n) are
+    embedded separately, ``q = g_p(phi)`` and ``z_j = g_s(psi_j)``, each by two linear layers with
+    an activation between them. In every block the task attends to the servers (equation 3,
+    ``HEADS`` heads) and passes through a feed-forward layer of four times the width with GELU, both
+    with a residual connection and followed by layer normalisation. The last block returns the
+    attention feature ``f``, and the score of server j is ``(W_q f)^T (W_k z_j)`` (equation 4).
 
-    Waiting, which the paper does without, has ``(W_q f)^T k``, with a learned key ``k``, above the
-    ``log sum exp`` of the legal servers' scores: these are the log odds of waiting, however many
-    servers there are. A score beside theirs would stand against each of them alone. They begin with
-    a bias of ``WAITING``: a policy that waits half of the time learns little else.
+    Waiting, which the paper does not have, scores the ``log sum exp`` of the legal servers' scores
+    plus ``(W_q f)^T k + b``, with a learned key ``k`` and bias ``b``: the latter is the log odds of
+    waiting, however many servers there are. A plain score next to theirs would compete with each of
+    them alone. ``b`` begins as ``WAITING``: a policy that waits half of the time learns little
+    else.
 
-    Weights do not depend on n. A server whose first feature is 0 does not exist: nobody looks at
-    it, and its score means nothing. If none exists the task looks at the embedding of zeros.
+    The weights do not depend on n. A server whose first feature is 0 does not exist: the task does
+    not attend to it, and its score means nothing. If none exists, the task attends to the embedding
+    of zeros.
 
     There is one query per row. ``(W_Q q)^T (W_K z_j) = (W_K^T W_Q q)^T z_j`` and
     ``W_O sum_j a_j W_V z_j = W_O W_V sum_j a_j z_j``: with the products of the weights formed
-    first, the same attention needs no projection of any server, and takes time in n for two dot
-    products of the width per head. As in the paper's equations the projections have no biases.
+    first, the same attention needs no projection of any server, only two products of the width per
+    head and server. As in the paper's equations, the projections have no biases.
 
-    Not given in the paper: all weights begin as those of ``torch.nn.Linear`` (scores then differ
-    by about 0.15 between servers: the first policy is close to uniform), normalisation begins as
-    the identity.
+    The paper does not say how weights begin: here all begin as those of ``torch.nn.Linear`` (scores
+    then differ by about 0.15 between servers: the first policy is close to uniform), and layer
+    normalisation begins with scale 1 and shift 0.
 
     Args:
         n_groups: parameter sets.
@@ -112,16 +114,16 @@ class PointerNetwork(ActorNetwork):
 
     @staticmethod
     def greedy(masked: Tensor, random: Tensor | float) -> Tensor:
-        """The best server, or waiting, which is drawn by its probability.
+        """Choose the best server, or waiting, which is drawn with its probability.
 
-        Many equally good servers share what is placed, each of them less likely than to wait, so
-        that the network first decides whether to point at all. That is drawn: who waits is soon
-        asked the same again, so that a probability of 0.6 says for how long; the likelier answer
-        would be to wait for ever.
+        Many equally good servers share the probability of placing, each of them less probable than
+        waiting, so the network first decides whether to place at all. That is drawn: an agent that
+        waits is soon asked the same again, so a probability of 0.6 determines for how long it
+        waits; always taking the more probable answer would be to wait for ever.
 
         Args:
             masked: see :meth:`.ActorNetwork.greedy`; the last action is waiting.
-            random: ``[...]`` uniform in [0, 1); at 0.5 the likelier is done.
+            random: ``[...]`` uniform in [0, 1); 0.5 chooses what is more probable.
         """
         servers, waiting = masked[..., :-1], masked[..., -1]
         waits = torch.sigmoid(waiting - servers.logsumexp(-1)) > random
@@ -130,7 +132,7 @@ class PointerNetwork(ActorNetwork):
     def forward(
         self, rows: Tensor, legal: Tensor, ids: Tensor, groups: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Scores, and what they come from.
+        """Return scores, and the attention feature that they come from.
 
         Args:
             rows: ``[R, N, 1 + n, F]``.
@@ -154,7 +156,7 @@ class PointerNetwork(ActorNetwork):
     def scores(
         self, feature: Tensor, embedded: Tensor, legal: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """Equation 4.
+        """Return the scores of the servers (equation 4) and of waiting.
 
         Args:
             feature: f ``[R, N, d]``.
@@ -177,7 +179,7 @@ class PointerNetwork(ActorNetwork):
 
 
 class _CrossAttentionBlock(nn.Module):
-    """The task looks at the servers, then thinks about it; normalised after each."""
+    """Let the task attend to the servers, then apply a feed-forward layer; normalise after each."""
 
     def __init__(self, n_groups: int, d: int) -> None:
         super().__init__()
@@ -193,7 +195,7 @@ class _CrossAttentionBlock(nn.Module):
     def forward(
         self, task: Tensor, servers: Tensor, missing: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """See :meth:`attend`; ``[R, N, d]``."""
+        """Return the task's next feature ``[R, N, d]``; see :meth:`attend` for the arguments."""
         task = self.attention_norm(task + self.attend(task, servers, missing, groups), groups)
         thought = through_layers(task, [self.widen, self.narrow], groups, "gelu")
         return self.norm(task + thought, groups)
@@ -201,7 +203,7 @@ class _CrossAttentionBlock(nn.Module):
     def attend(
         self, task: Tensor, servers: Tensor, missing: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """Multi-head attention of the task to the servers.
+        """Return the multi-head attention of the task to the servers.
 
         Args:
             task: ``[R, N, d]``.
@@ -233,7 +235,7 @@ class _CrossAttentionBlock(nn.Module):
 
 
 def _attention(queries: Tensor, seen: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """``softmax(scale q s^T + bias) s``.
+    """Return ``softmax(scale q s^T + bias) s``.
 
     Args:
         queries: q ``[K, HEADS, d]``.
@@ -253,9 +255,9 @@ def _shares(queries: Tensor, seen: Tensor, bias: Tensor, scale: float) -> Tensor
 
 
 class _Attention(torch.autograd.Function):
-    """:func:`_attention` with the backward pass written out.
+    """Compute :func:`_attention` with the backward pass written out.
 
-    Torch's own is made for long sequences. With a few queries it takes twice as long.
+    Torch's own attention is made for long sequences. With a few queries it takes twice as long.
     """
 
     @staticmethod
@@ -268,7 +270,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """Gradients of ``queries`` and ``seen``."""
+        """Return the gradients of ``queries`` and ``seen``."""
         (gradient,), (queries, seen, shares) = gradients, ctx.saved_tensors
         of_shares = gradient @ seen.transpose(1, 2)
         of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)

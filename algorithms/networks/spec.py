@@ -1,4 +1,4 @@
-"""What an actor is built from, as its card keeps it."""
+"""Describe what an actor is built from, as its card keeps it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ParameterSharing = Literal["shared", "independent"] | Mapping[str, str]
 
 
 def agent_groups(sharing: ParameterSharing, agents: Sequence[str]) -> tuple[int, ...]:
-    """``[N]`` which parameter set each agent uses, numbered in order of appearance.
+    """Return which parameter set each agent uses, ``[N]``, numbered in order of appearance.
 
     Raises:
         InputError: for a mapping that leaves out an agent or names an unknown one.
@@ -36,7 +36,7 @@ def agent_groups(sharing: ParameterSharing, agents: Sequence[str]) -> tuple[int,
 
 
 class ActorSpec(BaseModel):
-    """Everything needed to build an :class:`.agents.Actor`."""
+    """Describe everything needed to build an :class:`.agents.Actor`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,5 +69,5 @@ class ActorSpec(BaseModel):
 
     @property
     def n_features(self) -> int:
-        """F, length of a flattened observation."""
+        """Return F, the length of a flattened observation."""
         return math.prod(self.observation_shape)

@@ -1,4 +1,4 @@
-"""Weights from files, checked before a network is made for them."""
+"""Load weights from files, checked before a network is made for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def load_weights(path: Path, build: Callable[[], Module]) -> Module:
-    """A network with the weights of a safetensors file.
+    """Build a network with the weights of a safetensors file.
 
     Args:
         path: of the file.

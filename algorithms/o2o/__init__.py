@@ -1,4 +1,4 @@
-"""O2O-DRL: offline from the logs of a heuristic, then online."""
+"""Train O2O-DRL agents: offline from the logs of a heuristic, then online."""
 
 from edge_marl.algorithms.o2o.config import O2OConfig
 

@@ -1,4 +1,4 @@
-"""The iterations of O2O-DRL: offline from a log, then online with PPO."""
+"""Define the iterations of O2O-DRL: offline from a log, then online with PPO."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MOMENTS = (64, 2048)
 
 
 class O2O(MAPPO):
-    """Built by :class:`edge_marl.algorithms.o2o.config.O2OConfig`, which describes it."""
+    """Run O2O-DRL; :class:`edge_marl.algorithms.o2o.config.O2OConfig` builds and describes it."""
 
     def setup(self, config: Any) -> None:
         """Build env runners and learners; the log is opened when it is first drawn from."""
@@ -54,19 +54,19 @@ class O2O(MAPPO):
 
     @classmethod
     def get_default_config(cls) -> Any:
-        """The configuration with all its defaults."""
+        """Return the configuration with all its defaults."""
         from edge_marl.algorithms.o2o.config import O2OConfig
 
         return O2OConfig()
 
     @property
     def phase(self) -> str:
-        """The phase of the next iteration, "offline" or "online"."""
+        """Return the phase of the next iteration, "offline" or "online"."""
         due = self.config.offline_updates if has_offline_phase(self.config) else 0
         return "offline" if self.offline_updates_done < due else "online"
 
     def training_step(self) -> None:
-        """One iteration of the phase that it is."""
+        """Run one iteration of the current phase."""
         if self.phase == "offline":
             self._learn_offline()
             return
@@ -77,12 +77,12 @@ class O2O(MAPPO):
             super().training_step()
             self._n_online += 1
             self._check_due = guarded and self._n_online % self.config.guard_interval == 0
-        if self._check_due:  # at once, or where an iteration goes on that was left in its check
+        if self._check_due:  # at once, or when an iteration that was left during its check goes on
             self._check()
             self._check_due = False
 
     def step(self) -> Any:
-        """One iteration, as RLlib's; the results say of which phase."""
+        """Run one iteration as RLlib does, and add its phase to the results."""
         phase = self.phase
         results = super().step()
         results.setdefault(ENV_RUNNER_RESULTS, {}).setdefault(
@@ -106,7 +106,7 @@ class O2O(MAPPO):
             self._transitions = self._open_log()
 
     def _learn_offline(self) -> None:
-        """The gradient steps of an iteration."""
+        """Take the gradient steps of one offline iteration."""
         self.prepare()
         assert self._transitions is not None
         if not self.rewards.fixed:
@@ -121,10 +121,10 @@ class O2O(MAPPO):
         self.sync_weights()
 
     def _open_log(self) -> Transitions:
-        """The log, which has to be of this environment.
+        """Open the log, which has to be of this environment.
 
         Raises:
-            InputError: for one that is not.
+            InputError: for a log that cannot be read, or of another environment.
         """
         config = self.config
         log: Transitions = config.log
@@ -160,7 +160,7 @@ class O2O(MAPPO):
         self.learn_from(parts, [n_updates * size] * self.n_learners, minibatch_size=size)
 
     def _take_moments(self, transitions: Transitions) -> None:
-        """Mean and standard deviation of the log's rewards, for good."""
+        """Estimate the mean and standard deviation of the log's rewards, and fix them for good."""
         rng = np.random.default_rng(0)
         n_draws, n_rows = _MOMENTS
         for _ in range(n_draws):
@@ -170,7 +170,7 @@ class O2O(MAPPO):
     # Online (Algorithm 2) -------------------------------------------------------------------
 
     def _train_batch(self) -> SampleBatch | None:
-        """MAPPO's, with normalised rewards."""
+        """Return the train batch of MAPPO with normalised rewards."""
         fragments = super()._train_batch()
         if fragments is not None:
             rewards = fragments[Fragment.REWARDS]
@@ -179,7 +179,10 @@ class O2O(MAPPO):
         return fragments
 
     def _check(self) -> None:
-        """Deploy what has been learned, or return to what is deployed if that is better."""
+        """Deploy what has been learned, or return to what is deployed.
+
+        Training goes back if what has been learned is significantly worse.
+        """
         config, candidate, deployed = self.config, self._snapshot(), self._deployed
         assert deployed is not None
         if self._guard_env is None:
@@ -207,7 +210,7 @@ class O2O(MAPPO):
             self._deployed = candidate
 
     def _snapshot(self) -> dict[str, Any]:
-        """What the learner needs to go on here, see :meth:`.learner.O2OLearner.snapshot`."""
+        """Return a snapshot of the learner, see :meth:`.learner.O2OLearner.snapshot`."""
         first, *_ = self.learner_group.foreach_learner(lambda learner: learner.snapshot())
         snapshot: dict[str, Any] = first.get()
         return snapshot

@@ -1,4 +1,4 @@
-"""The guard of the online phase: what is significantly worse than before is not deployed."""
+"""Guard the online phase: what is significantly worse than before is not deployed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ SIGNIFICANCE = 0.05
 
 
 def check_seeds(n_checks: int, n_episodes: int) -> NDArray[np.int64]:
-    """Episodes of the next check, after ``n_checks``: ever new ones, or one would fit to them."""
+    """Return the seeds of a check's episodes, which differ for every ``n_checks``.
+
+    New episodes in every check keep training from being fitted to the same few.
+    """
     first = GUARD_SEEDS.start + n_checks * n_episodes % len(GUARD_SEEDS)
     return first + np.arange(n_episodes, dtype=np.int64)
 
 
 def significantly_worse(candidate: NDArray[np.float64], deployed: NDArray[np.float64]) -> bool:
-    """Whether returns ``[B]`` of the same episodes are lower: paired t-test, one-sided, 5%."""
+    """Return whether the candidate's returns ``[B]`` are significantly lower on the same episodes.
+
+    The test is a one-sided paired t-test at 5%.
+    """
     if (candidate == deployed).all():
         return False
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The learner of O2O-DRL: logged transitions first, then PPO on fragments."""
+"""Learn from logged transitions first, then by PPO on fragments."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from edge_marl.algorithms.replay.columns import AgentTransition
 
 
 class O2OLearner(MAPPOTorchLearner):
-    """Learns from columns of :class:`AgentTransition` offline, and from fragments as MAPPO does.
+    """Learn from columns of :class:`AgentTransition` offline, and from fragments as MAPPO does.
 
     All weights lie in one tensor: those of actor and critic, then those of the twins. The offline
-    phase has an optimiser of all, the online phase one of its own of the former.
+    phase has an optimiser for all of them, the online phase another for actor and critic.
     """
 
     def build(self) -> None:
@@ -30,7 +30,7 @@ class O2OLearner(MAPPOTorchLearner):
         self._targets = flattened(list(self._own_module.target_twins.parameters()))
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam for each phase."""
+        """Register one Adam optimiser for each phase."""
         module = self._own_module
         lasting = [*module.actor.parameters(), *module.critic.parameters()]
         weights = flattened([*lasting, *module.twins.parameters()])
@@ -56,7 +56,10 @@ class O2OLearner(MAPPOTorchLearner):
     def learn(
         self, columns: dict[str, Tensor], *, minibatch_size: int | None = None, **how: Any
     ) -> list[Terms]:
-        """One gradient step for each ``minibatch_size`` logged transitions; or as MAPPO."""
+        """Take one gradient step for each ``minibatch_size`` logged transitions.
+
+        From fragments, learn as MAPPO does.
+        """
         if AgentTransition.NEXT_FEATURES not in columns:
             return super().learn(columns, minibatch_size=minibatch_size, **how)
         columns |= {
@@ -76,7 +79,7 @@ class O2OLearner(MAPPOTorchLearner):
         return history
 
     def agent_steps(self, columns: dict[str, Tensor]) -> int:
-        """Logged ones are one a row."""
+        """Count the steps of agents; each row of logged transitions is one."""
         if AgentTransition.NEXT_FEATURES in columns:
             return len(columns[AgentTransition.ACTIONS])
         return super().agent_steps(columns)
@@ -91,13 +94,13 @@ class O2OLearner(MAPPOTorchLearner):
     # What is deployed -----------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Weights and state of the optimisers."""
+        """Return a copy of the weights and of the state of the optimisers."""
         parts = [COMPONENT_RL_MODULE, COMPONENT_OPTIMIZER]
         state = self.get_state(components=parts)
         return copy.deepcopy({part: state[part] for part in parts})
 
     def return_to(self, snapshot: dict[str, Any]) -> None:
-        """Go on where :meth:`snapshot` was taken."""
+        """Go back to where ``snapshot`` was taken, see :meth:`snapshot`."""
         self.set_state(copy.deepcopy(snapshot))
 
     @property

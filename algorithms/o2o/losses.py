@@ -1,4 +1,4 @@
-"""What offline training minimises beside soft actor-critic's losses, as pure functions of tensors.
+"""Define the offline losses besides those of soft actor-critic, as pure functions of tensors.
 
 Shapes: K rows, each the observation of one node, its action and what followed; A actions. Equation
 numbers are those of the O2O-DRL paper, section IV-C.
@@ -13,17 +13,17 @@ from edge_marl.algorithms.sac.losses import Policy, chosen
 
 
 def critic_loss(values: Tensor, targets: Tensor) -> Tensor:
-    """Equation 12: the mean squared error of ``values [K]``."""
+    """Return the mean squared error of ``values [K]`` (equation 12)."""
     return (values - targets).square().mean()
 
 
 def cloning_loss(policy: Policy, actions: Tensor) -> Tensor:
-    """Mean cross-entropy to the logged actions ``[K]`` (behaviour cloning)."""
+    """Return the mean cross-entropy to the logged actions ``[K]`` (behaviour cloning)."""
     return -chosen(policy.logarithms, actions).mean()
 
 
 def expectile_loss(differences: Tensor, expectile: float) -> Tensor:
-    """Mean of ``|expectile - (u < 0)| u^2`` (Kostrikov et al. 2022, equation 5).
+    """Return the mean of ``|expectile - (u < 0)| u^2`` (Kostrikov et al. 2022, equation 5).
 
     Args:
         differences: u ``[K]``, target minus prediction.
@@ -36,7 +36,9 @@ def expectile_loss(differences: Tensor, expectile: float) -> Tensor:
 def weighted_cloning_loss(
     policy: Policy, actions: Tensor, advantages: Tensor, beta: float
 ) -> Tensor:
-    """Cross-entropy weighted by ``exp(beta A)``, at most 100 (the same paper, equation 7).
+    """Return the mean cross-entropy weighted by ``min(exp(beta A), 100)``.
+
+    This is equation 7 of Kostrikov et al. 2022.
 
     Args:
         policy: at the observations.

@@ -1,4 +1,4 @@
-"""The RLModule of O2O-DRL: that of independent PPO, and twin Q networks to learn offline."""
+"""Define the RLModule of O2O-DRL: that of independent PPO, plus twin Q networks for offline use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_marl.algorithms.sac.twins import TWINS, TwinCritics
 
 
 class O2OModule(TwinCritics, MAPPOModule):
-    """Actor and critic learn in both phases, the twins in the first only."""
+    """Hold actor and critic, which learn in both phases, and twins, which learn offline only."""
 
     critic: LocalCritic
 
@@ -21,9 +21,9 @@ class O2OModule(TwinCritics, MAPPOModule):
         self.make_twins()
 
     def get_non_inference_attributes(self) -> list[str]:
-        """Parts that only learners have."""
+        """Name the parts that only learners have."""
         return [*super().get_non_inference_attributes(), *TWINS]
 
     def values(self, seen: AgentRows) -> Tensor:
-        """``[K]`` of the critic that PPO goes on with."""
+        """Return the values ``[K]`` of the critic that PPO goes on with."""
         return self.critic.values.of_rows(seen)[..., -1]

@@ -1,4 +1,4 @@
-"""The offline methods: what one gradient step on logged transitions minimises."""
+"""Define, for each offline method, what one gradient step on logged transitions minimises."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OfflineLoss = Callable[[O2OModule, dict[str, Tensor], Any], tuple[Tensor, dict[s
 def conservative_soft_actor_critic(
     module: O2OModule, batch: dict[str, Tensor], config: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Discrete soft actor-critic with CQL's regulariser (equations 10 to 12)."""
+    """Return the loss of discrete soft actor-critic with CQL's regulariser (equations 10 to 12)."""
     found = soft_actor_critic(
         module, batch, alpha=config.alpha, gamma=config.gamma, lambda_c=config.lambda_c
     )
@@ -42,7 +42,10 @@ def conservative_soft_actor_critic(
 def behaviour_cloning(
     module: O2OModule, batch: dict[str, Tensor], config: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy to the log's actions; the critic learns the value of the log's policy."""
+    """Return the cross-entropy to the log's actions plus the critic's loss.
+
+    The critic learns the value of the log's policy.
+    """
     here, K = observed(batch), len(batch[AgentTransition.ACTIONS])
     policy = masked_policy(module.logits(here), here.action_mask)
     of_actor = cloning_loss(policy, batch[AgentTransition.ACTIONS])
@@ -55,7 +58,7 @@ def behaviour_cloning(
 def implicit_q_learning(
     module: O2OModule, batch: dict[str, Tensor], config: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Implicit Q-learning (Kostrikov et al. 2022, equations 5 to 7)."""
+    """Return the loss of implicit Q-learning (Kostrikov et al. 2022, equations 5 to 7)."""
     here, actions = observed(batch), batch[AgentTransition.ACTIONS]
     K = len(actions)
     policy = masked_policy(module.logits(here), here.action_mask)

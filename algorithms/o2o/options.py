@@ -1,4 +1,4 @@
-"""Options of O2O-DRL."""
+"""Declare the options of O2O-DRL."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ RewardNormalisation = Literal["standardise", "scale", "none"]
 
 @runtime_checkable
 class Transitions(Protocol):
-    """A log as offline learning reads it."""
+    """Describe a log as offline learning reads it."""
 
     def draw(self, n_rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """Random rows, columns of :class:`edge_marl.algorithms.replay.columns.AgentTransition`."""
+        """Draw random rows of :class:`edge_marl.algorithms.replay.columns.AgentTransition`."""
         ...
 
 
 class O2OOptions(MAPPOOptions):
-    """Defaults are those of section V-A where it has one."""
+    """Declare the options of O2O-DRL; defaults are those of section V-A where it gives one."""
 
     log: str | Transitions | None = Field(
         None,
@@ -88,7 +88,10 @@ class O2OOptions(MAPPOOptions):
 
     @model_validator(mode="after")
     def _offline_phase_fits(self) -> Self:
-        """Rows of a log know neither the steps before them nor the moments of observations."""
+        """Refuse options that an offline phase cannot learn with.
+
+        The rows of a log tell neither what came before them nor the moments of observations.
+        """
         if not has_offline_phase(self):
             return self
         for name, found, expected in (
@@ -108,5 +111,5 @@ class O2OOptions(MAPPOOptions):
 
 
 def has_offline_phase(options: Any) -> bool:
-    """Whether there is anything to learn before going online, by these options or attributes."""
+    """Return whether, by these options or attributes, there is anything to learn offline."""
     return options.log is not None and options.offline_updates > 0

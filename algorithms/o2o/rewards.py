@@ -1,4 +1,4 @@
-"""Normalisation of rewards, the same offline and online."""
+"""Normalise rewards, offline and online alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_marl.algorithms.core.algorithm import RewardScaler
 
 
 class RewardNormaliser:
-    """The line "Normalize the rewards" of Algorithms 1 and 2.
+    """Normalise rewards, as the line "Normalize the rewards" of Algorithms 1 and 2 asks.
 
     Args:
         kind: "standardise": less the mean, over the standard deviation; "scale": over the latter
@@ -25,12 +25,12 @@ class RewardNormaliser:
         """Whether the moments are those of a log, and stay."""
 
     def update(self, rewards: NDArray[np.float32]) -> None:
-        """Take in ``rewards [K]``."""
+        """Update the moments with ``rewards [K]``, unless they are fixed."""
         if not self.fixed:
             self.moments.update(rewards)
 
     def normalise(self, rewards: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rewards of any shape, as they are learned from."""
+        """Normalise rewards of any shape for learning."""
         if self.kind == "none":
             return rewards
         mean = self.moments.mean if self.kind == "standardise" else 0.0

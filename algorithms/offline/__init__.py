@@ -1,1 +1,1 @@
-"""Learning from logs instead of from an environment."""
+"""Learn from logs instead of from an environment."""

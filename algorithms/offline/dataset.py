@@ -1,7 +1,7 @@
-"""Transitions of a task log: drawn from memory, or as a Ray Data dataset when there are too many.
+"""Draw transitions of a task log from memory, or from a Ray Data dataset if there are too many.
 
-A transition is of one node and one slot: what it observed, chose and was rewarded with in slot t,
-and what it observed in t + 1. The last slot of an episode has no transition.
+A transition belongs to one node and one slot: what the node observed, chose and was rewarded with
+in slot t, and what it observed in t + 1. The last slot of an episode has no transition.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def as_dataset(
     policy: str | None = None,
     seed: int | None = None,
 ) -> Dataset:
-    """The transitions of a log as a dataset, read in blocks of episodes as it is consumed.
+    """Return the transitions of a log as a dataset, read in blocks of episodes as it is consumed.
 
     Args:
         place: path of a SQLite file, URL of a database, or folder of Parquet files, that the
@@ -51,10 +51,10 @@ def as_dataset(
         reward: whose feedback a node is rewarded with.
         environment, configuration, policy: as of
             :func:`edge_marl.task_log.episodes.select_episodes`.
-        seed: of an order of the blocks at random; as logged when None.
+        seed: of a random order of the blocks; None: as logged.
 
     Returns:
-        rows with the columns of :class:`AgentTransition` but ``terminated``.
+        rows with the columns of :class:`AgentTransition` but ``discounts`` and ``terminated``.
 
     Raises:
         InputError: for a place that holds no log, or a log of another environment.
@@ -90,7 +90,7 @@ def as_dataset(
 
 
 def _transitions(episode: LoggedEpisode) -> Columns:
-    """All transitions of an episode, one row per slot and node."""
+    """Return all transitions of an episode, one row per slot and node."""
     T, N = episode.actions.shape
 
     def rows(values: Array, first: int) -> Array:
@@ -109,12 +109,12 @@ def _transitions(episode: LoggedEpisode) -> Columns:
 
 
 class OfflineTransitions:
-    """The transitions of a log, to draw from at random.
+    """Draw transitions of a log at random.
 
     A log that fits is held in memory and drawn from uniformly. A larger one streams through a
-    Ray Data dataset (Ray is started where it is not), again and again, its blocks of episodes
-    in a new random order each time; drawn from is a pool of rows that takes a new row in for each
-    that it gives.
+    Ray Data dataset (which starts Ray if it is not running), again and again, its blocks of
+    episodes in a new random order each time; rows are drawn from a pool that replaces each drawn
+    row by a new one.
 
     Args:
         place: path of a SQLite file, URL of a database, or folder of Parquet files.
@@ -124,8 +124,8 @@ class OfflineTransitions:
         memory_bytes: what it may take in memory.
 
     Raises:
-        InputError: for a place that holds no log, a log of another environment, naming the first
-            bad row, or if no episode has two slots.
+        InputError: for a place that holds no log, for a log of another environment, for bad rows,
+            of which it names the first, or if no episode has two slots.
     """
 
     def __init__(
@@ -170,14 +170,14 @@ class OfflineTransitions:
         )
 
     def draw(self, n_rows: int, rng: np.random.Generator) -> Columns:
-        """Rows at random, each node and slot but the last of each episode as likely as any other.
+        """Draw rows at random: every node and slot but the last of each episode is equally likely.
 
         Args:
             n_rows: K.
             rng: of the draw.
 
         Returns:
-            the columns of :class:`AgentTransition`, K rows each.
+            the columns of :class:`AgentTransition` but ``discounts``, K rows each.
         """
         drawn = self._source.draw(n_rows, rng)
         return {**drawn, AgentTransition.TERMINATED: np.zeros(n_rows, dtype=np.bool_)}
@@ -188,7 +188,7 @@ _OTHER_BYTES = 24
 
 
 class EpisodesInMemory:
-    """All steps of all episodes, one row per slot and node: what follows a row is N rows on."""
+    """Hold all steps of all episodes, a row per slot and node; a row's next step is N rows on."""
 
     def __init__(self, episodes: Iterable[LoggedEpisode], n_steps: int) -> None:
         self._columns: Columns = {}
@@ -223,7 +223,7 @@ class EpisodesInMemory:
 
 
 class _Stream:
-    """A pool of rows of an endless stream: what is drawn makes room for what comes next."""
+    """Draw rows from a pool that replaces them by the next rows of an endless stream."""
 
     def __init__(self, dataset: Callable[[int], Dataset], pool_rows: int) -> None:
         self._dataset = dataset
@@ -252,7 +252,7 @@ class _Stream:
         return drawn
 
     def _next(self, n_rows: int, rng: np.random.Generator) -> Iterator[Columns]:
-        """The next rows of the stream, in parts."""
+        """Yield the next rows of the stream, in parts."""
         if self._incoming is None:
             self._incoming = _endless(self._dataset, rng)
             weakref.finalize(self, self._incoming.close)  # before Ray is torn down at exit

@@ -1,1 +1,1 @@
-"""Off-policy learning: a replay buffer of fragments, and the iteration that uses it."""
+"""Learn off-policy: a replay buffer keeps fragments, and every iteration learns from samples."""

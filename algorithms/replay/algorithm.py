@@ -1,4 +1,4 @@
-"""The iteration of off-policy algorithms: sample, keep, replay, learn, hand out the weights."""
+"""Run the iteration of off-policy algorithms: sample, keep, replay, learn, hand out weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BYTES_AT_ONCE = 2**28
 
 
 class OffPolicyAlgorithm(JointAlgorithm):
-    """Base of algorithms with a replay buffer; see :class:`.config.OffPolicyConfig`."""
+    """Train from a replay buffer; see :class:`.config.OffPolicyConfig`."""
 
     def setup(self, config: Any) -> None:
         """Build env runners, learners and the replay buffer."""
@@ -41,7 +41,7 @@ class OffPolicyAlgorithm(JointAlgorithm):
         )
 
     def training_step(self) -> None:
-        """One iteration: a fragment of every episode under way, and the updates it allows."""
+        """Sample a fragment of every episode under way, and make the updates that this allows."""
         fragments = self.sample_fragments()
         if fragments is not None:
             with self.metrics.log_time((TIMERS, REPLAY_BUFFER_ADD_DATA_TIMER)):
@@ -89,7 +89,7 @@ class OffPolicyAlgorithm(JointAlgorithm):
             self.replay.update_priorities(slots, errors)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return what :meth:`set_state` needs to continue exactly from here."""
+        """Return the state to continue from: exactly, if the replay buffer is stored too."""
         state = super().get_state(*args, **kwargs)
         if self.config.store_buffer_in_checkpoints:
             state[_REPLAY] = self.replay.get_state() | {"steps_due": self._steps_due}

@@ -1,7 +1,7 @@
-"""A replay buffer of fragments, which gives joint transitions or whole sequences for memories.
+"""Keep fragments in a replay buffer, and sample joint transitions or whole sequences from it.
 
 A row of the ring is a fragment: T steps one after another and T + 1 observations, so that what
-follows step t is always at t + 1. What is sampled has one form, L steps and L + 1 observations:
+follows step t is always at t + 1. All samples have one form, L steps and L + 1 observations:
 L = T for sequences, and L = 1 for single transitions, whose second observation is then the one to
 bootstrap from, up to n steps on. One loss serves both.
 """
@@ -30,7 +30,7 @@ _SMALLEST_ERROR = 1e-6  # a step whose error is 0 stays drawable
 
 
 def team_rewards(rewards: Array, present: Array, kind: TeamReward) -> Array:
-    """One reward of the team, ``[...]`` of ``rewards [..., N]``.
+    """Return one reward ``[...]`` of the team from the agents' ``rewards [..., N]``.
 
     Args:
         rewards: of each agent.
@@ -51,12 +51,12 @@ def n_step_returns(
     gamma: float,
     n_step: int,
 ) -> tuple[Array, Array, Array]:
-    """Discounted sums of up to n rewards, fewer where the episode or the fragment ends before.
+    """Sum up to n discounted rewards, fewer where the episode or the fragment ends before.
 
     Args:
         rewards: ``[R, T]`` of the team.
         elapsed: ``[R, T]`` how often the discount applies in a step.
-        ends: bool ``[R, T]``, the step after which nothing more follows in the row; T - 1 is one.
+        ends: bool ``[R, T]``, steps after which nothing more follows in the row; T - 1 is one.
         rows: ``[...]`` rows of the steps to start at.
         steps: ``[...]`` these steps.
         gamma: discount.
@@ -78,7 +78,7 @@ def n_step_returns(
 
 
 class FragmentBuffer:
-    """A ring of the last fragments; the oldest make room for new ones.
+    """Keep the last fragments in a ring, in which new ones replace the oldest.
 
     Draws are uniform over the steps that were played (over fragments for sequences), or, with
     ``alpha`` above 0, prioritised by the last known error to the power of alpha with importance
@@ -115,19 +115,19 @@ class FragmentBuffer:
 
     @property
     def n_steps(self) -> int:
-        """Environment steps held."""
+        """Return the number of environment steps held."""
         return int(self._ring["played"][: self._size].sum()) if self._ring else 0
 
     @property
     def step_bytes(self) -> int:
-        """Bytes of what is observed in a step; the buffer must hold something."""
+        """Return the bytes of what is observed in a step; the buffer must hold something."""
         return sum(self._ring[name][0, 0].nbytes for name in _OBSERVED)
 
     def add(self, fragments: Mapping[str, Array]) -> None:
         """Take in B fragments, in the columns that the environment runners return.
 
         Raises:
-            InputError: if the ring is shorter than one fragment, or holds others than these.
+            InputError: if the ring is shorter than one fragment, or holds other shapes or types.
         """
         new = self._compact(fragments)
         if not self._ring:
@@ -158,7 +158,7 @@ class FragmentBuffer:
     def sample(
         self, n_batches: int, batch_size: int, *, gamma: float, n_step: int, beta: float = 0.0
     ) -> Columns:
-        """Sample, with replacement, what several updates learn from; some step must be held.
+        """Sample, with replacement, what several updates learn from; a step at least must be held.
 
         Args:
             n_batches: K updates.
@@ -214,7 +214,7 @@ class FragmentBuffer:
         return sampled
 
     def update_priorities(self, slots: Array, errors: Array) -> None:
-        """Set the priorities of what was sampled: ``slots [M]``, absolute ``errors [M]``."""
+        """Set the priorities of the sampled ``slots [M]`` by their absolute ``errors [M]``."""
         if self._tree is None:
             return
         priorities = errors.astype(np.float64) + _SMALLEST_ERROR
@@ -222,7 +222,7 @@ class FragmentBuffer:
         self._tree.assign(slots, priorities**self._alpha)
 
     def get_state(self) -> dict[str, Any]:
-        """Everything, to continue with the same draws."""
+        """Return everything needed to continue with the same draws."""
         return {
             "layout": self._layout,
             "ring": {name: column[: self._size].copy() for name, column in self._ring.items()},
@@ -237,7 +237,7 @@ class FragmentBuffer:
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from what :meth:`get_state` returned.
 
-        Another capacity keeps the latest of what was held.
+        A smaller capacity keeps the latest of what was held.
 
         Raises:
             InputError: if that was a replay with other options.
@@ -285,7 +285,7 @@ class FragmentBuffer:
         }
 
     def _compact(self, fragments: Mapping[str, Array]) -> Columns:
-        """The columns of the ring: what draws need of the fragments, and no more."""
+        """Return the columns of the ring: what draws need of the fragments, and no more."""
         T = fragments[Fragment.VALID].shape[1]
         played = fragments[Fragment.VALID]
         active, terminated = fragments[Fragment.ACTIVE], fragments[Fragment.TERMINATED]
@@ -340,7 +340,7 @@ class FragmentBuffer:
         return slots
 
     def _sample_by_priority(self, K: int, batch_size: int, beta: float) -> tuple[Array, Array]:
-        """Slots and importance weights, ``[K * batch_size]``."""
+        """Draw slots by priority; return them and importance weights, ``[K * batch_size]`` each."""
         assert self._tree is not None
         # One draw from each of batch_size equal parts of the total, for every update.
         shares = (np.arange(batch_size) + self._rng.random((K, batch_size))) / batch_size

@@ -1,13 +1,13 @@
-"""Columns of the transitions that off-policy and offline algorithms learn from."""
+"""Name the columns of the transitions that off-policy and offline algorithms learn from."""
 
 from __future__ import annotations
 
 
 class JointTransition:
-    """Names of the columns of M sampled rows, each L steps of a whole team.
+    """Name the columns of M sampled rows, each L steps of a whole team.
 
     L is 1 for single transitions, whose second observation is the one to bootstrap from, and T for
-    whole sequences. N agents, F features, A actions, S state, H memory.
+    whole sequences. Shapes have N agents, F features, A actions, S state, H memory.
     """
 
     FEATURES = "features"
@@ -39,7 +39,7 @@ class JointTransition:
 
 
 class AgentTransition:
-    """Names of the columns of K transitions, each one step of a single agent."""
+    """Name the columns of K transitions, each one step of a single agent."""
 
     FEATURES = "features"
     """``[K, F]`` float32: observation."""

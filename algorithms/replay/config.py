@@ -1,4 +1,4 @@
-"""Configuration of algorithms that learn from a replay buffer."""
+"""Configure algorithms that learn from a replay buffer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_marl.algorithms.replay.options import OffPolicyOptions
 
 
 class OffPolicyConfig(JointConfig):
-    """Base of these configurations.
+    """Configure an algorithm that learns from a replay buffer.
 
     An iteration samples a fragment of every episode under way, keeps it, and makes as many
     updates as ``training_intensity`` allows.
@@ -23,6 +23,6 @@ class OffPolicyConfig(JointConfig):
     replay_beta = 0.4
 
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
-        """See :meth:`JointConfig.memory_needed`: the replay once it is full."""
+        """Estimate the memory of the full replay, see :meth:`JointConfig.memory_needed`."""
         n_steps = self.replay_capacity
         return n_steps * step_bytes, f"a replay of {n_steps} steps (replay_capacity)"

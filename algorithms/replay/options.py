@@ -1,4 +1,4 @@
-"""Options of algorithms that learn from a replay buffer."""
+"""Declare the options of algorithms that learn from a replay buffer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_marl.options import Count, CountOrZero, Positive, PositiveShare
 
 
 class OffPolicyOptions(JointOptions):
-    """Options that all of them have."""
+    """Declare the options that all algorithms with a replay buffer have."""
 
     team_reward: Literal["auto", "sum", "shared"] = "auto"
     rollout_fragment_length: Annotated[Literal["auto"] | Count, Mark.FIXED] = 32  # of what is kept

@@ -1,4 +1,4 @@
-"""A sum tree: draws an index with probability in proportion to its priority."""
+"""Draw indices with probabilities in proportion to their priorities, by a sum tree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _assign(nodes: Any, leaves: Any, priorities: Any) -> None:
 
 @compiled(entry=True)
 def _find(nodes: Any, targets: Any, leaves: Any) -> None:
-    """The leaf at which the running sum of priorities passes each target."""
+    """Find the leaf at which the running sum of priorities passes each target."""
     half = len(nodes) // 2
     for k in range(len(targets)):
         node, target = 1, targets[k]
@@ -44,7 +44,7 @@ def _find(nodes: Any, targets: Any, leaves: Any) -> None:
 
 
 class SumTree:
-    """Priorities of ``size`` indices, all 0 at first (Schaul et al., 2016, appendix B.2.1).
+    """Hold priorities of ``size`` indices, all 0 at first (Schaul et al., 2016, appendix B.2.1).
 
     Node 1 of a complete binary tree holds the sum of all, nodes 2k and 2k + 1 the parts of node k.
     """
@@ -56,20 +56,20 @@ class SumTree:
 
     @property
     def total(self) -> float:
-        """Sum of all priorities."""
+        """Return the sum of all priorities."""
         return float(self._nodes[1])
 
     @property
     def priorities(self) -> FloatArray:
-        """``[size]`` of all indices; a view, to read only."""
+        """Return the priorities ``[size]`` of all indices, as a view to read only."""
         return self._nodes[self._half : self._half + self._size]
 
     def assign(self, indices: IntArray, priorities: FloatArray) -> None:
-        """Set ``priorities [K]`` of ``indices [K]``; of an index named twice the last counts."""
+        """Set ``priorities [K]`` of ``indices [K]``; if one is named twice, the last counts."""
         _assign(self._nodes, indices, priorities)
 
     def find(self, shares: FloatArray) -> IntArray:
-        """The indices ``[K]`` at ``shares [K]`` of the total, each share in [0, 1)."""
+        """Return the indices ``[K]`` at ``shares [K]`` of the total, each share in [0, 1)."""
         indices = np.empty(len(shares), dtype=np.int64)
         _find(self._nodes, shares * self.total, indices)
         return indices

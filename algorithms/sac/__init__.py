@@ -1,4 +1,4 @@
-"""Discrete soft actor-critic."""
+"""Train agents by discrete soft actor-critic."""
 
 from edge_marl.algorithms.sac.config import DiscreteSACConfig
 

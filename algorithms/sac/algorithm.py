@@ -1,4 +1,4 @@
-"""The algorithm soft actor-critic."""
+"""Define the algorithm of discrete soft actor-critic."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from edge_marl.algorithms.replay.algorithm import OffPolicyAlgorithm
 
 
 class DiscreteSAC(OffPolicyAlgorithm):
-    """Built by :class:`edge_marl.algorithms.sac.config.DiscreteSACConfig`, which describes it."""
+    """Run SAC; see :class:`edge_marl.algorithms.sac.config.DiscreteSACConfig`, which builds it."""
 
     @classmethod
     def get_default_config(cls) -> Any:
-        """The configuration with all its defaults."""
+        """Return the configuration with all its defaults."""
         from edge_marl.algorithms.sac.config import DiscreteSACConfig
 
         return DiscreteSACConfig()

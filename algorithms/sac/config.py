@@ -1,4 +1,4 @@
-"""Configuration of discrete soft actor-critic."""
+"""Configure discrete soft actor-critic."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from edge_marl.algorithms.sac.options import DiscreteSACOptions
 
 
 class DiscreteSACConfig(OffPolicyConfig):
-    """Soft actor-critic for discrete actions (Haarnoja et al. 2018; Christodoulou 2019).
+    """Configure soft actor-critic for discrete actions (Haarnoja et al. 2018; Christodoulou 2019).
 
-    Decentralised: every agent learns from its own observations and the team's reward, one network
-    for all. With twin networks ``Q_i`` and targets ``Qbar_i`` that follow them, over legal actions
-    only,
+    Learning is decentralised: every agent learns from its own observations and the team's reward,
+    and all agents share one network. With twin networks ``Q_i`` and targets ``Qbar_i`` that
+    follow them, and over legal actions only, let
 
-    ``V(o) = pi(o)^T (min_i Qbar_i(o) - alpha log pi(o))``, ``y = r + gamma V(o')``,
+    ``V(o) = pi(o)^T (min_i Qbar_i(o) - alpha log pi(o))`` and ``y = r + gamma V(o')``.
 
-    every update minimises ``(Q_i(o, a) - y)^2`` and, by the actor, ``-V(o) - V(o')``: what O2O-DRL
-    does offline, without its regulariser. That the actor learns from the targets is equation 11 of
-    the O2O-DRL paper, and both phases are to have one method; Christodoulou's actor learns from the
-    twins themselves. With ``target_entropy`` the temperature ``alpha`` learns too, by
-    ``log alpha (H(o) - target_entropy log n(o))`` where ``n(o) > 1`` actions are legal; without, it
-    stays at ``alpha``.
+    Every update then minimises ``(Q_i(o, a) - y)^2`` and, for the actor, the mean of ``-V(o)`` and
+    ``-V(o')``. This is what O2O-DRL does offline, but without its regulariser. The actor learns
+    from the targets, as in equation 11 of the O2O-DRL paper, so that both algorithms share one
+    objective; Christodoulou's actor learns from the twins themselves.
+
+    With ``target_entropy``, the temperature is learned too, by minimising
+    ``log alpha (H(o) - target_entropy log n(o))`` where ``n(o) > 1`` actions are legal; without
+    it, the temperature stays at ``alpha``.
     """
 
     options_model = DiscreteSACOptions
@@ -33,5 +35,5 @@ class DiscreteSACConfig(OffPolicyConfig):
 
     @property
     def uses_state(self) -> bool:
-        """Never: critics are decentralised."""
+        """Return False, because critics are decentralised."""
         return False

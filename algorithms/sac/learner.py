@@ -1,4 +1,4 @@
-"""The learner of soft actor-critic."""
+"""Learn by discrete soft actor-critic from replayed steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALPHA = "alpha"
 
 
 class DiscreteSACLearner(JointLearner):
-    """Learns from the columns of the replay, the steps of every agent on their own.
+    """Learn from the columns of the replay, taking every agent's steps on their own.
 
     All weights lie in one tensor, those of the twins last.
     """
@@ -31,7 +31,7 @@ class DiscreteSACLearner(JointLearner):
         self._targets = flattened(list(self._own_module.target_twins.parameters()))
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam, on one tensor that holds all parameters that learn."""
+        """Register Adam on one tensor that holds all parameters that learn."""
         module = self._own_module
         policy = [*module.actor.parameters(), module.log_alpha]
         weights = flattened([*policy, *module.twins.parameters()])
@@ -47,7 +47,7 @@ class DiscreteSACLearner(JointLearner):
     def learn(
         self, columns: dict[str, Tensor], *, minibatch_size: int | None = None, **_: Any
     ) -> list[Terms]:
-        """One gradient step for each ``minibatch_size`` rows of the batch, in order."""
+        """Take one gradient step for each ``minibatch_size`` rows of the batch, in order."""
         size = minibatch_size or len(columns[JointTransition.ACTIONS])
         pieces = {name: column.split(size) for name, column in columns.items()}
         history = []
@@ -64,9 +64,9 @@ class DiscreteSACLearner(JointLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """The loss of actor and twins, and that of the temperature if it is tuned."""
+        """Return the loss of actor and twins, plus that of the temperature if it is tuned."""
         module = self._own_module
-        # One that was tuned before has momentum, and would go on.
+        # A log_alpha that was tuned before has momentum and would go on moving.
         tuned = config.target_entropy is not None
         alpha = module.log_alpha.detach().exp() if tuned else torch.tensor(config.alpha)
         found = soft_actor_critic(
@@ -92,7 +92,10 @@ class DiscreteSACLearner(JointLearner):
         return super().get_state(*args, **kwargs) | {_ALPHA: self.config.alpha}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken; from another ``alpha`` if that has changed."""
+        """Continue from where ``state`` was taken.
+
+        The temperature starts anew from the option ``alpha`` if that has changed since.
+        """
         super().set_state(state)
         if state.get(_ALPHA, self.config.alpha) != self.config.alpha:
             self._own_module.log_alpha.data.fill_(math.log(self.config.alpha))
@@ -104,7 +107,7 @@ class DiscreteSACLearner(JointLearner):
 
 
 def transitions(drawn: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One row for each step of each agent that played it.
+    """Split joint steps into one row for each agent that played the step.
 
     Args:
         drawn: M single transitions in the columns of :class:`JointTransition`.

@@ -1,4 +1,4 @@
-"""The losses of discrete soft actor-critic, as pure functions of tensors.
+"""Define the losses of discrete soft actor-critic, as pure functions of tensors.
 
 Shapes: K rows, each the observation of one agent, its action and what followed; A actions.
 Forbidden actions have probability exactly 0 and add exactly 0 to every expectation, whatever the
@@ -16,7 +16,7 @@ from edge_marl.algorithms.networks import MASKED
 
 
 class Policy(NamedTuple):
-    """A distribution over the legal actions."""
+    """Hold a distribution over the legal actions."""
 
     probabilities: Tensor
     """``[K, A]``, exactly 0 where forbidden."""
@@ -25,24 +25,27 @@ class Policy(NamedTuple):
 
 
 def masked_policy(logits: Tensor, action_mask: Tensor) -> Policy:
-    """The softmax over legal actions: ``logits [K, A]``, ``action_mask [K, A]`` bool."""
+    """Map ``logits [K, A]`` and bool ``action_mask [K, A]`` to the softmax over legal actions."""
     legal = torch.where(action_mask, logits, MASKED)
     return Policy(torch.softmax(legal, dim=-1), torch.log_softmax(legal, dim=-1))
 
 
 def chosen(values: Tensor, actions: Tensor) -> Tensor:
-    """The value of each row's action: ``values [K, ..., A]``, ``actions [K]`` -> ``[K, ...]``."""
+    """Pick the value of each row's action.
+
+    This maps ``values [K, ..., A]`` and ``actions [K]`` to ``[K, ...]``.
+    """
     index = actions.view(-1, *[1] * (values.dim() - 1)).expand(*values.shape[:-1], 1)
     return values.gather(-1, index).squeeze(-1)
 
 
 def entropies(policy: Policy) -> Tensor:
-    """``[K]``."""
+    """Return the entropies ``[K]`` of the policy."""
     return -(policy.probabilities * policy.logarithms).sum(-1)
 
 
 def soft_values(policy: Policy, q_values: Tensor, alpha: float | Tensor) -> Tensor:
-    """``V(o) = pi(o)^T (min_i Q_i(o) - alpha log pi(o))``.
+    """Return ``V(o) = pi(o)^T (min_i Q_i(o) - alpha log pi(o))``.
 
     Args:
         policy: at the observations.
@@ -59,12 +62,12 @@ def soft_values(policy: Policy, q_values: Tensor, alpha: float | Tensor) -> Tens
 def td_targets(
     rewards: Tensor, terminated: Tensor, following: Tensor, gamma: float | Tensor
 ) -> Tensor:
-    """``y = r + gamma V(o')``, and ``y = r`` where the node's part ended; all ``[K]``."""
+    """Return ``y = r + gamma V(o')``, or ``y = r`` where the agent's part ended; all ``[K]``."""
     return rewards + gamma * ~terminated * following
 
 
 def cql_gaps(q_values: Tensor, action_mask: Tensor, actions: Tensor) -> Tensor:
-    """``log sum_a exp Q_i(o, a) - Q_i(o, a_t)``, the sum over legal actions (CQL's regulariser).
+    """Return CQL's regulariser, ``log sum_a exp Q_i(o, a) - Q_i(o, a_t)`` over legal actions a.
 
     Args:
         q_values: ``[K, 2, A]`` of the twin networks.
@@ -81,7 +84,7 @@ def cql_gaps(q_values: Tensor, action_mask: Tensor, actions: Tensor) -> Tensor:
 def q_loss(
     q_values: Tensor, action_mask: Tensor, actions: Tensor, targets: Tensor, lambda_c: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Equation 10: squared error and regulariser, a mean over rows, summed over the twins.
+    """Return equation 10: squared error and regulariser, averaged over rows, summed over twins.
 
     Args:
         q_values: ``[K, 2, A]`` of the twin networks.
@@ -105,9 +108,9 @@ def q_loss(
 def temperature_loss(
     log_alpha: Tensor, entropy: Tensor, action_mask: Tensor, target: float
 ) -> Tensor:
-    """``log alpha (H - target log n)``, a mean over rows with n > 1 legal actions.
+    """Return the mean of ``log alpha (H - target log n)`` over rows with n > 1 legal actions.
 
-    Falls with the temperature where the policy is more random than it should be.
+    Minimising it lowers the temperature where the policy is more random than it should be.
 
     Args:
         log_alpha: a number.

@@ -1,4 +1,4 @@
-"""The RLModule of soft actor-critic: stochastic actors, twin action values, a temperature."""
+"""Define the RLModule of soft actor-critic: stochastic actors, twin critics, a temperature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_marl.algorithms.sac.twins import TWINS, TwinCritics
 
 
 class DiscreteSACModule(TwinCritics, PolicyModule):
-    """Env runners need the actor only."""
+    """Hold actor, twin critics and temperature; env runners need the actor only."""
 
     def setup(self) -> None:
         """Build actor, twins, their targets and the temperature."""
@@ -22,9 +22,9 @@ class DiscreteSACModule(TwinCritics, PolicyModule):
         self.log_alpha = nn.Parameter(torch.tensor(math.log(self.model_config["alpha"])))
 
     def get_non_inference_attributes(self) -> list[str]:
-        """Parts that only learners have."""
+        """Name the parts that only learners have."""
         return [*TWINS, "log_alpha"]
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Tensor]:
-        """Do nothing: the loss asks for what it needs."""
+        """Do nothing: the loss evaluates the networks itself."""
         return {}

@@ -1,4 +1,4 @@
-"""What a gradient step of discrete soft actor-critic minimises on transitions of agents."""
+"""Define what one gradient step of discrete soft actor-critic minimises on agents' transitions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_marl.algorithms.sac.twins import TwinCritics
 
 
 class SoftActorCritic(NamedTuple):
-    """What one step of discrete soft actor-critic minimises, and what it found on the way."""
+    """Hold what one step of discrete soft actor-critic minimises, and what it found on the way."""
 
     loss: Tensor
     terms: dict[str, Tensor]
@@ -40,7 +40,7 @@ def soft_actor_critic(
     gamma: float | Tensor,
     lambda_c: float = 0.0,
 ) -> SoftActorCritic:
-    """The loss of one step, equations 10 and 11 of the O2O-DRL paper.
+    """Compute the loss of one step (equations 10 and 11 of the O2O-DRL paper).
 
     Args:
         module: actor, twin critics and their targets.
@@ -64,15 +64,15 @@ def soft_actor_critic(
 
 
 def observed(batch: dict[str, Tensor]) -> AgentRows:
-    """``[K]`` rows: the observations that the transitions begin with."""
+    """Return ``[K]`` rows, the observations that the transitions begin with."""
     columns = (AgentTransition.FEATURES, AgentTransition.ACTION_MASK, AgentTransition.NODE)
     return AgentRows(*(batch[name] for name in columns))
 
 
 def both_ends(batch: dict[str, Tensor]) -> AgentRows:
-    """``[2 K]`` rows: the observations of the transitions, then those that followed.
+    """Return ``[2 K]`` rows: the first observations of the transitions, then the following ones.
 
-    Where nothing followed, the first again: whatever it is worth, nobody bootstraps from it.
+    Where nothing followed, the first observation is repeated; its value is not bootstrapped from.
     """
     over = batch[AgentTransition.TERMINATED][:, None]
     features, mask = batch[AgentTransition.FEATURES], batch[AgentTransition.ACTION_MASK]
@@ -89,6 +89,6 @@ def both_ends(batch: dict[str, Tensor]) -> AgentRows:
 def bootstrapped_targets(
     batch: dict[str, Tensor], following: Tensor, gamma: float | Tensor
 ) -> Tensor:
-    """``[K]`` the targets of values, from the values ``[K]`` of the observations that followed."""
+    """Return the value targets ``[K]``, given the values ``[K]`` of the following observations."""
     rewards, terminated = batch[AgentTransition.REWARDS], batch[AgentTransition.TERMINATED]
     return td_targets(rewards, terminated, following.detach(), gamma)

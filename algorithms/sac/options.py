@@ -1,4 +1,4 @@
-"""Options of discrete soft actor-critic."""
+"""Declare the options of discrete soft actor-critic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from edge_marl.options import Count, Positive, PositiveShare
 
 
 class DiscreteSACOptions(OffPolicyOptions):
-    """All agents share one network, which has no memory and no normaliser."""
+    """Declare the options of discrete soft actor-critic.
+
+    All agents share one network, which has no memory and no normaliser.
+    """
 
     parameter_sharing: Literal["shared"] = "shared"
     observation_normalisation: Literal[False] = False

@@ -1,4 +1,4 @@
-"""Twin action values of single nodes, for soft actor-critics."""
+"""Define twin action-value networks of single nodes, for soft actor-critics."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TWINS = ("twins", "target_twins")
 
 
 class TwinCritics(JointModule):
-    """A mixin: two networks like the actor's whose outputs are action values, and their targets.
+    """Add two action-value networks like the actor's, and their targets, to a module.
 
-    For actors that share their parameters.
+    This is a mixin for modules whose actors share their parameters.
     """
 
     target_twins: Actor
 
     def make_twins(self) -> None:
-        """Build the twins and their targets; the actor has to be there.
+        """Build the twins and their targets; the actor has to exist already.
 
         Raises:
             InputError: where identities cannot be part of what the twins see.
@@ -41,11 +41,11 @@ class TwinCritics(JointModule):
         self.target_twins = make_target_network(self.twins)
 
     def logits(self, seen: AgentRows) -> Tensor:
-        """``[K, A]``, not masked."""
+        """Return the actor's outputs ``[K, A]``, not masked."""
         return self.actor.of_rows(seen)
 
     def q_values(self, seen: AgentRows, *, target: bool = False) -> Tensor:
-        """``[K, 2, A]``, not masked."""
+        """Return the action values ``[K, 2, A]`` of the twins, or of their targets, not masked."""
         features, mask, agents = seen
         if self.actor.spec.n_ids:
             features = torch.cat([features, self.actor.ids[agents]], dim=-1)

@@ -1,4 +1,4 @@
-"""Drawing the actions of many agents from their logits."""
+"""Draw the actions of many agents from their logits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from edge_marl.compiled import compiled
 
 
 def sample_actions(logits: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Actions drawn from the softmax of the logits of legal actions, and their log-probabilities.
+    """Draw actions from the softmax of the legal logits; return them and their log-probabilities.
 
-    One pass over each row: tensor operations of this size are all overhead.
+    Each row takes one pass of a compiled kernel: tensor operations of this size are all overhead.
 
     Args:
         logits: ``[..., A]``.
-        action_mask: ``[..., A]`` bool; one action of each row is legal at least.
+        action_mask: ``[..., A]`` bool; at least one action of each row is legal.
 
     Returns:
-        ``[...]`` and ``[...]``.
+        Actions ``[...]`` and their log-probabilities ``[...]``.
     """
     shape, A = logits.shape[:-1], logits.shape[-1]
     random = torch.rand(shape).numpy().ravel()

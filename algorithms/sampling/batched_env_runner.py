@@ -1,4 +1,4 @@
-"""An RLlib EnvRunner that steps many episodes at once."""
+"""Step many episodes at once in an RLlib EnvRunner."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ _FORM = 2
 
 
 class BatchedEnvRunner(EnvRunner, Checkpointable):
-    """Steps B episodes of a batched environment with one policy evaluation per step.
+    """Step B episodes of a batched environment with one policy evaluation per step.
 
     ``num_envs_per_env_runner`` is B, ``rollout_fragment_length`` is T. :meth:`sample` returns
     fragments as arrays that are ready for a learner, see
     :class:`edge_marl.algorithms.sampling.columns.Fragment`, instead of Python episode objects.
-    Works as the local runner and as any number of remote ones.
+    The class works as the local runner and as any number of remote ones.
 
-    ``check`` is called before every step. What it raises ends the sampling there; the fragment
-    that was begun is part of the state, and the next :meth:`sample` goes on with it.
+    ``check`` is called before every step of a fragment. What it raises ends the sampling there; the
+    unfinished fragment is part of the state, and the next :meth:`sample` continues it.
     """
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
@@ -88,7 +88,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self.module = self.config.get_multi_rl_module_spec(spaces=self.get_spaces()).build()
 
     def get_spaces(self) -> dict[str, Any]:
-        """Spaces of the environment and of the one module that holds all agents."""
+        """Return the spaces of the environment and of the one module that holds all agents."""
         own = joint_spaces(self.env)
         return {INPUT_ENV_SPACES: own, DEFAULT_MODULE_ID: own}
 
@@ -103,12 +103,13 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     # Sampling ------------------------------------------------------------------------------
 
     def deliver(self) -> Delivery | Exception:
-        """Sample a fragment of every slot; the outcome, and what happened since the last call.
+        """Sample a fragment of every slot, and return it with the metrics since the last call.
 
         Returns:
-            The fragments and the metrics. An exception is returned instead of being raised: RLlib
-            restarts remote runners that raise one, slowly, and never shows its text. After one of
-            the environment new episodes begin with the next call.
+            The fragments and the metrics. An exception is returned instead of being raised, because
+            RLlib slowly restarts remote runners that raise one and never shows its text; only the
+            local runner raises an unexpected one. After a fault of the environment the next call
+            begins new episodes.
         """
         try:
             (batch,) = self.sample()
@@ -133,19 +134,19 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         force_reset: bool = False,
         **_: Any,
     ) -> list[MultiAgentBatch]:
-        """Play on.
+        """Continue the episodes under way, or play whole ones to evaluate.
 
         Args:
             num_timesteps: steps of all episodes together; a fragment per slot when None.
             num_episodes: play this many whole episodes instead, seeded from 0 upwards, so that
                 every evaluation sees the same ones. Training episodes under way are given up.
-            explore: whether to explore; as configured when None, but not in whole episodes of a
+            explore: whether to explore; as configured when None, except in whole episodes of a
                 training runner, which RLlib asks for only to evaluate.
             random_actions: play uniformly random legal actions.
             force_reset: give up the episodes under way.
 
         Returns:
-            One batch of fragments; none for ``num_episodes``, whose outcome is in the metrics.
+            One batch of fragments; empty for ``num_episodes``, whose outcome is in the metrics.
         """
         if explore is None:
             evaluates_here = num_episodes is not None and not self.config.in_evaluation
@@ -164,7 +165,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             return [self._play_fragment(T, explore, random_actions)]
 
     def _play_fragment(self, T: int, explore: bool, random_actions: bool) -> MultiAgentBatch:
-        """T steps of every slot, those that were played already included."""
+        """Play a fragment of T steps of every slot, or the rest of an unfinished one."""
         assert self._observation is not None
         begun, columns = self._begun or (0, {})
         if begun == 0 and self._hidden is not None:
@@ -204,7 +205,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=n_steps)
 
     def _play_episodes(self, n_episodes: int, explore: bool) -> MultiAgentBatch:
-        """Whole episodes, each begun one played to its end, so that no length is favoured.
+        """Play whole episodes, each of them to its end, so that no length is favoured.
 
         Those that do not end are cut off, see
         :func:`edge_marl.algorithms.playing.longest_episode`.
@@ -245,7 +246,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def _act(
         self, explore: bool, random_actions: bool, generator: torch.Generator | None = None
     ) -> dict[str, NDArray[Any]]:
-        """The module's outputs for what is seen now, arrays ``[B, N, ...]``."""
+        """Return the module's outputs for the current observation as arrays ``[B, N, ...]``."""
         observation = self._observation
         assert observation is not None
         if random_actions:
@@ -319,7 +320,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def get_state(
         self, components: Any = None, *, not_components: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Weights, and all that is needed to go on exactly here."""
+        """Return the weights and all that is needed to continue exactly from here."""
         state: dict[str, Any] = {
             NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime
         }
@@ -347,9 +348,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over weights, the lifetime count of steps, and what is this runner's own."""
+        """Take over weights, the lifetime count of steps and this runner's own sampling state."""
         if COMPONENT_RL_MODULE in state:
-            # As RLlib's own runners: no number, or 0, forces the update.
+            # As in RLlib's own runners, no number or 0 forces the update.
             weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0)
             if weights_seq_no == 0 or self._weights_seq_no < weights_seq_no:
                 weights = state[COMPONENT_RL_MODULE]
@@ -371,10 +372,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             self._restore(sampling)
 
     def go_on(self, states: Mapping[int, dict[str, Any]], env_steps: int) -> None:
-        """Go on where the states of all remote runners were taken, or play new episodes.
+        """Continue from this runner's state in ``states``, or begin new episodes if it has none.
 
         Args:
-            states: by the index of the runner; nothing where there were others.
+            states: of all remote runners, by index; empty if the runners were others.
             env_steps: sampled by all runners so far.
         """
         if self.worker_index in states:
@@ -384,8 +385,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         self._episode_seeds = self._observation = self._begun = None
 
     def _restore(self, sampling: dict[str, Any]) -> None:
-        # With another number of episodes at a time, or as an earlier version kept them, new ones
-        # begin.
+        # New episodes begin if their number at a time differs, or if an earlier version kept the
+        # state in another form.
         alike = sampling.get("form") == _FORM and len(sampling["first"]) == self.num_envs
         seen = sampling["observation"]
         exact = alike and seen is not None and sampling["env"] is not None
@@ -410,11 +411,11 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         torch.set_rng_state(torch.from_numpy(np.asarray(torch_state)))
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """How to make an equal runner."""
+        """Return the constructor's arguments for an equal runner."""
         return (), {"config": self.config}
 
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
-        """The module is a component of its own."""
+        """Return the module, which is a component of its own."""
         return [(COMPONENT_RL_MODULE, self.module)]
 
 

@@ -1,16 +1,17 @@
-"""Columns of sampled fragments.
+"""Name the columns of sampled fragments.
 
-A row is T steps of one episode slot. Arrays of observations have T + 1 of them, so that the
-observation after step t is always at t + 1 of the same row: at the end of an episode too, because
-the slot shows the final observation for one step, whose action is not played (``valid`` is False
-there), before the next episode begins. Whoever bootstraps reads t + 1, unless the agent terminated.
+A row is T steps of one episode slot. Arrays of observations have T + 1 entries, so that the
+observation after step t is always at t + 1 of the same row. This holds at the end of an episode
+too, because the slot shows the final observation for one step, whose action is not played
+(``valid`` is False there), before the next episode begins. To bootstrap, read the observation at
+t + 1 unless the agent terminated.
 """
 
 from __future__ import annotations
 
 
 class Fragment:
-    """Names of the columns; B rows, T steps, N agents, F features, A actions, S state, H memory."""
+    """Name the columns: B rows, T steps, N agents, F features, A actions, S state, H memory."""
 
     FEATURES = "features"
     """``[B, T + 1, N, F]`` float32, or uint8 of 8-bit pictures"""

@@ -1,4 +1,4 @@
-"""Returns, lengths and domain metrics of episodes, under RLlib's names."""
+"""Log returns, lengths and domain metrics of episodes under RLlib's names."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ DOMAIN_METRICS = "domain"
 
 
 class EpisodeLog:
-    """Accumulates what RLlib reports about episodes.
+    """Accumulate what RLlib reports about episodes.
 
     Args:
         agents: N names.
         batch_size: B episodes at a time.
-        window: how many of the last finished episodes training means are over. An evaluation's
-            are over all of its episodes.
+        window: over how many of the last finished episodes training means are taken. Those of an
+            evaluation are over all of its episodes.
     """
 
     def __init__(self, agents: tuple[str, ...], batch_size: int, window: int) -> None:
@@ -57,7 +57,7 @@ class EpisodeLog:
         self._set_aside: deque[dict[str, Any]] | None = None
 
     def start(self, where: NDArray[np.bool_]) -> None:
-        """New episodes begin in the slots ``where [B]``."""
+        """Begin new episodes in the slots ``where [B]``."""
         self._returns[where] = 0.0
         self._lengths[where] = 0
 
@@ -68,10 +68,10 @@ class EpisodeLog:
         env: BatchedEnv,
         longest: int | None = None,
     ) -> NDArray[np.bool_]:
-        """Take in a step's ``reward [B, N]`` of the slots ``played [B]``.
+        """Record a step's ``reward [B, N]`` for the slots ``played [B]``.
 
         Returns:
-            ``[B]``: episodes that are over with it, or have had ``longest`` steps; the latter
+            ``[B]``: episodes that ended with this step, or have had ``longest`` steps; the latter
             have no domain metrics.
         """
         self._returns[played] += reward[played]
@@ -93,14 +93,14 @@ class EpisodeLog:
         return over
 
     def count(self, n_steps: int, n_agent_steps: NDArray[np.int64]) -> None:
-        """``n_steps`` environment steps were played, ``n_agent_steps [N]`` by each agent."""
+        """Count ``n_steps`` environment steps, of which each agent played ``n_agent_steps [N]``."""
         self._n_steps += n_steps
         self._n_agent_steps += n_agent_steps
 
     def forget(self) -> None:
-        """An evaluation begins: the next report is about its episodes, all and alone.
+        """Begin an evaluation: the next report is about all of its episodes and no others.
 
-        Training goes on after it with the window it had.
+        After that report training continues with the window that it had.
         """
         if self._set_aside is None:
             self._set_aside = self._finished
@@ -160,7 +160,7 @@ class EpisodeLog:
             metrics.log_value(key, float(value), reduce="max", window=1)
 
     def get_state(self) -> dict[str, Any]:
-        """Episodes under way and the window of finished ones."""
+        """Return the episodes under way and the window of finished ones."""
         return copy.deepcopy(
             {
                 "returns": self._returns,

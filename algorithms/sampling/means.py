@@ -1,4 +1,4 @@
-"""Means over the episodes of several runners."""
+"""Average metrics over the episodes of several runners."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ EPISODE_MEAN = "episode_mean"
 
 
 class EpisodeMeanStats(ItemSeriesStats):
-    """The mean over all episodes; RLlib's own is the mean of the means of the runners."""
+    """Average over all episodes; RLlib's own statistics average the means of the runners."""
 
     stats_cls_identifier = EPISODE_MEAN
 
     def reduce(self, compile: bool = True) -> Any:
-        """The mean; with ``compile=False`` the pairs, to be merged with others'."""
+        """Return the mean, or with ``compile=False`` statistics of the pairs, for merging."""
         reduced = super().reduce(compile=compile)
         return _mean(reduced) if compile else reduced
 
     def peek(self, compile: bool = True, latest_merged_only: bool = False) -> Any:
-        """The mean, of what was merged last if asked; with ``compile=False`` the pairs."""
+        """Return the mean (of the latest merge if asked), or the pairs with ``compile=False``."""
         pairs = super().peek(compile=False, latest_merged_only=latest_merged_only)
         return _mean(pairs) if compile else pairs
 

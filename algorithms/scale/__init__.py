@@ -1,4 +1,4 @@
-"""SCALE: placement by a pointer network that is trained small and used large."""
+"""Implement SCALE: placement by a pointer network that is trained small and used large."""
 
 from edge_marl.algorithms.scale.config import SCALEConfig
 

@@ -1,4 +1,4 @@
-"""The algorithm SCALE: its iterations are MAPPO's."""
+"""Define the algorithm SCALE, whose iterations are MAPPO's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from edge_marl.algorithms.mappo.algorithm import MAPPO
 
 
 class SCALE(MAPPO):
-    """Built by :class:`edge_marl.algorithms.scale.config.SCALEConfig`, which describes it."""
+    """Train by SCALE, described in :class:`edge_marl.algorithms.scale.config.SCALEConfig`."""
 
     @classmethod
     def get_default_config(cls) -> Any:
-        """The configuration with all its defaults."""
+        """Return the configuration with all its defaults."""
         from edge_marl.algorithms.scale.config import SCALEConfig
 
         return SCALEConfig()

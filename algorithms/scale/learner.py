@@ -1,4 +1,4 @@
-"""The learner of SCALE: MAPPO's, with the regularisation of the attention feature."""
+"""Learn as MAPPO does, and regularise the attention feature."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from edge_marl.algorithms.scale.srr import batch_statistics, warm_up
 
 
 class SCALELearner(MAPPOTorchLearner):
-    """Adds SRR (equation 5) to PPO's loss."""
+    """Add SRR (equation 5) to PPO's loss."""
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam, with the learning rate annealed if asked for."""
+        """Set up Adam, with the learning rate annealed if asked for."""
         annealed = config.copy(copy_frozen=False)
         annealed.lr = config.annealed_lr
         super().configure_optimizers_for_module(module_id, annealed)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Note how far the training is."""
+        """Set the weight of SRR for the present training iteration."""
         super().before_gradient_based_update(timesteps=timesteps)
         config, iteration = self.config, timesteps.get(TRAINING_ITERATION, 0)
         weight = warm_up(iteration, config.srr_start_iteration, config.srr_warmup_iterations)
@@ -34,7 +34,7 @@ class SCALELearner(MAPPOTorchLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """PPO's loss, and SRR's over the rows of every network in which it has a choice."""
+        """Return PPO's loss plus SRR's, which is over each network's rows that leave a choice."""
         loss = super().compute_loss_for_module(
             module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
         )

@@ -1,4 +1,4 @@
-"""The RLModule of SCALE: actor and critic behind one attention feature."""
+"""Define the RLModule of SCALE: an actor and a critic behind one attention feature."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HIDDEN = (64, 64)
 
 
 class FeatureCritic(nn.Module):
-    """The value of each agent from its attention feature alone, so that no size leaks into it.
+    """Estimate each agent's value from its attention feature alone, for any number of servers.
 
     Args:
         actor: whose features these are.
@@ -37,13 +37,13 @@ class FeatureCritic(nn.Module):
         self.layers = GroupedMLP(self.n_groups, sizes, "relu")
 
     def forward(self, features: Tensor, groups: Tensor | None) -> Tensor:
-        """``f [..., N, d]`` -> ``[..., N]``."""
+        """Map ``f [..., N, d]`` to values ``[..., N]``."""
         rows = features.reshape(-1, *features.shape[-2:])
         values: Tensor = self.layers(rows, groups)
         return values.view(features.shape[:-1])
 
     def of_rows(self, features: Tensor, groups: Tensor) -> Tensor:
-        """``f [K, d]`` of single agents of groups ``[K]`` -> ``[K]``."""
+        """Map ``f [K, d]`` of single agents of groups ``[K]`` to values ``[K]``."""
         own = None if self.n_groups == 1 else groups
         (values,) = by_group(lambda f: (self.layers(f, None),), own, self.n_groups, features)
         return values.squeeze(-1)
@@ -53,16 +53,16 @@ class FeatureCritic(nn.Module):
 
 
 class SCALEModule(MAPPOModule):
-    """One pass through the network gives policy, value and feature; all train the same trunk."""
+    """Compute policy, value and feature in one pass; their losses all train the same trunk."""
 
     critic: FeatureCritic
 
     def make_critic(self) -> nn.Module:
-        """A head on the actor's feature."""
+        """Make the critic, a head on the actor's feature."""
         return FeatureCritic(self.actor)
 
     def attention_features(self, features: Tensor, action_mask: Tensor) -> Tensor:
-        """What decisions are made from (Table 5).
+        """Return the features that decisions are made from (Table 5).
 
         Args:
             features: ``[..., N, F]``; with a pointer network, of any number of servers.
@@ -74,7 +74,7 @@ class SCALEModule(MAPPOModule):
         return self.actor.with_representation(features, action_mask)[1]
 
     def compute_values(self, batch: dict[str, Tensor], embeddings: Tensor | None = None) -> Tensor:
-        """As :meth:`MAPPOModule.compute_values`."""
+        """Do the same as :meth:`MAPPOModule.compute_values`, from the attention features."""
         if embeddings is not None:
             return embeddings
         seen = self.attention_features(batch[Fragment.FEATURES], batch[Fragment.ACTION_MASK])
@@ -82,7 +82,7 @@ class SCALEModule(MAPPOModule):
         return values
 
     def _forward_train(self, batch: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
-        """As :meth:`MAPPOModule._forward_train`, and the attention features of all rows."""
+        """Return what :meth:`MAPPOModule._forward_train` does, plus all attention features."""
         agents, n_choices = batch[AGENT], len(batch[Columns.ACTIONS])
         outputs, seen = self.actor.rows_with_representation(
             AgentRows(batch[Fragment.FEATURES], batch[Fragment.ACTION_MASK], agents)

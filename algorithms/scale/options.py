@@ -1,4 +1,4 @@
-"""Options of SCALE."""
+"""Define the options of SCALE."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _KINDS = ("pointer", "structured_mlp", "mlp")
 
 
 class SCALEOptions(MAPPOOptions):
-    """The discount, the sizes of the network and the weights of SRR are the paper's.
+    """Declare the options of SCALE; discount, network sizes and weights of SRR are the paper's.
 
-    Defaults from ``lr`` on are not given in the paper.
+    The paper does not give the defaults from ``lr`` on.
     """
 
     srr: bool = Field(True, description="regularise the attention feature")

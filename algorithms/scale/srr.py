@@ -1,6 +1,6 @@
-"""Structured representation regularisation (SRR), as pure functions of tensors.
+"""Compute structured representation regularisation (SRR) by pure functions of tensors.
 
-Shapes: B rows of a batch, features of width d. Section 4.3 of the SCALE paper.
+B is the number of rows of a batch, d the width of the features. See section 4.3 of the SCALE paper.
 """
 
 from __future__ import annotations
@@ -13,41 +13,42 @@ _LEAST_VARIANCE = 1e-8  # of a feature that never changes: its logarithm has to 
 
 
 def covariance(features: Tensor) -> Tensor:
-    """``C [d, d]`` of ``features [B, d]``, B at least 2."""
+    """Return the covariance ``C [d, d]`` of ``features [B, d]``, for B of at least 2."""
     centred = features - features.mean(0)
     return centred.T @ centred / (len(features) - 1)
 
 
 def decorrelation(features: Tensor) -> Tensor:
-    """``L_c``, the sum of ``|C_ij|`` over i other than j.
+    """Return ``L_c``, the sum of ``|C_ij|`` over i other than j.
 
     Layer normalisation keeps the sum of a row's features (divided by the scales of the norm) the
-    same, so features behind one cannot all be uncorrelated: with variances of 1 and equal scales,
-    ``L_c`` is at least d.
+    same, so the features that leave it cannot all be uncorrelated: with variances of 1 and equal
+    scales, ``L_c`` is at least d.
     """
     return _off_diagonal(covariance(features))
 
 
 def kl_to_standard_normal(features: Tensor) -> Tensor:
-    """``L_d``, ``1 / (2 d) sum_k (mu_k^2 + var_k - ln var_k - 1)``, variances with ``B - 1``.
+    """Return ``L_d = 1 / (2 d) sum_k (mu_k^2 + var_k - ln var_k - 1)``, variances with ``B - 1``.
 
-    The divergence of normal distributions with these moments from N(0, 1), a mean over features.
+    This is the divergence from N(0, 1) of normal distributions with these moments, averaged over
+    the features.
     """
     return _kl(features.mean(0), features.var(0, correction=1))
 
 
 def mean_off_diagonal(features: Tensor) -> Tensor:
-    """Mean ``|C_ij|`` over i other than j: the off-diagonal covariance of Table 5."""
+    """Return the mean ``|C_ij|`` over i other than j, the off-diagonal covariance of Table 5."""
     d = features.shape[1]
     return decorrelation(features) / (d * (d - 1))
 
 
 def batch_statistics(features: Tensor, total: Total = unchanged) -> tuple[Tensor, Tensor]:
-    """:func:`decorrelation` and :func:`kl_to_standard_normal`; 0 of fewer than two rows.
+    """Return :func:`decorrelation` and :func:`kl_to_standard_normal`, 0 for fewer than two rows.
 
     Args:
         features: ``[B, d]``.
-        total: adds up over the learners, each of which has rows of its own; differentiable.
+        total: sums over the learners, each of which has rows of its own; differentiable.
     """
     n = total(features.new_tensor(float(len(features))))
     if n < 2:
@@ -61,7 +62,7 @@ def batch_statistics(features: Tensor, total: Total = unchanged) -> tuple[Tensor
 
 
 def warm_up(iteration: int, start: int, length: int) -> float:
-    """``w = min(1, max(0, (e - E_s) / E_w))`` of iteration e (Algorithm 1, line 19)."""
+    """Return ``w = min(1, max(0, (e - E_s) / E_w))`` of iteration e (Algorithm 1, line 19)."""
     return min(1.0, max(0.0, (iteration - start) / length))
 
 

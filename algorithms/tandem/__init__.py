@@ -1,1 +1,1 @@
-"""What the tandem needs beside the general algorithms: queue networks, imitation of its oracles."""
+"""Extend the general algorithms for the tandem: queue networks and imitation of its oracles."""

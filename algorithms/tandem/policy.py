@@ -1,4 +1,4 @@
-"""A trained actor behind the interface of the tandem heuristics."""
+"""Give a trained actor the interface of the tandem heuristics."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edge_marl.tandem.traces import IntArray
 
 
 class ActorPolicy(Policy[TandemSimulator]):
-    """An actor that plays tandem: greedy, each stage by its own queue.
+    """Play tandem with an actor: greedily, each stage by its own queue.
 
     Args:
-        name: in tables.
-        actor: the two stages.
+        name: shown in tables.
+        actor: of the two stages.
         check: called before every decision; what it raises ends the playing.
     """
 
@@ -31,13 +31,13 @@ class ActorPolicy(Policy[TandemSimulator]):
         self._hidden: Tensor | None = None
 
     def reset(self, simulator: TandemSimulator) -> None:
-        """Forget the episodes before."""
+        """Forget earlier episodes: a recurrent actor begins with its initial memory."""
         recurrent = self.actor.is_recurrent
         self._hidden = self.actor.initial_hidden(simulator.batch_size) if recurrent else None
 
     @torch.inference_mode()
     def act(self, simulator: TandemSimulator) -> IntArray:
-        """``[B, 2]`` positions of the chosen jobs."""
+        """Return the positions ``[B, 2]`` of the chosen jobs."""
         observation = simulator.observation
         if self._check is not None:
             self._check()

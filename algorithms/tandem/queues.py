@@ -1,4 +1,4 @@
-"""Networks over the queue of a tandem scheduler: one output per job, and one for idling."""
+"""Define networks over a tandem scheduler's queue: one output per job, and one for idling."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SLOTS = 40.0  # about the time of one job; keeps linear inputs near 1
 
 
 def encode(features: Tensor) -> Tensor:
-    """Network inputs of raw job features.
+    """Turn raw job features into network inputs.
 
     Args:
         features: ``[..., 5]``: ``[d - t, u_comm, u_comp, w_comm, w_comp]`` in slots.
@@ -43,7 +43,7 @@ def encode(features: Tensor) -> Tensor:
 
 
 class QueueNetwork(ActorNetwork):
-    """Base of the networks over a queue: an output for every job of the queue, and for idling."""
+    """Map a queue to one output per job and one for idling; the base of all queue networks."""
 
     attribute = "queue"
 
@@ -51,7 +51,7 @@ class QueueNetwork(ActorNetwork):
     def check(
         cls, network: NetworkConfig, observation_shape: Sequence[int], n_actions: int
     ) -> None:
-        """See :meth:`.ActorNetwork.check`."""
+        """Refuse observations that are not a queue, see :meth:`.ActorNetwork.check`."""
         shape = observation_shape
         if len(shape) != 2 or shape[1] != JOB_FEATURES or n_actions != shape[0] + 1:
             raise InputError(
@@ -62,7 +62,7 @@ class QueueNetwork(ActorNetwork):
     def outputs(
         self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """One output per job and one for idling.
+        """Return one output per job and one for idling.
 
         Args:
             features: ``[R, N, Q, 5]``.
@@ -78,21 +78,21 @@ class QueueNetwork(ActorNetwork):
     def forward(
         self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """The outputs, twice: they are their own representation."""
+        """Return the outputs twice, because they are their own representation."""
         outputs = self.outputs(features, queued, ids, groups)
         return outputs, outputs
 
 
 class QueueMLP(QueueNetwork):
-    """The queue sorted by deadline, padded to a fixed length and flattened (Figure 5b's MLP).
+    """Apply an MLP to the queue, sorted by deadline, padded and flattened (Figure 5b's MLP).
 
-    Sorting makes it indifferent to the order of the queue, which a plain network would have to
-    learn from examples.
+    Sorting makes the network indifferent to the order of the queue, which a plain one would have
+    to learn from examples.
 
     Args:
         n_groups: parameter sets.
         hidden_sizes: of the hidden layers.
-        max_queue: length of the queue; jobs behind it are never chosen.
+        max_queue: length of the padded queue; jobs beyond it are never chosen.
         n_ids: length of what tells agents apart.
         activation: by name.
     """
@@ -114,14 +114,14 @@ class QueueMLP(QueueNetwork):
 
     @classmethod
     def of_spec(cls, spec: ActorSpec, n_groups: int) -> QueueMLP:
-        """See :meth:`.ActorNetwork.of_spec`."""
+        """Build the network of an actor, see :meth:`.ActorNetwork.of_spec`."""
         network, max_queue = spec.network, spec.observation_shape[0]
         return cls(n_groups, network.hidden_sizes, max_queue, spec.n_ids, network.activation)
 
     def outputs(
         self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """See :meth:`QueueNetwork.outputs`."""
+        """Compute the outputs, see :meth:`QueueNetwork.outputs`."""
         R, N, Q = queued.shape
         # A large number, not infinity: exported graphs must sort it alike everywhere.
         by_deadline = features[..., 0].masked_fill(~queued, -MASKED).argsort(dim=-1)
@@ -138,7 +138,7 @@ class QueueMLP(QueueNetwork):
 
 
 class QueueAttention(QueueNetwork):
-    """Permutation-equivariant: self-attention over the queue, any queue length.
+    """Apply permutation-equivariant self-attention to a queue of any length.
 
     Args:
         n_groups: parameter sets.
@@ -161,19 +161,19 @@ class QueueAttention(QueueNetwork):
     def check(
         cls, network: NetworkConfig, observation_shape: Sequence[int], n_actions: int
     ) -> None:
-        """See :meth:`.ActorNetwork.check`."""
+        """Refuse unsuitable block widths as well, see :meth:`.ActorNetwork.check`."""
         check_widths(network, _HEADS)
         super().check(network, observation_shape, n_actions)
 
     @classmethod
     def of_spec(cls, spec: ActorSpec, n_groups: int) -> QueueAttention:
-        """See :meth:`.ActorNetwork.of_spec`."""
+        """Build the network of an actor, see :meth:`.ActorNetwork.of_spec`."""
         return cls(n_groups, spec.network.hidden_sizes, spec.n_ids)
 
     def outputs(
         self, features: Tensor, queued: Tensor, ids: Tensor, groups: Tensor | None
     ) -> Tensor:
-        """See :meth:`QueueNetwork.outputs`; all outputs share a value of the whole queue."""
+        """Compute the outputs, see :meth:`QueueNetwork.outputs`; all share a value of the queue."""
         R, N, Q = queued.shape
         ids = ids.expand(R, N, -1)
         per_job = ids[:, :, None].expand(R, N, Q, ids.shape[-1])
@@ -189,7 +189,7 @@ class QueueAttention(QueueNetwork):
 
 
 class _AttentionBlock(nn.Module):
-    """Pre-norm self-attention and feed-forward block."""
+    """Apply pre-norm self-attention and a feed-forward network, each with a residual connection."""
 
     def __init__(self, n_groups: int, width: int) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _AttentionBlock(nn.Module):
         self.feed_forward = GroupedMLP(n_groups, (width, 2 * width, width), "silu")
 
     def forward(self, hidden: Tensor, queued: Tensor, groups: Tensor | None) -> Tensor:
-        """``hidden [R, N, Q, width]``; jobs that are not queued are attended to by nobody."""
+        """Map ``hidden [R, N, Q, width]`` to the same shape, attending to queued jobs only."""
         R, N, Q, width = hidden.shape
         # Linear layers follow each norm, so the norms need no parameters of their own.
         qkv = self.qkv(F.layer_norm(hidden, (width,)), groups)

@@ -1,4 +1,4 @@
-"""Value decomposition: VDN and QMIX, one algorithm with a choice of mixers."""
+"""Train agents by value decomposition: VDN and QMIX, one algorithm with a choice of mixers."""
 
 from edge_marl.algorithms.value_decomposition.algorithm import ValueDecomposition
 from edge_marl.algorithms.value_decomposition.config import (

@@ -1,4 +1,4 @@
-"""The algorithm of VDN and QMIX."""
+"""Define the algorithm of VDN and QMIX."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from edge_marl.algorithms.replay.algorithm import OffPolicyAlgorithm
 
 
 class ValueDecomposition(OffPolicyAlgorithm):
-    """Built by :class:`.config.ValueDecompositionConfig`, which describes it."""
+    """Run VDN or QMIX; :class:`.config.ValueDecompositionConfig` builds and describes them."""
 
     @classmethod
     def get_default_config(cls) -> Any:
-        """QMIX's."""
+        """Return the configuration of QMIX with all its defaults."""
         from edge_marl.algorithms.value_decomposition.config import QMIXConfig
 
         return QMIXConfig()

@@ -1,4 +1,4 @@
-"""The learner of value decomposition: many small updates in one call, and target networks."""
+"""Learn by value decomposition, with many small updates in one call and target networks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PASS = 16  # minibatches of a target pass: enough to hide its overhead, little 
 
 
 class ValueDecompositionLearner(JointLearner):
-    """Learns from the columns of :class:`edge_marl.algorithms.replay.columns.JointTransition`."""
+    """Learn from the columns of :class:`edge_marl.algorithms.replay.columns.JointTransition`."""
 
     def build(self) -> None:
         """Build module, optimiser and target networks."""
@@ -42,7 +42,7 @@ class ValueDecompositionLearner(JointLearner):
         ]
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam, on one tensor that holds all parameters."""
+        """Register Adam on one tensor that holds all parameters."""
         module = self._own_module
         self._weights = flattened([*module.actor.parameters(), *module.mixer.parameters()])
         self._optimiser = torch.optim.Adam([self._weights], fused=True)
@@ -56,7 +56,7 @@ class ValueDecompositionLearner(JointLearner):
     def learn(
         self, columns: dict[str, Tensor], *, minibatch_size: int | None = None, **_: Any
     ) -> list[Terms]:
-        """One gradient step for each ``minibatch_size`` rows of the batch, in order."""
+        """Take one gradient step for each ``minibatch_size`` rows of the batch, in order."""
         module = self._own_module
         n_rows = len(columns[JointTransition.STATE])
         size, start = minibatch_size or n_rows, 0
@@ -87,7 +87,7 @@ class ValueDecompositionLearner(JointLearner):
         return int(columns[JointTransition.PRESENT].sum())
 
     def _step(self, batch: dict[str, Tensor]) -> Terms:
-        """One gradient step, and the target networks' after it; returns what to report."""
+        """Take one gradient step, update the target networks if due, and return what to report."""
         terms = self.gradient_step(batch, self._optimiser, clip=self.config.grad_clip)
         self._n_updates += 1
         if self._n_updates % self._interval == 0:
@@ -97,7 +97,7 @@ class ValueDecompositionLearner(JointLearner):
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> Tensor:
-        """The temporal-difference loss of the joint value."""
+        """Return the temporal-difference loss of the joint value."""
         predicted = fwd_out[PREDICTED]
         targets = td_targets(
             batch[JointTransition.RETURNS],
@@ -148,7 +148,7 @@ class ValueDecompositionLearner(JointLearner):
     # Checkpoints ---------------------------------------------------------------------------
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state, and when the targets are due."""
+        """Return RLlib's state and the number of updates, which tells when the targets are due."""
         return super().get_state(*args, **kwargs) | {_N_UPDATES: self._n_updates}
 
     def set_state(self, state: dict[str, Any]) -> None:

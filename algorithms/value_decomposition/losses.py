@@ -1,4 +1,4 @@
-"""The temporal-difference loss of value decomposition, as pure functions of tensors.
+"""Define the temporal-difference loss of value decomposition, as pure functions of tensors.
 
 Shapes: M rows of L steps with L + 1 observations, N agents, A actions, see
 :class:`edge_marl.algorithms.replay.columns.JointTransition`.
@@ -12,12 +12,15 @@ from torch.nn import functional as F
 
 
 def chosen_values(values: Tensor, actions: Tensor) -> Tensor:
-    """The value of each agent's action: ``values [..., A]``, ``actions [...]`` -> ``[...]``."""
+    """Pick the value of each agent's action.
+
+    This maps ``values [..., A]`` and ``actions [...]`` to ``[...]``.
+    """
     return values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
 def td_targets(returns: Tensor, discounts: Tensor, bootstrap: Tensor, mixed: Tensor) -> Tensor:
-    """``y_t = sum_k gamma^k r_{t+k} + gamma^n Q_tot(s_{t+n}, greedy actions)``.
+    """Return ``y_t = sum_k gamma^k r_{t+k} + gamma^n Q_tot(s_{t+n}, greedy actions)``.
 
     Args:
         returns: ``[M, L]`` the sum.
@@ -29,12 +32,12 @@ def td_targets(returns: Tensor, discounts: Tensor, bootstrap: Tensor, mixed: Ten
 
 
 def td_loss(errors: Tensor, weights: Tensor, n_played: float, *, huber: bool) -> Tensor:
-    """Weighted mean over the steps played of the squared error, halved, or of Huber's loss.
+    """Return the weighted mean of half the squared error, or of Huber's loss, over steps played.
 
     Args:
         errors: ``[M, L]`` of the joint values of the actions played.
         weights: ``[M, L]``, 0 for steps that were not played.
-        n_played: what the sum is divided by, how many were where there is one learner.
+        n_played: what the sum is divided by; with one learner, the number of steps played.
         huber: linear beyond an error of 1 instead of quadratic everywhere.
     """
     each = (
@@ -46,6 +49,6 @@ def td_loss(errors: Tensor, weights: Tensor, n_played: float, *, huber: bool) ->
 
 
 def mean_errors(errors: Tensor, weights: Tensor) -> Tensor:
-    """``[M]`` mean absolute error over the steps played of each row; shapes as above."""
+    """Return each row's mean absolute error ``[M]`` over steps played; shapes are as above."""
     played = weights > 0
     return (errors.abs() * played).sum(1) / played.sum(1).clamp(min=1)

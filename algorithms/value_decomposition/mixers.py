@@ -1,4 +1,4 @@
-"""Mixers: the joint action value of a team from the action values of its agents.
+"""Mix the action values of agents into the joint action value of their team.
 
 Shapes: ``[..., N]`` for N agents, with any leading dimensions. Agents that have left the episode,
 False in ``present [..., N]``, contribute nothing.
@@ -16,28 +16,28 @@ MixerKind = Literal["sum", "qmix"]
 
 
 class SumMixer(nn.Module):
-    """``Q_tot = sum_i Q_i`` (VDN; Sunehag et al., 2017, equation 3)."""
+    """Add up the agents' values, ``Q_tot = sum_i Q_i`` (VDN; Sunehag et al., 2017, equation 3)."""
 
     def forward(self, values: Tensor, present: Tensor, state: Tensor) -> Tensor:
-        """``values [..., N]``, ``present [..., N]`` -> ``[...]``; ``state`` is not looked at."""
+        """Map ``values [..., N]`` and ``present [..., N]`` to ``[...]``; ``state`` is ignored."""
         return self.mix(values, present, {})
 
     def weights(self, state: Tensor) -> dict[str, Tensor]:
-        """There are none."""
+        """Return no weights: a sum needs none."""
         return {}
 
     def mix(self, values: Tensor, present: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        """:meth:`forward`, given what :meth:`weights` returned."""
+        """Mix as :meth:`forward` does, given what :meth:`weights` returned."""
         return (values * present).sum(-1)
 
 
 class QMixer(nn.Module):
-    """``Q_tot = w2(s) . ELU(W1(s) q + b1(s)) + V(s)``, monotonic in every agent's value.
+    """Mix by ``Q_tot = w2(s) . ELU(W1(s) q + b1(s)) + V(s)``, monotonic in every agent's value.
 
-    QMIX (Rashid et al., 2018, section 4.1 and figure 2): hypernetworks over the global state
+    As in QMIX (Rashid et al., 2018, section 4.1 and figure 2), hypernetworks over the global state
     produce the weights of the mixing network, whose absolute values are taken, so that the
-    greedy actions of the agents are the greedy joint action. Weights come from a hidden layer of
-    ReLU units, ``b1`` is linear in the state, V has a hidden layer as wide as the embedding.
+    greedy actions of the agents are the greedy joint action. The weights come from a hidden layer
+    of ReLU units, ``b1`` is linear in the state, and V has a hidden layer as wide as the embedding.
 
     Args:
         n_agents: N.
@@ -57,11 +57,11 @@ class QMixer(nn.Module):
         self.n_agents = n_agents
 
     def forward(self, values: Tensor, present: Tensor, state: Tensor) -> Tensor:
-        """``values [..., N]``, ``present [..., N]``, ``state [..., S]`` -> ``[...]``."""
+        """Map ``values [..., N]``, ``present [..., N]`` and ``state [..., S]`` to ``[...]``."""
         return self.mix(values, present, self.weights(state))
 
     def weights(self, state: Tensor) -> dict[str, Tensor]:
-        """What the hypernetworks make of ``state [..., S]``."""
+        """Compute the mixing network's weights and biases from ``state [..., S]``."""
         for_1, for_2, for_bias, bias_1 = self.first(state).split(self.sizes, dim=-1)
         return {
             "weight_1": self.weight_1(for_1.relu()).abs().unflatten(-1, (self.n_agents, -1)),
@@ -71,7 +71,7 @@ class QMixer(nn.Module):
         }
 
     def mix(self, values: Tensor, present: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        """:meth:`forward`, given what :meth:`weights` returned."""
+        """Mix as :meth:`forward` does, given what :meth:`weights` returned."""
         mixed = ((values * present).unsqueeze(-1) * weights["weight_1"]).sum(-2)  # [..., E]
         hidden = F.elu(mixed + weights["bias_1"])
         return (hidden * weights["weight_2"]).sum(-1) + weights["bias_2"]
@@ -80,5 +80,5 @@ class QMixer(nn.Module):
 def make_mixer(
     kind: MixerKind, *, n_agents: int, state_size: int, embedding: int, hypernet: int
 ) -> SumMixer | QMixer:
-    """The mixer of that name; the sum needs none of the sizes."""
+    """Build the mixer named ``kind``; the sum needs none of the sizes."""
     return SumMixer() if kind == "sum" else QMixer(n_agents, state_size, embedding, hypernet)

@@ -1,4 +1,4 @@
-"""The module of value decomposition: action values, the mixer, and targets of both."""
+"""Define the module of value decomposition: action values, the mixer, and targets of both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FOLLOWING = "following"
 
 
 class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
-    """The outputs of the actor are action values; mixing them takes place in training only."""
+    """Hold an actor whose outputs are action values, and a mixer that only training needs."""
 
     target_actor: Actor
     target_mixer: SumMixer | QMixer
@@ -53,7 +53,7 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
     # Acting --------------------------------------------------------------------------------
 
     def _forward_inference(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """The best legal actions."""
+        """Choose the best legal action for each agent."""
         seen = batch[Columns.OBS]
         values, hidden = self.actor(
             seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK], batch.get(Columns.STATE_IN)
@@ -62,7 +62,7 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         return outputs if hidden is None else outputs | {Columns.STATE_OUT: hidden}
 
     def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **_: Any) -> dict[str, Any]:
-        """The best legal action, or, with probability epsilon, a random one, for each agent."""
+        """Choose each agent's best legal action or, with probability epsilon, a random one."""
         outputs = self._forward_inference(batch)
         legal, greedy = batch[Columns.OBS][Fragment.ACTION_MASK], outputs[Columns.ACTIONS]
         # Uniform numbers in [1, 2) for legal actions, in [0, 1) for all others.
@@ -78,7 +78,7 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
     # Training ------------------------------------------------------------------------------
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """``PREDICTED`` and ``FOLLOWING`` of the columns of ``JointTransition``.
+        """Compute ``PREDICTED`` and ``FOLLOWING`` from the columns of ``JointTransition``.
 
         Args:
             batch: with standardised states, and with what :meth:`forward_target` returns.
@@ -95,9 +95,10 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         return {PREDICTED: predicted, FOLLOWING: following}
 
     def _values(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Action values ``[M, L, N, A]`` of observations 0 to L - 1.
+        """Return two tensors of action values, ``[M, L, N, A]`` each.
 
-        And those of observations 1 to L by which the actions to bootstrap from are selected.
+        The first holds those of observations 0 to L - 1, the second those of observations 1 to L by
+        which the actions to bootstrap from are selected.
         """
         features, mask = batch[JointTransition.FEATURES], batch[JointTransition.ACTION_MASK]
         double_q = self.model_config["double_q"]
@@ -110,21 +111,21 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         if not double_q:
             return values, batch[TARGET_VALUES]
         with torch.no_grad():
-            # A pass of its own: together with the first it would be paid for backwards as well.
+            # A pass of its own: together with the first, it would cost a backward pass too.
             return values, self.actor(features[:, 1:], mask[:, 1:])[0]
 
     def make_target_networks(self) -> None:
-        """Called once by the learner."""
+        """Create the target networks; the learner calls this once."""
         self.target_actor = make_target_network(self.actor)
         self.target_mixer = make_target_network(self.mixer)
 
     def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Networks that learn, and those that follow them."""
+        """Return pairs of a network that learns and the target network that follows it."""
         return [(self.actor, self.target_actor), (self.mixer, self.target_mixer)]
 
     @torch.no_grad()
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """``TARGET_VALUES``, and the weights to mix them, which depend on the state alone."""
+        """Return ``TARGET_VALUES`` and the weights to mix them, which depend on the state alone."""
         features, mask = batch[JointTransition.FEATURES], batch[JointTransition.ACTION_MASK]
         if self.actor.is_recurrent:
             first, hidden = batch[JointTransition.FIRST], batch[JointTransition.HIDDEN]

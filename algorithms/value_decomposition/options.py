@@ -1,4 +1,4 @@
-"""Options of value decomposition."""
+"""Declare the options of value decomposition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Steps = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class QMIXOptions(OffPolicyOptions):
-    """QMIX's, and the base of VDN's."""
+    """Declare the options of QMIX, which those of VDN are based on."""
 
     mixer: Annotated[MixerKind, Mark.FIXED, Mark.MODULE] = Field(
         "qmix", description='"sum" (VDN) or "qmix"'
@@ -76,6 +76,6 @@ class QMIXOptions(OffPolicyOptions):
 
 
 class VDNOptions(QMIXOptions):
-    """VDN's."""
+    """Declare the options of VDN: those of QMIX, with the sum as the mixer."""
 
     mixer: MixerKind = "sum"

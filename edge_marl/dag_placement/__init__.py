@@ -1,4 +1,4 @@
-"""Placement of workflows on heterogeneous servers (the SCALE paper)."""
+"""Place workflows on heterogeneous servers (the SCALE paper)."""
 
 from edge_marl.dag_placement.records import Observation, Progress, Servers, Tasks
 from edge_marl.dag_placement.scenario import (

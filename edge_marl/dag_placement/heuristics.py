@@ -1,32 +1,33 @@
-"""Heuristics for DAG placement: each decides where the offered primitive goes, or that it waits.
+"""Decide by heuristics where the offered primitive goes, or that it waits.
 
-Those that place at once, on one of the servers that are idle and have the memory:
+These place it at once, on one of the servers that are idle and have the memory:
 
 - ``random``: any of them.
 - ``round_robin``: the next one after the server that was used last.
 - ``least_loaded``: the one that has been occupied least so far. A server has one primitive at a
   time and no queue, so its load can only be its past.
 - ``fastest_idle``: the one with the largest ``C_j``.
-- ``locality``: of those that hold the output of a predecessor the one that would finish first;
+- ``locality``: of those that hold the output of a predecessor, the one that would finish first;
   where none does, of all of them.
 
-Those that may wait for a busy server:
+These may wait for a busy server:
 
 - ``earliest_finish``: the idle server that would finish first, unless a busy one would in less than
   half that time, counting what it executes and what waits for it and is offered first (or
-  everything would wait for the same fast server). Half, because longer paths overtake what waits:
-  if any gain is waited for, response times are longer by a fifth to a third. It decides anew as
-  soon as one of the servers that are faster than the idle ones is done: if only the one that is
-  waited for counts, response times are up to 4% longer.
+  everything would wait for the same fast server). It is half because longer paths overtake what
+  waits: if it waited for any gain, response times would be longer by a fifth to a third. It decides
+  anew as soon as one of the servers that are faster than the idle ones is done: if it waited only
+  for the one that it prefers, response times would be up to 4% longer.
 - ``heft``, ``cpop``: every workflow is planned when it arrives, into the gaps of what is planned
   already (:mod:`edge_marl.dag_placement.list_scheduling`); a primitive waits for the end of the one
   before it on its server. When a server comes or goes, all that is not placed is planned anew, in
   the order of arrival. With ``time="paper"`` primitives are offered in one order only, so
   that there they wait for their server alone.
 
-Waiting is for the end of a primitive with ``time="event"``, and a server that is busy or too small
-with ``time="paper"``; there those that place at once wait if they cannot place. Ties go to the
-lower server. As ``selector`` all take the first primitive, that of the longest path.
+With ``time="event"`` a wait names the primitive whose end is waited for. With ``time="paper"`` it
+names a server that is busy or too small, and those that place at once wait if they cannot place.
+Ties go to the lower server. As ``selector`` all take the first primitive, the one with the longest
+path.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ _RANDOM, _ROUND_ROBIN, _LEAST_LOADED, _FASTEST_IDLE, _LOCALITY, _EARLIEST_FINISH
 
 
 class _View(NamedTuple):
-    """What a policy sees of a batch: everything but what is to come."""
+    """Hand a simulator's records to the kernels, which do not read what is still to come."""
 
     seeds: NDArray[np.int64]
     done: BoolArray
@@ -88,7 +89,7 @@ class _View(NamedTuple):
 
 
 class _Memory(NamedTuple):
-    """What the policies that place at once, and ``earliest_finish``, keep in mind."""
+    """Hold what a :class:`PlacingHeuristic` keeps in mind."""
 
     last: IntArray
     """``[B]``: server used last, -1 before."""
@@ -99,7 +100,7 @@ class _Memory(NamedTuple):
 
 
 class _Plans(NamedTuple):
-    """What ``heft`` and ``cpop`` keep in mind."""
+    """Hold what a :class:`PlanningHeuristic` keeps in mind, and room for planning a workflow."""
 
     of: Plan
     """``[B, P]`` each."""
@@ -133,7 +134,7 @@ def _view(simulator: DagPlacementSimulator) -> _View:
 
 
 class PlacingHeuristic(Policy[DagPlacementSimulator]):
-    """Decides on one primitive after the other."""
+    """Decide on one primitive after the other, without a plan."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -149,14 +150,14 @@ class PlacingHeuristic(Policy[DagPlacementSimulator]):
         )
 
     def act(self, simulator: DagPlacementSimulator) -> IntArray:
-        """``[B, agents]`` actions."""
+        """Return the actions ``[B, agents]`` that the rule takes."""
         actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
         _place_one(self._rule, _view(simulator), self._memory, actions)
         return actions
 
 
 class PlanningHeuristic(Policy[DagPlacementSimulator]):
-    """Plans workflows as a whole."""
+    """Plan every workflow as a whole when it arrives, by HEFT or CPOP, and follow the plans."""
 
     def __init__(self, name: Rule) -> None:
         self.name: str = name
@@ -167,7 +168,7 @@ class PlanningHeuristic(Policy[DagPlacementSimulator]):
         self._plans = _empty_plans(simulator)
 
     def act(self, simulator: DagPlacementSimulator) -> IntArray:
-        """``[B, agents]`` actions."""
+        """Return the actions ``[B, agents]`` that follow the plans."""
         actions = np.empty(simulator.observation.action_mask.shape[:2], dtype=np.int32)
         _follow_plans(self._rule, _view(simulator), self._plans, actions)
         return actions
@@ -197,7 +198,7 @@ HEURISTICS: dict[str, Callable[[], Policy[DagPlacementSimulator]]] = {
 
 
 def heuristic(name: str) -> Policy[DagPlacementSimulator]:
-    """A heuristic by name.
+    """Return a new heuristic by its name.
 
     Raises:
         InputError: for a name that is not in :data:`HEURISTICS`.
@@ -225,7 +226,10 @@ def _place_one(rule: Any, view: Any, memory: Any, actions: Any) -> None:
 
 @compiled
 def _places(b: Any, view: Any, actions: Any) -> Any:
-    """Whether there is a primitive to place; who has nothing to decide has decided afterwards."""
+    """Return whether there is a primitive to place, after writing all actions but its server.
+
+    Agents with nothing to decide take the action N, and a selector takes the first primitive.
+    """
     N = view.mask.shape[2] - 1
     for i in range(actions.shape[1]):
         actions[b, i] = N
@@ -244,14 +248,14 @@ def _takes(b: Any, j: Any, task: Any, view: Any) -> Any:
 
 @compiled
 def _occupied_s(b: Any, task: Any, j: Any, view: Any) -> Any:
-    """How long a primitive would occupy a server."""
+    """Return how long a primitive would occupy a server, with the wait for its inputs."""
     sent_s = inputs_s(b, task, j, view.parameters, view.workload, view.tasks)
     return sent_s + view.workload.compute_gflop[b, task] / view.parameters.capacity_gflops[j]
 
 
 @compiled
 def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
-    """The server that the rule prefers of those that take the primitive, or one that does not."""
+    """Return the server that the rule prefers of those that take the primitive, or a wait."""
     N = len(memory.reserved_s)
     n_open = 0
     for j in range(N):
@@ -287,7 +291,7 @@ def _at_once(rule: Any, b: Any, task: Any, view: Any, memory: Any) -> Any:
 
 @compiled
 def _holds_input(b: Any, task: Any, j: Any, view: Any) -> Any:
-    """Whether a predecessor was executed on server j."""
+    """Return whether a predecessor was executed on server j."""
     edge = view.workload.first_predecessor[b, task]
     for e in range(edge, edge + view.workload.n_predecessors[b, task]):
         if view.tasks.server[b, view.workload.predecessor[b, e]] == j:
@@ -297,7 +301,10 @@ def _holds_input(b: Any, task: Any, j: Any, view: Any) -> Any:
 
 @compiled
 def _refusing(b: Any, view: Any) -> Any:
-    """A server that may be named but does not take what is offered: waiting in time=paper."""
+    """Return an action that waits where no server takes the primitive.
+
+    With ``time="paper"`` it names a server that does not take it, otherwise it is N.
+    """
     N = view.mask.shape[2] - 1
     for j in range(N):
         if view.mask[b, 0, j]:
@@ -307,7 +314,7 @@ def _refusing(b: Any, view: Any) -> Any:
 
 @compiled
 def _reserve(b: Any, task: Any, view: Any, memory: Any) -> None:
-    """Find out how long servers will be occupied by what waits for them and is offered first."""
+    """Add up how long each server will be occupied by what waits for it and is offered first."""
     for j in range(len(memory.reserved_s)):
         memory.reserved_s[j] = 0.0
     for k in range(view.progress.n_ready[b]):
@@ -378,7 +385,7 @@ def _follow_plans(rule: Any, view: Any, plans: Any, actions: Any) -> None:
 
 @compiled
 def _drop_placed(b: Any, offered: Any, view: Any, plans: Any) -> Any:
-    """Note what has been placed. Returns whether the offered primitive is planned.
+    """Take placed primitives off the plan; return whether the offered one is or will be on it.
 
     It is not if its execution was lost.
     """
@@ -399,7 +406,7 @@ def _drop_placed(b: Any, offered: Any, view: Any, plans: Any) -> Any:
 
 @compiled
 def _plan_workflows(rule: Any, b: Any, view: Any, plans: Any) -> None:
-    """Plan the workflows that are not known yet behind and between what is planned."""
+    """Plan the workflows that have arrived since, behind and between what is planned already."""
     workload, parameters, servers, own = view.workload, view.parameters, view.servers, plans.of
     N = plans.here.shape[1]
     for j in range(N):
@@ -446,7 +453,7 @@ def _plan_workflows(rule: Any, b: Any, view: Any, plans: Any) -> None:
 
 @compiled
 def _retime(b: Any, view: Any, plans: Any) -> None:
-    """Move what is planned to when it can be, in the same order on every server."""
+    """Move planned primitives to their earliest starts, in the same order on every server."""
     workload, own, order = view.workload, plans.of, plans.order[b]
     gap_s = plans.scratch.gap_s
     for j in range(len(gap_s)):
@@ -470,7 +477,7 @@ def _retime(b: Any, view: Any, plans: Any) -> None:
 
 @compiled
 def _as_planned(b: Any, task: Any, view: Any, plans: Any) -> Any:
-    """Place the primitive if its server is idle and its turn has come, or wait."""
+    """Return the planned server if it is idle and it is the primitive's turn, or a wait."""
     N = plans.here.shape[1]
     server = plans.of.server[b, task]
     if server == NOBODY:

@@ -1,4 +1,4 @@
-"""Compiled physics of DAG placement: scalar loops over a batch of episodes.
+"""Simulate DAG placement in compiled scalar loops over a batch of episodes.
 
 What happens to a primitive is known when it is placed, unless its server fails. Between decisions
 the clock jumps from event to event: arrivals, completions, departures and returns of servers.
@@ -22,7 +22,7 @@ _TO_COME, _BLOCKED, _READY, _SET_ASIDE, _PLACED, _DONE = (int(status) for status
 _CHANGE_DRAWS = SERVER_CHANGE_DRAWS.start
 _DRAWS_PER_SERVER = 2**24
 
-# Of an invalid action (section 4.1.3).
+# Reward of an invalid action (section 4.1.3).
 _INVALID = -0.001
 
 
@@ -31,7 +31,7 @@ def reset_kernel(
     where: Any, seeds: Any, done: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
     progress: Any, queues: Any, observation: Any,
 ) -> None:  # fmt: skip
-    """Empty the episodes ``where`` and go to their first decision."""
+    """Reset the episodes ``where [B]`` and let them go on to their first decision."""
     for b in range(len(where)):
         if not where[b]:
             continue
@@ -68,7 +68,7 @@ def reset_kernel(
 def first_illegal(
     actions: Any, done: Any, mask: Any, parameters: Any, workload: Any, tasks: Any, progress: Any
 ) -> Any:
-    """``b * agents + i`` of the first action that is not legal, or -1."""
+    """Return ``b * agents + i`` of the first illegal action in an episode under way, or -1."""
     B, n_agents = actions.shape
     for b in range(B):
         if done[b]:
@@ -90,9 +90,10 @@ def first_illegal(
 def _may_await(
     b: Any, awaited: Any, parameters: Any, workload: Any, tasks: Any, progress: Any, mask: Any
 ) -> Any:
-    """Whether the primitive to place may wait for the end of another one.
+    """Return whether the primitive to place may wait for the end of primitive ``awaited``.
 
-    Where nothing is to happen it may while there is another to decide on, so the last is placed.
+    Where nothing runs and no server is away, it may do so only while another primitive is open to
+    a decision: the last one has to be placed.
     """
     if not parameters.event or progress.task[b] in (NOBODY, awaited):
         return False
@@ -106,7 +107,7 @@ def step_kernel(
     actions: Any, seeds: Any, done: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
     progress: Any, queues: Any, transition: Any,
 ) -> None:  # fmt: skip
-    """Carry out one decision in every episode under way, and go to the next."""
+    """Carry out one decision in every episode under way, and go on to the next."""
     N = servers.state.shape[1]
     for b in range(len(done)):
         transition.terminated[b] = transition.truncated[b] = False
@@ -189,7 +190,7 @@ def _place(
 
 @compiled
 def _sent_s(b: Any, task: Any, parameters: Any, workload: Any, tasks: Any) -> Any:
-    """Delay of equation 2 of a primitive that has been placed."""
+    """Return the communication delay in equation 2 of a placed primitive, in seconds."""
     source = tasks.source[b, task]
     if source == NOBODY:
         return 0.0
@@ -198,7 +199,7 @@ def _sent_s(b: Any, task: Any, parameters: Any, workload: Any, tasks: Any) -> An
 
 @compiled
 def _equation_2(b: Any, task: Any, parameters: Any, workload: Any, tasks: Any) -> Any:
-    """What a primitive earns that has been placed."""
+    """Return the reward of equation 2 for a primitive that has been placed."""
     j = tasks.server[b, task]
     tau_s = workload.compute_gflop[b, task] / parameters.capacity_gflops[j]
     sent_s = _sent_s(b, task, parameters, workload, tasks)
@@ -214,7 +215,7 @@ def _go_on(
     b: Any, seed: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
     progress: Any, queues: Any,
 ) -> Any:  # fmt: skip
-    """Let time pass until there is something to decide; returns whether any did.
+    """Let time pass until there is something to decide; return whether any has passed.
 
     At the end of the episode there is neither a primitive to place nor one to select.
     """
@@ -240,9 +241,10 @@ def _go_on(
 def _offer(
     b: Any, parameters: Any, workload: Any, tasks: Any, servers: Any, progress: Any, queues: Any
 ) -> None:
-    """First level: by longest hop count to the end of the workflow (section 4.1).
+    """Offer the ready primitive with the most hops to the end of its workflow (section 4.1).
 
-    Ties: the earlier workflow, then the lower number; both are the lower number.
+    A selector is offered up to N of them. Ties go to the earlier workflow, then to the lower
+    number; as earlier workflows have lower numbers, comparing numbers settles both.
     """
     progress.n_open[b] = 0
     if progress.n_ready[b] == 0:
@@ -265,7 +267,7 @@ def _offer(
         task = queues.ready[b, k]
         room_gb = idle_gb
         if tasks.status[b, task] == _SET_ASIDE:
-            # What got idle earlier and still is, it has been offered if it has the memory.
+            # It has been offered already to what became idle earlier, if the memory suffices.
             again = tasks.awaits[b, task] == NOBODY and tasks.asked_s[b, task] < progress.now_s[b]
             room_gb = new_gb if again else -1.0
         if workload.memory_gb[b, task] > room_gb:
@@ -294,10 +296,10 @@ def _offer(
 def _delay_s(
     b: Any, decided: Any, passed: Any, workload: Any, tasks: Any, progress: Any, queues: Any
 ) -> Any:
-    """By how much response times have grown at least since the last decision.
+    """Return by how much response times must have grown since the last decision, in seconds.
 
-    While time passes those grow that depend on ready primitives. Every workflow is gone through
-    once, however many of its primitives are ready.
+    While time passes, the response times of ready primitives grow, and those of primitives that
+    depend on them. Every workflow is gone through once, however many of its primitives are ready.
     """
     sum_s = 0.0
     if passed:
@@ -314,10 +316,10 @@ def _delay_s(
 
 @compiled
 def _foresee(b: Any, first: Any, workload: Any, tasks: Any, progress: Any) -> Any:
-    """Find out what is possible now from a primitive to the end of its workflow.
+    """Update the earliest possible finish of a primitive and all later ones of its workflow.
 
     Returns:
-        by how much later they can be done than was known before, summed up.
+        the sum of the changes in seconds: how much later they can be done than was known before.
     """
     sum_s = 0.0
     for task in range(first, workload.first[b, workload.workflow[b, first] + 1]):
@@ -339,7 +341,7 @@ def _happen(
     b: Any, now_s: Any, seed: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
     progress: Any, queues: Any,
 ) -> None:  # fmt: skip
-    """Go to the moment of the next event, let all happen that is due."""
+    """Move the clock to the next event, at ``now_s``, and let everything happen that is due."""
     progress.now_s[b] = now_s
     N = servers.state.shape[1]
     completes = changes = False
@@ -392,7 +394,7 @@ def _make_ready(b: Any, task: Any, tasks: Any, progress: Any, queues: Any) -> No
 def _complete(
     b: Any, j: Any, workload: Any, tasks: Any, servers: Any, progress: Any, queues: Any
 ) -> None:
-    """A primitive is done."""
+    """Complete the primitive on server j and make the successors ready that waited for it alone."""
     task = servers.running[b, j]
     servers.running[b, j] = NOBODY
     progress.n_running[b] -= 1
@@ -420,7 +422,7 @@ def _complete(
 
 @compiled
 def _plan_change(b: Any, j: Any, now_s: Any, mean_s: Any, seed: Any, servers: Any) -> None:
-    """Draw when a server goes, or is back."""
+    """Draw when a server leaves, or when it is back."""
     counter = _CHANGE_DRAWS + j * _DRAWS_PER_SERVER + 2 * servers.n_changes[b, j]
     servers.change_s[b, j] = now_s - math.log(1.0 - uniform(seed, counter)) * mean_s
     servers.n_changes[b, j] += 1
@@ -431,7 +433,7 @@ def _change(
     b: Any, j: Any, seed: Any, parameters: Any, workload: Any, tasks: Any, servers: Any,
     progress: Any, queues: Any,
 ) -> None:  # fmt: skip
-    """A server fails, leaves or comes back."""
+    """Let a server fail, leave or come back."""
     now_s = progress.now_s[b]
     if servers.state[b, j] == HERE:
         luck = uniform(

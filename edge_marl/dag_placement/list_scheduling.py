@@ -1,21 +1,23 @@
-"""HEFT and CPOP: list scheduling of one workflow on heterogeneous servers.
+"""Plan workflows on heterogeneous servers by list scheduling: HEFT and CPOP.
 
-Source: Topcuoglu, Hariri and Wu (2002), "Performance-effective and low-complexity task scheduling
-for heterogeneous computing", IEEE TPDS 13(3). With mean execution times over the servers that have
-the memory (``w_i``) and the time of each transfer between two servers (``c_ij``):
+Both are from Topcuoglu, Hariri and Wu (2002), "Performance-effective and low-complexity task
+scheduling for heterogeneous computing", IEEE TPDS 13(3). They rank primitives by their mean
+execution times over the servers that have the memory (``w_i``) and by the time of each transfer
+between two servers (``c_ij``):
 
-- upward rank: ``w_i`` and the longest way from there to the end; downward rank: the longest way
-  from the start to there, without ``w_i``.
-- ``heft``: primitives by falling upward rank, each on the server that finishes it first.
-- ``cpop``: by falling sum of both ranks as predecessors allow; those of the critical path all on
-  the server that is done with them first, the others as in HEFT. (In the paper that server has the
-  least execution time for them, the same on an empty cluster.)
+- The upward rank is ``w_i`` plus the longest path from there to the end, the downward rank the
+  longest path from the start to there, without ``w_i``.
+- ``heft`` takes primitives by falling upward rank and puts each on the server that finishes it
+  first.
+- ``cpop`` takes them by falling sum of both ranks, as predecessors allow. It puts those of the
+  critical path all on the server that is done with them first, the others as HEFT does. (In the
+  paper that server has the least execution time for them, the same on an empty cluster.)
 
 A primitive may go into a gap between two that are planned already. Ties go to the lower number.
 
 In the paper a transfer begins when its primitive ends. In this project's simulator it begins when
-the successor is placed and the server is occupied from then on; which of the two a plan follows
-is said by ``occupies``.
+the successor is placed, and the server is occupied from then on; ``occupies`` says which of the two
+a plan follows.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ _NOBODY = -1
 
 
 class Plan(NamedTuple):
-    """Where and when the primitives of a workflow are to run, ``[n]`` each."""
+    """Say where and when the primitives of a workflow are to run, ``[n]`` each."""
 
     server: IntArray
     """-1: no server that is there has the memory, for it or for a predecessor."""
@@ -50,12 +52,12 @@ class Plan(NamedTuple):
 
     @property
     def makespan_s(self) -> float:
-        """When the last one is done."""
+        """Return when the last primitive is done."""
         return float(self.finish_s.max())
 
 
 class Dependencies(NamedTuple):
-    """Edges of P primitives, E in all, from lower to higher numbers."""
+    """Hold the E edges of P primitives, which lead from lower to higher numbers."""
 
     first: IntArray
     """``[P]``: place of each primitive's first predecessor."""
@@ -68,7 +70,7 @@ class Dependencies(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Room for the numbers of n primitives and N servers that a plan needs on the way."""
+    """Hold the working arrays for planning n primitives on N servers."""
 
     mean_s: FloatArray
     """``[n]``: ``w_i``; the three that follow likewise."""
@@ -86,7 +88,7 @@ class Scratch(NamedTuple):
 
     @staticmethod
     def of(primitives: int, servers: int) -> Scratch:
-        """Room for this many."""
+        """Allocate the arrays for this many primitives and servers."""
         n, N = primitives, servers
         return Scratch(
             *(np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.bool_)),
@@ -97,7 +99,7 @@ class Scratch(NamedTuple):
 def plan(rule: Rule, workflows: Workflows, k: int, scenario: DagScenario) -> Plan:
     """Plan workflow k alone on the scenario's cluster, all servers present and idle at 0.
 
-    The plan is what the simulator makes of it.
+    In the simulator a workflow that arrives alone runs exactly as planned.
 
     Raises:
         InputError: for a rule that is not known, or a primitive that fits no server.
@@ -173,8 +175,8 @@ def add_kernel(
 
     Args:
         rule: place in :data:`RULES`.
-        first: of the workflow.
-        last: the one behind it.
+        first: the first primitive of the workflow.
+        last: the primitive behind its last one.
         dependencies: of all primitives, this workflow's at least.
         execution_s: ``[last - first, N]``, infinite where it cannot run.
         occupies: see :func:`schedule`.
@@ -216,7 +218,7 @@ def add_kernel(
 
 @compiled
 def _rank(first: Any, last: Any, dependencies: Any, execution_s: Any, scratch: Any) -> None:
-    """Mean execution times (0: fits nowhere) and both ranks."""
+    """Write the mean execution times (0: fits nowhere) and both ranks into ``scratch``."""
     mean_s, upward_s, downward_s = scratch.mean_s, scratch.upward_s, scratch.downward_s
     for v in range(first, last):
         sum_s, fitting = 0.0, 0
@@ -243,7 +245,7 @@ def _rank(first: Any, last: Any, dependencies: Any, execution_s: Any, scratch: A
 
 @compiled
 def _mark_critical_path(first: Any, last: Any, dependencies: Any, scratch: Any) -> None:
-    """Go back from the end of the longest way; equal sums of ranks would differ by rounding."""
+    """Mark the critical path from its end back: equal sums of ranks may differ by rounding."""
     v, longest_s = first, 0.0
     for i in range(first, last):
         scratch.on_path[i - first] = False
@@ -267,7 +269,7 @@ def _favourite(
     first: Any, last: Any, execution_s: Any, free_s: Any, plan: Any, order: Any, n_planned: Any,
     scratch: Any,
 ) -> Any:  # fmt: skip
-    """The server that is done first with the critical path after all that is planned, or -1."""
+    """Return the server that finishes the critical path first, after all that is planned, or -1."""
     done_s = scratch.gap_s
     for j in range(len(free_s)):
         done_s[j] = free_s[j]
@@ -289,7 +291,7 @@ def _insert(
     v: Any, only: Any, dependencies: Any, own_s: Any, occupies: Any, free_s: Any, plan: Any,
     order: Any, n_planned: Any, scratch: Any,
 ) -> None:  # fmt: skip
-    """Plan primitive v on the server that finishes it first, or on ``only``, if that is one."""
+    """Plan primitive v on the server that finishes it first, or on ``only`` unless that is -1."""
     ready_s, hold_s = scratch.ready_s, scratch.hold_s
     gap_s, start_s = scratch.gap_s, scratch.start_s
     edge = dependencies.first[v]

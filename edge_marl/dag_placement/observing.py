@@ -1,4 +1,4 @@
-"""What the agents see of an episode (section 4.1.1); columns are described in records.py."""
+"""Compute what the agents observe (section 4.1.1), in columns that records.py describes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _COUNT = 5.0  # what counts are divided by, or at which they are half of their l
 
 @compiled
 def _saturated(count: Any, half: Any) -> Any:
-    """In [0, 1): what is larger than anything seen in training must not look far away from it."""
+    """Map a count to [0, 1), so that one beyond those seen in training does not look far away."""
     return count / (count + half)
 
 
 @compiled
 def takes(b: Any, j: Any, task: Any, parameters: Any, workload: Any, servers: Any) -> Any:
-    """Whether a server is there, idle and large enough (equations 1d, 1e)."""
+    """Return whether a server is there, idle and large enough (equations 1d, 1e)."""
     return (
         servers.state[b, j] == HERE
         and servers.running[b, j] == NOBODY
@@ -31,7 +31,7 @@ def takes(b: Any, j: Any, task: Any, parameters: Any, workload: Any, servers: An
 
 @compiled(entry=True)
 def delay_s(b: Any, before: Any, j: Any, parameters: Any, workload: Any, tasks: Any) -> Any:
-    """``delta`` from a predecessor to server j (section 3.2)."""
+    """Return ``delta``, the delay in seconds from a predecessor to server j (section 3.2)."""
     if tasks.server[b, before] == j:
         return 0.0
     return workload.output_gb[b, before] / parameters.bandwidth_gb_per_s + parameters.latency_s
@@ -39,7 +39,7 @@ def delay_s(b: Any, before: Any, j: Any, parameters: Any, workload: Any, tasks: 
 
 @compiled
 def inputs_s(b: Any, task: Any, j: Any, parameters: Any, workload: Any, tasks: Any) -> Any:
-    """How long server j waits for the inputs of a primitive."""
+    """Return how long server j waits for the inputs of a primitive, in seconds."""
     longest_s = 0.0
     if parameters.physical:
         edge = workload.first_predecessor[b, task]
@@ -51,7 +51,7 @@ def inputs_s(b: Any, task: Any, j: Any, parameters: Any, workload: Any, tasks: A
 
 @compiled
 def next_event_s(b: Any, parameters: Any, workload: Any, servers: Any, progress: Any) -> Any:
-    """When something happens next; inf: nothing does."""
+    """Return when something happens next, or inf if nothing does."""
     next_s = np.inf
     if progress.n_arrived[b] < workload.n_workflows[b]:
         next_s = workload.arrival_s[b, progress.n_arrived[b]]
@@ -70,7 +70,7 @@ def observe(
     b: Any, parameters: Any, workload: Any, tasks: Any, servers: Any, progress: Any, queues: Any,
     observation: Any,
 ) -> None:  # fmt: skip
-    """Write features and masks of an episode."""
+    """Write the features and action masks of an episode."""
     features, mask = observation.features, observation.action_mask
     N = servers.state.shape[1]
     n_here, n_idle = 0, 0
@@ -121,7 +121,7 @@ def _describe(
     b: Any, task: Any, ready: Any, unplaced: Any, parameters: Any, workload: Any, progress: Any,
     queues: Any, row: Any,
 ) -> None:  # fmt: skip
-    """Features of a primitive: ``phi`` of section 4.1.1, then the others."""
+    """Write the features of a primitive: ``phi`` of section 4.1.1, then the extended ones."""
     w = workload.workflow[b, task]
     n = workload.first[b, w + 1] - workload.first[b, w]
     row[0] = workload.compute_gflop[b, task] / parameters.largest_gflops
@@ -144,7 +144,7 @@ def _see_servers(
     b: Any, task: Any, parameters: Any, workload: Any, tasks: Any, servers: Any, progress: Any,
     features: Any, mask: Any,
 ) -> None:  # fmt: skip
-    """Features of the servers, ``psi`` of section 4.1.1 and the others, and who may be chosen."""
+    """Write the servers' features, ``psi`` (section 4.1.1) and extended ones, and their mask."""
     source = tasks.source[b, task]
     compute_gflop, memory_gb = workload.compute_gflop[b, task], workload.memory_gb[b, task]
     # Inputs take as long to reach any server but those that made them.
@@ -181,7 +181,7 @@ def _see_servers(
         if source_s > 0.0 and tasks.server[b, source] == j:
             row[4] = 0.0
         if parameters.extended:
-            # Over, not from, what was there: a server may have made several inputs.
+            # By the difference to what is there: a server may have made several inputs.
             occupied_s = (
                 inputs_s(b, task, j, parameters, workload, tasks)
                 + compute_gflop / parameters.capacity_gflops[j]
@@ -194,7 +194,10 @@ def _see_servers(
 
 @compiled
 def _see_finishes(b: Any, features: Any) -> None:
-    """Times as logarithms, and how much longer than the best server each, and the idle, take."""
+    """Write times as logarithms, and how much longer each server takes than the best one.
+
+    The primitive's row gets how much longer the best idle server takes.
+    """
     rows = features[b, 0]
     soonest_s = idle_s = np.inf
     for j in range(1, len(rows)):

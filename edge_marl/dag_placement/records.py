@@ -1,4 +1,4 @@
-"""The state of a batch of episodes, as the kernels hold it."""
+"""Define the records that hold the state of a batch of episodes for the kernels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOBODY = -1
 
 
 class Parameters(NamedTuple):
-    """What kernels read of a scenario."""
+    """Hold the constants that the kernels read: of the scenario, the reward and the features."""
 
     capacity_gflops: NDArray[np.float64]
     """``[N]``: ``C_j``."""
@@ -58,7 +58,7 @@ class Parameters(NamedTuple):
 
 
 class Tasks(NamedTuple):
-    """What becomes of the primitives, ``[B, P]``."""
+    """Track what becomes of the primitives, ``[B, P]`` each."""
 
     status: NDArray[np.int8]
     """A :class:`Status`."""
@@ -80,7 +80,7 @@ class Tasks(NamedTuple):
 
 
 class Servers(NamedTuple):
-    """The servers, ``[B, N]``."""
+    """Track the state of the servers, ``[B, N]`` each."""
 
     state: NDArray[np.int8]
     """:data:`AWAY`, :data:`HERE` or :data:`LEAVING`."""
@@ -96,7 +96,7 @@ class Servers(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the episodes are, ``[B]``."""
+    """Track where the episodes are, ``[B]`` each: their clocks, counts and sums."""
 
     now_s: NDArray[np.float64]
     task: NDArray[np.int32]
@@ -132,7 +132,7 @@ class Progress(NamedTuple):
 
 
 class Queues(NamedTuple):
-    """Lists of primitives and of workflows of each episode."""
+    """Hold each episode's lists of ready and offered primitives, and counters per workflow."""
 
     ready: NDArray[np.int32]
     """``[B, P]``: primitives ready or set aside, ``n_ready`` of them."""
@@ -145,7 +145,7 @@ class Queues(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What the agents see: views of the simulator's buffers, overwritten by the next step."""
+    """Hold what the agents observe, in buffers of the simulator that the next step overwrites."""
 
     features: NDArray[np.float32]
     """``[B, agents, 1 + N, F]``. The placer's first row is of the primitive to place, row 1 + j of
@@ -171,9 +171,9 @@ class Observation(NamedTuple):
 
 
 def side_by_side(record: type, *shape: int) -> Any:
-    """A record of zeros, ``shape`` each, all of an item side by side in memory.
+    """Return a record of zeros, ``shape`` each, with all fields of an item side by side in memory.
 
-    What a step costs is mostly the memory that it touches.
+    The cost of a step is mostly that of the memory it touches.
     """
     types = _types(record)
     whole = np.zeros(shape, dtype=np.dtype(list(types.items()), align=True))
@@ -181,10 +181,10 @@ def side_by_side(record: type, *shape: int) -> Any:
 
 
 def one_by_one(record: type, *shape: int) -> Any:
-    """A record of zeros, ``shape`` each, one array behind the other.
+    """Return a record of zeros, ``shape`` each, with every field in an array of its own.
 
-    Side by side a single item would have another layout than several, for which everything would be
-    compiled once more.
+    Side by side, the fields of a single item would have another memory layout than those of
+    several, for which everything would be compiled once more.
     """
     return record(*(np.zeros(shape, dtype) for dtype in _types(record).values()))
 

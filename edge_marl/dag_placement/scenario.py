@@ -1,4 +1,4 @@
-"""What an episode of DAG placement is drawn from (SCALE paper, sections 3 and 5.1)."""
+"""Configure what episodes of DAG placement are drawn from (SCALE paper, sections 3 and 5.1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Time = Annotated[float, Field(ge=1e-3, le=LARGEST)]
 
 
 class Tier(Options):
-    """Servers of one kind."""
+    """Describe servers of one kind."""
 
     name: str
     share: Positive = Field(description="of the servers, relative to those of other tiers")
@@ -46,7 +46,7 @@ TIERS = (
 
 
 class RandomWorkflows(Options):
-    """Workflows as section 5.1.2 draws them; quantities are clipped normal."""
+    """Describe workflows to draw as in section 5.1.2; their quantities are clipped normal."""
 
     kind: Literal["random"] = "random"
     primitives: tuple[Primitives, Primitives] = Field((3, 8), description="of a workflow, uniform")
@@ -83,9 +83,10 @@ class RandomWorkflows(Options):
 
 
 class RecordedWorkflows(Options):
-    """Workflows read from a file or a folder of files; each arrival is one of them at random.
+    """Describe workflows to read from a file or a folder of files.
 
-    See :mod:`edge_marl.dag_placement.readers` for formats and for what is filtered.
+    Those that arrive are drawn from them at random, or follow each other as in the trace. See
+    :mod:`edge_marl.dag_placement.readers` for the formats and for what is filtered.
     """
 
     kind: Literal["recorded"] = "recorded"
@@ -96,7 +97,7 @@ class RecordedWorkflows(Options):
         description="poisson: each one drawn from all; recorded: one after the other at the times "
         "of the trace, sped up to the arrival rate, from a random one on",
     )
-    # Recorded are run times; a primitive would take as long on a server of this capacity.
+    # Run times are recorded; a primitive would take as long on a server of this capacity.
     reference_gflops: Positive = Field(6.0, description="capacity that run times stand for")
     time_scale: Positive = Field(1.0, description="what run times are multiplied by")
     largest: Count = Field(64, description="primitives of a workflow, larger ones are left out")
@@ -105,7 +106,7 @@ class RecordedWorkflows(Options):
 
 
 class DagScenario(Options):
-    """A cluster, what arrives at it, and when its servers come and go."""
+    """Describe a cluster, what arrives at it, and when its servers come and go."""
 
     servers: ServerCount = Field(16, description="N")
     tiers: tuple[Tier, ...] = Field(TIERS, min_length=1, description="kinds of servers")
@@ -160,7 +161,7 @@ class DagScenario(Options):
 
     @property
     def tier_sizes(self) -> tuple[int, ...]:
-        """Servers of each tier: shares of N, the largest remainders rounded up."""
+        """Return the size of each tier: its share of N, the largest remainders rounded up."""
         exact = [self.servers * tier.share for tier in self.tiers]
         total = sum(tier.share for tier in self.tiers)
         sizes = [math.floor(part / total + 1e-9) for part in exact]
@@ -171,14 +172,14 @@ class DagScenario(Options):
 
     @property
     def tier_of(self) -> NDArray[np.int32]:
-        """``[N]``: tier of each server; tiers lie one behind the other."""
+        """Return the tier of each server, ``[N]``, in ascending order."""
         return np.repeat(np.arange(len(self.tiers), dtype=np.int32), self.tier_sizes)
 
     def of_servers(self, name: str) -> FloatArray:
-        """``[N]``: a quantity of the tiers by server."""
+        """Return the field ``name`` of each server's tier, ``[N]``."""
         return np.array([getattr(tier, name) for tier in self.tiers], dtype=float)[self.tier_of]
 
     def at(self, servers: int) -> DagScenario:
-        """The same cluster at another size, at the same load per server, for about as long."""
+        """Return the scenario for another N, at the same load per server, for about as long."""
         decisions = max(1, round(self.decisions * servers / self.servers))
         return self.model_copy(update={"servers": servers, "decisions": decisions})

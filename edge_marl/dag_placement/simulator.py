@@ -1,4 +1,4 @@
-"""The batched simulator of DAG placement (SCALE paper, sections 3 and 4.1)."""
+"""Simulate batches of episodes of DAG placement (SCALE paper, sections 3 and 4.1)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ N_FEATURES: Mapping[Features, int] = {"paper": 5, "extended": 10}
 
 
 class RewardTerms(Options):
-    """Equation 2 and its constants."""
+    """Configure the constants of equation 2."""
 
     w_tau: NotNegative = Field(1.0, description="weight of the execution time")
     s_tau_s: Positive = Field(1.0, description="s_tau")
@@ -65,7 +65,7 @@ Reward = Literal["response", "paper"]
 
 @dataclass
 class EpisodeResults:
-    """Results of the episodes so far. All arrays are ``[B]``."""
+    """Hold the metrics of the episodes so far; all arrays are ``[B]``."""
 
     response_s: NDArray[np.float64]
     """Objective of equation 1: mean over completed primitives of ``f_i - a_k``; NaN without any."""
@@ -101,26 +101,26 @@ METRICS = (
 
 
 class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
-    """B episodes of a cluster of N servers at which workflows arrive.
+    """Simulate B episodes of a cluster of N servers at which workflows arrive.
 
     One step is one decision on one ready primitive. A placed primitive occupies its server at once;
     its inputs are sent side by side from the servers of its predecessors, then it is executed. In
     ``time="event"`` decisions are offered only where there is something to decide: primitives that
-    fit an idle server, longest path first. One that is to wait is set aside. It is offered again
-    while a server with the memory is idle that has become so since, when a server goes or comes
-    back, and when nothing is executed any more. Outputs outlive the servers that made them.
+    fit an idle server, longest path first. A primitive that is to wait is set aside. It is offered
+    again when a server with enough memory becomes idle, when a server goes or comes back, and when
+    nothing is being executed any more. Outputs outlive the servers that made them.
 
     Actions ``[B, agents]`` are those of :attr:`Observation.action_mask`. With ``time="event"`` the
-    placer's may also be N + 1 + i, wait for the end of primitive i, for policies that know what
-    they wait for: the primitive is offered again when i is done, instead of when any server gets
-    idle. It is legal if i has arrived and is not done, and if waiting is legal or there is another
-    primitive to decide on at this moment.
+    placer's may also be N + 1 + i, to wait for the end of primitive i, for policies that know what
+    they wait for: the primitive is offered again when i is done, instead of when any server becomes
+    idle. This is legal if i is another primitive that has arrived and is not done, and if waiting
+    is legal or there is another primitive to decide on at this moment.
 
     Rewards ``[B, agents]`` are :data:`Reward`, the same for both agents. Episodes terminate when
     all that arrives in them is done. They are truncated after their decisions (``time="paper"``) or
-    at the time limit. Time that elapses is counted in seconds: most decisions take none, and
-    discounted by their number it would pay to make many by waiting. With ``time="paper"``
-    discounting is the paper's, by decisions.
+    at the time limit. Elapsed time is counted in seconds: most decisions take none, and if rewards
+    were discounted by the number of decisions, it would pay to make many by waiting. With
+    ``time="paper"`` discounting is the paper's, by decisions.
 
     What arrives, and when servers come and go, does not depend on decisions: the same seed has the
     same workflows and failures under every policy.
@@ -135,8 +135,8 @@ class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
             among the N ready ones with the longest paths.
 
     Raises:
-        InputError: for a batch size below 1, and for a file of workflows that is none or whose
-            primitives do not fit any server.
+        InputError: for a batch size below 1, and for a file of workflows that is invalid or has a
+            primitive that fits no server.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
             truncated=np.zeros(B, dtype=np.bool_),
             elapsed=np.zeros(B, dtype=np.float32) if self.parameters.event else None,
         )
-        # Of one type, whatever counts the time: kernels are compiled once.
+        # Always of one type, however time is counted, so that kernels are compiled once.
         self._outcome = self.transition._replace(elapsed=None)
 
     def _start(self, where: BoolArray) -> None:
@@ -219,7 +219,7 @@ class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
 
     @property
     def results(self) -> EpisodeResults:
-        """Metrics of every episode up to now (copies)."""
+        """Return copies of the metrics of every episode up to now."""
         progress = self.progress
         here_s = np.maximum(progress.now_s, 1e-12)
         # What will be occupied after now is no part of the past.
@@ -257,13 +257,13 @@ class DagPlacementSimulator(Simulator[Observation, EpisodeResults]):
 
 
 def agents_of(selector: Selector) -> tuple[str, ...]:
-    """Names of the agents, in the order of the arrays."""
+    """Return the names of the agents, in the order of the arrays."""
     return ("placer", "selector") if selector == "learned" else ("placer",)
 
 
 @lru_cache(maxsize=8)
 def _recorded(source: RecordedWorkflows) -> Workflows:
-    """A file's workflows; read once, however many simulators a process makes."""
+    """Read a file's workflows, only once however many simulators a process makes."""
     return read_workflows(source)[0]
 
 

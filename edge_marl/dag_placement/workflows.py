@@ -1,4 +1,4 @@
-"""Workflows: directed acyclic graphs of primitives (SCALE paper, section 3.1)."""
+"""Represent workflows as directed acyclic graphs of primitives (SCALE paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IntArray = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Workflows:
-    """K workflows of P primitives and E edges in all, one behind the other.
+    """Hold K workflows of P primitives and E edges in all, stored one behind the other.
 
     The primitives of a workflow are in topological order: edges lead to higher numbers.
     """
@@ -41,16 +41,16 @@ class Workflows:
 
     @property
     def largest(self) -> int:
-        """Primitives of the largest workflow."""
+        """Return the number of primitives of the largest workflow."""
         return int(np.diff(self.first).max())
 
     @property
     def most_edges(self) -> int:
-        """Edges of the workflow that has most."""
+        """Return the number of edges of the workflow that has the most."""
         return int(np.diff(self.first_successor[self.first]).max())
 
     def one(self, k: int) -> Workflow:
-        """Workflow k on its own."""
+        """Return workflow k on its own."""
         own = slice(int(self.first[k]), int(self.first[k + 1]))
         counts = np.diff(self.first_successor[own.start : own.stop + 1])
         edges = slice(int(self.first_successor[own.start]), int(self.first_successor[own.stop]))
@@ -66,7 +66,7 @@ class Workflows:
 
 @dataclass(frozen=True)
 class Workflow:
-    """One workflow, as readers make it: primitives in any order."""
+    """Hold a single workflow, its primitives in any order; :func:`pack` puts several together."""
 
     compute_gflop: ArrayLike
     """``[n]``, above 0."""
@@ -80,7 +80,7 @@ class Workflow:
 
 
 def pack(workflows: Sequence[Workflow]) -> Workflows:
-    """Put workflows one behind the other, primitives in topological order.
+    """Put workflows one behind the other, their primitives in topological order.
 
     Arrivals are kept if all workflows have one; the workflows are then sorted by them, and the
     first arrives at 0.
@@ -141,7 +141,7 @@ def _checked(k: int, workflow: Workflow) -> tuple[dict[str, FloatArray], NDArray
 def _topological(
     k: int, n: int, edges: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Place of each primitive in topological order, and the primitives in that order."""
+    """Return the place of each primitive in topological order, and the primitives so ordered."""
     waiting_for = np.bincount(edges[:, 1], minlength=n)
     successors: list[list[int]] = [[] for _ in range(n)]
     for before, after in edges.tolist():

@@ -1,4 +1,4 @@
-"""What arrives in an episode: drawn from its seed alone, whatever is decided later.
+"""Draw what arrives in an episode from its seed alone, whatever is decided later.
 
 The primitives of all workflows of an episode lie one behind the other, workflows in the order of
 their arrivals, each in topological order.
@@ -28,7 +28,7 @@ _MANY = "arrival_rate_per_server_s, servers, horizon_s"
 
 
 class Status(IntEnum):
-    """What has become of a primitive."""
+    """Tell what has become of a primitive."""
 
     TO_COME = 0
     """Its workflow has not arrived."""
@@ -43,7 +43,7 @@ class Status(IntEnum):
 
 
 class Workload(NamedTuple):
-    """The workflows of B episodes: W at most, of P primitives and E edges together."""
+    """Hold the workflows of B episodes; each has room for W of them, P primitives and E edges."""
 
     n_workflows: NDArray[np.int32]
     """``[B]``"""
@@ -89,7 +89,7 @@ _TASK = np.dtype(
 
 
 class _Random(NamedTuple):
-    """:class:`RandomWorkflows` for the kernels."""
+    """Hand :class:`RandomWorkflows` to the kernels."""
 
     fewest: int
     most: int
@@ -101,7 +101,7 @@ class _Random(NamedTuple):
 
 
 class _Recorded(NamedTuple):
-    """:class:`Workflows` for the kernels; one empty workflow where none are recorded."""
+    """Hand :class:`Workflows` to the kernels, one empty workflow where none are recorded."""
 
     in_order: bool
     speed: float
@@ -116,10 +116,10 @@ class _Recorded(NamedTuple):
 
 
 class Generator:
-    """Draws what arrives.
+    """Draw what arrives in episodes.
 
     Args:
-        scenario: from what.
+        scenario: what episodes are drawn from.
         recorded: the workflows that the scenario's file holds, if it has one.
 
     Raises:
@@ -166,7 +166,7 @@ class Generator:
             self.mean_compute_gflop = float(recorded.compute_gflop.mean())
 
     def empty(self, batch_size: int) -> Workload:
-        """Room for what arrives in B episodes."""
+        """Allocate room for what arrives in B episodes."""
         B, W = batch_size, self._capacity
         numbered = W * max(self.largest, self._edges)
         if numbered > np.iinfo(np.int32).max:
@@ -192,7 +192,7 @@ class Generator:
         )
 
     def draw(self, where: NDArray[np.bool_], seeds: NDArray[np.int64], workload: Workload) -> None:
-        """Draw what arrives in the episodes ``where [B]`` of ``seeds [B]``."""
+        """Draw what arrives in the episodes ``where [B]`` from their ``seeds [B]``."""
         scratch = np.zeros(2 * self.largest)
         _draw_kernel(
             where, seeds, self._rate, self._horizon_s, self._is_random, self._random,
@@ -228,7 +228,7 @@ def _recorded(source: RecordedWorkflows, workflows: Workflows, rate: float) -> _
 
 
 def _most_arrivals(recorded: _Recorded, horizon_s: float) -> int:
-    """Arrivals of the busiest window of a trace, which is far from a Poisson process."""
+    """Bound the arrivals in any window of a trace, which is far from a Poisson process."""
     arrival_s, length_s = recorded.arrival_s, horizon_s * recorded.speed
     laps = math.ceil(length_s / recorded.period_s) + 1
     everything = (arrival_s + recorded.period_s * np.arange(laps)[:, None]).ravel()
@@ -289,7 +289,7 @@ def _clipped_normal(bounded: Any, u: Any) -> Any:
 
 @compiled
 def _draw_one(b: Any, w: Any, seed: Any, random: Any, n_edges: Any, load: Any) -> Any:
-    """Draw workflow w behind the ones before it; returns the number of edges up to its own."""
+    """Draw workflow w behind the ones before it; return the number of edges so far."""
     most = random.most
     counter = w * (1 + 4 * most + most * most)
     first = load.first[b, w]
@@ -320,7 +320,7 @@ def _draw_one(b: Any, w: Any, seed: Any, random: Any, n_edges: Any, load: Any) -
 
 @compiled
 def _copy_one(b: Any, w: Any, k: Any, recorded: Any, n_edges: Any, load: Any) -> Any:
-    """Put the recorded workflow k behind the ones before it, as :func:`_draw_one`."""
+    """Copy the recorded workflow k behind the ones before w; return as :func:`_draw_one` does."""
     first, recorded_first = load.first[b, w], recorded.first[k]
     n = recorded.first[k + 1] - recorded_first
     load.first[b, w + 1] = first + n
@@ -352,7 +352,7 @@ def _copy_one(b: Any, w: Any, k: Any, recorded: Any, n_edges: Any, load: Any) ->
 
 @compiled
 def _index_successors(b: Any, w: Any, load: Any) -> None:
-    """From predecessors to successors and to hop counts."""
+    """Derive successors and hop counts of workflow w from its predecessors."""
     first, last = load.first[b, w], load.first[b, w + 1]
     for task in range(first, last):
         load.n_successors[b, task] = 0
@@ -384,7 +384,7 @@ def _index_successors(b: Any, w: Any, load: Any) -> None:
 def _critical_path_s(
     b: Any, w: Any, tier_gflops: Any, tier_gb: Any, finish_s: Any, load: Any
 ) -> Any:
-    """The lower bound of a workflow's response time, see :class:`Workload`."""
+    """Write ``fastest_s`` of workflow w and return ``bound_s``, see :class:`Workload`."""
     first, longest_s = load.first[b, w], 0.0
     for task in range(first, load.first[b, w + 1]):
         fastest = 0.0

@@ -1,4 +1,4 @@
-"""Peer offloading with failures (the O2O-DRL paper)."""
+"""Simulate peer offloading with failures (the O2O-DRL paper)."""
 
 from edge_marl.peer_offloading.records import Observation, Status, TaskRecords
 from edge_marl.peer_offloading.scenario import EdgeNetworks, OffloadingScenario

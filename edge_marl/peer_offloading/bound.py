@@ -1,10 +1,10 @@
-"""An upper bound on the success rate of an episode of peer offloading, with all luck known.
+"""Bound the success rate of an episode of peer offloading from above, with all luck known.
 
 The success rate is equation 9 of the O2O-DRL paper. Arrivals, sizes and the outcome of every
-failure draw do not depend on decisions, so a clairvoyant controller knows them. What it could
-reach at best is bounded by a linear programme with a column ``x_kj`` for every task k and node j
+failure draw do not depend on decisions, so a clairvoyant controller knows them. The best that
+it could reach is bounded by a linear programme with a column ``x_kj`` for every task k and node j
 that k would succeed at **if it were alone**: transmission and execution end by its deadline, and
-neither fails. A task that can succeed nowhere has no column. The rows:
+neither fails. A task that can succeed nowhere has no column. The rows are:
 
 - *one place*: ``sum_j x_kj <= 1``;
 - *capacity* of node j in a window of time ``[a, b]``: a task that succeeds is executed without a
@@ -12,26 +12,27 @@ neither fails. A task that can succeed nowhere has no column. The rows:
   ``u = min(|[r, r + e] ∩ [a, b]|, |[D - e, D] ∩ [a, b]|)`` of its execution time e lies in the
   window (energetic reasoning; Baptiste, Le Pape and Nuijten, 2001), and ``sum_k u x_kj <= b - a``.
 
-Relaxed are: integrality, the capacity of links, the order of queues, masks, and everything that
-tasks which do not succeed occupy.
+The programme ignores integrality, the capacity of links, the order of queues, masks, and whatever
+is occupied by tasks that do not succeed.
 
-*Windows.* Each node starts with one, the whole episode; then the window that the solution
-violates most is added at each node, over and over, until none is violated (``optimal``) or rounds
-bring less than a ten-thousandth; large programmes are allowed fewer of those, two at 20 nodes. Any
-set of windows gives a bound. Small episodes need them; on the default scenario the first window
+*Windows.* Each node starts with one, the whole episode; then each round adds to each node the
+window that the solution violates most, until none is violated (``optimal``) or rounds gain less
+than a ten-thousandth; large programmes are allowed fewer such rounds, two at 20 nodes. Any set of
+windows gives a bound. Small episodes need the added ones; on the default scenario the first window
 alone is within 0.8 % of a far larger programme (columns by task, node and start, rows by node and
 slot: 15 to 130 s an episode), 1,080 fixed windows of several lengths took 2 s for a hundredth of a
-percent, and 30 rounds up to 30 s. As it is, an episode of 100 slots takes 0.2 to 0.9 s at 20
+percent, and 30 rounds took up to 30 s. As it is, an episode of 100 slots takes 0.2 to 0.9 s at 20
 nodes and 2 to 6 s at 50.
 
 *Ratio.* Tasks whose deadline is after the end of the episode count only if they are decided
 before it. With M tasks due by the end, ``S_e`` successes of those and ``S_l`` of the others, the
 rate is at most ``(S_e + S_l) / (M + S_l)``. Its maximum q is found by Dinkelbach's method (1967):
 if ``S_e + (1 - q) S_l <= v`` then the rate is at most ``(v + q S_l) / (M + S_l)``, monotone in
-``S_l``. Finally counts are whole numbers.
+``S_l``. Finally, the rate is rounded down to a ratio of whole numbers.
 
 *Proof.* Every v is computed here from the prices of the windows, for which any non-negative
-numbers do (Lagrange), so that a stop at the time limit and the solver's tolerances are no matter.
+numbers do (Lagrange), so that it holds despite a stop at the time limit and the solver's
+tolerances.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _SLACK = 1e-9  # seconds and probability that rounding may cost; always given to
 
 
 class Bound(NamedTuple):
-    """What no policy can exceed in one episode."""
+    """Hold the values that no policy can exceed in one episode."""
 
     success_rate: float
     """Equation 9; NaN when no task arrives."""
@@ -67,7 +68,7 @@ class Bound(NamedTuple):
 
 
 class _Options(NamedTuple):
-    """Pairs of a task and a node at which it succeeds if alone, ``[V]``, by task."""
+    """List the pairs of a task and a node at which it succeeds if alone, ``[V]``, by task."""
 
     task: NDArray[np.int64]
     node: NDArray[np.int64]
@@ -117,7 +118,7 @@ def success_bound(scenario: OffloadingScenario, seed: int, *, time_limit: float 
 
 
 def _options(scenario: OffloadingScenario, seed: int) -> tuple[_Options, int, int]:
-    """The options of an episode, how many tasks arrive in it and how many are due by its end."""
+    """Return an episode's options, how many tasks arrive in it and how many are due by its end."""
     simulator = PeerOffloadingSimulator(scenario, 1)
     simulator.reset(np.array([seed]))
     own = np.arange(scenario.nodes, dtype=np.int32)
@@ -158,13 +159,13 @@ def _options(scenario: OffloadingScenario, seed: int) -> tuple[_Options, int, in
 def _reliability(
     duration_s: NDArray[np.float64], failure_rate: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Equations 4 and 5; 0 for what never ends."""
+    """Return the reliability of equations 4 and 5; it is 0 for what never ends."""
     finite = np.isfinite(duration_s)
     return np.where(finite, np.exp(-np.where(finite, duration_s, 0.0) * failure_rate), 0.0)
 
 
 class _Relaxation:
-    """The linear programme of the module's docstring, which grows windows."""
+    """Solve the linear programme of the module's docstring, adding windows as it goes."""
 
     def __init__(self, options: _Options, nodes: int, end_s: float, until: float) -> None:
         import highspy
@@ -197,7 +198,7 @@ class _Relaxation:
             self._add_window(j, 0.0, end_s)
 
     def maximise(self, guess: float) -> float:
-        """A proven upper bound on ``S_e + (1 - guess) S_l``."""
+        """Return a proven upper bound on ``S_e + (1 - guess) S_l``."""
         self._values = np.where(self._options.undue, 1.0 - guess, 1.0)
         V = len(self._values)
         self._solver.changeColsCost(V, np.arange(V, dtype=np.int32), self._values)
@@ -211,12 +212,12 @@ class _Relaxation:
                 return best
 
     def rate(self, due: int) -> float:
-        """Equation 9 of the last solution."""
+        """Return the success rate (equation 9) of the last solution."""
         successes = self._x.sum()
         return float(successes / (due + self._x[self._options.undue].sum()))
 
     def _solve(self) -> float:
-        """Solve for the windows there are; the bound that their prices prove."""
+        """Solve with the windows there are, and return the bound that their prices prove."""
         left_s = max(0.0, self._until - time.monotonic())
         self._solver.setOptionValue("time_limit", self._solver.getRunTime() + left_s)
         self._solver.run()
@@ -235,7 +236,7 @@ class _Relaxation:
         return float(prices.sum() + np.maximum(best_of_task, 0.0).sum())
 
     def _add_violated_windows(self) -> int:
-        """Add to each node the window that the last solution violates most; returns how many."""
+        """Add to each node the window that the last solution violates most; return how many."""
         options = self._options
         found = np.zeros((self._nodes, 3))
         _most_violated(
@@ -262,7 +263,7 @@ class _Relaxation:
 
 
 def _least_inside(release: Any, execution: Any, latest: Any, a: float, b: float) -> Any:
-    """Execution time that lies in ``[a, b]`` whenever a task is executed."""
+    """Return the least execution time of tasks in ``[a, b]``, whenever they are executed."""
     first = np.minimum(b, release + execution) - np.maximum(a, release)
     last = np.minimum(b, latest) - np.maximum(a, latest - execution)
     return np.maximum(0.0, np.minimum(first, last))
@@ -272,9 +273,10 @@ def _least_inside(release: Any, execution: Any, latest: Any, a: float, b: float)
 def _most_violated(
     node: Any, release: Any, execution: Any, latest: Any, x: Any, found: Any
 ) -> None:
-    """Of every node the window, between ends of tasks' ranges, with the largest overload.
+    """Find for every node the window with the largest overload, and write it to ``found [N, 3]``.
 
-    Long windows say little that the whole episode does not; they are left out.
+    Windows begin and end where a task's earliest or latest execution does. Long ones are left out,
+    as they say little that the whole episode does not.
     """
     longest = 4.0 * (latest - release).max()
     used = np.flatnonzero(x > 1e-9)

@@ -1,4 +1,4 @@
-"""Playing a policy and logging what it did (O2O-DRL paper, phase 1: heuristic control)."""
+"""Play a policy and log what it does (O2O-DRL paper, phase 1: heuristic control)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def collect(
 def play(
     policy: Policy[PeerOffloadingSimulator], scenario: OffloadingScenario, seeds: Sequence[int]
 ) -> list[EpisodeRecord]:
-    """Play one episode per seed, all at once, and keep everything a log holds of them.
+    """Play one episode per seed, all at once, and return what a log holds of each.
 
     Raises:
         InputError: for an action that is not legal, naming seed, slot and node.
@@ -102,7 +102,7 @@ def play(
 def _check_legal(
     policy: str, seeds: Sequence[int], mask: NDArray[np.bool_], actions: NDArray[np.int16]
 ) -> None:
-    """No node may send to one that is overloaded: offline learning relies on the masks."""
+    """Refuse actions that the masks close, as offline learning relies on the masks."""
     legal = np.take_along_axis(mask, actions[..., None].astype(np.int64), axis=-1)[..., 0]
     if not legal.all():
         b, t, i = (int(index[0]) for index in np.nonzero(~legal))
@@ -124,7 +124,7 @@ def _tasks(records: TaskRecords, episode: int) -> TaskColumns:
 
 
 def _continued(run: Run, writer: TaskLogWriter) -> Run:
-    """The run in the log that ``run`` goes on with, or ``run`` itself."""
+    """Return the run in the log that ``run`` continues, or ``run`` itself."""
     for known in writer.runs().values():
         if known._replace(started=run.started) == run:
             return known

@@ -1,31 +1,31 @@
-"""Heuristics for peer offloading: the paper's of section V-B, and two with global knowledge.
+"""Offload by heuristics: those of the paper's section V-B, and two with global knowledge.
 
 - ``random``: any node that the mask leaves open, itself included.
 - ``local``: the node itself.
-- ``ratc``: "reliability-aware two choices". Probes two open nodes, perhaps itself. If both make
-  the deadline the one at which success is likelier (equation 4 times equation 5), otherwise the
-  one that is done earlier.
-- ``rda``: "reactive distributed algorithm". Itself while its tasks are below its queue limit;
-  otherwise, of two other open nodes, the one that is done earlier.
-- ``greedy``: of all open nodes the one that is done earliest.
-- ``reliable``: of all open nodes that make the deadline the one at which success is likeliest;
-  without any the one that is done earliest.
+- ``ratc``: "reliability-aware two choices". The node probes two open nodes, perhaps itself. If both
+  meet the deadline, it takes the one at which success is likelier (equation 4 times equation 5),
+  otherwise the one that is done earlier.
+- ``rda``: "reactive distributed algorithm". The node takes itself while its tasks are below its
+  queue limit; otherwise, of two other open nodes, the one that is done earlier.
+- ``greedy``: of all open nodes, the one that is done earliest.
+- ``reliable``: of all open nodes that meet the deadline, the one at which success is likeliest; if
+  there is none, the one that is done earliest.
 
 A probe answers with the moment at which the task would be done: after the tasks on the link, its
-transmission, those in the execution queue by now, and its execution (equation 7). ``greedy`` and
+transmission, the tasks now in the execution queue, and its execution (equation 7). ``greedy`` and
 ``reliable`` also see what is on its way to a node, and nodes decide one after the other, each
-knowing what those before it in the slot have decided. Ties go to the lower node.
+knowing what those before it in the slot have decided. Ties go to the node of the lower number.
 
-Variant ``testbed``, where the authors' public code departs from their text:
+Variant ``testbed`` follows the authors' public code where it departs from their text:
 
-- ``ratc`` takes the execution times of the task and of those waiting at the node, without the
-  task in execution and without links, for the time a task needs, and of two nodes that make the
-  deadline that of the lower failure rate.
-- ``rda`` compares numbers of waiting tasks, those in execution left out, with the limit and with
+- ``ratc`` estimates the time a task needs by the execution times of the task and of those waiting
+  at the node, without the task in execution and without links; of two nodes that meet the
+  deadline, it takes the one with the lower failure rate.
+- ``rda`` compares numbers of waiting tasks, without those in execution, with the limit and with
   each other.
 
-Everywhere, overloaded nodes do not answer probes. Random choices depend on the episode's seed,
-slot and node alone.
+In both variants, overloaded neighbours do not answer probes. Random choices depend on the
+episode's seed, slot and node alone.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _RANDOM, _LOCAL, _RATC, _RATC_TESTBED, _RDA, _RDA_TESTBED = range(6)
 
 
 class _View(NamedTuple):
-    """What the nodes of a batch may ask for."""
+    """Hold what the nodes of a batch may ask for."""
 
     seeds: NDArray[np.int64]
     slot: IntArray
@@ -88,28 +88,28 @@ def _view(simulator: PeerOffloadingSimulator) -> _View:
 
 
 class ProbingHeuristic(Policy[PeerOffloadingSimulator]):
-    """Nodes that decide on their own, from what at most two others answer."""
+    """Let each node decide on its own, from the answers of at most two nodes that it probes."""
 
     def __init__(self, name: str, rule: int) -> None:
         self.name = name
         self._rule = rule
 
     def act(self, simulator: PeerOffloadingSimulator) -> IntArray:
-        """``[B, N]`` actions."""
+        """Choose the actions ``[B, N]``, N for a node without a task."""
         actions = np.empty(simulator.queue_length.shape, dtype=np.int32)
         _probe_and_decide(self._rule, _view(simulator), actions)
         return actions
 
 
 class GlobalHeuristic(Policy[PeerOffloadingSimulator]):
-    """Nodes that know everything but luck and the future."""
+    """Let nodes decide in turn, knowing all queues, links and tasks under way."""
 
     def __init__(self, name: str, *, by_reliability: bool) -> None:
         self.name = name
         self._by_reliability = by_reliability
 
     def act(self, simulator: PeerOffloadingSimulator) -> IntArray:
-        """``[B, N]`` actions."""
+        """Choose the actions ``[B, N]``, N for a node without a task."""
         actions = np.empty(simulator.queue_length.shape, dtype=np.int32)
         _decide_in_turn(self._by_reliability, _view(simulator), actions)
         return actions
@@ -131,7 +131,7 @@ _TESTBED: dict[str, Callable[[], Policy[PeerOffloadingSimulator]]] = {
 
 
 def heuristic(name: str, variant: Variant = "paper") -> Policy[PeerOffloadingSimulator]:
-    """A heuristic by name.
+    """Return a heuristic by name and variant.
 
     Raises:
         InputError: for a name that is not in :data:`HEURISTICS`, or a variant it does not have.
@@ -167,7 +167,10 @@ def _probe_and_decide(rule: Any, view: Any, actions: Any) -> None:
 
 @compiled
 def _of_two(rule: Any, view: Any, b: Any, i: Any, with_itself: Any) -> Any:
-    """The better of two different random open nodes; the only one; itself if there is none."""
+    """Return the better of two random open nodes, the only open one, or i if there is none.
+
+    With the rule ``random``, it is any one of the open nodes.
+    """
     N = view.mask.shape[2] - 1
     open_nodes = 0
     for j in range(N):
@@ -193,7 +196,7 @@ def _of_two(rule: Any, view: Any, b: Any, i: Any, with_itself: Any) -> Any:
 
 @compiled
 def _better(rule: Any, view: Any, b: Any, i: Any, j: Any, k: Any) -> Any:
-    """Whether the rule prefers node j to node k for the task of node i."""
+    """Return whether the rule prefers node j to node k for the task of node i."""
     t = view.slot[b]
     due_s = view.tasks.deadline_s[b, t, i]
     now_s = t * view.slot_s
@@ -215,7 +218,7 @@ def _better(rule: Any, view: Any, b: Any, i: Any, j: Any, k: Any) -> Any:
 
 @compiled
 def _done_s(view: Any, b: Any, i: Any, j: Any, ready_s: Any) -> Any:
-    """Moment at which node j, busy until ``ready_s``, is done with the task of node i."""
+    """Return when node j, busy until ``ready_s``, is done with the task of node i."""
     t = view.slot[b]
     joins_s = t * view.slot_s
     if j != i:
@@ -226,7 +229,7 @@ def _done_s(view: Any, b: Any, i: Any, j: Any, ready_s: Any) -> Any:
 
 @compiled
 def _failures(view: Any, b: Any, i: Any, j: Any) -> Any:
-    """Expected failures: minus the logarithm of equation 4 times equation 5."""
+    """Return the expected failures: minus the logarithm of equation 4 times equation 5."""
     t = view.slot[b]
     expected = (
         view.tasks.cycles[b, t, i] / view.networks.capacity_hz[b, j]
@@ -240,13 +243,13 @@ def _failures(view: Any, b: Any, i: Any, j: Any) -> Any:
 
 @compiled
 def _length(rule: Any, view: Any, b: Any, j: Any) -> Any:
-    """Tasks at node j, in the testbed's code without the one in execution."""
+    """Return the number of tasks at node j, less the one in execution for the testbed's ``rda``."""
     return view.queue_length[b, j] - (rule == _RDA_TESTBED and view.queue_length[b, j] > 0)
 
 
 @compiled
 def _waiting_work_s(view: Any, b: Any, j: Any) -> Any:
-    """Execution time of the tasks at node j that are not in execution."""
+    """Return the execution time of the tasks at node j that are not in execution."""
     t = view.slot[b]
     now_s = t * view.slot_s
     tasks = view.tasks
@@ -260,7 +263,7 @@ def _waiting_work_s(view: Any, b: Any, j: Any) -> Any:
                 + tasks.transmission_wait_s[b, arrived, i]
                 + tasks.transmission_s[b, arrived, i]
             )
-            ends_s = tasks.finished_s[b, arrived, i]  # NaN on its way
+            ends_s = tasks.finished_s[b, arrived, i]  # NaN while on its way
             if joined_s <= now_s < ends_s and ends_s - tasks.execution_s[b, arrived, i] > now_s:
                 work_s += tasks.cycles[b, arrived, i] / view.networks.capacity_hz[b, j]
     return work_s

@@ -1,4 +1,4 @@
-"""Compiled physics of peer offloading: scalar loops over a batch of episodes.
+"""Compute the physics of peer offloading in compiled scalar loops over a batch of episodes.
 
 Time is continuous; slots only say when tasks arrive and when decisions are made. What happens to a
 task on a link or at a node depends on what has joined the queue before it, never on what joins
@@ -57,7 +57,7 @@ def reset_kernel(
 
 @compiled(entry=True)
 def first_illegal(actions: Any, episodes: Any, networks: Any, tasks: Any) -> Any:
-    """``b * N + i`` of the first action that is physically impossible, or -1."""
+    """Return ``b * N + i`` of the first action that is physically impossible, or -1."""
     B, N = actions.shape
     for b in range(B):
         if episodes.done[b]:
@@ -176,7 +176,7 @@ def _send(
 def _line_up(
     b: Any, t: Any, i: Any, j: Any, leaves: Any, moment_s: Any, queues: Any, N: Any
 ) -> None:
-    """Note that the task of node i leaves its link to j in the slot ``leaves``, in order."""
+    """Insert the task of node i among those that leave links to j in slot ``leaves``, by time."""
     place = leaves % queues.head.shape[1]
     task = t * N + i
     queues.moment_s[b, task] = moment_s
@@ -198,7 +198,7 @@ def _receive(
     b: Any, t: Any, j: Any, parameters: Any, networks: Any, tasks: Any, queues: Any,
     observation: Any,
 ) -> None:  # fmt: skip
-    """Let node j take the tasks that reach it in slot t, in the order of their moments."""
+    """Let node j take the tasks that reach it in slot t, in the order of their arrival."""
     N = tasks.status.shape[2]
     place = t % queues.head.shape[1]
     task = queues.head[b, place, j]
@@ -216,7 +216,7 @@ def _receive(
 def _count_incoming(
     b: Any, i: Any, j: Any, change: Any, parameters: Any, queues: Any, observation: Any
 ) -> None:
-    """Note that a task more or less is on its way to node i from j, which i observes."""
+    """Add ``change`` to the tasks on their way to node i from j, which i observes."""
     queues.incoming[b, i, j] += change
     queues.on_the_way[b, i] += change
     observe_incoming(i, j, queues.incoming[b, i, j], parameters.scales, observation.features[b, i])
@@ -261,7 +261,7 @@ def _decide(
     b: Any, t: Any, arrived: Any, i: Any, status: Any, end_s: Any, parameters: Any, tasks: Any,
     queues: Any,
 ) -> Any:  # fmt: skip
-    """Note the fate of a task; returns the slot in which it becomes known."""
+    """Record the fate of a task and return the slot in which it becomes known."""
     known = max(t, math.ceil(end_s / parameters.slot_s - _EPSILON) - 1)
     place = known % queues.head.shape[1]
     tasks.status[b, arrived, i] = status

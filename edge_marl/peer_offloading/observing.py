@@ -1,9 +1,9 @@
-"""What nodes observe (O2O-DRL paper, section IV-B1), and which actions are open to them.
+"""Compute what nodes observe (O2O-DRL paper, section IV-B1), and which actions are open to them.
 
-The functions for one node take nothing but what that node knows, so that a node in a real network
-computes its features with the same code: itself, its links, its own queue, the tasks on their way
-to it and the task that it has to decide on; for its mask also whether its neighbours have reached
-their queue limits. :func:`observe` applies them to all nodes of a simulated episode.
+The functions for one node take only what that node knows: itself, its links, its own queue, the
+tasks on their way to it and the task that it has to decide on; for its mask also whether its
+neighbours have reached their queue limits. A node in a real network can therefore compute its
+features with the same code. :func:`observe` applies them to all nodes of a simulated episode.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NONE = int(Status.NONE)
 
 
 def n_features(nodes: int) -> int:
-    """Length of a node's observation.
+    """Return the length of a node's observation.
 
     It consists of ``lambda_i, alpha_i, F_i, l_i`` (4), ``l^r_ij`` of each other node j (N - 1):
     tasks on their way from j, ``r_ij`` to each other node (N - 1), ``s_i, c_i, d_i`` of its task
@@ -135,10 +135,10 @@ def describe(b: Any, parameters: Any, networks: Any, observation: Any) -> None:
 def observe(
     b: Any, t: Any, parameters: Any, networks: Any, tasks: Any, queues: Any, observation: Any
 ) -> None:
-    """Write what changes of an episode's observations: queues, tasks, masks, state.
+    """Write the changing parts of an episode's observations: queues, tasks, masks, state.
 
-    Incoming tasks are observed when their number changes, by :func:`observe_incoming`: most of the
-    N * N numbers stay as they are in a slot.
+    Incoming tasks are written by :func:`observe_incoming` when their number changes, as most of the
+    N * N numbers stay the same in a slot.
     """
     N = observation.features.shape[1]
     scales, state = parameters.scales, observation.state

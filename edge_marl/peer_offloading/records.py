@@ -1,7 +1,7 @@
-"""The state of a batch of episodes, as the kernels hold it.
+"""Define how the kernels hold the state of a batch of episodes.
 
-A task is number ``t * N + i`` of its episode, that of node i in slot t. Arrays that look ahead
-have W places, one for each slot in which a task of now may still be decided, used in turn.
+The task of node i in slot t has the number ``t * N + i`` in its episode. Arrays that look ahead
+have W places, used in turn: one for each slot in which a present task may still be decided.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_marl.peer_offloading.scenario import Range
 
 
 class Status(IntEnum):
-    """What has become of a task."""
+    """Tell what has become of a task."""
 
     NONE = 0
     """No task arrived."""
@@ -32,7 +32,7 @@ N_STATUS = len(Status)
 
 
 class Scales(NamedTuple):
-    """What features are divided by (section IV-B1); 1 where the largest value is 0."""
+    """Hold the values that features are divided by (section IV-B1), with 1 in place of 0."""
 
     arrival_probability: float
     failure_rate: float
@@ -48,7 +48,7 @@ class Scales(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """What the kernels read of a scenario."""
+    """Hold what the kernels need of a scenario."""
 
     slots: int
     slot_s: float
@@ -64,7 +64,7 @@ class Parameters(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """Which episodes are played, and where they are."""
+    """Hold which episodes are played, and at which slots they are."""
 
     seeds: NDArray[np.int64]
     """``[B]``"""
@@ -75,7 +75,7 @@ class Episodes(NamedTuple):
 
 
 class TaskRecords(NamedTuple):
-    """The tasks of all episodes, ``[B, T, N]``: that of node i in slot t, if there is one."""
+    """Hold the tasks of all episodes, ``[B, T, N]``: that of node i in slot t, if there is one."""
 
     status: NDArray[np.int8]
     """A :class:`Status`."""
@@ -104,7 +104,7 @@ class TaskRecords(NamedTuple):
 
 
 class Queues(NamedTuple):
-    """Queues of all episodes, and what is known of the slots ahead."""
+    """Hold the queues of all episodes, and what is known of the slots ahead."""
 
     node_free_s: NDArray[np.float64]
     """``[B, N]``: moment at which all that has joined the node is done with."""
@@ -137,7 +137,7 @@ class Queues(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What the nodes see: views of the simulator's buffers, overwritten by the next step."""
+    """Hold what the nodes see, in buffers of the simulator that the next step overwrites."""
 
     features: NDArray[np.float32]
     """``[B, N, 3N + 5]``, each in [0, 1]: see

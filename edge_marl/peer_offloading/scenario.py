@@ -1,4 +1,4 @@
-"""What an episode of peer offloading is drawn from (O2O-DRL paper, sections V-A and VI-C)."""
+"""Define what episodes of peer offloading are drawn from (O2O-DRL paper, sections V-A and VI-C)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _TESTBED: dict[str, Any] = {
 
 
 class EdgeNetworks(NamedTuple):
-    """Edge networks, one per episode."""
+    """Describe edge networks, one per episode."""
 
     arrival_probability: FloatArray
     """``[B, N]``: ``lambda_i``, of a task in a slot."""
@@ -64,9 +64,9 @@ class EdgeNetworks(NamedTuple):
 
 
 class OffloadingScenario(Options):
-    """Settings of section V-A; ``preset="testbed"`` starts from those of section VI-C instead.
+    """Configure episodes as in section V-A or, with ``preset="testbed"``, as in section VI-C.
 
-    Ranges are of uniform distributions. KB and MB are powers of ten.
+    Ranges are those of uniform distributions. A KB is 10^3 bytes, an MB 10^6.
     """
 
     preset: Preset = Field("simulation", description="whose settings hold for what is not given")
@@ -139,17 +139,17 @@ class OffloadingScenario(Options):
 
     @property
     def deadline_slots(self) -> int:
-        """Slots after which every task of a slot is decided."""
+        """Return the number of slots after which every task of a slot is decided."""
         return math.ceil(self.deadline_s[1] / self.slot_s - 1e-9)
 
     @property
     def largest_queue_limit(self) -> int:
-        """Of a node with the most cores."""
+        """Return the queue limit of a node with the most cores."""
         return max(1, math.floor(self.queue_limit_per_core * max(self.cores) + 1e-9))
 
     @property
     def adjacency(self) -> BoolArray:
-        """``[N, N]``: whether i may send to j."""
+        """Return whether i may send to j, ``[N, N]``."""
         if self.links is None:
             return ~np.eye(self.nodes, dtype=np.bool_)
         adjacency = np.zeros((self.nodes, self.nodes), dtype=np.bool_)
@@ -158,7 +158,7 @@ class OffloadingScenario(Options):
         return adjacency
 
     def networks(self, seeds: ArrayLike) -> EdgeNetworks:
-        """The networks of the episodes of ``seeds [B]``."""
+        """Draw the networks of the episodes of ``seeds [B]``."""
         seeds = np.asarray(seeds, dtype=np.int64)
         B, N = len(seeds), self.nodes
         drawn_from = seeds if self.network_seed is None else np.full(B, self.network_seed, np.int64)
@@ -178,9 +178,9 @@ class OffloadingScenario(Options):
         return networks
 
     def offered_load(self, seeds: ArrayLike) -> FloatArray:
-        """Mean work that arrives over the work that the nodes can do, ``[B]``.
+        """Return the mean work that arrives, divided by the work that the nodes can do, ``[B]``.
 
-        From about 1 on the network cannot execute all of its tasks, wherever they go.
+        From about 1 on, the network cannot execute all of its tasks, wherever they go.
         """
         networks = self.networks(seeds)
         cycles = sum(self.size_kb) / 2 * CYCLES_PER_KB * sum(self.cycles_per_bit) / 2
@@ -217,5 +217,5 @@ def _draw_networks(
 
 @compiled(inline=True)
 def between(bounds: Any, share: Any) -> Any:
-    """The number ``share`` of the way from one bound to the other."""
+    """Return the number ``share`` of the way from one bound to the other."""
     return bounds[0] + share * (bounds[1] - bounds[0])

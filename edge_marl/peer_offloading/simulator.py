@@ -1,6 +1,6 @@
-"""Peer offloading: nodes that execute each other's tasks, and fail (O2O-DRL paper, section III).
+"""Simulate nodes that execute each other's tasks, and that fail (O2O-DRL paper, section III).
 
-A step is a slot. In it, in this order: every node with a task sends it to a node, perhaps itself;
+A step plays one slot, in this order: every node with a task sends it to a node, perhaps itself;
 links and nodes work through their queues, first in, first out, to the end of the slot, at exact
 moments in continuous time; feedback on what was decided in the slot is handed out; the tasks of
 the next slot arrive and are observed.
@@ -41,7 +41,10 @@ IntArray = NDArray[np.int32]
 
 @dataclass
 class EpisodeResults:
-    """Results of the episodes so far. All arrays are ``[B]``."""
+    """Hold the results of the episodes so far, ``[B]`` each.
+
+    ``utilisation`` includes work that nodes have yet to do; it is exact once an episode is done.
+    """
 
     success_rate: NDArray[np.float64]
     """Equation 9: of the tasks whose fate is known; NaN if there are none."""
@@ -80,20 +83,20 @@ _LINK = np.dtype(
 
 
 class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
-    """B episodes of N nodes that send each other tasks, slot by slot.
+    """Play B episodes of N nodes that send each other tasks, slot by slot.
 
     A task joins the execution queue of its own node at the start of its slot, or the sending
-    queue to another node and, once it is there, that node's execution queue; it is not sent on.
+    queue to another node and, once it is there, that node's execution queue; it is never forwarded.
     Links and nodes serve one task at a time, in order of joining (ties: lower source first).
     A task is dropped from wherever it is at the moment its deadline passes, and what it occupied
     is free again. Transmission and execution fail with the probabilities of equations 3 to 5;
-    that is found out at their end, so that a failure delays no other task less or more.
+    a failure is found out at their end, so that it changes the delay of no other task.
 
     Random numbers of a task do not depend on decisions: the same seed has the same tasks, and a
     task the same luck, under every policy.
 
-    Actions ``[B, N]`` are the node that each node's task goes to, N where there is no task. A node
-    that the mask closes because it is overloaded is physically possible.
+    Actions ``[B, N]`` are the node that each node's task goes to, N where there is no task. Sending
+    to a node that the mask closes because it is overloaded is physically possible.
 
     Rewards ``[B, N]`` are those of section IV-B3. Episodes are truncated after their last slot and
     never terminate, because the network goes on.
@@ -132,8 +135,8 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         self.networks: EdgeNetworks = scenario.networks(self.seeds)._replace(
             rate_mb_per_s=link["rate_mb_per_s"], link_failure_rate=link["link_failure_rate"]
         )
-        # The last row is of the tasks that are seen at the end but are no part of the episode.
-        # All of a task lies together: what a step costs is mostly the memory that it touches.
+        # The last row holds the tasks that are seen at the end but are not part of the episode.
+        # The data of a task lie together: what a step costs is mostly the memory that it touches.
         task = np.zeros((B, T + 1, N), dtype=_TASK)
         self.tasks = TaskRecords(*(task[name] for name in TaskRecords._fields))
         """As the kernels hold them, ``[B, T + 1, N]``: fates appear before they are known. What is
@@ -196,34 +199,37 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
 
     @property
     def node_free_s(self) -> NDArray[np.float64]:
-        """``[B, N]``: moment at which a node is done with all that has reached it so far."""
+        """Return when each node is done with all that has reached it so far, ``[B, N]``."""
         return self._queues.node_free_s
 
     @property
     def link_free_s(self) -> NDArray[np.float64]:
-        """``[B, N, N]``: moment at which the link from i to j is done with all sent so far."""
+        """Return when the link from i to j is done with all sent so far, ``[B, N, N]``."""
         return self._queues.link_free_s
 
     @property
     def queue_length(self) -> IntArray:
-        """``[B, N]``: ``l_i``, tasks at a node, waiting or in execution."""
+        """Return the number of tasks at each node, waiting or in execution, ``l_i [B, N]``."""
         return self._queues.queue_length
 
     @property
     def incoming(self) -> NDArray[np.int16]:
-        """``[B, N, N]``: ``l^r_ij``, tasks on their way to node i (first) from j."""
+        """Return the number of tasks on their way to node i from j, ``l^r_ij [B, N, N]``."""
         return self._queues.incoming
 
     @property
     def incoming_work_s(self) -> NDArray[np.float64]:
-        """``[B, N]``: execution time of the tasks on their way to a node."""
+        """Return the execution time of the tasks that are on their way to a node, ``[B, N]``.
+
+        Those that will be lost on the link are not counted.
+        """
         return self._queues.incoming_work_s
 
     def records(self) -> TaskRecords:
-        """The tasks of the slots played, ``[B, T, N]`` each, as far as their fate is known.
+        """Return the tasks of the slots played, ``[B, T, N]`` each, as far as their fate is known.
 
-        Rows of slots to come are empty. Of tasks in flight the times and the moment they finish
-        are NaN.
+        In rows of slots to come, every status is NONE. The times of tasks in flight and the moment
+        at which they finish are NaN.
         """
         T = self.scenario.slots
         records = TaskRecords(
@@ -242,7 +248,7 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
 
     @property
     def results(self) -> EpisodeResults:
-        """Metrics of every episode up to now (copies)."""
+        """Return the metrics of every episode up to now (copies)."""
         totals = self._queues.totals
         arrived = totals[:, Status.IN_FLIGHT].copy()
         known = totals[:, Status.SUCCEEDED :].sum(axis=1)
@@ -287,7 +293,7 @@ class PeerOffloadingSimulator(Simulator[Observation, EpisodeResults]):
 
 
 def agents_of(scenario: OffloadingScenario) -> tuple[str, ...]:
-    """Names of the nodes."""
+    """Return the names of the nodes."""
     return tuple(f"node_{i}" for i in range(scenario.nodes))
 
 

@@ -1,4 +1,4 @@
-"""Tandem scheduling: uplink and compute in series (the tandem paper)."""
+"""Simulate tandem scheduling: uplink and compute in series (the tandem paper)."""
 
 from edge_marl.tandem.records import Observation
 from edge_marl.tandem.simulator import (

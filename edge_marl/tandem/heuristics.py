@@ -1,4 +1,4 @@
-"""Priority rules. Each stage decides from its own queue alone (tandem paper, section 2.2)."""
+"""Schedule by priority rules, each stage from its own queue alone (tandem paper, section 2.2)."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _JOHNSON_SECOND_GROUP = 1e6  # larger than any processing time in slots
 
 
 def _fifo(features: FloatArray, stage: int) -> FloatArray:
-    """First in, first out: the queue is in order of entry and ties go to the front."""
+    """Rank first in, first out: the queue is in order of entry, and ties go to the front."""
     return np.zeros(features.shape[:2], dtype=np.float32)
 
 
 def _edf(features: FloatArray, stage: int) -> FloatArray:
-    """Earliest deadline first (Liu and Layland, 1973)."""
+    """Rank by earliest deadline first (Liu and Layland, 1973)."""
     return features[..., 0]
 
 
 def _srtf(features: FloatArray, stage: int) -> FloatArray:
-    """Shortest remaining time of this stage first (the paper also writes SRJF)."""
+    """Rank by shortest remaining time at this stage first (the paper also writes SRJF)."""
     return features[..., 1 + stage]
 
 
 def _llf(features: FloatArray, stage: int) -> FloatArray:
-    """Least laxity first: slack ``d - t - u_comm - u_comp`` (the downlink is the same for all)."""
+    """Rank by least laxity ``d - t - u_comm - u_comp`` first (the downlink is the same for all)."""
     return features[..., 0] - features[..., 1] - features[..., 2]
 
 
 def _johnson(features: FloatArray, stage: int) -> FloatArray:
-    """Johnson's order for two machines (1954) on the remaining times.
+    """Rank by Johnson's order for two machines (1954) on the remaining times.
 
     Jobs with ``u_comm < u_comp`` come first, by rising ``u_comm``; then the others, by falling
     ``u_comp``. At the compute stage every ``u_comm`` is 0, so jobs are served as they come in.
@@ -57,7 +57,7 @@ PRIORITY_RULES: dict[str, PriorityRule] = {
 
 
 def greedy_actions(priority: FloatArray, action_mask: np.ndarray) -> IntArray:
-    """Position of the lowest priority value among the queued jobs, or idle on an empty queue.
+    """Return the position of the queued job of lowest priority value, or idle on an empty queue.
 
     Args:
         priority: ``[B, Q]``.
@@ -73,14 +73,14 @@ def greedy_actions(priority: FloatArray, action_mask: np.ndarray) -> IntArray:
 
 
 class PriorityPolicy(Policy[TandemSimulator]):
-    """A priority rule at each stage."""
+    """Serve at each stage the job that a priority rule puts first."""
 
     def __init__(self, name: str, comm: PriorityRule, comp: PriorityRule) -> None:
         self.name = name
         self.rules = (comm, comp)
 
     def act(self, simulator: TandemSimulator) -> IntArray:
-        """``[B, 2]`` greedy actions of both rules."""
+        """Choose the greedy actions of both rules, ``[B, 2]``."""
         observation = simulator.observation
         chosen = [
             greedy_actions(
@@ -92,7 +92,7 @@ class PriorityPolicy(Policy[TandemSimulator]):
 
 
 def heuristic(name: str) -> PriorityPolicy:
-    """A heuristic by name: one rule for both stages (``"edf"``) or ``"uplink+compute"`` rules.
+    """Return a heuristic by name: a rule for both stages (``"edf"``) or ``"uplink+compute"`` rules.
 
     Raises:
         InputError: for a name that is not in :data:`PRIORITY_RULES`.

@@ -1,6 +1,6 @@
-"""Compiled physics of the tandem system: scalar loops over a batch of episodes.
+"""Compute the physics of the tandem system in compiled scalar loops over a batch of episodes.
 
-What the records hold stands in :mod:`edge_marl.tandem.records`.
+The records that they work on are described in :mod:`edge_marl.tandem.records`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _admit_arrivals(b: Any, k: Any, traces: Any, stages: Any) -> None:
 
 @compiled(inline=True)
 def _late(b: Any, j: Any, k: Any, traces: Any, parameters: Any, stages: Any) -> Any:
-    """Whether ``e_j = t + u_comm + u_comp + t_prop > d_j`` (section 3.3)."""
+    """Return whether ``e_j = t + u_comm + u_comp + t_prop > d_j`` (section 3.3)."""
     earliest = (
         stages.t[b]
         + stages.remaining[b, COMM, j]
@@ -37,7 +37,7 @@ def _late(b: Any, j: Any, k: Any, traces: Any, parameters: Any, stages: Any) -> 
 
 @compiled(inline=True)
 def _drop_late(b: Any, k: Any, traces: Any, parameters: Any, stages: Any) -> None:
-    """Early dropping: remove every job that can no longer meet its deadline."""
+    """Drop every job that can no longer meet its deadline (early dropping)."""
     for stage in range(2):
         kept = 0
         for i in range(stages.length[b, stage]):
@@ -53,9 +53,9 @@ def _drop_late(b: Any, k: Any, traces: Any, parameters: Any, stages: Any) -> Non
 
 @compiled(inline=True)
 def _serve(b: Any, stage: Any, action: Any, stages: Any) -> Any:
-    """One slot of one stage; returns the job that finished the stage, or -1.
+    """Serve one slot at one stage and return the job that finished the stage, or -1.
 
-    An action outside the queue (the idle action) serves nobody.
+    An action outside the queue (the idle action) serves no job.
     """
     n = stages.length[b, stage]
     for i in range(n):
@@ -109,7 +109,7 @@ def reset_kernel(
 
 @compiled(entry=True)
 def first_illegal(actions: Any, done: Any, length: Any, n_seen: Any) -> Any:
-    """``2 b + stage`` of the first action that names no queued job and is not idle, or -1."""
+    """Return ``2 b + stage`` of the first action that is neither a queued job nor idle, or -1."""
     for b in range(actions.shape[0]):
         if done[b]:
             continue
@@ -124,7 +124,7 @@ def first_illegal(actions: Any, done: Any, length: Any, n_seen: Any) -> Any:
 def step_kernel(
     actions: Any, parameters: Any, traces: Any, stages: Any, done: Any, transition: Any
 ) -> None:
-    """One slot of every episode that is not done, or all slots until there is a choice to make.
+    """Play one slot of every episode that is not done, or all slots up to the next choice.
 
     With ``at_events`` the stages go on with the same jobs until a job has joined or left a queue
     and one of the queues then holds two jobs or more; rewards add up.
@@ -162,7 +162,7 @@ def _slot(
     b: Any, k: Any, comm_action: Any, comp_action: Any, parameters: Any, traces: Any, stages: Any,
     transition: Any,
 ) -> Any:  # fmt: skip
-    """One slot of episode b; returns whether a job joined or left a queue."""
+    """Play one slot of episode b and return whether a job joined or left a queue."""
     reward = transition.reward
     arrived, dropped = stages.next_job[b], stages.dropped[b]
     compute_empty = stages.length[b, COMP] == 0

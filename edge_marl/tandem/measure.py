@@ -1,6 +1,6 @@
-"""Compute time of a file transfer: checksum and store, measured on the machine at hand.
+"""Measure the compute time of a file transfer, checksum and store, on the machine at hand.
 
-What the edge server does with an uploaded file is not given in the paper. Here it checks the
+The paper does not say what the edge server does with an uploaded file. Here it computes the
 file's SHA-256, writes it and flushes it to the disk, which is what a server that acknowledges
 an upload must do. ``edge-marl workload measure`` runs :func:`measure_storage`.
 """
@@ -22,7 +22,7 @@ SIZES_MB = (1, 2, 4, 8, 16, 32, 64)
 
 
 class StorageModel(BaseModel):
-    """Compute time of a file of s MB: ``fixed_s + s_per_mb * s`` seconds."""
+    """Model the compute time of a file of s MB as ``fixed_s + s_per_mb * s`` seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -30,12 +30,12 @@ class StorageModel(BaseModel):
     s_per_mb: float = Field(gt=0, description="seconds for each MB (10^6 bytes)")
 
     def seconds(self, size_mb: float) -> float:
-        """Compute time of one file."""
+        """Return the compute time of one file."""
         return self.fixed_s + self.s_per_mb * size_mb
 
 
 def checksum_and_store(content: bytes, path: Path) -> str:
-    """SHA-256 of the content, which is written to ``path`` and flushed to the disk."""
+    """Write the content to ``path``, flush it to the disk and return its SHA-256."""
     digest = hashlib.sha256(content).hexdigest()
     with path.open("wb") as file:
         file.write(content)
@@ -77,7 +77,11 @@ def measure_storage(repeats: int = 5, folder: str | Path | None = None) -> Stora
 def fit_storage(
     size_mb: np.typing.NDArray[np.float64], seconds: np.typing.NDArray[np.float64]
 ) -> StorageModel:
-    """Line of least relative error through the measured times, neither part negative."""
+    """Fit a line of least relative error to the measured times.
+
+    If one of its parts came out negative, the fixed part is 0 and the other one the median time
+    per MB.
+    """
     # Weighted by 1 / seconds: otherwise the largest file alone decides the fixed part.
     rows = np.stack([np.ones_like(size_mb), size_mb], axis=1) / seconds[:, None]
     fixed_s, s_per_mb = np.linalg.lstsq(rows, np.ones_like(seconds), rcond=None)[0]

@@ -1,4 +1,4 @@
-"""What the schedulers observe (tandem paper, section 3.1)."""
+"""Compute what the schedulers observe (tandem paper, section 3.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies on a set of traces: what they served when, and how far above the oracle they end."""
+"""Play policies on a set of traces, record what they serve, and compare them with the oracle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run_traces(
     drop_penalty: float = DROP_PENALTY,
     max_queue: int | None = None,
 ) -> EpisodeResults:
-    """Play every trace once, all of them as one batch, see :func:`edge_marl.simulation.run`.
+    """Play every trace once, all of them as one batch (see :func:`edge_marl.simulation.run`).
 
     Args:
         policy: the pair of schedulers.
@@ -37,7 +37,7 @@ def run_traces(
 
 
 class TimelineRecorder(Policy[TandemSimulator]):
-    """A policy whose decisions in one batch of episodes are recorded.
+    """Play a policy and record its decisions in one batch of episodes.
 
     Args:
         policy: who decides.
@@ -62,14 +62,14 @@ class TimelineRecorder(Policy[TandemSimulator]):
 
     @property
     def timeline(self) -> IntArray:
-        """``[B, T, 2]``: job that each stage served in each slot, -1 where it was idle."""
+        """Return the job that each stage served in each slot, ``[B, T, 2]``, -1 where it idled."""
         if not self._served:  # every job of every trace was late from the start
             return np.zeros((self._batch_size, 0, 2), dtype=np.int32)
         return np.stack(self._served, axis=1)
 
 
 def served_jobs(jobs: IntArray, actions: NDArray[np.integer], done: NDArray[np.bool_]) -> IntArray:
-    """``[B, 2]`` job behind each action, -1 for idling and in finished episodes.
+    """Return the job behind each action, ``[B, 2]``, -1 for idling and in finished episodes.
 
     Args:
         jobs: ``[B, 2, Q]`` jobs in the queues, see :class:`edge_marl.tandem.Observation`.
@@ -82,5 +82,5 @@ def served_jobs(jobs: IntArray, actions: NDArray[np.integer], done: NDArray[np.b
 
 
 def degradation(objective: NDArray[np.float64], oracle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Objective above the oracle's, as a share of it, per trace (tandem paper, Figure 3a)."""
+    """Return by what share each objective exceeds the oracle's, per trace (paper, Figure 3a)."""
     return (objective - oracle) / oracle

@@ -1,4 +1,4 @@
-"""The measured profile behind tandem workloads: quantile tables, dependence and spread.
+"""Define the measured profile behind tandem workloads: quantile tables, dependence and spread.
 
 The shipped profile (``profiles/measured.json``) is measured from two public data sets, so
 that workloads need no download:
@@ -8,7 +8,7 @@ that workloads need no download:
   Streaming" (HPCC 2020), github.com/hpcclab/videostreamingBenchmark;
 * uplink rates: github.com/MTU-Insectt/Measurements5G, saturated uplink in Cork.
 
-Redo it with ``edge-marl workload profile`` or :func:`measure_profile`.
+``edge-marl workload profile`` and :func:`measure_profile` measure it anew.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class _Frozen(BaseModel):
 
 
 class SegmentProfile(_Frozen):
-    """Two-second video segments transcoded on one machine type to one codec.
+    """Describe two-second video segments transcoded on one machine type to one codec.
 
-    As a profile (``paired`` false) the tables are marginal quantiles and size and compute time
+    As a profile (``paired`` false), the tables are marginal quantiles, and size and compute time
     are joined by a Gaussian copula, whose correlation ``2 sin(pi rho / 6)`` reproduces the
-    measured Spearman rank correlation ``rho``. As read from a full file (``paired`` true) the
+    measured Spearman rank correlation ``rho``. As read from a full file (``paired`` true), the
     tables hold the measured segments themselves, entry i of both being segment i, and are
     resampled.
     """
@@ -75,12 +75,12 @@ class SegmentProfile(_Frozen):
 
     @property
     def copula(self) -> float:
-        """Correlation of the Gaussian copula."""
+        """Return the correlation of the Gaussian copula."""
         return 2 * math.sin(math.pi * self.rank_correlation / 6)
 
 
 class UplinkProfile(_Frozen):
-    """Uplink rates of one recording."""
+    """Describe the uplink rates of one recording."""
 
     samples: int = Field(gt=0, description="measured samples with a rate above 0")
     rate_mbit_s: Table = Field(description="quantiles of the rate, Mbit/s")
@@ -91,20 +91,20 @@ class UplinkProfile(_Frozen):
 
 
 class WorkloadProfile(_Frozen):
-    """All that :class:`edge_marl.tandem.scenario.TandemWorkload` needs to draw jobs."""
+    """Hold all that :class:`edge_marl.tandem.scenario.TandemWorkload` needs to draw jobs."""
 
     segments: dict[str, dict[str, SegmentProfile]] = Field(description="machine type, then codec")
     uplinks: dict[str, UplinkProfile] = Field(description="by network")
     storage: StorageModel = Field(description="compute time of a file transfer")
 
     def write(self, path: str | Path) -> None:
-        """Write as JSON, aside and then in place."""
+        """Write the profile as JSON to a file that appears whole or not at all."""
         write_json(path, self)
 
 
 @lru_cache(maxsize=1)
 def shipped_profile() -> WorkloadProfile:
-    """The profile that comes with the package."""
+    """Return the profile that comes with the package."""
     folder = resources.files("edge_marl.tandem") / "profiles"
     return WorkloadProfile.model_validate_json((folder / SHIPPED).read_bytes())
 
@@ -145,7 +145,7 @@ def measure_profile(
 
 
 def segments_of(path: str | Path) -> dict[str, dict[str, SegmentProfile]]:
-    """The measured segments of a file, by machine type and codec, ready for resampling."""
+    """Return the measured segments of a file, by machine type and codec, ready for resampling."""
     runs = read_transcoding(path)
     found: dict[str, dict[str, SegmentProfile]] = {}
     for machine in sorted(set(runs.machine.tolist())):
@@ -172,7 +172,7 @@ def segments_of(path: str | Path) -> dict[str, dict[str, SegmentProfile]]:
 
 
 def uplink_of(path: str | Path, entries: int | None = None) -> UplinkProfile:
-    """The uplink of one recording; a table of ``entries`` quantiles, or of every sample.
+    """Return the uplink of one recording as a table of ``entries`` quantiles, or of every sample.
 
     Samples of rate 0 (a lost connection: a job could never be sent at that rate) are left out.
     """
@@ -197,7 +197,7 @@ def uplink_of(path: str | Path, entries: int | None = None) -> UplinkProfile:
 
 
 def network_name(path: str | Path) -> str:
-    """Name of a recording: short for the public files, else the file's own."""
+    """Return the name of a recording: a short one for a public file, else the file's own."""
     stem = Path(path).stem.removeprefix("cleaned_")
     return _NETWORKS.get(stem, stem)
 
@@ -219,7 +219,7 @@ def _quantiles(values: FloatArray, entries: int) -> tuple[float, ...]:
 
 
 def _ranks(values: FloatArray) -> FloatArray:
-    """Ranks from 0, ties sharing their mean rank."""
+    """Return the ranks of values, from 0; ties share their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts + 1) / 2)[inverse], dtype=np.float64)
@@ -231,9 +231,9 @@ def _normal_scores(values: FloatArray) -> FloatArray:
 
 
 def _correlation(x: FloatArray, y: FloatArray) -> float:
-    """Pearson's; 0 where one of the two does not vary.
+    """Return Pearson's correlation, or 0 where x or y does not vary.
 
-    The sums are exact: a library's would differ by processor, and so would a profile.
+    The sums are exact: those of a library would differ by processor, and so would a profile.
     """
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0

@@ -1,6 +1,6 @@
-"""Readers of the public measurement files that tandem workloads are built from.
+"""Read the public measurement files that tandem workloads are built from.
 
-Nothing of these files is shipped: :mod:`edge_marl.tandem.profile` keeps quantiles of them.
+None of these files is shipped: :mod:`edge_marl.tandem.profile` keeps quantiles of them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _UPLINK_TIME = "%a %b %d %H:%M:%S UTC %Y"
 
 @dataclass(frozen=True)
 class TranscodingRuns:
-    """Measured transcodings of N two-second video segments.
+    """Hold the measured transcodings of N two-second video segments.
 
     Attributes:
         machine: ``[N]`` machine type, such as ``AWS-c52xlarge``.
@@ -61,10 +61,10 @@ class TranscodingRuns:
 
 @dataclass(frozen=True)
 class UplinkRates:
-    """One recording of a saturated uplink.
+    """Hold one recording of a saturated uplink.
 
     Attributes:
-        time_s: ``[N]`` seconds since 1970, increasing; gaps where samples are missing.
+        time_s: ``[N]`` seconds since 1970, never decreasing; gaps where samples are missing.
         rate_mbit_s: ``[N]`` uplink rate in Mbit/s, at least 0.
     """
 
@@ -73,7 +73,7 @@ class UplinkRates:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a CSV file as (place, fields), the header checked for ``columns``."""
+    """Yield the rows of a CSV file as (place, fields), if its header has all ``columns``."""
     rows = csv_rows(path)
     line, header = next(rows, (1, []))
     for column in columns:
@@ -94,7 +94,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str,
 
 
 def _number(place: str, row: dict[str, str], column: str, *, zero: bool = False) -> float:
-    """A positive number (or 0 with ``zero``) of a size that can have been measured."""
+    """Return a column's number if it is positive (or 0 with ``zero``) and of a plausible size."""
     text = row[column]
     try:
         value = float(text)
@@ -119,8 +119,8 @@ def read_transcoding(path: str | Path) -> TranscodingRuns:
     Sizes are in KiB, whatever the column's name says: bitrate times duration is 1.024 times the
     size in every row.
 
-    A run that ends early is no transcoding but has a time. A run has *failed* if it took less
-    than half the median of its segment's ten; all runs of a segment have, if their median is
+    A run that ended early has a time but is no transcoding. A run has *failed* if it took less
+    than half the median of its segment's ten; all runs of a segment have failed if their median is
     less than a fifth of the median of the segments transcoded on the same machine to the same
     codec, resolution and frame rate.
 
@@ -155,7 +155,7 @@ def read_transcoding(path: str | Path) -> TranscodingRuns:
 
 
 def _without_failed(run_s: FloatArray, like: list[tuple[str, ...]]) -> FloatArray:
-    """``[N, 10]`` times with NaN for runs that failed; ``like`` is equal for like segments."""
+    """Return the times ``[N, 10]``, NaN for failed runs; comparable segments share ``like``."""
     segment_s = np.median(run_s, axis=1)
     alike: dict[tuple[str, ...], list[float]] = {}
     for kind, seconds in zip(like, segment_s.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The state of a batch of episodes, as the kernels hold it: B episodes, J jobs a trace."""
+"""Define how the kernels hold the state of a batch of B episodes of up to J jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMM, COMP = 0, 1
 
 
 class Parameters(NamedTuple):
-    """What the kernels read of a configuration."""
+    """Hold what the kernels need of a configuration."""
 
     downlink: int
     """``t_prop`` in slots."""
@@ -31,7 +31,7 @@ class Parameters(NamedTuple):
 
 
 class Traces(NamedTuple):
-    """The K traces in play, see :class:`.traces.TraceSet`."""
+    """Hold the K traces in play (see :class:`.traces.TraceSet`)."""
 
     arrival: IntArray
     """``[K, J]``"""
@@ -48,7 +48,7 @@ class Traces(NamedTuple):
 
 
 class Stages(NamedTuple):
-    """Where the episodes are."""
+    """Hold how far the episodes are: their jobs, queues and counters."""
 
     remaining: IntArray
     """``[B, 2, J]``: ``u``, slots of each job that are left at each stage."""
@@ -79,7 +79,7 @@ class Stages(NamedTuple):
 
     @classmethod
     def of(cls, B: int, J: int) -> Stages:
-        """Return those of B episodes of up to J jobs, before their first reset."""
+        """Allocate the stages of B episodes of up to J jobs, before their first reset."""
         shapes = {"remaining": (B, 2, J), "waiting": (B, 2, J), "queue": (B, 2, J),
                   "length": (B, 2), "busy": (B, 2)}  # fmt: skip
         counters = {name: np.zeros(shapes.get(name, B), dtype=np.int32) for name in cls._fields}
@@ -88,7 +88,7 @@ class Stages(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What the schedulers see: views of the simulator's buffers, overwritten by the next step.
+    """Hold what the schedulers see, in buffers of the simulator that the next step overwrites.
 
     Each agent's part is local: its own queue only, in order of entry.
     """
@@ -104,11 +104,11 @@ class Observation(NamedTuple):
 
     @property
     def state(self) -> NDArray[np.float32]:
-        """``[B, 2 * Q * 5]``: both local observations, for centralised training (section 3.3)."""
+        """Join the local observations, ``[B, 2 * Q * 5]``, to train centrally (section 3.3)."""
         return self.features.reshape(len(self.features), -1)
 
     def copy(self) -> Observation:
-        """An observation that outlives the next step."""
+        """Return an observation that outlives the next step."""
         return Observation(
             self.features.copy(), self.action_mask.copy(), self.jobs.copy(), self.t.copy()
         )

@@ -1,9 +1,9 @@
-"""Workloads of the tandem system, drawn from measured profiles (tandem paper, section 4.1).
+"""Draw workloads of the tandem system from measured profiles (tandem paper, section 4.1).
 
 A file transfer is a large upload with a short compute stage (checksum and store, see
 :mod:`edge_marl.tandem.measure`). A video job is one measured two-second segment: its uplink
 carries the segment, its compute stage transcodes it. Uplink time is size over a measured
-uplink rate. The paper gives neither sizes, rates, arrivals nor deadlines: see each field.
+uplink rate. The paper gives no sizes, rates, arrivals or deadlines: see each field.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ T = TypeVar("T")
 
 
 class TandemWorkload(Options):
-    """The distribution that traces are drawn from.
+    """Configure the distribution that traces are drawn from.
 
     A trace has ``files + videos`` jobs, the two applications in random order. Time 0 is the
-    arrival of the first job. Of each job are drawn, from the stream of the trace's own seed:
+    arrival of the first job. Each job gets, from the random stream of its trace's own seed:
 
     * a file's size, log-uniform between the two bounds; a segment's codec, size and compute
       time with their measured dependence (:class:`~edge_marl.tandem.profile.SegmentProfile`);
@@ -135,7 +135,7 @@ class TandemWorkload(Options):
 
     @property
     def n_jobs(self) -> int:
-        """Jobs of a trace."""
+        """Return the number of jobs of a trace."""
         return self.files + self.videos
 
     def measured(self) -> WorkloadProfile:
@@ -147,7 +147,7 @@ class TandemWorkload(Options):
         return shipped_profile() if self.profile is None else _profile_of(self.profile)
 
     def segment_profiles(self) -> list[SegmentProfile]:
-        """One per codec.
+        """Return one segment profile per codec.
 
         Raises:
             InputError: if the source knows no such machine type or codec.
@@ -160,7 +160,7 @@ class TandemWorkload(Options):
         return [_entry(codecs, codec, "codec") for codec in CODECS]
 
     def uplink_profile(self) -> UplinkProfile:
-        """Of the network.
+        """Return the uplink profile of the network.
 
         Raises:
             InputError: if the source knows no such network.
@@ -175,7 +175,7 @@ class TandemWorkload(Options):
         return _uplink_of(self.uplink)
 
     def sample(self, seeds: Iterable[int] | NDArray[np.integer[Any]]) -> TraceSet:
-        """Draw one trace per seed; the same seed gives the same trace in any company.
+        """Draw one trace per seed; the same seed gives the same trace, whatever the others.
 
         Args:
             seeds: ``[K]`` int64.
@@ -215,7 +215,7 @@ class TandemWorkload(Options):
         )
 
     def make(self, n: int, seed: int = 0) -> TraceSet:
-        """``n`` traces from the seeds ``seed``, ``seed + 1`` and so on."""
+        """Draw ``n`` traces from the seeds ``seed``, ``seed + 1`` and so on."""
         self.check_memory(n)
         return self.sample(np.arange(seed, seed + n, dtype=np.int64))
 
@@ -229,7 +229,10 @@ class TandemWorkload(Options):
         check_memory(4.0 * n * numbers, f"{n} traces of {self.n_jobs} jobs (files, videos)")
 
     def stage_slots(self) -> FloatArray:
-        """``[2, 2]`` mean slots of a (file, video) job on (uplink, compute), in a fixed sample."""
+        """Return the mean slots of a (file, video) job on (uplink, compute), ``[2, 2]``.
+
+        The means are those of a fixed sample.
+        """
         means = np.zeros((2, 2))
         for app, counts in enumerate(({"files": 8, "videos": 0}, {"files": 0, "videos": 8})):
             traces = self.model_copy(update=counts).make(4096)
@@ -237,7 +240,7 @@ class TandemWorkload(Options):
         return means
 
     def stream(self, n_jobs: int, *, file_share: float = 0.5, load: float = 0.8) -> TandemWorkload:
-        """An open system: ``n_jobs`` rolling Poisson arrivals instead of a handful.
+        """Return an open system, with ``n_jobs`` rolling Poisson arrivals instead of a handful.
 
         Args:
             n_jobs: jobs of a trace.
@@ -263,7 +266,7 @@ class TandemWorkload(Options):
 
 
 class _Parameters(NamedTuple):
-    """What the kernel reads of a workload."""
+    """Hold what the kernel needs of a workload."""
 
     files: int
     slot_s: float
@@ -277,7 +280,7 @@ class _Parameters(NamedTuple):
 
 
 class _Jobs(NamedTuple):
-    """The jobs of K traces as :class:`TraceSet` has them, ``[K, J]`` each."""
+    """Hold the jobs of K traces as :class:`TraceSet` has them, ``[K, J]`` each."""
 
     arrival: IntArray
     comm: IntArray
@@ -287,7 +290,7 @@ class _Jobs(NamedTuple):
 
 
 class _Tables(NamedTuple):
-    """Flat tables of the kernel; codec c has the entries start[c] to start[c + 1]."""
+    """Hold the kernel's flat tables; codec c has the entries start[c] to start[c + 1]."""
 
     size_mb: FloatArray  # segments, by codec
     compute_s: FloatArray
@@ -331,7 +334,10 @@ def _tables(workload: TandemWorkload) -> _Tables:
 
 
 def _most_slots(workload: TandemWorkload) -> float:
-    """More slots than the traces of a workload have; Poisson arrivals so late are unheard of."""
+    """Estimate from above how many slots a trace of a workload can have.
+
+    Poisson arrivals are unbounded; ones later than assumed here practically never happen.
+    """
     tables, n = _tables(workload), workload.n_jobs
     size_mb = max(tables.file_mb_high, float(tables.size_mb.max()))
     compute_s = max(
@@ -368,7 +374,7 @@ def _entry(table: dict[str, T], name: str, field: str) -> T:
 
 
 def _seed_record(seeds: NDArray[np.int64]) -> dict[str, int] | list[int]:
-    """Successive seeds as first and count, any others one by one."""
+    """Return successive seeds as first and count, any others one by one."""
     if len(seeds) and np.all(np.diff(seeds) == 1):
         return {"first": int(seeds[0]), "count": len(seeds)}
     return [int(seed) for seed in seeds]

@@ -1,4 +1,4 @@
-"""The kernel that draws traces; :class:`edge_marl.tandem.scenario.TandemWorkload` wires it."""
+"""Draw traces in a compiled kernel for :class:`edge_marl.tandem.scenario.TandemWorkload`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAP, APP, SIZE, COMPUTE, RUN, CODEC, RATE, SLACK = range(DRAWS)
 
 @compiled(entry=True, inline=True)
 def quantile(table: Any, first: int, last: int, u: float) -> Any:
-    """Entry of the quantile table ``table[first:last]`` at u, linear between entries."""
+    """Return the value of the quantile table ``table[first:last]`` at u, linear between entries."""
     x = u * (last - first - 1)
     i = min(int(x), last - first - 2)
     low = table[first + i]

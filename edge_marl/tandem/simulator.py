@@ -1,4 +1,4 @@
-"""The tandem system: an uplink and a compute server in series (tandem paper, sections 2 and 3)."""
+"""Simulate an uplink and a compute server in series (tandem paper, sections 2 and 3)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BoolArray = NDArray[np.bool_]
 
 
 class RewardConfig(Options):
-    """Coefficients of section 3.3; the paper gives no values.
+    """Configure the rewards of section 3.3; the paper gives no values of their coefficients.
 
     The defaults put one dropped job at 1 (as ``DROP_PENALTY`` slots of makespan) and keep the
     sum of the step penalties of a typical episode below that.
@@ -51,16 +51,19 @@ class RewardConfig(Options):
 
 
 class TraceSource(Protocol):
-    """Anything that turns seeds into traces, each from its own seed alone."""
+    """Turn seeds into traces, each from its own seed alone."""
 
     def sample(self, seeds: NDArray[np.int64]) -> TraceSet:
-        """The traces of ``seeds [K]``."""
+        """Return the traces of ``seeds [K]``."""
         ...
 
 
 @dataclass
 class EpisodeResults:
-    """Results of the episodes so far; exact once they are done. All arrays are ``[B]``."""
+    """Hold the results of the episodes so far, ``[B]`` each unless stated otherwise.
+
+    Those of an episode are final once it is done.
+    """
 
     objective: NDArray[np.float64]
     """``C_max + drop_penalty * N_drop``."""
@@ -86,19 +89,19 @@ METRICS = (
 
 
 class TandemSimulator(Simulator[Observation, EpisodeResults]):
-    """B episodes of two preemptive single-server stages in series, slot by slot.
+    """Play B episodes of two preemptive single-server stages in series, slot by slot.
 
     A job arrives at the uplink, is sent for ``p_comm`` slots, computed for ``p_comp`` slots and
     returned after the constant downlink. In each slot each stage serves the job its scheduler
     picked. A job that can no longer meet its deadline, ``t + u_comm + u_comp + t_prop > d``, is
     dropped from wherever it is.
 
-    Actions ``[B, 2]`` are positions in the own queue of each stage; Q, ``max_queue``, idles. Idling
-    on a non-empty queue is physically possible (a recorded schedule may do so) though the mask does
+    Actions ``[B, 2]`` are positions in each stage's own queue; Q, ``max_queue``, idles. Idling on a
+    non-empty queue is physically possible (a recorded schedule may do so), though the mask does
     not offer it.
 
     Rewards ``[B, 2]`` are those of section 3.3. Episodes terminate when every job has completed or
-    been dropped, and are truncated at the horizon. Time that elapses is counted in slots.
+    been dropped, and are truncated at the horizon. The elapsed time of a step is in slots.
 
     Args:
         source: a :class:`TraceSet` (the episode of seed k plays trace ``k mod K``) or a workload
@@ -145,7 +148,7 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
         first = source if isinstance(source, TraceSet) else source.sample(every_seed)
         if len(first) == 0:
             raise InputError("traces: expected at least one trace, found none")
-        # The same arrays, but for those that are a part of others.
+        # The same arrays, except that parts of larger ones are copied.
         columns: dict[str, Any] = {
             name: np.ascontiguousarray(getattr(first, name)) for name in _COLUMNS
         }
@@ -176,7 +179,7 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
             truncated=np.zeros(B, dtype=np.bool_),
             elapsed=np.zeros(B, dtype=np.float32) if self.parameters.at_events else None,
         )
-        # Of one type, whatever counts the time: kernels are compiled once.
+        # It has one type, however time is counted, so that kernels are compiled once.
         self._outcome = self.transition._replace(elapsed=None)
 
     def _start(self, where: BoolArray) -> None:
@@ -227,12 +230,12 @@ class TandemSimulator(Simulator[Observation, EpisodeResults]):
 
     @property
     def row(self) -> IntArray:
-        """``[B]``: index into :attr:`traces` of each episode's trace."""
+        """Return the index of each episode's trace in :attr:`traces`, ``[B]``."""
         return self.in_play.row
 
     @property
     def results(self) -> EpisodeResults:
-        """Metrics of every episode up to now (copies)."""
+        """Return the metrics of every episode up to now (copies)."""
         stages = Stages(*(array.copy() for array in self.stages))
         slots = np.maximum(stages.t, 1)
         return EpisodeResults(

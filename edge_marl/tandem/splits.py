@@ -1,7 +1,7 @@
-"""Training and test traces of the tandem paper (sections 4.1 and 4.3).
+"""Draw the training and test traces of the tandem paper (sections 4.1 and 4.3).
 
-A split "f-v" has f file-transfer and v video-transcoding jobs. The seeds of a trace spell out
-where it belongs, ``(study seed, split, part, number)`` in separate digits, so that no training
+A split "f-v" has f file-transfer and v video-transcoding jobs. The seed of a trace says where
+it belongs, ``(study seed, split, part, number)`` in separate digits, so that no training
 trace can appear in a test set, whatever the sizes.
 """
 
@@ -24,7 +24,7 @@ Part = Literal["train", "test"]
 
 
 def split_workload(split: str, workload: TandemWorkload | None = None) -> TandemWorkload:
-    """``workload`` (the default one if None) with the split's file and video jobs.
+    """Return ``workload`` (the default one if None) with the split's file and video jobs.
 
     Raises:
         InputError: if the split is not one of :data:`SPLITS`.
@@ -36,7 +36,7 @@ def split_workload(split: str, workload: TandemWorkload | None = None) -> Tandem
 
 
 def split_seeds(split: str, part: Part, n: int, seed: int = 0) -> NDArray[np.int64]:
-    """``[n]`` seeds of the first n traces; a smaller set is the beginning of a larger one.
+    """Return the seeds ``[n]`` of the first n traces; a smaller set begins a larger one.
 
     Args:
         split: one of :data:`SPLITS`.
@@ -65,9 +65,10 @@ def split_traces(
     seed: int = 0,
     workload: TandemWorkload | None = None,
 ) -> TraceSet:
-    """Traces of one split: ``n`` of them, or 700 for training and 300 for testing.
+    """Draw the traces of one split: ``n`` of them, or 700 for training and 300 for testing.
 
-    Training sets of the other splits are for mixed retraining; the paper has only their tests.
+    Training sets of splits other than 3-3 are for mixed retraining; the paper only tests on those
+    splits.
     """
     if n is None:
         n = TRAIN_TRACES if part == "train" else TEST_TRACES

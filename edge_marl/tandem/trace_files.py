@@ -1,4 +1,4 @@
-"""Trace sets as Parquet files: one row per job, everything else in the schema's metadata."""
+"""Store trace sets in Parquet files: one row per job, all else in the schema's metadata."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ _INT32_MAX = np.iinfo(np.int32).max
 
 
 def write_traces(traces: TraceSet, path: str | Path) -> None:
-    """Write a set; :func:`read_traces` gives back the same arrays and metadata, bit for bit, but
-    for columns of the arrays that no trace uses.
+    """Write a set, which :func:`read_traces` gives back bit for bit, arrays and metadata.
+
+    Only columns of the arrays that no trace uses are left out.
 
     Columns, all integers: ``trace`` and ``job`` (both from 0), ``arrival``, ``comm``, ``comp``,
     ``deadline`` (slots) and ``app`` (index into :data:`~edge_marl.tandem.traces.APPLICATIONS`).
@@ -94,7 +95,7 @@ def read_traces(path: str | Path) -> TraceSet:
 
 
 def _described(path: Path, raw: dict[bytes, bytes]) -> dict[str, Any]:
-    """The schema's metadata, checked."""
+    """Return the schema's metadata after checking them."""
     described: dict[str, Any] = {}
     for key in _KEYS:
         if key.encode() not in raw:
@@ -121,7 +122,7 @@ def _described(path: Path, raw: dict[bytes, bytes]) -> dict[str, Any]:
 
 
 def _integers(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
-    """One column of whole numbers without nulls."""
+    """Return a column of whole numbers from 0; refuse anything else, nulls included."""
     column = table.column(name)
     if pa.types.is_floating(column.type):
         # NaN is the usual way a table written elsewhere says that a number is missing.
@@ -144,7 +145,7 @@ def _integers(path: Path, table: pa.Table, name: str) -> NDArray[np.int64]:
 
 
 def _check(path: Path, columns: dict[str, NDArray[np.int64]], n_traces: int, width: int) -> None:
-    """Rules on values and on the order of rows, the first broken one reported."""
+    """Refuse wrong values or a wrong order of rows, and report the first rule that is broken."""
     trace, job, arrival = columns["trace"], columns["job"], columns["arrival"]
     first = np.ones(len(trace), dtype=bool)
     first[1:] = trace[1:] != trace[:-1]

@@ -1,4 +1,4 @@
-"""Jobs and traces of the tandem system (tandem paper, section 2.1)."""
+"""Represent the jobs and traces of the tandem system (tandem paper, section 2.1)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _AT_MOST = f"at most {MOST_SLOTS} slots"
 
 @dataclass(frozen=True)
 class TraceSet:
-    """K traces of up to J jobs, all times in integer slots.
+    """Hold K traces of up to J jobs, all times in integer slots.
 
     Jobs of a trace are sorted by arrival; the entries behind ``n_jobs[k]`` are zero.
 
@@ -76,18 +76,18 @@ class TraceSet:
         return len(self.n_jobs)
 
     def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.integer]) -> TraceSet:
-        """The traces of ``index``, always as a set (an integer gives a set of one)."""
+        """Return the traces of ``index``, always as a set (an integer gives a set of one)."""
         picked: Any = [index] if isinstance(index, (int, np.integer)) else index
         columns = {name: getattr(self, name)[picked] for name in (*JOB_FIELDS, "n_jobs")}
         return replace(self, **columns)
 
     @property
     def max_jobs(self) -> int:
-        """J, the width of the arrays."""
+        """Return J, the width of the arrays."""
         return int(self.arrival.shape[1])
 
     def validate(self, source: str) -> None:
-        """Check every job, and that there are traces and each of them has one.
+        """Check that there is a trace, that every trace has a job, and that all jobs are valid.
 
         Raises:
             InputError: naming ``source``, the trace, the job and the field at fault.

@@ -1,6 +1,6 @@
-"""The log that a deployed policy leaves, and that offline learning starts from.
+"""Write and read the log that a deployed policy leaves and offline learning starts from.
 
-O2O-DRL paper, section VI-A: every task with its fate, and the decision behind it.
+It holds every task with its fate, and the decision behind it (O2O-DRL paper, section VI-A).
 """
 
 from edge_marl.task_log.database import shown

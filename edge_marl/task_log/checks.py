@@ -1,4 +1,4 @@
-"""What is refused of a log, by row: values that no deployed policy can have left."""
+"""Refuse, by row, what a log cannot hold: values that no deployed policy can have left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHORT = np.iinfo(np.int16).max
 
 
 class EpisodeRow(NamedTuple):
-    """An episode in the table ``episodes``."""
+    """Hold an episode's row of the table ``episodes``."""
 
     id: int
     run: int
@@ -39,7 +39,7 @@ class EpisodeRow(NamedTuple):
 
 
 class Rows:
-    """Unchecked rows of a table: columns of one length.
+    """Hold unchecked rows of a table, as columns of one length, and check them.
 
     Args:
         table: where they are, such as ``log.sqlite: tasks``.
@@ -56,7 +56,7 @@ class Rows:
         return len(self.columns[self._key[0]])
 
     def refuse(self, row: int, column: str, expected: str, found: str = "") -> NoReturn:
-        """Raise the error about a value.
+        """Raise the error that names a row, its value in a column, and what was expected.
 
         Raises:
             InputError: always.
@@ -66,7 +66,7 @@ class Rows:
         raise InputError(f"{self.table}: row {label}: {column}: expected {expected}, found {found}")
 
     def check(self, column: str, holds: NDArray[np.bool_], expected: str) -> None:
-        """Refuse the first row that does not hold.
+        """Refuse the first row for which ``holds`` is false.
 
         Raises:
             InputError: naming it.
@@ -75,7 +75,7 @@ class Rows:
             self.refuse(int(holds.argmin()), column, expected)
 
     def integers(self, column: str, low: int, high: int) -> NDArray[np.int64]:
-        """A column of whole numbers from ``low`` to ``high``.
+        """Return a column of whole numbers from ``low`` to ``high``.
 
         Raises:
             InputError: naming the first row with anything else.
@@ -90,7 +90,9 @@ class Rows:
     def numbers(
         self, column: str, *, zero: bool = False, missing: bool = False
     ) -> NDArray[np.float64]:
-        """A column of finite numbers above 0, or also 0; null is NaN where it may be missing.
+        """Return a column of finite numbers above 0.
+
+        With ``zero`` they may be 0 as well, with ``missing`` they may be null, which becomes NaN.
 
         Raises:
             InputError: naming the first row with anything else.
@@ -106,7 +108,7 @@ class Rows:
         return values
 
     def _array(self, column: str, kinds: str) -> NDArray[Any]:
-        """A column as numbers where numpy takes it for these, otherwise as objects."""
+        """Return a column as an array of one of the numeric ``kinds``, or else of objects."""
         found = self.columns[column]
         try:
             values = np.asarray(found)
@@ -120,7 +122,7 @@ class Rows:
         return objects
 
     def sorted_by(self, *columns: str) -> Rows:
-        """The same rows in ascending order of some columns, which are arrays of numbers."""
+        """Return the same rows in ascending order of some columns, which are arrays of numbers."""
         order = np.lexsort([self.columns[name] for name in reversed(columns)])
         if (order == np.arange(len(order))).all():
             return self
@@ -132,7 +134,7 @@ class Rows:
 
 
 def check_runs(rows: Rows) -> dict[int, Run]:
-    """The runs of a log by their id.
+    """Check the runs of a log, and return them by their id.
 
     Raises:
         InputError: naming the first bad row: another format, impossible sizes, a configuration
@@ -159,7 +161,7 @@ def check_runs(rows: Rows) -> dict[int, Run]:
 
 
 def check_episodes(rows: Rows, runs: Mapping[int, Run]) -> list[EpisodeRow]:
-    """The episodes of a log, ordered by id.
+    """Check the episodes of a log, and return them ordered by id.
 
     Raises:
         InputError: naming the first bad row: no such run, a seed twice, no slots.
@@ -189,7 +191,7 @@ def check_episode(
     tasks: Rows,
     decisions: Rows,
 ) -> EpisodeRecord:
-    """An episode as arrays.
+    """Check the tasks and decisions of an episode, and return it as arrays.
 
     Args:
         run: the run that it belongs to.
@@ -245,7 +247,7 @@ _TASK_TYPES = {
 
 
 def _check_tasks(tasks: Rows, run: Run, slots: int) -> Rows:
-    """The tasks of an episode, every column an array, ordered by slot and source."""
+    """Check the tasks of an episode; return them with arrays as columns, by slot and source."""
     N = run.nodes
     columns = tasks.columns
     columns["id"] = tasks.integers("id", *_ANY)
@@ -286,11 +288,11 @@ def _check_tasks(tasks: Rows, run: Run, slots: int) -> Rows:
 
 
 def _check_grid(decisions: Rows, slots: int, nodes: int, episode: int) -> None:
-    """One decision for every node and slot."""
+    """Refuse decisions unless there is exactly one for every node and slot."""
     found = decisions.columns["slot"] * nodes + decisions.columns["node"]
     decisions.check("node", np.diff(found, prepend=-1) > 0, "one decision a slot and node")
     if len(found) < slots * nodes:
-        # Not by a list of all that should be there: an episode may say anything of its length.
+        # Do not list all that should be there: an episode may claim any length.
         missing = int((np.append(found, -1) != np.arange(len(found) + 1)).argmax())
         raise InputError(
             f"{decisions.table}: row episode {episode}, slot {missing // nodes}, "
@@ -303,5 +305,5 @@ def _is_integer(value: object) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A numpy number as one of Python."""
+    """Turn a numpy scalar into a Python value; return any other value as it is."""
     return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""Task logs in databases: a SQLite file by its path, PostgreSQL by its URL."""
+"""Connect to task logs in databases, SQLite by path or URL, PostgreSQL by URL, and read them."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from edge_marl.task_log.source import TaskLog
 
 
 def is_url(place: str | Path) -> bool:
-    """Whether a place is the URL of a database rather than a path."""
+    """Return whether a place is the URL of a database rather than a path."""
     return "://" in str(place)
 
 
 def shown(place: str | Path) -> str:
-    """A place as messages show it: a URL without its password.
+    """Return a place as messages show it: a URL without its password.
 
     Raises:
-        InputError: for a URL that is none.
+        InputError: for an invalid URL.
     """
     return _url(place).render_as_string() if is_url(place) else str(place)
 
@@ -58,7 +58,7 @@ def _url(place: str | Path) -> URL:
 
 
 def _names_a_file(url: URL) -> bool:
-    """Whether a URL of SQLite is nothing but a path: all else may be kept in memory and lost."""
+    """Return whether a SQLite URL is only a path; any other may be kept in memory and lost."""
     path = url.database or ""
     in_memory = path in ("", ":memory:") or path.startswith("file:")
     return not (in_memory or url.query or url.host or url.username or url.password or url.port)
@@ -76,15 +76,15 @@ def check_writable(place: str | Path) -> None:
 
 
 class Database:
-    """A connection to a database, errors as one line each.
+    """Connect to a database, and report its errors as one line each.
 
     Args:
         place: path of a SQLite file, or a URL such as ``postgresql+psycopg://user@host/name``.
-        create: to write, too, making the file and the tables where there are none. A SQLite file
-            is then locked: one process at a time writes to it.
+        create: open it for writing, too, and make the file and the tables where there are none.
+            A SQLite file is then locked: one process at a time writes to it.
 
     Raises:
-        InputError: for a URL that is none, a database that cannot be reached or that another
+        InputError: for an invalid URL, a database that cannot be reached or that another
             process writes to, a missing table or column.
     """
 
@@ -133,7 +133,7 @@ class Database:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Errors of the database become one line."""
+        """Turn errors of the database into an :class:`~edge_marl.errors.InputError` of one line."""
         try:
             yield
         except (SQLAlchemyError, *self._driver_errors) as error:
@@ -142,7 +142,7 @@ class Database:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that it takes on disk."""
+        """Return the number of bytes that the log takes on disk."""
         with self.errors():
             if self.engine.dialect.name == "sqlite":
                 pages = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
@@ -151,7 +151,7 @@ class Database:
             return sum(int(self.connection.execute(select(size)).scalar_one()) for size in sizes)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection, and release the lock if there is one."""
         with self._held:
             self.connection.close()
             self.engine.dispose()
@@ -171,7 +171,7 @@ class Database:
 
 
 class DatabaseLog(TaskLog):
-    """A log in a database to read; see :func:`~edge_marl.task_log.episodes.open_log`."""
+    """Read a log in a database; see :func:`~edge_marl.task_log.episodes.open_log`."""
 
     def __init__(self, place: str | Path) -> None:
         self._database = Database(place)
@@ -216,7 +216,7 @@ class DatabaseLog(TaskLog):
         return Rows(f"{self.name}: {table.name}", columns, KEYS[table.name])
 
     def _count(self, table: Table) -> int:
-        """Rows of a table, each of which belongs to an episode."""
+        """Count the rows of a table, and refuse one that belongs to no episode."""
         key = [table.c[name] for name in KEYS[table.name]]
         stray = select(*key).where(table.c.episode.not_in(select(EPISODES.c.id))).limit(1)
         with self._database.errors():
@@ -230,7 +230,7 @@ class DatabaseLog(TaskLog):
 
 
 def _bytes(rows: Rows, column: str, size: int) -> NDArray[np.uint8]:
-    """``[R, size]`` of a column of texts of bytes."""
+    """Return a column of R byte strings as an array ``[R, size]``; refuse one of another size."""
     values = rows.columns[column]
     lengths = np.array([len(v) if isinstance(v, bytes) else -1 for v in values], dtype=np.int64)
     if (lengths != size).any():

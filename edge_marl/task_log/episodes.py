@@ -1,4 +1,4 @@
-"""Logged episodes as transitions: observations, actions, and rewards from the fates of tasks."""
+"""Turn logged episodes into transitions, with rewards from the fates of their tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edge_marl.validation import shown
 
 
 class LoggedEpisode(NamedTuple):
-    """An episode of T slots: the step after t is t + 1, the last has none."""
+    """Hold an episode of T slots; step t + 1 follows step t, and none follows the last."""
 
     features: NDArray[np.float32]
     """``[T, N, F]``"""
@@ -40,10 +40,11 @@ class LoggedEpisode(NamedTuple):
 def task_rewards(
     tasks: TaskColumns, slots: int, nodes: int, slot_s: float, reward: Reward = "team"
 ) -> NDArray[np.float32]:
-    """``[T, N]`` feedback in the slot in which it becomes known (section IV-B3).
+    """Return the feedback ``[T, N]``, in the slot in which it becomes known (section IV-B3).
 
-    +1 for a task that succeeded and -1 for one that did not, known once the four times of equation
-    7 are over: in slot t when that is within ``(t, t + 1]`` slots.
+    It is +1 for a task that succeeded and -1 for one that did not. It becomes known once the four
+    times of equation 7 are over: in slot t when that is within ``(t, t + 1]`` slots. A node gets
+    that of its own tasks, or with ``reward="team"`` that of all nodes' tasks.
     """
     spent_s = sum(getattr(tasks, name) for name in TIMES)
     known = tasks.status != Status.IN_FLIGHT
@@ -81,7 +82,7 @@ def select_episodes(
     configuration: Mapping[str, Any] | None = None,
     policy: str | None = None,
 ) -> list[EpisodeRow]:
-    """The episodes of a log to learn from together.
+    """Return the episodes of a log to learn from together.
 
     Args:
         log: an open log.
@@ -106,7 +107,7 @@ def select_episodes(
             if getattr(run, name) != value:
                 raise InputError(f"{place}: {name}: expected {value}, found {getattr(run, name)}")
         found = parse_json(run.configuration, place)
-        # Through JSON, as the log went: a tuple is a list there.
+        # Compare what JSON makes of it, as in the log: a tuple is a list there.
         for name, value in parse_json(json_text(configuration or {}), place).items():
             if name not in found or found[name] != value:
                 raise InputError(
@@ -124,12 +125,12 @@ def read_episodes(
     configuration: Mapping[str, Any] | None = None,
     policy: str | None = None,
 ) -> Iterator[LoggedEpisode]:
-    """Rebuild the transitions of a log, one episode in memory at a time (section VI-B).
+    """Rebuild the transitions of a log, episode by episode, never all in memory (section VI-B).
 
     Args:
         place: path of a SQLite file, URL of a database, or folder of Parquet files.
         reward: whose feedback a node is rewarded with.
-        environment, configuration, policy: as :func:`select_episodes`.
+        environment, configuration, policy: as for :func:`select_episodes`.
 
     Raises:
         InputError: for a place that holds no log, a log of another environment, or naming the
@@ -146,7 +147,7 @@ def read_episodes(
 def logged_episodes(
     log: TaskLog, episodes: Sequence[EpisodeRow], reward: Reward = "team"
 ) -> Iterator[LoggedEpisode]:
-    """Some episodes of an open log, as :func:`read_episodes`."""
+    """Yield some episodes of an open log, as :func:`read_episodes` does."""
     for row, record in zip(episodes, log.records(episodes), strict=True):
         run = log.runs[row.run]
         yield LoggedEpisode(

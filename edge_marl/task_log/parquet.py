@@ -1,4 +1,4 @@
-"""Task logs as a folder of Parquet files, to hand over and to train from.
+"""Read and write task logs as folders of Parquet files, to hand over and to train from.
 
 ``runs.json`` lists the runs, configurations as JSON; ``episodes.parquet``, ``tasks.parquet`` and
 ``decisions.parquet`` hold the tables of :mod:`edge_marl.task_log.schema` with the same columns,
@@ -52,7 +52,7 @@ _FILES = (RUNS_FILE, *(f"{table}.parquet" for table in _COLUMNS))
 
 
 class ParquetLog(TaskLog):
-    """A folder of Parquet files to read."""
+    """Read a log from a folder of Parquet files."""
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
@@ -123,7 +123,7 @@ class ParquetLog(TaskLog):
         return Rows(str(path), columns, KEYS[name])
 
     def _count(self, name: str, known: NDArray[np.int64]) -> int:
-        """Rows of a table, each of which belongs to an episode."""
+        """Count the rows of a table, and refuse one that belongs to no episode."""
         n = 0
         with reading_parquet(self._path(name)):
             for batch in self._tables[name].to_batches(columns=list(KEYS[name])):
@@ -146,7 +146,7 @@ def write_parquet(
         advance: called with the number of episodes just written.
 
     Raises:
-        InputError: naming the first bad row of the log, or if the folder holds something else than
+        InputError: naming the first bad row of the log, or if the folder holds anything other than
             such files or cannot be written.
     """
     with aside(folder, parts=_FILES) as place:
@@ -219,7 +219,10 @@ def _decision_table(row: EpisodeRow, record: EpisodeRecord) -> pa.Table:
 
 
 def _values(column: pa.ChunkedArray | pa.Array) -> Any:
-    """A column of numbers as an array, or as Python values where some are missing; lists as is."""
+    """Return a column of numbers as an array, and one of lists as it is.
+
+    Missing numbers become NaN in an array of floats; other columns that miss some become a list.
+    """
     if pa.types.is_list(column.type):
         return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if column.null_count and not pa.types.is_floating(column.type):
@@ -228,7 +231,7 @@ def _values(column: pa.ChunkedArray | pa.Array) -> Any:
 
 
 def _by_episode(rows: Rows) -> Callable[[int], Rows]:
-    """The rows of one episode among those of several."""
+    """Return a function that picks the rows of one episode, by its id, from those of several."""
     episode = rows.columns["episode"]
     order = np.argsort(episode, kind="stable")
     in_order = bool((order == np.arange(len(order))).all())
@@ -250,7 +253,7 @@ def _by_episode(rows: Rows) -> Callable[[int], Rows]:
 
 
 def _dense(rows: Rows, column: str, size: int) -> NDArray[Any]:
-    """``[R, size]`` of a column of lists."""
+    """Return a column of R lists as an array ``[R, size]``; refuse one of another size."""
     lists = rows.columns[column]
     lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy()
     if (lengths != size).any():

@@ -1,4 +1,4 @@
-"""What a task log holds, in memory: runs, and their episodes as arrays."""
+"""Represent what a task log holds in memory: runs, and their episodes as arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMES = ("transmission_wait_s", "transmission_s", "execution_wait_s", "execution
 
 
 class Run(NamedTuple):
-    """A policy at work in one environment."""
+    """Describe a policy at work in one environment."""
 
     environment: str
     """Such as ``peer_offloading_v0``."""
@@ -42,7 +42,7 @@ def run_of(
     environment: str, configuration: Mapping[str, Any], policy: str, *, nodes: int, features: int,
     slot_s: float,
 ) -> Run:  # fmt: skip
-    """A run that starts now."""
+    """Return a run that starts now."""
     return Run(
         environment=environment,
         configuration=json_text(configuration),
@@ -56,12 +56,12 @@ def run_of(
 
 
 def json_text(configuration: Mapping[str, Any]) -> str:
-    """The one way to write a configuration, so that equal ones are equal texts."""
+    """Return a configuration as JSON with sorted keys, so that equal ones give equal texts."""
     return as_json(configuration, sort_keys=True)
 
 
 class TaskColumns(NamedTuple):
-    """The K tasks of an episode (O2O-DRL paper, section VI-A), ordered by slot and source."""
+    """Hold the K tasks of an episode (O2O-DRL paper, section VI-A), ordered by slot and source."""
 
     id: NDArray[np.int64]
     """``[K]``, unique within the episode."""
@@ -90,7 +90,7 @@ class TaskColumns(NamedTuple):
 
 
 class EpisodeRecord(NamedTuple):
-    """Everything that is logged of an episode of T slots."""
+    """Hold everything that is logged of an episode of T slots."""
 
     seed: int
     """Its number: unique within a run."""

@@ -1,4 +1,4 @@
-"""Tables of a task log in a database, for SQLite and PostgreSQL alike."""
+"""Define the tables of a task log in a database, for SQLite and PostgreSQL alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reads a task log, wherever it is."""
+"""Define how a task log is read, wherever it is stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_marl.task_log.records import EpisodeRecord, Run
 
 
 class TaskLog(ABC):
-    """A log to read; checked row by row as it is read."""
+    """Read a log, and check it row by row as it is read."""
 
     name: str
     """Path, or URL without its password."""
@@ -24,15 +24,15 @@ class TaskLog(ABC):
     @property
     @abstractmethod
     def size_bytes(self) -> int:
-        """What it takes on disk."""
+        """Return the number of bytes that the log takes on disk."""
 
     def count(self) -> tuple[int, int]:
-        """Decisions and tasks that it holds.
+        """Return the numbers of decisions and of tasks that the log holds.
 
         Raises:
             InputError: naming the first that belongs to no episode, or the first bad row if there
-                are not as many decisions as the episodes have slots and nodes: nothing is to
-                be sized by what episodes say of themselves.
+                are not as many decisions as the episodes have slots and nodes, so that nothing
+                is sized by what episodes say of themselves.
         """
         decisions, tasks = self._count_rows()
         if decisions != sum(row.slots * self.runs[row.run].nodes for row in self.episodes):
@@ -42,11 +42,11 @@ class TaskLog(ABC):
 
     @abstractmethod
     def _count_rows(self) -> tuple[int, int]:
-        """Decisions and tasks, each found to belong to an episode."""
+        """Count decisions and tasks, and refuse one that belongs to no episode."""
 
     @abstractmethod
     def records(self, episodes: Sequence[EpisodeRow]) -> Iterator[EpisodeRecord]:
-        """Some of its episodes, one at a time.
+        """Yield some of the log's episodes, one at a time.
 
         Raises:
             InputError: naming the first bad row.

@@ -1,4 +1,4 @@
-"""Writing a task log: whole episodes, in batches."""
+"""Write a task log: whole episodes, in batches."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ BATCH_ROWS = 50_000
 
 
 class TaskLogWriter:
-    """Adds episodes to a log in a database, which is made where there is none.
+    """Add episodes to a log in a database, which is made where there is none.
 
-    Episodes are held back until they make a batch; a batch is one transaction. Who is killed
-    leaves a log of whole episodes, without those of the last batch::
+    Episodes are held back until they make a batch; a batch is one transaction. A process that
+    is killed leaves a log of whole episodes, without those of the last batch::
 
         with TaskLogWriter("log.sqlite") as writer:
             run = writer.run(run_of(...))
@@ -46,7 +46,8 @@ class TaskLogWriter:
         together: commit at the end only: all or, after an exception, nothing.
 
     Raises:
-        InputError: for a database that cannot be reached or that holds other tables.
+        InputError: for a database that cannot be reached, that another process writes to, or whose
+            tables lack a column.
     """
 
     def __init__(self, place: str | Path, *, together: bool = False) -> None:
@@ -58,7 +59,7 @@ class TaskLogWriter:
         self.name = self._database.name
 
     def run(self, run: Run) -> int:
-        """The id of a run, which is added unless it is there."""
+        """Return the id of a run, which is added unless it is there."""
         with self._database.errors():
             same = [RUNS.c[name] == value for name, value in run._asdict().items()]
             found = self._connection.execute(select(RUNS.c.id).where(*same)).scalar()
@@ -69,7 +70,7 @@ class TaskLogWriter:
         return int(found)
 
     def runs(self) -> dict[int, Run]:
-        """The runs that the log holds, by id."""
+        """Return the runs that the log holds, by id."""
         with self._database.errors():
             columns = [RUNS.c[name] for name in ("id", *Run._fields)]
             rows = self._connection.execute(select(*columns)).all()
@@ -77,7 +78,7 @@ class TaskLogWriter:
         return {id_: Run(*values) for id_, *values in rows}
 
     def seeds(self, run: int) -> set[int]:
-        """Seeds of the episodes of a run that the log holds."""
+        """Return the seeds of the episodes of a run that the log holds."""
         with self._database.errors():
             seeds = self._connection.execute(select(EPISODES.c.seed).where(EPISODES.c.run == run))
             found = set(seeds.scalars())
@@ -96,7 +97,7 @@ class TaskLogWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held back.
+        """Write the episodes that are held back.
 
         Raises:
             InputError: as :meth:`add`.
@@ -163,7 +164,7 @@ class TaskLogWriter:
             self._connection.commit()
 
     def _write(self, table: Table, rows: Iterator[tuple[Any, ...]]) -> None:
-        # Past SQLAlchemy's own insert, which makes a dictionary of every row.
+        # This bypasses SQLAlchemy's own insert, which makes a dictionary of every row.
         names = ", ".join(table.columns.keys())
         if self._connection.dialect.name == "sqlite":
             marks = ", ".join("?" * len(table.columns))
@@ -223,7 +224,7 @@ def _task_rows(episode: int, record: EpisodeRecord) -> Iterator[tuple[Any, ...]]
 
 
 def _plain(column: NDArray[Any]) -> list[Any]:
-    """Python values, NaN as none."""
+    """Return a column as Python values, with None for NaN."""
     missing = column != column
     values = column if not missing.any() else np.where(missing, np.array(None), column)
     return list(values.tolist())
@@ -244,5 +245,5 @@ def _decision_rows(episode: int, record: EpisodeRecord) -> Iterator[tuple[Any, .
 
 
 def _texts(rows: NDArray[np.uint8]) -> list[bytes]:
-    """``[R, size]`` as R texts of bytes."""
+    """Return an array of bytes ``[R, size]`` as R byte strings."""
     return list(rows.view(f"V{rows.shape[1]}").ravel().tolist())

@@ -1,1 +1,1 @@
-"""Speed and memory, measured in one run, as ratios where the machine would matter."""
+"""Measure speed and memory in one run, as ratios where the machine would affect the numbers."""

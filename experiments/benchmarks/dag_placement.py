@@ -1,7 +1,7 @@
-"""``edge-marl benchmark dag``: DAG placement and SCALE, each speed beside its target.
+"""Implement ``edge-marl benchmark dag``, which measures DAG placement and SCALE against targets.
 
-Everything that runs in one thread is taken by its processor time, which other work on the machine
-lengthens less than the clock.
+Everything that runs in one thread is measured in processor time, which other work on the machine
+lengthens less than wall-clock time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ GROWTH_HORIZON_S = 10.0
 
 
 class PlacementSizes(Options):
-    """How much is measured."""
+    """Configure how much the DAG placement benchmark measures."""
 
     measure_s: Positive = Field(2.0, description="processor time of each measurement")
     servers: tuple[ServerCount, ...] = Field((16, 48, 128, 256, 1024), min_length=2)
@@ -68,7 +68,7 @@ class PlacementSizes(Options):
 
     @classmethod
     def smallest(cls) -> PlacementSizes:
-        """Enough to see that everything runs; its speeds say nothing."""
+        """Return sizes that only check that everything runs; the speeds they give mean nothing."""
         return cls(
             measure_s=0.01, servers=(5, 6), widths=(5, 6), decided=(5, 6), decisions=10,
             gpu_batches=(4,), gpu_passes=1, learning=LearningSizes.smallest(),
@@ -121,13 +121,13 @@ def _simulator(sizes: PlacementSizes) -> Iterator[Measurement]:
 
 
 def _placement_s(scenario: DagScenario, batch: int, seconds: float) -> float:
-    """Processor time of a random placement, which never waits."""
+    """Return the processor time of one placement by the random policy, which never waits."""
     replay = Replay(DagPlacementSimulator(scenario, batch), heuristic("random"))
     return replay.episodes_s(seconds) / int(replay.results.decisions.sum())
 
 
 def _growth(sizes: PlacementSizes) -> Iterator[Measurement]:
-    """What a placement costs by the number of servers N, and with which power of N that grows."""
+    """Yield a placement's cost by the number of servers N, and the power of N it grows with."""
     scenario = DagScenario(horizon_s=GROWTH_HORIZON_S)
     cost_s = [_placement_s(scenario.at(n), BATCH, sizes.measure_s) for n in sizes.servers]
     for n, seconds in zip(sizes.servers, cost_s, strict=True):
@@ -136,7 +136,7 @@ def _growth(sizes: PlacementSizes) -> Iterator[Measurement]:
 
 
 def _wide(sizes: PlacementSizes) -> Iterator[Measurement]:
-    """One fan-out on 16 servers: what its rewards cost, and how often HEFT is asked."""
+    """Measure fan-outs on 16 servers: what rewards cost, and HEFT's decisions per primitive."""
     rewards: tuple[Reward | None, ...] = ("response", None)
     for width in sizes.widths:
         shape = RandomWorkflows(shape="fan_out", primitives=(width, width))
@@ -163,7 +163,7 @@ def _wide(sizes: PlacementSizes) -> Iterator[Measurement]:
 def _episode_s(
     policy: Policy[DagPlacementSimulator], simulator: DagPlacementSimulator, seconds: float
 ) -> float:
-    """Processor time of an episode, decisions included."""
+    """Return the processor time of an episode, decisions included."""
 
     def episode() -> None:
         simulator.reset([0])
@@ -175,7 +175,7 @@ def _episode_s(
 
 
 def _heuristics(sizes: PlacementSizes) -> Iterator[Measurement]:
-    """Deciding alone."""
+    """Measure each heuristic's decisions per second, without the time of the simulator."""
     simulator = DagPlacementSimulator(DagScenario(), BATCH)
     decisions = attrgetter("decisions")
     for name in HEURISTICS:
@@ -184,7 +184,7 @@ def _heuristics(sizes: PlacementSizes) -> Iterator[Measurement]:
 
 
 def _decision(sizes: PlacementSizes) -> Iterator[Measurement]:
-    """One decision of SCALE's exported actor for one observation, one graph for all sizes."""
+    """Time one decision of SCALE's actor at each cluster size, by one ONNX graph and by torch."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -214,7 +214,7 @@ def _decision(sizes: PlacementSizes) -> Iterator[Measurement]:
 
 
 def _gpu(sizes: PlacementSizes) -> Iterator[Measurement]:
-    """Gradients of SCALE's actor on the GPU; nothing without one."""
+    """Measure gradients of SCALE's actor on the GPU; yield nothing where there is none."""
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         for batch in sizes.gpu_batches:
@@ -224,13 +224,13 @@ def _gpu(sizes: PlacementSizes) -> Iterator[Measurement]:
 
 
 def rows_per_s(servers: int, batch: int, device: torch.device, passes: int) -> float:
-    """Observations per second, by the clock, of forward and backward passes.
+    """Measure by the clock how many observations a second forward and backward passes process.
 
     Args:
         servers: N of each observation.
         batch: observations of a pass.
-        device: where.
-        passes: timed, after two to warm up.
+        device: where the actor runs.
+        passes: how many to time, after two to warm up.
     """
     actor = _placer(servers).train().to(device)
     features = torch.rand(batch, 1, actor.spec.n_features, device=device)
@@ -253,7 +253,7 @@ def rows_per_s(servers: int, batch: int, device: torch.device, passes: int) -> f
 
 
 def _placer(servers: int) -> Actor:
-    """SCALE's actor with its default widths; its weights make no difference to its speed."""
+    """Make SCALE's actor with its default widths, untrained: weights do not affect its speed."""
     torch.manual_seed(0)
     network = NetworkConfig(kind="pointer", hidden_sizes=(16, 16))
     return Actor(

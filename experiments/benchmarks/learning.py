@@ -1,8 +1,9 @@
-"""``edge-marl benchmark learning``: our sampling and training beside stock RLlib and BenchMARL.
+"""Implement ``edge-marl benchmark learning``, a comparison with stock RLlib and BenchMARL.
 
-Speeds depend on the machine, so the targets are ratios of speeds measured in one run. Every
-measurement has a process of its own, so that its peak memory is its own; the sides of a comparison
-take turns, and medians over the turns are reported.
+It compares the speed of sampling and of training. Speeds depend on the machine, so the targets are
+ratios of speeds measured in one run. Every measurement runs in a process of its own, so that its
+peak memory is its own; the sides of a comparison take turns, and medians over the turns are
+reported.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ Found = Mapping[Case, list[dict[str, float]]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ours against the best of the others."""
+    """Compare our speed with that of the best of the others."""
 
     ours: Case
     others: tuple[Case, ...]
     target: float
 
     def ratio(self, found: Found, speed: str) -> float:
-        """Median over the turns of how many times the others' speed ours is."""
+        """Return the median over the turns of our speed divided by the best of the others'."""
         mine = np.array([turn[speed] for turn in found[self.ours]])
         theirs = [[turn[speed] for turn in found[case]] for case in self.others]
         return float(np.median(mine / np.max(theirs, axis=0)))
 
     def ratios(self, found: Found) -> Iterator[Measurement]:
-        """By the clock, with the target, and by CPU time."""
+        """Yield the speed ratio by the clock, with the target, and that by CPU time, without."""
         title = f"{_place(self.ours)}: {_subject(self.ours)} over {_subject(self.others[0])}"
         yield Measurement(title, self.ratio(found, "per_s"), "times", self.target)
         yield Measurement(f"{title}, by CPU time", self.ratio(found, "per_cpu_s"), "times")
@@ -63,8 +64,8 @@ def benchmark(
             without it BenchMARL is left out.
 
     Raises:
-        InputError: when that virtual environment cannot be made, or the file not be written, and
-            for BenchMARL from an installed wheel.
+        InputError: if that virtual environment cannot be made or the file cannot be written, or
+            if BenchMARL is asked for in an installed wheel.
     """
     check_output(out)
     sizes = sizes or LearningSizes()
@@ -83,12 +84,12 @@ def benchmark(
 def measure_in_turns(
     cases: Iterable[Case], sizes: LearningSizes, python: Path | None = None
 ) -> Found:
-    """Measure every case ``sizes.repeats`` times, one after the other each time.
+    """Measure all cases one after the other, ``sizes.repeats`` times over.
 
     Args:
-        cases: what to measure; doubles count once.
-        sizes: how much of it.
-        python: of BenchMARL's virtual environment, for its cases.
+        cases: what to measure; duplicates count once.
+        sizes: how much to measure.
+        python: the interpreter of BenchMARL's virtual environment, for its cases.
     """
     found: dict[Case, list[dict[str, float]]] = {case: [] for case in cases}
     with progress_bar() as bar:
@@ -127,12 +128,12 @@ def _benchmarl() -> Any:
 
 
 def make_case(measure: str, env: str, subject: str, envs: int) -> Case:
-    """A case from plain text, validated."""
+    """Make a case from plain text and validate it."""
     return Case.model_validate({"measure": measure, "env": env, "subject": subject, "envs": envs})
 
 
 def _measure(case: Case, sizes: LearningSizes, python: Path | None) -> dict[str, float]:
-    """One case in a fresh process of one thread."""
+    """Measure one case in a fresh process with one thread."""
     environment = {**import_environment(), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     theirs, _, algorithm = case.subject.partition(" ")
     if theirs == "benchmarl":
@@ -150,22 +151,22 @@ def _measure(case: Case, sizes: LearningSizes, python: Path | None) -> dict[str,
 
 
 def _last_line(text: str) -> str:
-    """The last line that is not empty."""
+    """Return the last line that is not blank, or ``no output`` if there is none."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "no output")
 
 
 def speeds(found: Found) -> list[dict[str, Any]]:
-    """Every case with the medians over its turns, for the JSON file."""
+    """Return every case with the medians over its turns, for the JSON file."""
     return [{**case.model_dump(), **medians(turns)} for case, turns in found.items()]
 
 
 def medians(turns: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """By name."""
+    """Return the median over the turns of each number, by name."""
     return {key: float(np.median([turn[key] for turn in turns])) for key in turns[0]}
 
 
 def table(title: str, found: Found) -> Table:
-    """Every case, B episodes at a time: speed, where an iteration's time goes, memory."""
+    """Tabulate every case of B episodes at a time: speed, time of sampling and learning, memory."""
     made = Table(title=title, title_justify="left")
     made.add_column("measured", min_width=40)
     for name in ("env-steps/s", "per CPU-s", "sampling, s", "learning, s", "peak, MiB"):

@@ -1,4 +1,4 @@
-"""One measurement of the learning benchmark, in a process of its own.
+"""Make one measurement of the learning benchmark, in a process of its own.
 
 ``python -m edge_marl.experiments.benchmarks.learning_measures CASE SIZES`` takes two JSON objects
 and prints one as its last line: the speed and the peak memory of this process.
@@ -28,7 +28,7 @@ STOCK_ENVS = 16
 
 
 class Case(BaseModel):
-    """What is measured."""
+    """Describe one measurement: what is measured, in which environment, and of which subject."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,24 +43,24 @@ class Case(BaseModel):
 
 
 class Stopwatch:
-    """Time on the clock, and of the processor: on a busy machine the latter is the steadier."""
+    """Measure wall-clock and processor time; on a busy machine the latter is the steadier."""
 
     def __init__(self) -> None:
         self._begin, self._cpu_begin = time.perf_counter(), time.process_time()
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Return the wall-clock seconds since the start."""
         return time.perf_counter() - self._begin
 
     def speeds(self, steps: int) -> dict[str, float]:
-        """What it measures of ``steps`` taken since the start."""
+        """Return the speed of ``steps`` taken since the start, by wall-clock and processor time."""
         cpu_s = time.process_time() - self._cpu_begin
         return {"per_s": steps / self.seconds, "per_cpu_s": steps / cpu_s}
 
 
 def measure(case: Case, sizes: LearningSizes) -> dict[str, float]:
-    """Env steps per second (offline: gradient steps) and peak memory of one case."""
+    """Measure env steps per second (offline: gradient steps) and peak memory of one case."""
     register()
     measures = {"sampling": _sampling, "iteration": _iteration, "offline": _offline}
     found = measures[case.measure](case, sizes)
@@ -101,7 +101,7 @@ def _iteration(case: Case, sizes: LearningSizes) -> dict[str, float]:
 
 
 def _offline(case: Case, sizes: LearningSizes) -> dict[str, float]:
-    """Gradient steps of O2O-DRL on what a heuristic logged; its log is in memory by then."""
+    """Measure gradient steps of O2O-DRL on a heuristic's log, once the log is in memory."""
     from edge_marl.experiments.parallel import built, local_ray
     from edge_marl.peer_offloading.collect import collect
     from edge_marl.peer_offloading.heuristics import heuristic
@@ -139,7 +139,7 @@ def _config(case: Case, sizes: LearningSizes) -> Any:
 
 
 def _stock(case: Case, sizes: LearningSizes) -> Any:
-    """RLlib's PPO with one policy for all agents; its minibatches are counted in agents' steps."""
+    """Configure RLlib's PPO with one policy for all agents; its minibatches count agent steps."""
     from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 
     return (
@@ -150,7 +150,7 @@ def _stock(case: Case, sizes: LearningSizes) -> Any:
 
 
 def _stock_single(case: Case, sizes: LearningSizes) -> Any:
-    """RLlib's PPO in its runner for single agents: one controller for all that are there."""
+    """Configure RLlib's PPO in its single-agent runner: one controller acts for all agents."""
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
@@ -192,14 +192,14 @@ def _mappo(case: Case, sizes: LearningSizes) -> Any:
 
 
 def _o2o(case: Case, sizes: LearningSizes) -> Any:
-    """Without a log: its online phase."""
+    """Configure O2O-DRL without a log, which leaves it its online phase alone."""
     from edge_marl.algorithms.o2o import O2OConfig
 
     return _ppo(O2OConfig(), case, sizes)
 
 
 def _scale(case: Case, sizes: LearningSizes) -> Any:
-    """With the network that makes it what it is, from the first iteration on regularised."""
+    """Configure SCALE with its own network widths, regularised from the first iteration on."""
     from edge_marl.algorithms.scale import SCALEConfig
 
     config = _ppo(SCALEConfig(), case, sizes)

@@ -1,4 +1,4 @@
-"""How much the learning benchmark measures, and the sizes that all sides share."""
+"""Define how much the learning benchmark measures, and the sizes that all sides share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_marl.options import Count, Options, Positive
 
 
 class LearningSizes(Options):
-    """Sizes of networks and batches, the same on every side of a comparison."""
+    """Configure the length of measurements, and the sizes of networks and batches for all sides."""
 
     repeats: Count = Field(default=3, description="runs of everything, interleaved")
     sampling_s: Positive = Field(default=3.0, description="seconds of sampling a run")
@@ -33,7 +33,7 @@ class LearningSizes(Options):
 
     @classmethod
     def smallest(cls) -> LearningSizes:
-        """Enough to see that everything runs; its speeds say nothing."""
+        """Return sizes that only check that everything runs; the speeds they give mean nothing."""
         return cls(
             repeats=1, sampling_s=0.05, iterations=1, hidden_sizes=(8,), envs=4, frames=64,
             epochs=1, minibatch=32, replay_batch=16, replay_steps=2, offline_updates=4,

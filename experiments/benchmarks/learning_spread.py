@@ -1,9 +1,9 @@
-"""``edge-marl benchmark spread``: learning in an environment that this project did not write.
+"""Implement ``edge-marl benchmark spread``, which trains in an environment written by others.
 
-Simple spread (Lowe et al., 2017, "Multi-agent actor-critic for mixed cooperative-competitive
-environments") as PettingZoo and mpe2 have it: three agents are to cover three landmarks without
-running into each other, in episodes of 25 steps with 5 actions. A return is that of one agent, mean
-over the agents, as BenchMARL reports it.
+The environment is simple spread (Lowe et al., 2017, "Multi-agent actor-critic for mixed
+cooperative-competitive environments") as implemented in PettingZoo and mpe2: three agents have to
+cover three landmarks without colliding, in episodes of 25 steps with 5 actions. A return is that of
+one agent, averaged over the agents, as BenchMARL reports it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ALGORITHMS = ("mappo", "qmix")
 
 
 class SpreadSizes(Options):
-    """How much is trained."""
+    """Configure how much is trained and evaluated."""
 
     env_steps: Count = Field(default=1_000_000, description="of training a run")
     seeds: Count = Field(default=5)
@@ -42,21 +42,21 @@ class SpreadSizes(Options):
 
 
 class Point(NamedTuple):
-    """One point of a learning curve."""
+    """Hold one point of a learning curve."""
 
     env_steps: int
     mean_return: float
 
 
 def benchmark(out: Path, sizes: SpreadSizes | None = None) -> list[Measurement]:
-    """Train, print the levels reached and write them, the curves and a picture.
+    """Train, print the returns reached, and write them with the learning curves and a plot.
 
     Args:
         out: folder.
         sizes: how much is trained.
 
     Raises:
-        InputError: without mpe2.
+        InputError: if mpe2 is not installed, or another process writes to the folder.
     """
     with sole_writer(out):
         return _benchmark(out, sizes or SpreadSizes())
@@ -82,10 +82,10 @@ def _benchmark(out: Path, sizes: SpreadSizes) -> list[Measurement]:
 
 
 def make_env(_: Any) -> Any:
-    """The environment, with PettingZoo's defaults.
+    """Make the environment with PettingZoo's defaults.
 
     Raises:
-        InputError: without mpe2.
+        InputError: if mpe2 is not installed.
     """
     try:
         from mpe2 import simple_spread_v3
@@ -97,7 +97,7 @@ def make_env(_: Any) -> Any:
 
 
 def curve(algorithm: str, seed: int, sizes: SpreadSizes) -> list[Point]:
-    """The learning curve of one run, the untrained policy first."""
+    """Train one run and return its learning curve, which begins with the untrained policy."""
     from ray.tune.registry import register_env
 
     register_env(ENV, make_env)
@@ -135,7 +135,7 @@ def _config(algorithm: str, seed: int, sizes: SpreadSizes) -> Any:
 
 
 def _evaluate(trained: Any, sizes: SpreadSizes) -> float:
-    """Mean return of an agent over greedy episodes, the same ones each time."""
+    """Return an agent's mean return over greedy episodes, the same ones each time."""
     runner = trained.env_runner
     runner.get_metrics()  # of training, so that what follows is of this evaluation alone
     runner.sample(num_episodes=sizes.episodes, explore=False)
@@ -144,7 +144,7 @@ def _evaluate(trained: Any, sizes: SpreadSizes) -> float:
 
 
 def _levels(curves: dict[tuple[str, int], list[Point]]) -> Iterator[Measurement]:
-    """Interquartile mean over the seeds, before and after training."""
+    """Yield the interquartile mean of the return over the seeds, before and after training."""
     from edge_marl.experiments.statistics import interquartile_mean
 
     for algorithm in ALGORITHMS:
@@ -156,7 +156,7 @@ def _levels(curves: dict[tuple[str, int], list[Point]]) -> Iterator[Measurement]
 
 
 def draw(path: Path, curves: dict[tuple[str, int], list[Point]]) -> None:
-    """One line a run, one colour an algorithm."""
+    """Plot the learning curves, one line per run and one colour per algorithm."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.5), dpi=120, layout="constrained")

@@ -1,7 +1,8 @@
-"""``edge-marl benchmark offloading``: peer offloading and O2O-DRL, each speed beside its target.
+"""Implement ``edge-marl benchmark offloading``: measure peer offloading and O2O-DRL.
 
-Speeds of one thread are taken by its processor time, which other work on the machine lengthens
-less than the clock; those that wait for the disk are by the clock.
+Speeds stand beside their targets. Those of one thread are measured in processor time, which other
+work on the machine lengthens less than wall-clock time; those that wait for the disk are measured
+by the clock.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ NODES = 20
 
 
 class OffloadingSizes(Options):
-    """How much is measured."""
+    """Configure how much the peer offloading benchmark measures."""
 
     measure_s: Positive = Field(2.0, description="processor time of each measurement")
     nodes: tuple[NodeCount, ...] = Field((10, 20, 50, 100, 200), min_length=2)
@@ -54,7 +55,7 @@ class OffloadingSizes(Options):
 
     @classmethod
     def smallest(cls) -> OffloadingSizes:
-        """Enough to see that everything runs; its speeds say nothing."""
+        """Return sizes that only check that everything runs; the speeds they give mean nothing."""
         return cls(
             measure_s=0.01, nodes=(2, 3), bounds=1, logged=2, learning=LearningSizes.smallest()
         )
@@ -105,7 +106,7 @@ def _simulator(sizes: OffloadingSizes) -> Iterator[Measurement]:
 
 
 def _step_s(nodes: int, batch: int, seconds: float) -> float:
-    """Processor time of an env step with random actions."""
+    """Return the processor time of one env step with random actions."""
     replay = _replay(nodes, batch)
     return replay.episodes_s(seconds) / (len(replay.actions) * batch)
 
@@ -116,7 +117,7 @@ def _replay(nodes: int, batch: int) -> Replay:
 
 
 def _growth(sizes: OffloadingSizes) -> Iterator[Measurement]:
-    """What a step costs by the number of nodes N, and with which power of N that grows."""
+    """Yield a step's cost by the number of nodes N, and the power of N it grows with."""
     cost_s = [_step_s(n, BATCH, sizes.measure_s) for n in sizes.nodes]
     for n, seconds in zip(sizes.nodes, cost_s, strict=True):
         yield Measurement(f"env step of {n} nodes, B = {BATCH}", 1e6 * seconds, "CPU-µs")
@@ -124,7 +125,7 @@ def _growth(sizes: OffloadingSizes) -> Iterator[Measurement]:
 
 
 def _view(sizes: OffloadingSizes) -> Iterator[Measurement]:
-    """The PettingZoo environment with the same actions."""
+    """Measure steps per second of the PettingZoo environment, with actions drawn beforehand."""
     from edge_marl.envs.peer_offloading_v0 import parallel_env
 
     env = parallel_env()
@@ -142,7 +143,7 @@ def _view(sizes: OffloadingSizes) -> Iterator[Measurement]:
 
 
 def _heuristics(sizes: OffloadingSizes) -> Iterator[Measurement]:
-    """Decisions are those on tasks: a node without one has nothing to decide."""
+    """Measure each heuristic's decisions per second; nodes without a task have none to make."""
     simulator = PeerOffloadingSimulator(OffloadingScenario(), BATCH)
     decisions = attrgetter("arrived")
     for name in HEURISTICS:
@@ -157,7 +158,7 @@ def _bound(sizes: OffloadingSizes) -> Iterator[Measurement]:
 
 
 def _log(sizes: OffloadingSizes) -> Iterator[Measurement]:
-    """Episodes into a new SQLite file, by the clock; a row is a task or a decision."""
+    """Measure by the clock how fast tasks and decisions, a row each, go into a new SQLite file."""
     scenario, policy = OffloadingScenario(), heuristic("random")
     episodes = play(policy, scenario, range(sizes.logged))
     rows = sum(len(episode.tasks.id) + episode.actions.size for episode in episodes)

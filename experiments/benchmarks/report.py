@@ -1,4 +1,4 @@
-"""What every benchmark ends with: a table on the terminal and a JSON file."""
+"""Report what a benchmark measured, as a table on the terminal and as a JSON file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_marl.json_files import write_json
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of a benchmark."""
+    """Hold one measured value of a benchmark, with its unit and, if it has one, its target."""
 
     name: str
     value: float
@@ -26,7 +26,7 @@ class Measurement:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the target is met; None without one."""
+        """Return whether the target is met, or None without a target."""
         if self.target is None:
             return None
         higher = self.better == "higher"

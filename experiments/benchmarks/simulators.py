@@ -1,4 +1,4 @@
-"""What is measured of every batched simulator: its speed, its growth, the speed of its policies."""
+"""Measure any batched simulator: its speed, how its cost grows, and the speed of its policies."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from edge_marl.simulation import Policy, Simulator
 
 
 class Replay:
-    """Episodes of a policy, whose actions were chosen beforehand: only the simulator is timed.
+    """Replay episodes with actions that a policy chose beforehand, to time the simulator alone.
 
-    The same seeds have the same masks, so what was legal once stays so.
+    The same seeds and actions lead to the same masks, so what was legal once stays legal.
 
     Args:
         simulator: of B episodes.
-        policy: who decides, once.
+        policy: chooses the actions, once.
     """
 
     def __init__(self, simulator: Simulator[Any, Any], policy: Policy[Any]) -> None:
@@ -94,14 +94,14 @@ def growth(
     cost_s: Sequence[float],
     target: float | None = None,
 ) -> Iterator[Measurement]:
-    """Derive with which power of N a cost grows, from each size to the next and from end to end.
+    """Yield the power of N that a cost grows with, from each size to the next and from end to end.
 
     Args:
-        what: costs.
+        what: the name of what has the cost.
         unit: what N counts.
         sizes: N, ascending.
         cost_s: the cost at each.
-        target: the largest power that is wanted.
+        target: the largest acceptable power.
     """
     for i, j in (*pairwise(range(len(sizes))), (0, len(sizes) - 1)):
         power = math.log(cost_s[j] / cost_s[i]) / math.log(sizes[j] / sizes[i])

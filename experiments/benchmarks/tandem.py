@@ -1,4 +1,4 @@
-"""``edge-marl benchmark tandem``: everything with a target, measured in one run.
+"""Implement ``edge-marl benchmark tandem``: measure simulator, oracles and policies in one run.
 
 Speeds depend on the machine, so the ratios between them are printed too.
 """
@@ -37,7 +37,7 @@ def benchmark(out: Path, *, traces: int = 1000) -> list[Measurement]:
 
     Args:
         out: JSON file.
-        traces: paper traces (700 of training, then test) that the oracles solve.
+        traces: how many training traces of the paper's 3-3 split the oracles solve.
 
     Raises:
         InputError: when the file cannot be written.
@@ -63,7 +63,7 @@ def benchmark(out: Path, *, traces: int = 1000) -> list[Measurement]:
 
 
 def _simulator(traces: TraceSet) -> list[Measurement]:
-    """Joint steps, observations, masks and rewards written, ended episodes reset in place."""
+    """Measure joint steps: observations, masks and rewards are written, ended episodes reset."""
     found = []
     for batch, target in ((BATCH, 2e6), (1, None)):
         simulator = TandemSimulator(traces, batch)
@@ -76,7 +76,7 @@ def _simulator(traces: TraceSet) -> list[Measurement]:
 
 
 def _steps_per_s(simulator: TandemSimulator) -> float:
-    """Batch steps per second with the front of each queue served, which costs nothing."""
+    """Measure batch steps per second; serving the front of each queue takes no time to decide."""
     seeds = np.arange(simulator.batch_size)
     observation = simulator.reset(seeds)
 
@@ -97,7 +97,7 @@ def _steps_per_s(simulator: TandemSimulator) -> float:
 
 
 def _front(observation: Observation, idle: int) -> IntArray:
-    """``[B, 2]`` the front of each queue: action 0, or idling where there is none."""
+    """Return actions ``[B, 2]``: 0, the front of each queue, or ``idle`` where a queue is empty."""
     return observation.action_mask[:, :, -1] * np.int32(idle)
 
 
@@ -136,7 +136,7 @@ def _oracle(traces: TraceSet) -> list[Measurement]:
 
 
 def _decisions(traces: TraceSet) -> list[Measurement]:
-    """One slot, both stages, one episode at a time: mean and 99th percentile."""
+    """Time decisions of both stages in a slot, one episode at a time: mean and 99th percentile."""
     from edge_marl.experiments.tandem.units import decision_times
 
     found = []
@@ -154,7 +154,7 @@ def _decisions(traces: TraceSet) -> list[Measurement]:
 
 
 def _learned_policy(traces: TraceSet):  # type: ignore[no-untyped-def]
-    """A policy of the full size, hardly trained: how fast it is does not depend on how good."""
+    """Train a policy of the default size a little: its speed does not depend on how good it is."""
     import torch
 
     from edge_marl.algorithms.tandem.imitation import ImitationConfig, fit
@@ -164,7 +164,7 @@ def _learned_policy(traces: TraceSet):  # type: ignore[no-untyped-def]
 
 
 def _imports() -> list[Measurement]:
-    """A fresh interpreter, the time of the interpreter itself taken off; kernels from the cache."""
+    """Time imports in a fresh interpreter, minus its own start; kernels come from the cache."""
     plain = _interpreter_s("pass")
     package = _interpreter_s("import edge_marl") - plain
     domain = _interpreter_s("import edge_marl.tandem, edge_marl.oracle") - plain
@@ -183,7 +183,7 @@ def _imports() -> list[Measurement]:
 
 
 def _interpreter_s(code: str) -> float:
-    """Median seconds of a fresh interpreter that runs the code."""
+    """Return the median wall-clock seconds that a fresh interpreter takes to run the code."""
     seconds = []
     for _ in range(_IMPORTS):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Processor time of things that run in one thread, in the middle of other work."""
+"""Measure the processor time of single-threaded code while the machine does other work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def seconds_each(task: Callable[[], object], seconds: float) -> float:
-    """Processor time of a call, once warm: that of the fastest, for others are disturbed."""
+    """Return the processor time of the fastest call after a warm-up; others were disturbed."""
     task()
     fastest = math.inf
     until = time.process_time() + seconds
@@ -22,7 +22,7 @@ def seconds_each(task: Callable[[], object], seconds: float) -> float:
 
 
 def percentiles_s(task: Callable[[], object], times: int) -> tuple[float, float]:
-    """Median and 99th percentile of a call's processor time, once warm."""
+    """Return the median and 99th percentile of this thread's processor time per call, once warm."""
     for _ in range(times // 10):
         task()
     seconds = []

@@ -1,1 +1,1 @@
-"""Evaluation of checkpoints: ``edge-marl evaluate``."""
+"""Evaluate checkpoints: ``edge-marl evaluate``."""

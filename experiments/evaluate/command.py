@@ -1,4 +1,4 @@
-"""``edge-marl evaluate``: checkpoints and what they are compared with, on the same episodes."""
+"""Implement ``edge-marl evaluate``: compare checkpoints and heuristics on the same episodes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def evaluate(
         overrides: ``env.key=value``, options of the environment to play them in instead of those
             that they were trained with.
         on: a set of episodes, where the system has several: in tandem a split or a trace file.
-        env: the environment that the checkpoints are of; has to be said for one that is not of
-            this project, because its code, named in the checkpoint, is then run.
+        env: the environment of the checkpoints; has to be named if it is not one of this project,
+            because its code, to which the checkpoint points, is then run.
         episodes: how many; by default as many as is usual in the system.
         max_steps: see :func:`edge_marl.algorithms.playing.longest_episode`.
         out: folder for the results; by default ``results/evaluate`` and the environment's name.
@@ -64,7 +64,7 @@ def evaluate(
 
 
 def _compare(comparison: Comparison, folder: Path) -> None:
-    """Play, and say and write what came of it."""
+    """Play the comparison, then print and write the results."""
     episodes, summary = folder / "episodes.parquet", folder / "summary.json"
     picture = folder / f"{comparison.goal.metric}.png"
     for file in (episodes, summary, picture):
@@ -90,7 +90,7 @@ def _compare(comparison: Comparison, folder: Path) -> None:
 
 
 def _environment(checkpoints: Sequence[Checkpoint], expected: str | None) -> str:
-    """The one environment of all checkpoints."""
+    """Return the one environment of all checkpoints, and refuse those of another."""
     name = expected or checkpoints[0].card.recipe.env
     for checkpoint in checkpoints:
         found = checkpoint.card.recipe.env

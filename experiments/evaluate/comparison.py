@@ -1,4 +1,4 @@
-"""Checkpoints, heuristics and, where there is one, the bound of a system on the same episodes."""
+"""Compare checkpoints, heuristics and, where there is one, the bound on the same episodes."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ WORST = 3
 
 
 class Comparison:
-    """Everything that is played on one set of episodes.
+    """Play everything that is compared on one set of episodes.
 
     Heuristics and checkpoints are tested against the best heuristic or, where there is none,
     against the first checkpoint.
 
     Args:
-        system: that the checkpoints are of.
+        system: the one of the checkpoints.
         checkpoints: at least one.
         on: which set of episodes; None: the usual one.
         episodes: how many; None: as many as is usual.
         longest: steps after which an episode is cut off; None: never.
 
     Raises:
-        InputError: for checkpoints that cannot be compared, and for a set that there is not.
+        InputError: for checkpoints that cannot be compared, and for a set that does not exist.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class Comparison:
         self._bound: Bound | None = None
 
     def play(self, folder: Path) -> tuple[list[Played], Headline]:
-        """Play everything.
+        """Compute the bound, if there is one, and play all heuristics and checkpoints.
 
         Args:
-            folder: for what is worth keeping for another time.
+            folder: where to keep what is worth reusing.
 
         Returns:
             What was played, the bound and the heuristics first, and how it is compared.
 
         Raises:
-            InputError: for what the environment raises.
+            InputError: if the environment raises an error.
         """
         self._bound = self.system.bound(self.episodes, folder)
         names = tuple(self.system.heuristics())
@@ -121,7 +121,7 @@ class Comparison:
         return self.system.judged(metrics, self._bound)
 
     def _check(self) -> None:
-        """Refuse checkpoints that do not fit the environment, or whose episodes are others."""
+        """Refuse checkpoints that do not fit the environment or would play other episodes."""
         first = self.checkpoints[0]
         expected = self.system.deciding(self._env_config(first))
         for checkpoint in self.checkpoints:
@@ -145,7 +145,7 @@ class Comparison:
 
 
 def _first_difference(one: Any, other: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """The name of the first option that differs, and both values."""
+    """Return the name of the first option that differs and both values, or None."""
     one, other = (dict(x) if isinstance(x, BaseModel) else x for x in (one, other))
     if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
         return None if one == other else (name, one, other)

@@ -1,4 +1,4 @@
-"""Episodes of actors in any batched environment."""
+"""Play episodes of actors in any batched environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def play(
     max_steps: int | None = None,
     check: Callable[[], None] | None = None,
 ) -> dict[str, FloatArray]:
-    """Play one episode per seed, every agent by its own observation alone.
+    """Play one episode per seed; every agent decides by its own observation alone.
 
     Args:
         actor: the agents.
@@ -44,13 +44,13 @@ def play(
 
     Returns:
         ``[K]`` by name: ``return`` (all agents together), ``length`` (steps) and the domain
-        metrics of the environment, which an episode that was cut off has none of; and ``cut``
-        (0 or 1) if there was one.
+        metrics of the environment, NaN for an episode that was cut off; and ``cut`` (0 or 1) if
+        there was such an episode.
 
     Raises:
-        InputError: if the actor is not of this environment.
+        InputError: if the actor does not fit the environment.
     """
-    # RLlib comes with it: who only reads a report needs none of that.
+    # This imports RLlib, which is not needed to read a report.
     from edge_marl.algorithms.playing import no_check, play_batch
 
     check_fit(actor, env)
@@ -82,7 +82,7 @@ def play(
 def _spread(
     metrics: Mapping[str, NDArray[Any]], where: NDArray[np.bool_]
 ) -> dict[str, NDArray[Any]]:
-    """Metrics ``[K]`` of the K episodes ``where [B]`` as ``[B]``, NaN for the others."""
+    """Spread metrics ``[K]`` of the K episodes ``where [B]`` to ``[B]``, NaN for the others."""
     if where.all():
         return dict(metrics)
     spread = {name: np.full(len(where), np.nan) for name in metrics}
@@ -92,7 +92,7 @@ def _spread(
 
 
 def cut_note(policy: str, n_cut: float, n_episodes: int, longest: int | None) -> str:
-    """What a person is told below a table where episodes of a policy were cut off."""
+    """Return the note, printed below a table, that episodes of a policy were cut off."""
     return (
         f"{policy}: {n_cut:.0f} of {n_episodes} episodes had not ended after {longest:,} steps "
         "and were cut off; --max-episode-steps changes that"
@@ -100,17 +100,17 @@ def cut_note(policy: str, n_cut: float, n_episodes: int, longest: int | None) ->
 
 
 def evaluation_seeds(n: int) -> NDArray[np.int64]:
-    """``[n]`` seeds of evaluation episodes; a smaller set is the beginning of a larger one."""
+    """Return ``[n]`` seeds of evaluation episodes; a smaller set is the start of a larger one."""
     return np.array(EVALUATION_SEEDS[:n], dtype=np.int64)
 
 
 def validation_seeds(n: int) -> NDArray[np.int64]:
-    """``[n]`` seeds of episodes that choose between weights, and therefore judge none of them."""
+    """Return ``[n]`` seeds of episodes that choose between weights, and so judge none of them."""
     return np.array(VALIDATION_SEEDS[:n], dtype=np.int64)
 
 
 def check_fit(actor: Actor, env: BatchedEnv | ActorSpec) -> None:
-    """Refuse agents of other observations or actions than those of an environment.
+    """Refuse agents whose names, observations or actions are not those of an environment.
 
     Args:
         actor: the agents.

@@ -1,4 +1,4 @@
-"""What policies did on the same episodes: table, figure, Parquet and JSON."""
+"""Report what policies did on the same episodes as a table, a figure, Parquet and JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Group = Literal["oracle", "heuristic", "learned"]
 
 @dataclass(frozen=True)
 class Played:
-    """One policy on K episodes."""
+    """Hold the metrics of one policy on K episodes."""
 
     name: str
     group: Group
@@ -36,7 +36,7 @@ class Played:
 
 @dataclass(frozen=True)
 class Headline:
-    """The metric that policies are compared by."""
+    """Describe the metric that policies are compared by."""
 
     metric: str
     higher_is_better: bool
@@ -46,13 +46,13 @@ class Headline:
     """Further metrics of the table; all when None."""
 
     def cost(self, values: FloatArray) -> FloatArray:
-        """Turned so that less is better."""
+        """Return the values, negated if higher is better, so that lower is better."""
         return -values if self.higher_is_better else values
 
 
 @dataclass(frozen=True)
 class Row:
-    """A policy, or the checkpoints of several seeds together, in the table."""
+    """Describe a policy, or checkpoints of several seeds together, in a row of the table."""
 
     name: str
     group: Group
@@ -67,7 +67,7 @@ class Row:
 
 
 def summarise(played: Sequence[Played], headline: Headline) -> list[Row]:
-    """One row per policy, and one more for checkpoints that differ in their seed alone."""
+    """Return one row per policy, and one more for checkpoints that differ in their seed alone."""
     reference = next(one for one in played if one.name == headline.reference)
     rows = [_row(one.name, [one], headline, reference) for one in played]
     by_recipe: dict[str, list[Played]] = {}
@@ -112,14 +112,14 @@ def _row(name: str, group: Sequence[Played], headline: Headline, reference: Play
 
 
 def _mean_of_known(values: Sequence[NDArray[Any]]) -> float:
-    """NaN if none is known."""
+    """Return the mean of all values that are not NaN, or NaN if there is none."""
     known = np.concatenate(values).astype(np.float64)
     known = known[~np.isnan(known)]
     return float(known.mean()) if known.size else np.nan
 
 
 def table(title: str, rows: Sequence[Row], headline: Headline) -> Table:
-    """The rows as a person reads them."""
+    """Format the rows as a table for the terminal."""
     made = Table(title=title, title_justify="left", title_style="bold")
     made.add_column("policy", min_width=12)
     every = dict.fromkeys(name for row in rows for name in row.others)
@@ -139,7 +139,7 @@ def table(title: str, rows: Sequence[Row], headline: Headline) -> Table:
 
 
 def draw(rows: Sequence[Row], headline: Headline, title: str, path: Path) -> None:
-    """Bars with their 95% intervals."""
+    """Draw the means as bars with their 95% intervals."""
     figure, (ax,) = new_figure(1, 1, (2.0 + 0.7 * len(rows), 3.8))
     values = [row.mean for row in rows]
     ax.bar(
@@ -155,7 +155,7 @@ def draw(rows: Sequence[Row], headline: Headline, title: str, path: Path) -> Non
 
 
 def write_episodes(played: Sequence[Played], path: Path) -> None:
-    """One line per policy and episode."""
+    """Write a Parquet file with one row per policy and episode."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -179,7 +179,7 @@ def write_episodes(played: Sequence[Played], path: Path) -> None:
 def write_summary(
     title: str, rows: Sequence[Row], played: Sequence[Played], headline: Headline, path: Path
 ) -> None:
-    """Everything of the table, and where it comes from."""
+    """Write a JSON file with everything in the table and where it comes from."""
     summary = {
         **provenance(),
         "episodes": title,

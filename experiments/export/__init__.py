@@ -1,1 +1,1 @@
-"""Trained actors for the nodes that run them: ``edge-marl export``."""
+"""Export trained actors for the nodes that run them: ``edge-marl export``."""

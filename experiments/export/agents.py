@@ -1,4 +1,4 @@
-"""The decentralised actors of a checkpoint, one folder per agent, checked and timed."""
+"""Export the actors of a checkpoint, one folder per agent, and check and time them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LONGEST_NAME = 100
 
 @dataclass(frozen=True)
 class ExportedAgent:
-    """What was written for one agent, and how it does."""
+    """Describe what was written for one agent, how exact it is and how fast."""
 
     agent: str
     folder: Path
@@ -65,15 +65,15 @@ class ExportedAgent:
 def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgent:
     """Write ``actor.onnx``, ``actor.safetensors`` and ``card.json`` of one agent.
 
-    The folder appears only after onnxruntime was found to decide as torch does.
+    The folder appears only once onnxruntime has been found to decide as torch does.
 
     Args:
         checkpoint: the source.
-        number: of the agent.
+        number: index of the agent.
         out: the agent's folder is made in it.
 
     Raises:
-        InputError: if the folder is there already and is no export, or cannot be written.
+        InputError: if the folder exists and is not an export, or cannot be written.
         RuntimeError: if onnxruntime decides otherwise than torch.
     """
     agent = checkpoint.actor.spec.agents[number]
@@ -104,12 +104,12 @@ def export_agent(checkpoint: Checkpoint, number: int, out: Path) -> ExportedAgen
 
 
 def folder_names(agents: Sequence[str]) -> list[str]:
-    """A folder for each agent: its name as far as it can be that of a file, and never twice."""
+    """Return a unique folder name for each agent, as close to its own as file names allow."""
     names: list[str] = []
     for agent in agents:
         plain = re.sub(r"[^\w.-]+", "-", agent).strip(".")[:_LONGEST_NAME] or "agent"
         name, count = plain, 1
-        while name.lower() in (other.lower() for other in names):  # some systems see no difference
+        while name.lower() in (other.lower() for other in names):  # some systems ignore case
             count += 1
             name = f"{plain}-{count}"
         names.append(name)
@@ -117,15 +117,16 @@ def folder_names(agents: Sequence[str]) -> list[str]:
 
 
 def check(local: LocalActor, session: Session) -> float:
-    """Compare both on random observations.
+    """Compare the decisions of onnxruntime and torch on random observations.
 
     An action may differ only where scores tie, or where rounding decides what is drawn.
 
     Returns:
-        The largest difference of scores, relative to the largest score of the row.
+        The largest difference of scores, relative to 1 plus the largest one of the row in
+        magnitude, or of memories.
 
     Raises:
-        RuntimeError: if they differ.
+        RuntimeError: if they differ by more than the tolerance.
     """
     inputs = local.random_inputs(_CHECKED_ROWS, seed=0)
     expected = local.decide(inputs)
@@ -149,7 +150,7 @@ def check(local: LocalActor, session: Session) -> float:
 
 
 def _card(checkpoint: Checkpoint, local: LocalActor) -> dict[str, Any]:
-    """What a node has to know, beside the actor's own entries."""
+    """Return what a node has to know besides the actor's own entries of the card."""
     actor, spec, card = local.actor, local.actor.spec, checkpoint.card
     observed: tuple[int | str, ...] = spec.observation_shape
     n_actions: int | str = spec.n_actions
@@ -183,7 +184,7 @@ def _card(checkpoint: Checkpoint, local: LocalActor) -> dict[str, Any]:
 
 
 def _same_near_by(local: LocalActor, inputs: Arrays, action: NDArray[Any]) -> NDArray[np.bool_]:
-    """``[batch]`` whether the same is drawn with a random number that differs by the tolerance."""
+    """Return ``[batch]`` whether random numbers off by the tolerance draw the same actions."""
     same = np.ones(len(action), dtype=np.bool_)
     if local.draws:
         for error in (-_TOLERANCE, _TOLERANCE):
@@ -193,7 +194,7 @@ def _same_near_by(local: LocalActor, inputs: Arrays, action: NDArray[Any]) -> ND
 
 
 def _meaning(local: LocalActor) -> str:
-    """How the action is chosen."""
+    """Say how the action is chosen."""
     if local.sampled:
         return "drawn by random from the softmax of the scores"
     if local.draws:
@@ -202,7 +203,7 @@ def _meaning(local: LocalActor) -> str:
 
 
 def _normalisation(actor: Actor) -> dict[str, Any] | None:
-    """Moments that the graph applies to the flattened observation; None without."""
+    """Return the moments that the graph applies to the flattened observation, None without any."""
     if actor.normaliser is None:
         return None
     return {
@@ -212,7 +213,7 @@ def _normalisation(actor: Actor) -> dict[str, Any] | None:
 
 
 def _median_us(call: Callable[[], object]) -> float:
-    """Median time of a call, the first ones aside."""
+    """Return the median time of a call in microseconds, leaving out the first ones."""
     seconds = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""``edge-marl export``: all agents of a checkpoint, with a table of sizes and times."""
+"""Implement ``edge-marl export``, which exports all agents of a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_marl.locks import sole_writer
 
 
 def export(source: Path, out: Path | None = None) -> list[ExportedAgent]:
-    """Export every agent.
+    """Export every agent of a checkpoint, and print a table of sizes and times.
 
     Args:
         source: folder of a checkpoint.
@@ -22,8 +22,8 @@ def export(source: Path, out: Path | None = None) -> list[ExportedAgent]:
             checkpoint's name.
 
     Raises:
-        InputError: for what is no whole checkpoint of this version, and where the folder of an
-            agent would replace something else than an earlier export.
+        InputError: for anything but a whole checkpoint that this version can read, and where the
+            folder of an agent would replace anything but an earlier export.
     """
     checkpoint = read_checkpoint(source)
     folder = out or Path("results/export") / checkpoint.name

@@ -1,4 +1,4 @@
-"""One agent's actor as an ONNX file."""
+"""Write one agent's actor as an ONNX file, and open such files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _ABSENT = 0.2  # share of servers in random inputs that are not there
 
 
 class LocalActor(nn.Module):
-    """What one node runs: its own observation and mask in, scores and action out.
+    """Decide on one node: map its own observation and mask to scores and an action.
 
     Args:
         actor: of one agent alone, see ``Actor.single``.
-        sampled: whether it is evaluated so, see :func:`edge_marl.algorithms.actors.decide`.
+        sampled: whether actions are drawn from the softmax of the scores, see
+            :func:`edge_marl.algorithms.actors.decide`.
     """
 
     def __init__(self, actor: Actor, *, sampled: bool = False) -> None:
@@ -47,7 +48,7 @@ class LocalActor(nn.Module):
         random: Tensor | float = 0.5,
         hidden: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Decide for a batch.
+        """Decide for a batch of observations.
 
         Args:
             observation: ``[batch, *shape]`` float32, as the environment gives it.
@@ -68,21 +69,21 @@ class LocalActor(nn.Module):
 
     @property
     def draws(self) -> bool:
-        """Whether ``random`` is one of the inputs."""
+        """Return whether ``random`` is one of the inputs."""
         return is_stochastic(self.actor, sampled=self.sampled)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what :meth:`forward` returns."""
+        """Return the names of what :meth:`forward` returns."""
         return (SCORES, ACTION, NEXT_HIDDEN) if self.actor.is_recurrent else (SCORES, ACTION)
 
     @property
     def takes_any_number(self) -> bool:
-        """Whether the graph is for any number of servers: axis 1 of both inputs is 1 + N long."""
+        """Return whether any number N of servers fits: both inputs then have 1 + N along axis 1."""
         return self.actor.kind is PointerNetwork
 
     def random_inputs(self, rows: int, seed: int) -> Arrays:
-        """Inputs of :meth:`forward` by name, at least one action legal in every row."""
+        """Draw inputs of :meth:`forward` by name, with at least one legal action in every row."""
         spec, generator = self.actor.spec, np.random.default_rng(seed)
         observation = generator.normal(0, 20, (rows, *spec.observation_shape)).astype(np.float32)
         mask = generator.random((rows, spec.n_actions)) < 0.5
@@ -99,21 +100,21 @@ class LocalActor(nn.Module):
 
     @torch.inference_mode()
     def decide(self, inputs: Arrays) -> Arrays:
-        """:meth:`forward` on arrays."""
+        """Apply :meth:`forward` to arrays by name, and return its outputs by name."""
         found = self(**{name: torch.from_numpy(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in zip(self.outputs, found, strict=True)}
 
 
 class Session(Protocol):
-    """What is used of an ``onnxruntime.InferenceSession``."""
+    """Declare what is used of an ``onnxruntime.InferenceSession``."""
 
     def run(self, names: list[str] | None, inputs: Arrays) -> list[Any]:
-        """Outputs in the order of ``names``, all when None."""
+        """Return the outputs in the order of ``names``, all when None."""
         ...
 
 
 def write_onnx(actor: LocalActor, path: Path) -> None:
-    """Write the graph; the first axis of all inputs is free, so is the number of servers."""
+    """Write the graph for any batch size and, if it takes any number, for any number of servers."""
     inputs = actor.random_inputs(_TRACED_ROWS, seed=0)
     batch = {0: torch.export.Dim("batch")}
     free = dict.fromkeys(inputs, batch)
@@ -143,7 +144,7 @@ def write_onnx(actor: LocalActor, path: Path) -> None:
 
 
 def _strip(path: Path) -> None:
-    """Drop what only names sources and steps of this export: paths of this machine among it."""
+    """Drop metadata on the sources and steps of this export, among it paths of this machine."""
     import onnx
 
     model = onnx.load(path)
@@ -159,7 +160,7 @@ def _strip(path: Path) -> None:
 
 
 def open_session(path: Path) -> Session:
-    """The file in onnxruntime, on one thread: decisions are too small to share."""
+    """Open the file in onnxruntime, on one thread: decisions are too small to share."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

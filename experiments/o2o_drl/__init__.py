@@ -1,1 +1,1 @@
-"""The O2O-DRL study: ``edge-marl reproduce o2o-drl``."""
+"""Reproduce the O2O-DRL paper: ``edge-marl reproduce o2o-drl``."""

@@ -1,4 +1,4 @@
-"""Size of the O2O-DRL study, and the settings that its figures vary (paper, section V)."""
+"""Configure the O2O-DRL study, and declare the settings that its figures vary (section V)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Networks = Annotated[int, Field(ge=1, le=MOST_NETWORKS)]
 
 
 class Point(NamedTuple):
-    """One value on the x axis of a figure."""
+    """Describe the scenario behind one value on the x axis of a figure."""
 
     sweep: Sweep
     value: float
@@ -35,7 +35,7 @@ class Point(NamedTuple):
     """Seed of the first of this point's own networks."""
 
     def scenario(self, network: int) -> OffloadingScenario:
-        """Network number ``network`` of this point, the same in every episode."""
+        """Return the scenario of network number ``network``, which is the same in every episode."""
         if not 0 <= network < MOST_NETWORKS:
             raise ValueError(f"network: expected 0 to {MOST_NETWORKS - 1}, found {network}")
         return OffloadingScenario.model_validate(
@@ -43,21 +43,21 @@ class Point(NamedTuple):
         )
 
     def offered_load(self, network: int) -> float:
-        """Work that arrives in a network over the work that its nodes can do."""
+        """Return the work that arrives in a network over the work that its nodes can do."""
         return float(self.scenario(network).offered_load([0])[0])  # the same in every episode
 
     @property
     def labels(self) -> dict[str, str | float]:
-        """What tells its rows from those of other points."""
+        """Return what tells its rows from those of other points."""
         return {"sweep": self.sweep, "value": self.value}
 
     def is_default(self) -> bool:
-        """Whether it is the default scenario, which lies on several axes."""
+        """Return whether it is the default scenario, which lies on several axes."""
         return OffloadingScenario.model_validate(dict(self.changes)) == OffloadingScenario()
 
 
 class SweepAxis(NamedTuple):
-    """One panel of the paper's figures."""
+    """Describe one panel of the paper's figures."""
 
     figure: str
     label: str
@@ -106,7 +106,7 @@ BASE = Point("size", 8000.0, (), NETWORKS_PER_SWEEP)
 
 
 class StudyConfig(StudyOptions):
-    """Options of ``edge-marl reproduce o2o-drl``."""
+    """Configure ``edge-marl reproduce o2o-drl``."""
 
     sweeps: tuple[Sweep, ...] = Field(tuple(SWEEPS), description="panels to redo")
     ends_only: bool = Field(False, description="only the ends and the middle of every sweep")
@@ -127,7 +127,7 @@ class StudyConfig(StudyOptions):
 
     @classmethod
     def quick(cls) -> StudyConfig:
-        """At most 10 minutes on 2 cores."""
+        """Return options with which the study takes at most 10 minutes on 2 cores."""
         return cls(
             sweeps=("arrival",), ends_only=True, networks=2, swept_networks=2, episodes=10,
             validation_episodes=5, log_episodes=50, offline_updates=2_000, iterations=15,
@@ -135,16 +135,16 @@ class StudyConfig(StudyOptions):
         )  # fmt: skip
 
     def networks_at(self, point: Point) -> range:
-        """Numbers of the networks of a point."""
+        """Return the numbers of the networks of a point."""
         return range(self.networks if point == BASE else self.swept_networks)
 
     def points(self, sweep: Sweep) -> tuple[Point, ...]:
-        """Points of a panel."""
+        """Return the points of a panel, with ``ends_only`` just its ends and its middle."""
         points = SWEEPS[sweep].points
         return (points[0], points[len(points) // 2], points[-1]) if self.ends_only else points
 
     def episodes_at_a_time(self, scenario: OffloadingScenario) -> int:
-        """Episodes of a refit: 32, or more where they are shorter or of fewer nodes."""
+        """Return the episodes of a refit: 32, or more if they are shorter or have fewer nodes."""
         usual = OffloadingScenario()
         share = usual.nodes * usual.slots / (scenario.nodes * scenario.slots)
         return round(32 * max(1.0, share))

@@ -1,4 +1,4 @@
-"""Figures of the O2O-DRL study, named as in the paper."""
+"""Draw the figures of the O2O-DRL study, named as in the paper."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STYLES = {
 
 
 def learning_curve(results: Results, path: Path) -> None:
-    """Figure 3: from offline to online at the default point, beside what it has to beat."""
+    """Draw Figure 3: offline, then online training at the default point, beside RATC and RDA."""
     figure, axes = new_figure(1, 2, (9.5, 3.6))
     offline, online = axes
     panels = {"offline": offline, "online": online}
@@ -52,7 +52,7 @@ def learning_curve(results: Results, path: Path) -> None:
 
 
 def heuristics_behind(results: Results, path: Path) -> None:
-    """Figure 4: each heuristic, and O2O-DRL from its log."""
+    """Draw Figure 4: each heuristic, and O2O-DRL trained from its log."""
     figure, (ax,) = new_figure(1, 1, (5.5, 3.6))
     for k, pair in enumerate(FROM.items()):
         for offset, method, colour in ((-0.2, pair[0], "#d98b5f"), (0.2, pair[1], "#20639b")):
@@ -68,7 +68,7 @@ def heuristics_behind(results: Results, path: Path) -> None:
 
 
 def sweep(results: Results, name: Sweep, path: Path) -> None:
-    """Figures 5, 6 and 8: success rate over what is varied."""
+    """Draw a panel of Figure 5, 6 or 8: the success rate over what the panel varies."""
     figure, (ax,) = new_figure(1, 1, (5.5, 3.8))
     points = results.points(name)
     x = [value_on(name, point) for point in points]
@@ -91,7 +91,7 @@ def sweep(results: Results, name: Sweep, path: Path) -> None:
 
 
 def loads(results: Results, path: Path) -> None:
-    """How far O2O-DRL is above the better of the two heuristics, by the network's offered load."""
+    """Draw how far O2O-DRL is above the better of RATC and RDA, by the network's offered load."""
     figure, (ax,) = new_figure(1, 1, (5.5, 3.6))
     x = results.loads()
     for method in (O2O_DRL, WITH_IQL):
@@ -108,7 +108,7 @@ def loads(results: Results, path: Path) -> None:
 
 
 def _band(ax, steps, rates, method: str) -> None:  # type: ignore[no-untyped-def]
-    """Mean over networks ``[S, P]`` with its interval."""
+    """Draw the mean over networks of rates ``[S, P]``, with its interval."""
     colour = _STYLES[method][0]
     found = [statistics.mean(rates[:, [k]].T) for k in range(rates.shape[1])]
     ax.plot(steps, [f.value for f in found], color=colour, label=method)

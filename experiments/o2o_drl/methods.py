@@ -1,4 +1,4 @@
-"""The methods that are compared, and how each comes to its policy (paper, section V-B)."""
+"""Declare the methods that are compared, and how each gets its policy (paper, section V-B)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _OFFLINE_RATE = 1e-3
 
 @dataclass(frozen=True)
 class Learner:
-    """A learned method."""
+    """Describe a learned method."""
 
     logs: tuple[str, ...] = ("rda", "ratc")
     """Heuristics that wrote the log, as many episodes each; none: no offline phase."""
@@ -89,13 +89,13 @@ ABLATIONS = tuple(name for name in LEARNERS if name not in (*EVERYWHERE, *FROM.v
 
 
 def offline_part(name: str) -> str:
-    """What a method is before it goes online."""
+    """Return the name of what a method is before it goes online."""
     return name.replace(O2O_DRL, OFFLINE)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FromLog(Training):
-    """A training of O2O-DRL, whose log is written before and removed afterwards."""
+    """Train O2O-DRL from a log that is written before and removed afterwards."""
 
     logs: tuple[str, ...]
     """Heuristics that wrote it, as many episodes each; none: there is no offline phase."""
@@ -104,23 +104,27 @@ class FromLog(Training):
 
     @property
     def configuration(self) -> Any:
-        """The training's, and what is logged."""
+        """Return the configuration of the training, and what is logged."""
         logged = {"logs": self.logs, "log_episodes": self.log_episodes}
         return {**super().configuration, **logged}
 
     @property
     def modules(self) -> Sequence[str]:
-        """The training's, and those that write the log."""
+        """Return the modules of the training, and those that write the log."""
         return (*super().modules, "edge_marl.peer_offloading.heuristics",
                 "edge_marl.peer_offloading.collect")  # fmt: skip
 
     @property
     def effort(self) -> float:
-        """In proportion to the nodes; longer with an offline phase."""
+        """Return an effort in proportion to the nodes, twice as much with an offline phase."""
         return super().effort * self.recipe.env_config["scenario"]["nodes"] * (1 + bool(self.logs))
 
     def due(self, progress: Progress) -> bool:
-        """Whether to evaluate: after each offline iteration, the first refits, and now and then."""
+        """Return whether to evaluate the policy.
+
+        It is evaluated after each offline iteration, or untrained where there is none, after each
+        of the first refits that follow them, then at equal distances and at the end.
+        """
         n_online = (self.limits.iterations or 0) - self.offline_iterations
         online = progress.iteration - self.offline_iterations
         if online <= 0:
@@ -130,7 +134,7 @@ class FromLog(Training):
 
     @contextmanager
     def prepared(self, artefacts: Path) -> Iterator[Recipe]:
-        """Write the log."""
+        """Write the log, if the method has one, and provide the recipe that reads it."""
         if not self.logs:
             yield self.recipe
             return
@@ -175,7 +179,7 @@ def training_of(config: StudyConfig, point: Point, network: int, name: str) -> F
 def write_log(
     scenario: OffloadingScenario, names: Sequence[str], n_episodes: int, log: Path
 ) -> None:
-    """Phase 1: log what heuristics do in a network; episodes are dealt out among them."""
+    """Log what heuristics do in a network (phase 1), with the episodes dealt out among them."""
     from edge_marl.peer_offloading.collect import collect
 
     seeds = STUDY_LOG_SEEDS[:n_episodes]

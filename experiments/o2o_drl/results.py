@@ -1,4 +1,4 @@
-"""What the study found: success rates of all methods at all points, and comparisons of them."""
+"""Evaluate what the study found: success rates of all methods at all points, and comparisons."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ FloatArray = NDArray[np.float64]
 
 
 def label(method: str) -> str:
-    """A method as tables and figures name it."""
+    """Return the name of a method in tables and figures."""
     return HEURISTICS.get(method, method)
 
 
 def baselines(method: str) -> tuple[str, ...]:
-    """What a form of O2O-DRL has to beat at every point."""
+    """Return what a form of O2O-DRL has to beat at every point."""
     return ("ratc", "rda", offline_part(method), ONLINE)
 
 
@@ -56,7 +56,7 @@ def points_of(config: StudyConfig) -> list[Point]:
 
 @dataclass(frozen=True)
 class Results:
-    """Outcomes of all units, by method and point."""
+    """Look up the outcomes of all units by method and point."""
 
     config: StudyConfig
     outcomes: Outcomes
@@ -70,23 +70,25 @@ class Results:
         return self.outcomes.values(metric, kind=TEST, method=method, **point.labels)
 
     def rate(self, point: Point, method: str) -> Estimate | None:
-        """Mean success rate over networks and episodes, those that have one."""
+        """Average the success rate over networks and episodes that have one in every network."""
         values = self.values(point, method)
         return None if values is None else statistics.mean(values[:, ~np.isnan(values).any(axis=0)])
 
     def gain(self, point: Point, method: str, baseline: str) -> Estimate | None:
-        """Mean difference of success rates on the same episodes of the same networks."""
+        """Average the difference of success rates on the same episodes of the same networks."""
         differences = self._differences(point, method, baseline)
         return None if differences is None else statistics.mean(differences)
 
     def loads(self) -> FloatArray:
-        """Offered loads ``[S]`` of the networks of all points but the testbed's, whose nodes close
-        much later."""
+        """Return the offered loads ``[S]`` of the networks of all points but the testbed's.
+
+        Nodes of the testbed accept far more tasks before they refuse further ones.
+        """
         found = [p.offered_load(k) for p in self._simulated() for k in self.config.networks_at(p)]
         return np.array(found)
 
     def gains(self, method: str, baseline: str) -> FloatArray | None:
-        """``[S, K]`` differences of success rates, in the networks of :meth:`loads`."""
+        """Return the differences ``[S, K]`` of success rates in the networks of :meth:`loads`."""
         found = [self._differences(point, method, baseline) for point in self._simulated()]
         known = [differences for differences in found if differences is not None]
         return np.concatenate(known) if len(known) == len(found) else None
@@ -99,7 +101,7 @@ class Results:
         return [point for point in self.all_points() if point.sweep != "testbed"]
 
     def share_of_possible(self, point: Point, method: str) -> Estimate | None:
-        """Success rate over the clairvoyant bound, on the episodes with a bound."""
+        """Average the success rate over the clairvoyant bound, on the episodes with a bound."""
         values, bound = self.values(point, method), self.values(point, BOUND)
         if values is None or bound is None:
             return None
@@ -140,7 +142,7 @@ class Results:
         return [statistics.mean(after - before) for after in first]
 
     def _validation(self, point: Point, method: str) -> dict[str, dict[int, FloatArray]]:
-        """Phase, then iteration: success rates ``[S, K]`` on validation episodes."""
+        """Return success rates ``[S, K]`` on validation episodes, by phase, then by iteration."""
         rows = self.outcomes.where(kind=TRAINING, method=method, **point.labels)
         found: dict[str, dict[int, FloatArray]] = {}
         for (iteration, phase), some in rows.groupby([ITERATION, PHASE]):
@@ -149,7 +151,7 @@ class Results:
         return found
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat row per point and method."""
+        """Return one flat row per point and method, without the bound."""
         rows = []
         for point in self.all_points():
             for method in self.methods(point):
@@ -185,17 +187,17 @@ class Results:
 
 
 def canonical(point: Point) -> Point:
-    """The default scenario once, though it lies on several axes."""
+    """Return :data:`BASE` for the default scenario, on whatever axis, or else the point itself."""
     return BASE if point.is_default() else point
 
 
 def value_on(sweep: Sweep, point: Point) -> float:
-    """Where a point lies on the axis of a panel."""
+    """Return where a point lies on the axis of a panel."""
     return next(p.value for p in SWEEPS[sweep].points if canonical(p) == point)
 
 
 def holds(gains: Iterable[Estimate | None]) -> str:
-    """In words: is a gain above zero, and how surely?"""
+    """Say in words whether all known gains are above zero, and whether surely."""
     known = [gain for gain in gains if gain is not None]
     if all(gain.surely_above_zero for gain in known):
         return "yes"

@@ -1,6 +1,6 @@
-"""``edge-marl reproduce o2o-drl``: Figures 3 to 6 and 8 of the O2O-DRL paper.
+"""Reproduce Figures 3 to 6 and 8 of the O2O-DRL paper: ``edge-marl reproduce o2o-drl``.
 
-Every method is trained in every network of every point by itself, and played there.
+A learned method is trained separately in every network of each of its points, and played there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ All figures are measured here; the paper prints none, only curves."""
 
 @dataclass(frozen=True, eq=False)
 class ClairvoyantBound(Unit):
-    """The bound of the first test episodes in a network; the others have none."""
+    """Bound the success rates of the first test episodes in a network; the others get NaN."""
 
     config: StudyConfig
     point: Point
@@ -48,20 +48,20 @@ class ClairvoyantBound(Unit):
 
     @property
     def labels(self) -> dict[str, Label]:
-        """As those of a policy."""
+        """Return labels like those of a policy."""
         of_point = {**self.point.labels, "network": self.network}
         return {KIND: TEST, METHOD: BOUND, SEED: 0, **of_point}
 
     @property
     def configuration(self) -> Any:
-        """The scenario, and how many episodes."""
+        """Return the scenario, and how many episodes there are and have a bound."""
         scenario = self.point.scenario(self.network).model_dump(mode="json")
         return {"scenario": scenario, "episodes": self.config.episodes,
                 "bounded": self.config.bound_episodes}  # fmt: skip
 
     @property
     def effort(self) -> float:
-        """In proportion to the nodes."""
+        """Return the number of nodes."""
         return self.point.scenario(self.network).nodes
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
@@ -106,7 +106,7 @@ def _units_in(config: StudyConfig, point: Point, network: int) -> list[Unit]:
 
 
 def report(config: StudyConfig, outcomes: Outcomes) -> Report:
-    """Return what is said of the outcomes."""
+    """Return the tables, records and figures of the outcomes."""
     results = Results(config, outcomes)
     sweeps = {
         f"figure-{sweep}.png": lambda path, sweep=sweep: figures.sweep(results, sweep, path)

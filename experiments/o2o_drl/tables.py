@@ -1,4 +1,4 @@
-"""Tables of the O2O-DRL study."""
+"""Make the tables of the O2O-DRL study."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _AT_THE_DEFAULT = (
 
 
 def sweep_table(results: Results, sweep: Sweep) -> Table:
-    """Success rates at every point of a panel, and how far O2O-DRL is above each baseline."""
+    """Tabulate success rates at the points of a panel, and O2O-DRL's gains over each baseline."""
     axis, points = SWEEPS[sweep], results.points(sweep)
     table = Table(title=f"Figure {axis.figure}: success rate", title_justify="left")
     table.add_column(axis.label)
@@ -60,7 +60,7 @@ def sweep_table(results: Results, sweep: Sweep) -> Table:
 
 
 def _add_gains(table: Table, method: str, gains: Mapping[str, Sequence[Estimate | None]]) -> None:
-    """How far a method is above each baseline, and whether it is above all, in every column."""
+    """Add how far a method is above each baseline, and whether it is above all, by column."""
     table.add_section()
     for baseline, found in gains.items():
         table.add_row(f"{method} minus {label(baseline)}", *map(_signed, found))
@@ -68,7 +68,7 @@ def _add_gains(table: Table, method: str, gains: Mapping[str, Sequence[Estimate 
 
 
 def load_table(results: Results) -> Table:
-    """How the gains depend on how loaded a network is, all points of the simulation together."""
+    """Tabulate gains by the load of the networks, over all points of the simulation together."""
     table = Table(title="Gains by offered load, all simulated networks", title_justify="left")
     table.add_column("offered load")
     group = np.digitize(results.loads(), _LOADS)
@@ -91,7 +91,7 @@ def load_table(results: Results) -> Table:
 
 
 def methods_table(results: Results) -> Table:
-    """Everything at the default point, with what happened to the tasks."""
+    """Tabulate all methods at the default point, with what happened to the tasks."""
     table = Table(title="Default scenario (Figures 3 and 4)", title_justify="left")
     for name in ("method", "success rate", "minus RATC", "dropped", "failed", "delay p50 s",
                  "p95 s", "offloaded", "share of the bound"):  # fmt: skip
@@ -123,7 +123,7 @@ def methods_table(results: Results) -> Table:
 
 
 def networks_table(results: Results) -> Table:
-    """Success rates at the default point by network, with how loaded each is."""
+    """Tabulate success rates at the default point by network, with the offered load of each."""
     table = Table(title="Default scenario by network", title_justify="left")
     table.add_column("network")
     networks = results.config.networks_at(BASE)
@@ -137,7 +137,7 @@ def networks_table(results: Results) -> Table:
 
 
 def hand_over_table(results: Results) -> Table:
-    """Is there a dip when fine-tuning begins?"""
+    """Tabulate whether the success rate dips when fine-tuning begins."""
     table = Table(
         title="Hand-over: success rate after a refit minus that of the offline policy",
         title_justify="left",
@@ -175,7 +175,7 @@ def _signed(estimate: Estimate | None) -> str:
 
 
 def all_tables(results: Results) -> Sequence[Table]:
-    """Every table of the study."""
+    """Return every table of the study."""
     return [
         methods_table(results),
         networks_table(results),

@@ -1,1 +1,1 @@
-"""The study of SCALE: placing workflows on clusters of any size."""
+"""Reproduce the SCALE paper: placing workflows on clusters of any size."""

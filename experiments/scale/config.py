@@ -1,4 +1,4 @@
-"""Size of the SCALE study, and the episodes that its methods are trained and tested on."""
+"""Configure the SCALE study, and the episodes that its methods are trained and tested on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ENVIRONMENT = "dag_placement_v0"
 
 
 class Point(NamedTuple):
-    """One scenario that policies are tested in."""
+    """Describe one scenario that policies are tested in."""
 
     family: Family
     name: str
@@ -51,24 +51,24 @@ class Point(NamedTuple):
 
     @property
     def scenario(self) -> DagScenario:
-        """What its episodes are drawn from; tiers, load and length as at N = 16."""
+        """Return the scenario: but for ``changes``, tiers, load and length are as at N = 16."""
         base = _BASE[self.family].at(self.servers)
         return DagScenario.model_validate({**base.model_dump(), **dict(self.changes)})
 
     @property
     def is_size(self) -> bool:
-        """Whether nothing but the number of servers is another."""
+        """Return whether it differs from training only in its size and, perhaps, its horizon."""
         return self.name.isdigit()
 
     def episodes(self, n: int, *, validation: bool = False) -> Episodes:
-        """Episodes of the scenario, as policies of its family see them."""
+        """Return episodes of the scenario, as policies of its family see them."""
         seeds = validation_seeds(n) if validation else evaluation_seeds(n)
         env_config = {"scenario": self.scenario.model_dump(), **ENV[self.family]}
         return Episodes(env_config, seeds, self.name)
 
 
 def trained_in(family: Family) -> Point:
-    """The scenario of training."""
+    """Return the scenario that methods of a family are trained in."""
     return Point(family, str(TRAINED_AT), TRAINED_AT)
 
 
@@ -111,7 +111,7 @@ _TRACES: dict[str, dict[str, Any]] = {
 
 
 class StudyConfig(StudyOptions):
-    """Options of ``edge-marl reproduce scale``."""
+    """Configure ``edge-marl reproduce scale``."""
 
     seeds: Count = Field(10, description="trainings of every method")
     episodes: Several = Field(30, description="test episodes per scenario")
@@ -129,20 +129,20 @@ class StudyConfig(StudyOptions):
 
     @classmethod
     def quick(cls) -> StudyConfig:
-        """At most 10 minutes on 2 cores."""
+        """Return options with which the study takes at most 10 minutes on 2 cores."""
         return cls(
             seeds=1, episodes=10, large_episodes=2, paper_iterations=20,
             event_iterations=30, off_policy_steps=30_000, sizes=(16, 48, 128), changed=False,
         )  # fmt: skip
 
     def length(self, family: Family, *, off_policy: bool) -> int:
-        """Iterations of a training, or environment steps of one that replays."""
+        """Return the iterations of a training, or the environment steps of an off-policy one."""
         if off_policy:
             return self.off_policy_steps
         return self.paper_iterations if family == "paper" else self.event_iterations
 
     def points(self, family: Family) -> list[Point]:
-        """Where methods of a family are tested."""
+        """Return the scenarios that methods of a family are tested in."""
         if family == "paper":
             return [Point("paper", str(n), n) for n in self.sizes if n <= 48]
         points = [Point("event", str(n), n, _SHORT if n >= _LARGE else ()) for n in self.sizes]
@@ -157,7 +157,7 @@ class StudyConfig(StudyOptions):
         return points
 
     def test_episodes(self, point: Point) -> int:
-        """K."""
+        """Return the number K of test episodes of a scenario."""
         if point.servers >= _LARGE:
             return self.large_episodes
         return self.episodes if point.is_size else self.changed_episodes

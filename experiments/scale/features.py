@@ -1,4 +1,4 @@
-"""Statistics of the attention feature over cluster sizes (Table 5)."""
+"""Measure statistics of the attention feature over cluster sizes (Table 5)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STEPS = 200
 
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics(Unit):
-    """Statistics of the features ``f [K, d]`` of a policy in a scenario, one row a dimension.
+    """Compute statistics of a policy's features ``f [K, d]`` in a scenario, one row per dimension.
 
     ``off_diagonal_covariance``, the mean of ``|C_ij|`` for i other than j, and ``kl``, to the
     standard normal (``L_d``), are the same in every row.
@@ -40,21 +40,21 @@ class FeatureStatistics(Unit):
 
     @property
     def labels(self) -> Mapping[str, Label]:
-        """Those of the episodes."""
+        """Return the labels of the episodes, with kind ``features``."""
         return {**self.play.labels, KIND: FEATURES}
 
     @property
     def configuration(self) -> Any:
-        """The episodes."""
+        """Return the episodes, and how many of their decisions are looked at."""
         return {"play": self.play.configuration, "steps": _STEPS}
 
     @property
     def needs(self) -> Sequence[Unit]:
-        """The training."""
+        """Return the training of the policy."""
         return self.play.needs
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
-        """Play the beginning of the episodes."""
+        """Play the beginning of the episodes, and measure the features."""
         episodes = self.play.episodes
         env = make_batched(self.play.environment, episodes.env_config, len(episodes.seeds))
         f = features(actor_of(needed[0]), env, episodes.seeds)
@@ -70,7 +70,10 @@ class FeatureStatistics(Unit):
 
 @torch.inference_mode()
 def features(actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]) -> Tensor:
-    """Return what decisions are made from at the beginning of some episodes, ``[K, d]``."""
+    """Return the features ``[K, d]`` that decisions early in some episodes are made from.
+
+    Decisions with only one legal action are left out.
+    """
     actor = actor.resized(env.action_spec.n - 1)
     observation = env.reset(seeds)
     seen = []

@@ -1,4 +1,4 @@
-"""Figures of the SCALE study."""
+"""Draw the figures of the SCALE study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_marl.experiments.scale.results import Results, label
 
 
 def curves(results: Results, path: Path) -> None:
-    """Figure 6: reward and response time on validation episodes while learning."""
+    """Draw Figure 6: reward and response time on validation episodes while learning."""
     figure, axes = new_figure(1, 2, (10.0, 3.8))
     for method in LEARNERS:
         if LEARNERS[method].family != "paper":
@@ -36,7 +36,7 @@ def curves(results: Results, path: Path) -> None:
 
 
 def scales(results: Results, family: Family, path: Path) -> None:
-    """Figure 5, and beyond it: response time over cluster sizes."""
+    """Draw Figure 5, and what lies beyond it: response time over cluster sizes."""
     figure, (axis,) = new_figure(1, 1, (7.5, 4.2))
     points = [point for point in results.config.points(family) if point.is_size]
     sizes = [point.servers for point in points]

@@ -1,4 +1,4 @@
-"""The methods that are compared, and how each comes to its policy (paper, section 5.2)."""
+"""Declare the methods that are compared, and how each gets its policy (paper, section 5.2)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LARGE = {"kind": "pointer", "hidden_sizes": (32, 32)}
 
 @dataclass(frozen=True)
 class Learner:
-    """A learned method."""
+    """Describe a learned method."""
 
     family: Family
     algorithm: Literal["scale", "vdn", "sac"] = "scale"
@@ -41,7 +41,7 @@ class Learner:
 
     @property
     def any_size(self) -> bool:
-        """Whether it can be tested at another N."""
+        """Return whether it can be tested at another N."""
         network = self.options.get("network", {"kind": "pointer"})
         return bool(network["kind"] == "pointer")
 
@@ -101,7 +101,7 @@ def training_of(config: StudyConfig, method: str, seed: int) -> Training:
 
 
 def _usual(learner: Learner, length: int, env_steps: int) -> dict[str, Any]:
-    """Options that all learners of an algorithm share, by the length of the training."""
+    """Return options that all learners of an algorithm share, by the length of the training."""
     if learner.algorithm == "vdn":
         epsilon = [(0, 1.0), (length // 2, 0.02)]
         return {"epsilon": epsilon, "observation_normalisation": False}

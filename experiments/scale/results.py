@@ -1,4 +1,4 @@
-"""What the study found: response times of all methods in all scenarios, and comparisons."""
+"""Evaluate what the study found: response times of all methods in all scenarios, comparisons."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ LABELS = {
 
 
 def label(method: str) -> str:
-    """Return a method as tables and figures name it."""
+    """Return the name of a method in tables and figures."""
     return LABELS.get(method, method)
 
 
 @dataclass(frozen=True)
 class Results:
-    """Outcomes of all units, by method and scenario."""
+    """Look up the outcomes of all units by method and scenario."""
 
     config: StudyConfig
     outcomes: Outcomes
@@ -51,7 +51,7 @@ class Results:
         return self.outcomes.values(metric, method=method, **_test(point))
 
     def mean(self, point: Point, method: str, metric: str = "response_s") -> Estimate | None:
-        """Average over trainings and episodes; those without a value are left out for all."""
+        """Average over trainings and episodes; an episode without a value is left out for all."""
         return self.outcomes.mean(metric, method=method, **_test(point))
 
     def change(self, point: Point, method: str, baseline: str) -> Estimate | None:

@@ -1,7 +1,7 @@
-"""``edge-marl reproduce scale``: Tables 3 to 5 and Figures 5 and 6 of the SCALE paper, and beyond.
+"""Reproduce Tables 3 to 5 and Figures 5 and 6 of the SCALE paper: ``edge-marl reproduce scale``.
 
-The study trains every method at 16 servers, then plays all policies and heuristics in all
-scenarios.
+The study trains every method at 16 servers, then plays policies and heuristics in all scenarios
+that suit them, some of which are not in the paper.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _is_played(method: str, point: Point) -> bool:
     return (
         learner.family == point.family
         and (learner.any_size or point.servers == TRAINED_AT)
-        # What SRR does is seen at the sizes; elsewhere it would only take as long again.
+        # The sizes show what SRR does; elsewhere it would only take as long again.
         and (method != POINTER_SRR or point.is_size)
     )
 
@@ -91,7 +91,7 @@ def check(config: StudyConfig) -> None:
 
 
 def report(config: StudyConfig, outcomes: Outcomes) -> Report:
-    """Return what is said of the outcomes."""
+    """Return the tables, records and figures of the outcomes."""
     results = Results(config, outcomes)
     return Report(
         tables.all_tables(results),

@@ -1,4 +1,4 @@
-"""Tables of the SCALE study."""
+"""Make the tables of the SCALE study."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAPER_RESPONSE = {SCALE: (4.58, 5.57, 6.22), CROSS_ATTN: (4.65, 5.70, 6.83)}
 
 
 def all_tables(results: Results) -> list[Table]:
-    """In the order of the page."""
+    """Return all tables, in the order of the page."""
     config = results.config
     event = config.points("event")
     sizes = [point for point in event if point.is_size]
@@ -37,7 +37,7 @@ def all_tables(results: Results) -> list[Table]:
 
 
 def performance(results: Results) -> Table:
-    """Table 3: everything at the size of training."""
+    """Make Table 3: all methods at the size of training."""
     point = trained_in("paper")
     table = _table(f"Table 3: {TRAINED_AT} servers, the paper's setting", "method",
                    "response s", "completed", "unfinished", "invalid actions")  # fmt: skip
@@ -49,7 +49,7 @@ def performance(results: Results) -> Table:
 
 
 def generalisation(results: Results) -> Table:
-    """Table 4: SCALE and CrossAttn at sizes that they were not trained at."""
+    """Make Table 4: SCALE and CrossAttn at the size of training and at others."""
     points = results.config.points("paper")
     table = _table("Table 4: mean response time in s, trained at 16 servers", "method",
                    *(f"N = {point.servers}" for point in points))  # fmt: skip
@@ -70,7 +70,7 @@ def generalisation(results: Results) -> Table:
 
 
 def features(results: Results) -> Table:
-    """Table 5: statistics of the attention feature, and how far it moves with N."""
+    """Make Table 5: statistics of the attention feature, and how far it moves with N."""
     table = _table("Table 5: attention feature", "method", "N", "off-diagonal covariance", "KL",
                    "shift of means", "scale of variances")  # fmt: skip
     for method, learner in LEARNERS.items():
@@ -99,7 +99,7 @@ def features(results: Results) -> Table:
 
 
 def responses(results: Results, points: Sequence[Point], title: str) -> Table:
-    """All methods in some scenarios, and how the learned ones compare with the best heuristic."""
+    """Tabulate all methods in some scenarios, and compare ours with the best online heuristic."""
     table = _table(title, "method", *(point.name for point in points))
     names = dict.fromkeys(name for point in points for name in results.methods(point))
     for method in names:

@@ -1,4 +1,4 @@
-"""One engine for all studies: units that are computed once, one frame of rows, tables, figures.
+"""Run all studies with one engine: units computed once, one frame of rows, tables, figures.
 
 A package of a third party adds a study by an entry point of the group ``edge_marl.studies``, whose
 value names a :class:`.engine.Study`, such as ``my_package.study:STUDY``.
@@ -43,7 +43,7 @@ def _places() -> Mapping[str, tuple[str, str]]:
 
 
 def studies() -> Mapping[str, str]:
-    """Return what each study is about, by name; nothing of them is imported."""
+    """Return what each study is about, by name, without importing any."""
     return {name: about for name, (_, about) in _places().items()}
 
 

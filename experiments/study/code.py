@@ -1,4 +1,4 @@
-"""A digest of the code that an outcome depends on, so that no study reuses what older code made."""
+"""Digest the code that an outcome depends on, so that no study reuses what older code made."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def code_digest(*modules: str, alone: tuple[str, ...] = ()) -> str:
 
 
 class _Source:
-    """What matters of a module's source: a digest of its code, and what it imports."""
+    """Hold what matters about a module's source: a digest of its code, and what it imports."""
 
     def __init__(self, module: str) -> None:
         path = _file_of(module)
@@ -68,7 +68,7 @@ def _parsed(module: str) -> _Source:
 
 
 class _Runtime(ast.NodeTransformer):
-    """Leaves out what never runs: texts that stand alone, and imports for type checkers."""
+    """Leave out what never runs: strings that stand alone, and imports for type checkers."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         """Drop a docstring."""
@@ -83,7 +83,7 @@ class _Runtime(ast.NodeTransformer):
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """Full names of everything that a module of a package imports and that may be a module."""
+    """Yield the full names of all that a module of a package imports and that may be modules."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -92,7 +92,7 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
             base = ".".join([*above, *filter(None, [node.module])])
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
-                # Of others nothing is looked at: finding it would import it.
+                # Nothing is looked up in other packages: finding it would import it.
                 known = _package_of(base) in (edge_marl.__name__, _package_of(package))
                 yield inner if known and _file_of(inner) else base
 
@@ -103,15 +103,15 @@ def _package_of(module: str) -> str:
 
 @cache
 def _file_of(module: str) -> Path | None:
-    """The source file of a module; None if there is none."""
+    """Return the source file of a module, None if there is none."""
     package, *parts = module.split(".")
     if package != edge_marl.__name__:
         try:
             spec = find_spec(module)
-        except ModuleNotFoundError:  # what it would lie in is a module itself
+        except ModuleNotFoundError:  # its parent is a module, not a package
             return None
         return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
-    for folder in edge_marl.__path__:  # nothing of ours is imported to be looked at
+    for folder in edge_marl.__path__:  # without importing any of ours
         place = Path(folder).joinpath(*parts)
         for path in (place.with_suffix(".py"), place / "__init__.py"):
             if path.is_file():

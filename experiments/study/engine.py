@@ -27,7 +27,7 @@ UNITS = "units"
 
 
 class StudyOptions(Options):
-    """Options that every study has."""
+    """Declare the options that every study has."""
 
     workers: Workers = Field(
         default_factory=all_cores, description="tasks at a time; 0: all in this process"
@@ -35,7 +35,7 @@ class StudyOptions(Options):
 
     @classmethod
     def quick(cls) -> Self:
-        """Return options of at most 10 minutes on 2 cores."""
+        """Return options with which the study takes at most 10 minutes on 2 cores."""
         return cls()
 
 
@@ -44,7 +44,7 @@ StudyConfig = TypeVar("StudyConfig", bound=StudyOptions)
 
 @dataclass(frozen=True)
 class Report:
-    """What a study says."""
+    """Hold what a study reports."""
 
     tables: Sequence[Table]
     notes: str
@@ -59,7 +59,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Study(Generic[StudyConfig]):
-    """A study: which units it consists of, and what is reported of them."""
+    """Declare a study: which units it consists of, and what is reported about them."""
 
     options: type[StudyConfig]
     units: Callable[[StudyConfig], Sequence[Unit]]
@@ -120,7 +120,7 @@ def _reproduce(study: Study[StudyConfig], config: StudyConfig, out: Path) -> Out
 
 
 def compute_missing(units: Sequence[Unit], folder: Path, *, workers: int) -> None:
-    """Compute the units that are not in a folder, those that others need before these.
+    """Compute the units that are not in a folder, each after those that it needs.
 
     Args:
         units: to compute, with all that they need.
@@ -145,5 +145,5 @@ def compute_missing(units: Sequence[Unit], folder: Path, *, workers: int) -> Non
 
 
 def _with_needs(units: Sequence[Unit]) -> list[Unit]:
-    """Units with all that they need, directly or not."""
+    """Return units, each preceded by all that it needs, directly or not."""
     return [one for unit in units for one in (*_with_needs(unit.needs), unit)]

@@ -1,4 +1,4 @@
-"""What the units of a study gave: rows in long format, and what tables ask of them."""
+"""Hold what the units of a study gave, in long format, and answer what tables ask of it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ EPISODE = "episode"
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Rows of all units, one per episode, with their labels."""
+    """Hold the rows of all units in one frame, with their labels as columns."""
 
     frame: pd.DataFrame
     replicate: str = "seed"
     """The column of what is independent: the seed of a training, or a network."""
 
     def where(self, **labels: Label) -> pd.DataFrame:
-        """Rows with these labels."""
+        """Return the rows with these labels."""
         found = self.frame
         for name, value in labels.items():
             found = found[found[name] == value]
         return found
 
     def values(self, metric: str, **labels: Label) -> FloatArray | None:
-        """A metric by replicate and episode.
+        """Return a metric by replicate and episode.
 
         Args:
             metric: name of a column.
-            labels: which rows, with which nothing but replicate and episode is left open.
+            labels: which rows; they leave nothing but replicate and episode open.
 
         Returns:
             ``[S, K]``, NaN where an episode has no value; None where nothing was played or
@@ -51,7 +51,7 @@ class Outcomes:
         return table.to_numpy(dtype=np.float64)
 
     def mean(self, metric: str, **labels: Label) -> Estimate | None:
-        """The mean over replicates and episodes; an episode without a value is left out for all."""
+        """Average over replicates and episodes; an episode without a value is left out for all."""
         values = self.values(metric, **labels)
         if values is None:
             return None

@@ -1,4 +1,4 @@
-"""The units that most studies consist of: trainings of policies, and episodes of policies."""
+"""Define the units that most studies consist of: trainings of policies, and their episodes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ITERATION, ENV_STEPS, PHASE = "iteration", "env_steps", "phase"
 
 @dataclass(frozen=True, eq=False)
 class Training(Unit):
-    """A policy that is trained by a recipe, and what it did on validation episodes on the way.
+    """Train a policy by a recipe, and keep what it does on validation episodes on the way.
 
     Its artefacts are the actors at the end of each phase, in a folder of the phase's name; those
     of an algorithm without phases are in ``end``.
@@ -54,12 +54,12 @@ class Training(Unit):
 
     @property
     def labels(self) -> Mapping[str, Label]:
-        """Method and seed, and what the study adds."""
+        """Return kind, method and seed, and what the study adds."""
         return {KIND: TRAINING, METHOD: self.method, SEED: self.recipe.seed, **self.further}
 
     @property
     def configuration(self) -> Any:
-        """The resolved recipe, and how it is evaluated."""
+        """Return the resolved recipe, and how its policy is evaluated."""
         return {
             "recipe": self.recipe.resolved(),
             "limits": self.limits.model_dump(),
@@ -71,7 +71,7 @@ class Training(Unit):
 
     @property
     def modules(self) -> Sequence[str]:
-        """Algorithm and environment."""
+        """Return the modules of the algorithm and the environment."""
         return (
             ALGORITHMS[self.recipe.algorithm].config_class.partition(":")[0],
             *_modules_of(self.recipe.env),
@@ -79,16 +79,16 @@ class Training(Unit):
 
     @property
     def effort(self) -> float:
-        """Longer than a test."""
+        """Return an effort far above that of most tests."""
         return 1000.0
 
     def due(self, progress: Progress) -> bool:
-        """Whether the policy is evaluated now."""
+        """Return whether the policy is evaluated now."""
         return progress.iteration > 0 and progress.due(self.evaluations)
 
     @contextmanager
     def prepared(self, artefacts: Path) -> Iterator[Recipe]:
-        """The recipe, with what it needs in place for as long as the training lasts."""
+        """Provide the recipe, with what it needs in place for as long as the training lasts."""
         yield self.recipe
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
@@ -122,7 +122,7 @@ class Training(Unit):
 
 @dataclass(frozen=True, eq=False)
 class Play(Unit):
-    """A policy on test episodes, one row each: a heuristic, or what a training left."""
+    """Play a policy on test episodes, one row each: a heuristic, or what a training left."""
 
     environment: str
     episodes: Episodes
@@ -138,18 +138,18 @@ class Play(Unit):
 
     @property
     def effort(self) -> float:
-        """See :attr:`cost`."""
+        """Return :attr:`cost`."""
         return self.cost
 
     @property
     def labels(self) -> Mapping[str, Label]:
-        """Method and seed, and what the study adds."""
+        """Return kind, method and seed, and what the study adds."""
         seed = 0 if self.training is None else self.training.recipe.seed
         return {KIND: TEST, METHOD: self.method, SEED: seed, **self.further}
 
     @property
     def configuration(self) -> Any:
-        """The episodes; the training is among :attr:`needs`."""
+        """Return the episodes, and which policy plays; its training is among :attr:`needs`."""
         env_config = system_of(self.environment).options(self.episodes.env_config)
         return {
             "env_config": to_jsonable_python(env_config),
@@ -159,13 +159,13 @@ class Play(Unit):
 
     @property
     def modules(self) -> Sequence[str]:
-        """The environment's, and the system's."""
+        """Return the modules of the system, of playing and of the environment."""
         system = type(system_of(self.environment)).__module__
         return (system, "edge_marl.algorithms.playing", *_modules_of(self.environment))
 
     @property
     def needs(self) -> Sequence[Unit]:
-        """The training, if there is one."""
+        """Return the training, if there is one."""
         return () if self.training is None else (self.training,)
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
@@ -205,7 +205,7 @@ def _modules_of(environment: str) -> tuple[str, ...]:
 
 
 def one_thread() -> None:
-    """Small networks and one task per core: further threads only contend."""
+    """Limit PyTorch to one thread: with small networks and a task per core, more only contend."""
     import torch
 
     torch.set_num_threads(1)

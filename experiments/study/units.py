@@ -1,4 +1,4 @@
-"""The units of a study: what is computed once and kept.
+"""Define the units of a study, each of which is computed once and kept.
 
 A unit is a folder of its own::
 
@@ -49,31 +49,31 @@ Columns = Mapping[str, Any]
 
 
 class Unit(ABC):
-    """One computation, which a Ray task can be given; equal to any other of the same name."""
+    """Describe one computation, which a Ray task can run; units of the same name are equal."""
 
     @property
     @abstractmethod
     def labels(self) -> Mapping[str, Label]:
-        """What tells its rows from those of other units, by the names of the columns."""
+        """Return what tells its rows from those of other units, by column name."""
 
     @property
     @abstractmethod
     def configuration(self) -> Any:
-        """Everything that decides the outcome, all defaults included, as JSON can hold it."""
+        """Return all that decides the outcome, defaults included, as JSON can hold it."""
 
     @property
     @abstractmethod
     def modules(self) -> Sequence[str]:
-        """Modules whose code decides the outcome, that of the unit's own class aside."""
+        """Return the modules whose code decides the outcome, besides that of the unit's class."""
 
     @property
     def needs(self) -> Sequence[Unit]:
-        """Units whose artefacts it reads."""
+        """Return the units whose artefacts it reads."""
         return ()
 
     @property
     def effort(self) -> float:
-        """How long it takes beside others, roughly: the longest are begun first."""
+        """Return roughly how long it takes relative to others: the longest are begun first."""
         return 1.0
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Unit(ABC):
 
     @cached_property
     def digest(self) -> str:
-        """Another one for everything else that may decide the outcome."""
+        """Return a digest of everything that may decide the outcome."""
         configuration = self.configuration
         behind = {
             "configuration": configuration,
@@ -103,7 +103,7 @@ class Unit(ABC):
 
     @cached_property
     def name(self) -> str:
-        """Of its folder: readable, and of no other unit."""
+        """Return the name of its folder, which is readable and shared with no other unit."""
         words = "-".join(str(label) for label in self.labels.values())
         return "-".join([*re.findall(r"[\w.]+", words.lower()), self.digest])
 
@@ -115,7 +115,7 @@ class Unit(ABC):
 
 
 def _files_in(value: Any) -> Iterator[Path]:
-    """Files that a configuration names by their absolute paths, those in folders included."""
+    """Yield the files that a configuration names by absolute paths, and all in such folders."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -127,13 +127,13 @@ def _files_in(value: Any) -> Iterator[Path]:
 
 
 def _state_of(path: Path) -> tuple[str, int, int]:
-    """What changes when a file does; its content may be large."""
+    """Return what changes when a file does: not its content, which may be large."""
     found = path.stat()
     return str(path), found.st_size, found.st_mtime_ns
 
 
 def compute_unit(unit: Unit, folder: str) -> None:
-    """Compute a unit and keep it in the folder of all units; a Ray task."""
+    """Compute a unit, as a Ray task can, and keep it in the folder of all units."""
     root = Path(folder)
     begin = time.perf_counter()
     with aside(root / unit.name, parts=(CARD, ROWS, ARTEFACTS)) as place:
@@ -164,7 +164,7 @@ def read_rows(path: Path) -> pd.DataFrame:
     """Read the rows of a unit.
 
     Raises:
-        InputError: if the file is damaged or none of a study's.
+        InputError: if the file is missing, damaged or not a study's.
     """
     path = check_file(path)
     with reading_parquet(path), pq.ParquetFile(path) as file:

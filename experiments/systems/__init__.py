@@ -1,6 +1,6 @@
-"""The catalogue: all systems that the commands know, each declared once.
+"""List all systems that the commands know, each declared once.
 
-A package of a third party adds its own by an entry point of the group ``edge_marl.systems``, whose
+A third-party package adds its own by an entry point of the group ``edge_marl.systems``, whose
 value names a :class:`.system.System`, such as ``my_package.system:MySystem``.
 """
 
@@ -47,12 +47,12 @@ def _load(place: str) -> System:
 
 
 def system_of(environment: str) -> System:
-    """Return the system of an environment; one of which little is known for those of others."""
+    """Return the system of an environment, or a generic one if none is declared for it."""
     return systems().get(environment) or _Outside(environment)
 
 
 class _Outside(System):
-    """An environment of others."""
+    """Stand for an undeclared environment, of which only the return is known."""
 
     def __init__(self, environment: str) -> None:
         self.environment = environment

@@ -1,4 +1,4 @@
-"""Placement of workflows, graphs of primitives, on servers (the SCALE paper)."""
+"""Declare the placement of workflows, graphs of primitives, on servers (the SCALE paper)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RESPONSE = "response_s"
 
 
 class DagPlacement(ScenarioSystem):
-    """Servers at which workflows arrive; judged by the mean response time of primitives."""
+    """Declare workflow placement; policies are judged by the mean response time of primitives."""
 
     environment = "dag_placement_v0"
     module = "edge_marl.envs.dag_placement_v0"
@@ -28,7 +28,7 @@ class DagPlacement(ScenarioSystem):
         return episodes._replace(title=f"{episodes.title}, {servers} servers")
 
     def heuristics(self) -> Mapping[str, Any]:
-        """Return all of them."""
+        """Return a factory of every heuristic for workflow placement."""
         from edge_marl.dag_placement.heuristics import HEURISTICS
 
         return HEURISTICS

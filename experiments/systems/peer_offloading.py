@@ -1,4 +1,4 @@
-"""Peer offloading (the O2O-DRL paper)."""
+"""Declare peer offloading (the O2O-DRL paper)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOUNDED = 10
 
 
 class PeerOffloading(ScenarioSystem):
-    """Nodes that execute each other's tasks; judged by the share of tasks that succeed."""
+    """Declare peer offloading; policies are judged by the share of tasks that succeed."""
 
     environment = "peer_offloading_v0"
     module = "edge_marl.envs.peer_offloading_v0"
@@ -36,13 +36,13 @@ class PeerOffloading(ScenarioSystem):
                 "delay_p50_s", "delay_p95_s", "offloaded")  # fmt: skip
 
     def heuristics(self) -> Mapping[str, Any]:
-        """Return all of them."""
+        """Return a factory of every heuristic for peer offloading."""
         from edge_marl.peer_offloading.heuristics import HEURISTICS
 
         return HEURISTICS
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound:
-        """Compute the clairvoyant bound of the first episodes."""
+        """Compute the clairvoyant bound of the first ``BOUNDED`` episodes."""
         from edge_marl.peer_offloading.bound import success_bound
 
         scenario = self.scenario(episodes.env_config)
@@ -52,7 +52,7 @@ class PeerOffloading(ScenarioSystem):
         return Bound(BOUND, {SUCCESS_RATE: rates})
 
     def judged(self, metrics: Metrics, bound: Bound | None) -> Metrics:
-        """Add the share of what is possible."""
+        """Add the success rate as a share of its bound, NaN for episodes without one."""
         if bound is None:
             return metrics
         rates = metrics[SUCCESS_RATE]

@@ -1,4 +1,4 @@
-"""What the commands know of a scheduling system: environment, goal, metrics, heuristics, bound."""
+"""Define what the commands know of a system: environment, goal, metrics, heuristics, bound."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Metrics = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Goal:
-    """A metric and its direction."""
+    """Name a metric and whether a higher value of it is better."""
 
     metric: str
     higher_is_better: bool
 
     def score(self, means: Mapping[str, float]) -> float:
-        """Return the metric, turned so that more is better; what is not a number is worst."""
+        """Return the metric, negated if lower is better; a value that is not finite is worst."""
         value = means[self.metric] if self.higher_is_better else -means[self.metric]
         return value if np.isfinite(value) else -np.inf
 
@@ -47,7 +47,7 @@ class Goal:
 
 
 class Episodes(NamedTuple):
-    """Episodes that policies are compared on."""
+    """Describe the episodes that policies are compared on."""
 
     env_config: Mapping[str, Any]
     """Options of the environment that decide which they are."""
@@ -57,7 +57,7 @@ class Episodes(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """What no policy can exceed on some episodes."""
+    """Bound the metrics of some episodes: no policy can do better."""
 
     name: str
     metrics: Metrics
@@ -65,11 +65,11 @@ class Bound(NamedTuple):
 
 
 class System:
-    """A scheduling system, declared once: every command reads it from here.
+    """Declare a scheduling system once, for every command to read it from here.
 
-    A subclass declares one; what it leaves out is as for an environment of which nothing is known
-    but its return. Nothing heavy is imported before it is needed, so that a command line answers
-    at once.
+    A subclass declares one system; what it leaves out is as for an environment of which nothing is
+    known but its return. Nothing heavy is imported before it is needed, so that a command line
+    answers at once.
     """
 
     environment: str
@@ -117,7 +117,7 @@ class System:
             on: another set of episodes, where a system has several.
 
         Raises:
-            InputError: for a set that there is not.
+            InputError: for a set that does not exist.
         """
         if on is not None:
             raise InputError(
@@ -132,13 +132,13 @@ class System:
         return env_config
 
     def played_in(self, env_config: Mapping[str, Any], episodes: Episodes) -> dict[str, Any]:
-        """Return the options to play episodes with for actors trained with ``env_config``."""
+        """Return the options with which actors trained with ``env_config`` play the episodes."""
         return dict(env_config)
 
     # Policies -------------------------------------------------------------------------------
 
     def heuristics(self) -> Mapping[str, Callable[[], Heuristic[Any]]]:
-        """Return what makes each heuristic, by name and in the order of the tables."""
+        """Return a factory of each heuristic, by name and in the order of the tables."""
         return {}
 
     def simulator(self, env: Any, n: int) -> Simulator[Any, Any]:
@@ -147,7 +147,7 @@ class System:
         return made
 
     def play(self, heuristic: str, episodes: Episodes) -> Metrics:
-        """Play a heuristic."""
+        """Play the episodes with a heuristic and return their metrics."""
         from edge_marl.simulation import run
 
         env, policy = self._env(episodes.env_config), self.heuristics()[heuristic]()
@@ -155,31 +155,31 @@ class System:
         return {name: getattr(results, name) for name in env.metrics}
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound | None:
-        """Compute what no policy can exceed, if that is known.
+        """Compute a bound that no policy can beat, if one is known.
 
         Args:
             episodes: to bound.
-            folder: for what is worth keeping for another time.
+            folder: where to keep what is worth reusing.
         """
         return None
 
     def judged(self, metrics: Metrics, bound: Bound | None) -> Metrics:
-        """Add what metrics are in relation to the bound."""
+        """Add metrics that are relative to the bound."""
         return metrics
 
     def draw(self, episodes: Episodes, k: int, policies: Sequence[Policy], path: Path) -> bool:
         """Draw episode k as several policies play it, beside the best that is possible.
 
         Returns:
-            Whether there is a picture; False where nobody knows how to draw an episode.
+            Whether a picture was drawn; False for a system that cannot draw its episodes.
         """
         return False
 
 
 class ScenarioSystem(System):
-    """A system whose episodes are drawn from a scenario, an option of the environment.
+    """Declare a system whose episodes are drawn from a scenario, an option of the environment.
 
-    What agents see and earn makes no difference to them.
+    What agents observe and which rewards they get makes no difference to the episodes.
     """
 
     def scenario(self, env_config: Mapping[str, Any]) -> Any:
@@ -188,12 +188,12 @@ class ScenarioSystem(System):
         return config.scenario
 
     def deciding(self, env_config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the scenario."""
+        """Return the scenario, which alone decides with the seeds."""
         return {"scenario": self.scenario(env_config)}
 
 
 def means(metrics: Metrics) -> dict[str, float]:
-    """Average over the episodes that have a metric: without a success there is no delay."""
+    """Average each metric over the episodes that have it: without a success there is no delay."""
     return {
         name: float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else np.nan
         for name, values in metrics.items()

@@ -1,4 +1,4 @@
-"""Tandem scheduling: an uplink and a compute server in series (the tandem paper)."""
+"""Declare tandem scheduling: an uplink and a compute server in series (the tandem paper)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ORACLE = "oracle (clairvoyant)"
 
 
 class Tandem(System):
-    """Two schedulers; judged by the makespan and the jobs that are dropped.
+    """Declare tandem scheduling; policies are judged by the makespan and the dropped jobs.
 
-    Policies are asked in every slot when they are judged, whatever they were trained with.
+    Policies decide in every slot when they are judged, whatever they were trained with.
     """
 
     environment = "tandem_v0"
@@ -94,7 +94,7 @@ class Tandem(System):
         return Episodes(env_config, np.arange(len(traces), dtype=np.int64), title)
 
     def deciding(self, env_config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return penalty and source of the traces."""
+        """Return the drop penalty and the source of the traces."""
         from edge_marl.tandem.oracle.schedule_files import trace_hash
 
         config: Any = self.options(env_config)
@@ -105,7 +105,7 @@ class Tandem(System):
         }
 
     def played_in(self, env_config: Mapping[str, Any], episodes: Episodes) -> dict[str, Any]:
-        """Return the options of an actor, with the traces of the episodes if they are given."""
+        """Return the actor's own options, with the traces of the episodes if these are given."""
         played = _in_every_slot(env_config)
         if "traces" not in episodes.env_config:
             return played
@@ -127,7 +127,7 @@ class Tandem(System):
         return {name: getattr(results, name) for name in METRICS}
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound:
-        """Solve every trace exactly; schedules are kept, and read when found."""
+        """Solve every trace by the oracle; schedules are kept in ``folder`` and reused."""
         schedules = self._schedules(episodes, folder)
         return Bound(ORACLE, {
             DEGRADATION: np.zeros(len(schedules)),
@@ -137,7 +137,7 @@ class Tandem(System):
         })  # fmt: skip
 
     def judged(self, metrics: Metrics, bound: Bound | None) -> Metrics:
-        """Add the degradation."""
+        """Add the degradation: how far the objective is above the oracle's."""
         from edge_marl.tandem.playing import degradation
 
         if bound is None:
@@ -198,7 +198,7 @@ class Tandem(System):
         return recorded[episodes.seeds]
 
     def _recorded(self, env_config: Mapping[str, Any]) -> Any:
-        """The traces that the environment replays; None where it draws them."""
+        """Return the traces that the environment replays, or None if it draws them."""
         from edge_marl.tandem.trace_files import read_traces
 
         config: Any = self.options(env_config)

@@ -1,1 +1,1 @@
-"""The studies of the tandem paper: its figures redone on traces from measured workloads."""
+"""Reproduce the figures of the tandem paper on traces from measured workloads."""

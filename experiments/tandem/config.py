@@ -1,4 +1,4 @@
-"""Size of the tandem study (tandem paper, section 4)."""
+"""Configure the tandem study (tandem paper, section 4)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Training = Literal["none", "3-3", "mixed"]
 
 
 class StudyConfig(StudyOptions):
-    """Options of ``edge-marl reproduce tandem``; the defaults are the paper's sizes.
+    """Configure ``edge-marl reproduce tandem``; the defaults are the paper's sizes.
 
-    Each learned method says itself how many traces and gradient steps it wants;
+    Each learned method states how many traces and gradient steps it wants;
     ``most_train_traces`` and ``step_share`` cut that down for a quick look.
     """
 
@@ -49,20 +49,23 @@ class StudyConfig(StudyOptions):
 
     @classmethod
     def quick(cls) -> StudyConfig:
-        """The size of ``make demo``: fewer seeds, fewer training traces, fewer steps."""
+        """Return the options of ``make demo``: fewer seeds, fewer training traces, fewer steps."""
         return cls(
             seeds=2, most_train_traces=12_000, step_share=0.75, env_step_share=0.25,
             ablations=False,
         )  # fmt: skip
 
     def test_set(self, split: str) -> TraceSet:
-        """Held-out traces of a split."""
+        """Return the held-out traces of a split."""
         return split_traces(
             split, "test", self.test_traces, seed=self.trace_seed, workload=self.workload
         )
 
     def training_set(self, training: Training, n_traces: int) -> TraceSet:
-        """``n_traces`` of the 3-3 training traces, or as many in all, one fifth of each split."""
+        """Return ``n_traces`` training traces of split 3-3 or, if mixed, a fifth from each split.
+
+        They are no more than the study allows.
+        """
         n = min(n_traces, self.most_train_traces)
         splits = (BASE_SPLIT,) if training == BASE_SPLIT else SPLITS
         return joined(
@@ -75,12 +78,12 @@ class StudyConfig(StudyOptions):
         )
 
     def steps(self, gradient_steps: int) -> int:
-        """The gradient steps that a method makes in this study."""
+        """Return how many of its gradient steps a method makes in this study."""
         return max(1, round(gradient_steps * self.step_share))
 
 
 def joined(sets: Sequence[TraceSet]) -> TraceSet:
-    """Several sets of traces of equally many jobs as one, in order."""
+    """Join several sets of traces of equally many jobs into one, in order."""
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(traces, name) for traces in sets])
         for name in (*JOB_FIELDS, "n_jobs")

@@ -1,4 +1,4 @@
-"""Figures of the tandem study, named as in the paper."""
+"""Draw the figures of the tandem study, named as in the paper."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def figure_2(timelines: Mapping[str, tuple[IntArray, str]], trace: TraceSet, path: Path) -> None:
-    """Timelines of schedulers on one trace.
+    """Draw the timelines of schedulers on one trace.
 
     Args:
         timelines: name, then ``[T, 2]`` job per slot and stage (-1 idle), and a note.
@@ -41,7 +41,7 @@ def figure_2(timelines: Mapping[str, tuple[IntArray, str]], trace: TraceSet, pat
 
 
 def bars(rows: Sequence[Row], groups: Mapping[str, str], path: Path, title: str) -> None:
-    """Degradation over the oracle of each method, with its 95% interval (Figures 3a and 5)."""
+    """Draw the degradation of each method over the oracle, with its interval (Figures 3a and 5)."""
     figure, (ax,) = new_figure(1, 1, (1.6 + 0.75 * len(rows), 3.6))
     values = [row.degradation for row in rows]
     _bars(ax, rows, groups, [v.value for v in values])
@@ -56,7 +56,7 @@ def bars(rows: Sequence[Row], groups: Mapping[str, str], path: Path, title: str)
 
 
 def starvation_bars(rows: Sequence[Row], groups: Mapping[str, str], path: Path, title: str) -> None:
-    """Share of slots with the compute queue empty while the uplink is busy (Figure 3b)."""
+    """Draw the share of slots with an empty compute queue and a busy uplink (Figure 3b)."""
     figure, (ax,) = new_figure(1, 1, (1.6 + 0.75 * len(rows), 3.6))
     _bars(ax, rows, groups, [100 * row.starvation for row in rows])
     ax.set(ylabel="pipeline starvation, % of slots", title=title)
@@ -66,7 +66,7 @@ def starvation_bars(rows: Sequence[Row], groups: Mapping[str, str], path: Path, 
 def split_bars(
     results: Results, names: Sequence[str], training: Training, path: Path, title: str
 ) -> None:
-    """Degradation of each method on every split, side by side (Figures 4 and 6)."""
+    """Draw the degradation of each method on every split, side by side (Figures 4 and 6)."""
     import matplotlib
 
     by_split = {s: results.select(s, names, ("none", training)) for s in SPLITS}

@@ -1,4 +1,4 @@
-"""Reinforcement learning in the tandem study (tandem paper, section 3.3)."""
+"""Train the reinforcement learners of the tandem study (tandem paper, section 3.3)."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ _MAPPO: dict[str, Any] = _COMMON | {
     "train_batch_size_per_learner": 16_384,
     "minibatch_size": 2048,
     "num_epochs": 4,
-    "lambda_": 0.98,  # a slot; of the five or so between two events, 0.9
+    "lambda_": 0.98,  # per slot; 0.9 over the five or so between two events
 }
 
 
 class ReinforcementConfig(Options):
-    """How one of the study's policies is trained."""
+    """Configure the training of one of the study's policies."""
 
     algorithm: Literal["vdn", "qmix", "mappo"]
     env_steps: Count = Field(description="decisions of the pair of schedulers")
@@ -64,16 +64,16 @@ class ReinforcementConfig(Options):
 
 
 def rewards(drop_penalty: float) -> dict[str, float]:
-    """Coefficients of section 3.3 that add up to the objective, in units of a drop.
+    """Return coefficients of section 3.3 that add up to the objective, in units of a drop.
 
-    Each drop counts in the slot in which it is sure (a job projected to be late is dropped there
-    and then), the makespan at the end, half of it charged to either agent.
+    Each drop counts in the slot in which it is certain (a job projected to be late is dropped there
+    and then). The makespan counts at the end, half of it charged to each agent.
     """
     return {"alpha1": 0.0, "alpha2": 1.0, "alpha3": 0.0, "beta1": 0.5 / drop_penalty, "beta2": 0.0}
 
 
 def _schedules(steps: int) -> dict[str, Any]:
-    """Learning rate and exploration of value decomposition over a run of ``steps``."""
+    """Return learning rate and exploration of value decomposition over a run of ``steps``."""
     return {
         "lr": [[0, 1e-3], [steps // 3, 3e-4], [steps, 2e-5]],
         "epsilon": [[0, 1.0], [60_000, 0.05], [steps, 0.02]],
@@ -81,7 +81,7 @@ def _schedules(steps: int) -> dict[str, Any]:
 
 
 def learners(env_step_share: float, imitation: ImitationConfig) -> dict[str, ReinforcementConfig]:
-    """The reinforcement learners by the label of their row.
+    """Return the reinforcement learners by the label of their row.
 
     Args:
         env_step_share: share of the environment steps to make.
@@ -115,9 +115,9 @@ def learners(env_step_share: float, imitation: ImitationConfig) -> dict[str, Rei
 
 
 def ablations(chosen: Mapping[str, ReinforcementConfig]) -> dict[str, ReinforcementConfig]:
-    """What the rows of :func:`learners` owe to what, by label; as many steps for each.
+    """Return variants of :func:`learners` with one choice changed, by label, for as many steps.
 
-    A decision in every slot, as in the paper, makes five times as many of an episode.
+    With a decision in every slot, as in the paper, an episode has five times as many decisions.
     """
 
     def changed(label: str, *, slots: bool = False, **options: Any) -> ReinforcementConfig:

@@ -1,4 +1,4 @@
-"""The methods of the study: a name, and how to get a scheduler.
+"""Declare the methods of the study: the name of each, and how to get its scheduler.
 
 A new learner joins by one more :class:`Method`, whose ``make`` trains on
 ``context.training_traces(n)`` and returns the trained scheduler.
@@ -47,7 +47,7 @@ Needs = Callable[[Training, int], Sequence[Unit]]
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the tables."""
+    """Describe a method of the tables, and how to get its scheduler."""
 
     name: str
     label: str
@@ -64,7 +64,7 @@ class Method:
     effort: float = 1.0
 
     def units(self, config: StudyConfig) -> list[Scheduling]:
-        """Return its units."""
+        """Return its units, one per training set and seed."""
         return [
             Scheduling(
                 config=config, method=self.name, training=training, seed=seed, make=self.make,
@@ -121,7 +121,7 @@ def _online_oracle(view: Literal["global", "local"]) -> Method:
 
 
 def _heuristics() -> list[Method]:
-    """Every rule at both stages, and every pair of two rules."""
+    """Return every rule at both stages, and every pair of two rules."""
     pairs = [f"{a}+{b}" for a in PRIORITY_RULES for b in PRIORITY_RULES if a != b]
 
     def method(name: str) -> Method:
@@ -158,7 +158,7 @@ def _end_to_end(config: StudyConfig) -> Method:
 
 
 def _imitation(config: StudyConfig) -> list[Method]:
-    """SL-Step as in the paper first, ours last, and the ways between."""
+    """Return the variants of SL-Step, from the paper's to ours."""
     from edge_marl.algorithms.tandem.imitation.config import ABLATIONS
 
     def method(number: int, label: str, default: ImitationConfig) -> Method:
@@ -183,7 +183,7 @@ def _imitation(config: StudyConfig) -> list[Method]:
                 policy = load_policy(context.needed[0])
             return lambda _: policy
 
-        # The label says how many traces, where that is what makes the row.
+        # A label that gives the number of traces gives the one that is used.
         shown = label.replace(f"{default.n_traces:,} traces", f"{options.n_traces:,} traces")
         ends = {0: " (the paper's)", len(ABLATIONS) - 1: " (ours)"}
         end = ends.get(number, "")
@@ -206,7 +206,7 @@ def _imitation(config: StudyConfig) -> list[Method]:
 
 
 def _reinforcement(config: StudyConfig) -> list[Method]:
-    """VDN, QMIX, MAPPO as in the paper, and imitation trained on by MAPPO, which is not in it."""
+    """Return VDN, QMIX and MAPPO as the paper has them, our fine-tuned imitation, and ablations."""
     from edge_marl.algorithms.tandem.imitation.config import BEST
     from edge_marl.experiments.tandem.learners import ReinforcementConfig, ablations, learners
 
@@ -258,7 +258,7 @@ def _reinforcement(config: StudyConfig) -> list[Method]:
 
 
 def _cut_down(default: ImitationConfig, config: StudyConfig) -> ImitationConfig:
-    """The same with as many gradient steps and traces as the study allows."""
+    """Cut the gradient steps and traces of a method down to what the study allows."""
     return default.model_copy(
         update={
             "gradient_steps": config.steps(default.gradient_steps),

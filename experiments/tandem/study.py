@@ -1,4 +1,4 @@
-"""``edge-marl reproduce tandem``: Figures 2 to 6 of the tandem paper.
+"""Reproduce Figures 2 to 6 of the tandem paper: ``edge-marl reproduce tandem``.
 
 Every method, with every training set and seed, is played on the test traces of all splits.
 """
@@ -60,7 +60,7 @@ def units_of(config: StudyConfig) -> list[Unit]:
 
 
 def report(config: StudyConfig, outcomes: Outcomes) -> Report:
-    """Return what is said of the outcomes."""
+    """Return the tables, records, figures and summary of the outcomes."""
     table_of_methods = methods(config)
     results = summarise(outcomes, table_of_methods)
     summary = {
@@ -107,7 +107,7 @@ def _tables(
 
 
 def _headline(table_of_methods: Mapping[str, Method], results: Results, split: str) -> list[str]:
-    """Rows of the main tables: oracles, rules, learned methods."""
+    """Return the methods of the main table: oracles, rules, learned methods."""
     learned = [m.name for m in table_of_methods.values() if _is_headline_learner(m)]
     return [ORACLE, *ONLINE_ORACLES, *results.heuristics(split), *learned]
 
@@ -121,7 +121,7 @@ def _is_reinforced(method: Method) -> bool:
 
 
 def _of_every_split(table_of_methods: Mapping[str, Method]) -> list[str]:
-    """Methods of Figures 4 and 6: the oracles, the rules of the paper and the learners."""
+    """Return the methods in the tables of Figures 4 and 6: online oracles, rules and learners."""
     learned = [m.name for m in table_of_methods.values() if _is_headline_learner(m)]
     return [*ONLINE_ORACLES, *PURE_HEURISTICS, *(n for n in learned if n != END_TO_END)]
 
@@ -162,10 +162,10 @@ def _figures(
 
 
 def _draw_timelines(config: StudyConfig, path: Path) -> None:
-    """Figure 2, on the trace that is typical among those where both rules drop a job too many.
+    """Draw Figure 2, on a typical trace among those where both rules drop a job too many.
 
-    Typical: the median of EDF's and SRTF's mean degradation, among the test traces of which the
-    oracle drops no job and both rules drop one (any trace, where there is none such).
+    It is the median trace by EDF's and SRTF's mean degradation among the test traces of which the
+    oracle drops no job and both rules drop one or more (among all, where there is none such).
     """
     traces = config.test_set(BASE_SPLIT)
     schedules = [solve(traces[k], drop_penalty=config.drop_penalty) for k in range(len(traces))]

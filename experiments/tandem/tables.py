@@ -1,4 +1,4 @@
-"""Tables of the tandem study: one row per method, training set and test set."""
+"""Make the tables of the tandem study, with one row per method, training set and test set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RULES_OF_THE_PAPER = ("edf", "srtf")
 
 @dataclass(frozen=True)
 class Row:
-    """A method on the test traces of one split."""
+    """Hold the measures of a method on the test traces of one split."""
 
     method: str
     label: str
@@ -54,7 +54,7 @@ class Row:
     train_s: float
 
     def record(self) -> dict[str, Any]:
-        """Flat columns for CSV and JSON."""
+        """Return flat columns for CSV and JSON."""
         flat: dict[str, Any] = {}
         for name, value in vars(self).items():
             if isinstance(value, (Estimate, Comparison)):
@@ -67,24 +67,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """All rows of a study."""
+    """Hold the rows of a study, and its best heuristics."""
 
     rows: Sequence[Row]
     best_heuristic: Mapping[str, str]
     """Split: the heuristic, of all pairs of rules, that is best there in hindsight."""
 
     def select(self, split: str, names: Iterable[str], training: Sequence[Training]) -> list[Row]:
-        """Rows of a split, in the order of the names."""
+        """Return the rows of a split, in the order of the names."""
         found = {(row.method, row.training): row for row in self.rows if row.split == split}
         return [found[name, t] for name in names for t in training if (name, t) in found]
 
     def heuristics(self, split: str) -> list[str]:
-        """The rules of the tables: each at both stages, and the best of all in hindsight."""
+        """Return the rules of the tables: each at both stages, and the best of all in hindsight."""
         return list(dict.fromkeys([*PURE_HEURISTICS, self.best_heuristic[split]]))
 
 
 def summarise(outcomes: Outcomes, methods: Mapping[str, Method]) -> Results:
-    """Return rows of all methods on all test sets.
+    """Return rows of all methods on all test sets; of the pairs of rules, only the best has one.
 
     Args:
         outcomes: of all units.
@@ -156,7 +156,7 @@ def _row(
 
 
 def full_table(title: str, rows: Sequence[Row]) -> Table:
-    """Every measure of each method on one split."""
+    """Tabulate every measure of each method on one split."""
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("method", min_width=18)
     for name in (
@@ -185,7 +185,7 @@ def full_table(title: str, rows: Sequence[Row]) -> Table:
 
 
 def split_table(title: str, results: Results, names: Sequence[str], training: Training) -> Table:
-    """Degradation and gap closed of each method on every split (Figures 4 and 6)."""
+    """Tabulate degradation and gap closed of each method on every split (Figures 4 and 6)."""
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("method", min_width=18)
     for split in SPLITS:

@@ -1,4 +1,4 @@
-"""The units of the study: schedules of the oracle, imitated policies, schedulers on test traces."""
+"""Define the units of the study: oracle schedules, imitated policies, schedulers on test traces."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TRAINED_ON, SPLIT, DECISION_US, TRAIN_S = "training", "split", "decision_us", "t
 
 @dataclass(frozen=True, eq=False)
 class Schedules(Unit):
-    """The clairvoyant oracle's schedules of a set of traces, one row each."""
+    """Solve a set of traces with the clairvoyant oracle, one row per schedule."""
 
     config: StudyConfig
     split: str = ""
@@ -52,25 +52,25 @@ class Schedules(Unit):
 
     @property
     def traces(self) -> TraceSet:
-        """The set."""
+        """Return the set of traces."""
         if self.split:
             return self.config.test_set(self.split)
         return self.config.training_set(self.training, self.n_traces)
 
     @property
     def labels(self) -> Mapping[str, Label]:
-        """Which set."""
+        """Return labels that say which set it is."""
         which = self.split or f"{self.training} {self.n_traces}"
         return {KIND: SCHEDULES, SPLIT: which, SEED: 0}
 
     @property
     def configuration(self) -> Any:
-        """The traces themselves, and the penalty."""
+        """Return a hash of the traces themselves, and the penalty."""
         return {"traces": trace_hash(self.traces), "drop_penalty": self.config.drop_penalty}
 
     @property
     def effort(self) -> float:
-        """Others wait for it."""
+        """Return a high effort, because other units wait for this one."""
         return 1e6
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
@@ -87,13 +87,13 @@ class Schedules(Unit):
         }
 
     def read(self, artefacts: Path) -> list[Schedule]:
-        """Read what was solved."""
+        """Read the schedules that were found."""
         return read_folder(artefacts, self.traces, drop_penalty=self.config.drop_penalty)
 
 
 @dataclass(frozen=True, eq=False)
 class Imitation(Unit):
-    """A policy of networks that imitates without schedules, in the folder of its artefacts."""
+    """Fit networks by imitation without oracle schedules, and keep the policy as artefact."""
 
     config: StudyConfig
     imitation: ImitationConfig
@@ -103,12 +103,12 @@ class Imitation(Unit):
 
     @property
     def labels(self) -> Mapping[str, Label]:
-        """As those of a policy."""
+        """Return labels like those of a policy."""
         return {KIND: IMITATION, TRAINED_ON: self.training, SEED: self.imitation.seed}
 
     @property
     def configuration(self) -> Any:
-        """What is imitated, and how."""
+        """Return what is imitated, and how."""
         traces = self.config.training_set(self.training, self.imitation.n_traces)
         return {
             "imitation": self.imitation.model_dump(mode="json"),
@@ -118,7 +118,7 @@ class Imitation(Unit):
 
     @property
     def effort(self) -> float:
-        """Others wait for it."""
+        """Return a high effort, because other units wait for this one."""
         return 1e5
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
@@ -135,7 +135,7 @@ class Imitation(Unit):
 
 @dataclass(frozen=True)
 class Context:
-    """What a scheduler is made with."""
+    """Hold what a scheduler is made from."""
 
     config: StudyConfig
     training: Training
@@ -144,13 +144,13 @@ class Context:
     """Folders of the artefacts of what the unit needs."""
 
     def training_traces(self, n_traces: int) -> TraceSet:
-        """Return training traces, by the study's configuration perhaps fewer than asked for."""
+        """Return ``n_traces`` training traces, or fewer where the study does not allow as many."""
         return self.config.training_set(self.training, n_traces)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scheduling(Unit):
-    """A scheduler, trained if it has to be, on the test traces of every split."""
+    """Play a scheduler, trained if it has to be, on the test traces of every split."""
 
     config: StudyConfig
     method: str
@@ -165,14 +165,14 @@ class Scheduling(Unit):
 
     @property
     def labels(self) -> Mapping[str, Label]:
-        """Method, training set and seed."""
+        """Return kind, method, training set and seed."""
         return {
             KIND: TEST, METHOD: self.method, TRAINED_ON: self.training, SEED: self.seed,
         }  # fmt: skip
 
     @property
     def configuration(self) -> Any:
-        """The options, and the test traces themselves."""
+        """Return the options, and a hash of the test traces themselves."""
         behind = {"workload", "test_traces", "drop_penalty", "decision_traces", "trace_seed"}
         if self.training != "none":
             behind |= {"most_train_traces", "step_share"}
@@ -211,7 +211,7 @@ class Scheduling(Unit):
 
 
 def decision_times(scheduler: Scheduler, traces: TraceSet) -> NDArray[np.float64]:
-    """Return the seconds of every call of the policy, one episode at a time, both stages in one.
+    """Return the seconds that each call of the policy takes, for both stages of one episode.
 
     The first episode is played once more beforehand, so that nothing is timed that only happens
     once (compilation, first allocations).

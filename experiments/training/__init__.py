@@ -1,1 +1,1 @@
-"""Training of agents: ``edge-marl train``."""
+"""Train agents, as ``edge-marl train`` does: recipes, runs, checkpoints and logs."""

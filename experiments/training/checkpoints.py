@@ -1,4 +1,4 @@
-"""Checkpoints of training: everything to go on with, and apart from it what decides.
+"""Write and read checkpoints, which keep the actors apart from what only training needs.
 
 A checkpoint is a folder::
 
@@ -48,7 +48,7 @@ _NUMBERED = re.compile(r"\d{6,}")
 
 
 class CheckpointCard(BaseModel):
-    """The contents of ``checkpoint.json``."""
+    """Describe a checkpoint, as stored in ``checkpoint.json``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,7 +68,7 @@ class CheckpointCard(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read and found whole."""
+    """Hold a checkpoint that was read and found complete."""
 
     folder: Path
     card: CheckpointCard
@@ -78,20 +78,20 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """What tells it from others in a table: the run's folder and its own name."""
+        """Return what identifies it in a table: the name of the run's folder and its own."""
         folder = self.folder.resolve()
         parent = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
         return f"{parent.name}/{folder.name}"
 
     def elsewhere(self, overrides: Sequence[str]) -> Checkpoint:
-        """The same weights in an environment with other options.
+        """Return the same weights in an environment with other options.
 
         Args:
             overrides: ``env.key=value``. Networks over sets, such as the servers of a cluster,
-                follow where they change how many there are.
+                adapt where these change the size of the set.
 
         Raises:
-            InputError: for a bad option, and for a network that does not fit then.
+            InputError: for a bad option, or if the network does not fit the other environment.
         """
         if not overrides:
             return self
@@ -127,7 +127,7 @@ def write_checkpoint(algorithm: JointAlgorithm, folder: Path, card: CheckpointCa
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """The same checkpoint at another place, replacing what is there."""
+    """Copy a checkpoint to another place, replacing the checkpoint that is there."""
     with aside(target, parts=PARTS) as place:
         shutil.copytree(source, place)
 
@@ -158,7 +158,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """Read the card and the actors of a checkpoint, without Ray and without pickle.
 
     Args:
-        folder: of the checkpoint, or of a run: its best one then.
+        folder: of the checkpoint, or of a run, whose best one is read then.
 
     Raises:
         InputError: as :func:`read_card`, or if a file of the policy is missing or not the one
@@ -178,7 +178,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def numbered_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a schedule, the oldest first."""
+    """Return the numbered checkpoints in a folder, the oldest first; none if it does not exist."""
     if not os.path.isdir(folder):
         return []
     found = (path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name))
@@ -200,7 +200,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a folder by name."""
+    """Return the SHA-256 of every file of a folder, by name."""
     return {path.name: _digest(path) for path in sorted(folder.iterdir())}
 
 

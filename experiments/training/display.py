@@ -1,4 +1,4 @@
-"""What a person sees of a run: one live line, and a table at the end."""
+"""Show a person how a run goes: one live line, and a table at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN_BASELINES = 2
 
 @dataclass
 class Status:
-    """Where a run is."""
+    """Describe how far a run is, how fast it goes and how good it is."""
 
     iteration: int = 0
     phase: str = ""
@@ -43,7 +43,7 @@ class Status:
 
 
 class Display:
-    """The live line on standard error; plain lines every few seconds where it is no terminal."""
+    """Show a live line on standard error, or plain lines now and then where it is no terminal."""
 
     def __init__(self, name: str, validation: Validation) -> None:
         self._name = name
@@ -65,12 +65,12 @@ class Display:
 
     @property
     def due(self) -> bool:
-        """Whether something should be shown by now."""
+        """Return whether the line should be shown again by now."""
         every_s = _MOVES_EVERY_S if self._console.is_terminal else _LINE_EVERY_S
         return time.monotonic() - self._last_s > every_s
 
     def update(self, status: Status) -> None:
-        """Show where the run is, if something is due."""
+        """Show where the run is, if an update is due."""
         if not self.due:
             return
         self._last_s = time.monotonic()
@@ -84,12 +84,12 @@ class Display:
         )
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(text, soft_wrap=True, markup=False)
 
 
 def describe(status: Status, validation: Validation) -> str:
-    """One line: how far, how fast, how good, and how good the best heuristics are."""
+    """Return a line on how far, fast and good a run is, and how good the best heuristics are."""
     phase = f" ({status.phase})" if status.phase else ""
     parts = [
         f"iteration {status.iteration}{phase}",
@@ -114,11 +114,11 @@ def describe(status: Status, validation: Validation) -> str:
 
 
 def result_table(rows: Mapping[str, Mapping[str, float]], validation: Validation) -> Table:
-    """The run's weights and the heuristics on the same evaluation episodes.
+    """Tabulate the run's weights and the heuristics on the same evaluation episodes.
 
     Args:
         rows: name, then means by metric.
-        validation: which has the heuristics.
+        validation: has the means of the heuristics.
     """
     every = {**rows, **validation.baselines}
     names = list(dict.fromkeys(name for values in every.values() for name in values))

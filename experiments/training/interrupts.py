@@ -1,4 +1,4 @@
-"""Ctrl-C and its like: finish what is under way, then stop."""
+"""Handle Ctrl-C and SIGTERM: the first asks a run to stop, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from types import FrameType
 
 
 class StopRequested(Exception):  # noqa: N818 (nothing went wrong)
-    """What is under way is to be left, at the next step of an environment."""
+    """Signal that the work under way is to stop before the next step of an environment."""
 
 
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Notes the first SIGINT or SIGTERM; the second raises KeyboardInterrupt.
+    """Note the first SIGINT or SIGTERM, and raise KeyboardInterrupt at the second.
 
     Use as a context manager, after Ray has installed handlers of its own.
     """
@@ -32,12 +32,12 @@ class Interrupts:
 
     @property
     def requested(self) -> bool:
-        """Whether to stop."""
+        """Return whether a signal has asked to stop."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """By the shell's convention, 0 if there was no signal."""
+        """Return 128 plus the number of the signal, as shells do, or 0 if there was none."""
         return 0 if self.signal is None else 128 + self.signal
 
     def _note(self, number: int, frame: FrameType | None) -> None:

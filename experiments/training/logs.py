@@ -1,4 +1,4 @@
-"""The numbers of a run over time: ``progress.csv``, and TensorBoard's event files."""
+"""Log the numbers of a run over time, in ``progress.csv`` and in TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ Row = dict[str, float]
 
 
 class RunLog:
-    """One row per iteration, in both formats.
+    """Log one row per iteration, in both formats.
 
     Args:
         folder: of the run; both formats are written there.
-        after: drop the rows of later iterations: a continued run makes them again.
+        after: the iteration from which a run goes on; rows of later ones, which it makes again,
+            are dropped.
     """
 
     def __init__(self, folder: Path, *, after: int = 0) -> None:
@@ -47,7 +48,7 @@ class RunLog:
         """Log the numbers of one iteration; new columns may come up at any time.
 
         Raises:
-            InputError: if it cannot be written; the rows before are as they were.
+            InputError: if it cannot be written; earlier rows stay as they were.
         """
         new = [name for name in row if name not in self._columns]
         if new:
@@ -63,7 +64,7 @@ class RunLog:
         self._events.add(row)
 
     def complete(self, row: Row) -> None:
-        """Log further numbers of the last iteration; there need not have been one."""
+        """Add numbers to the row of the last iteration, or log the row if there is none yet."""
         rows: list[Mapping[str, Any]] = [*read_log(self.path)]
         last = rows.pop() if rows and int(rows[-1][STEP]) == row[STEP] else {}
         self._rewrite([*rows, {**last, **row}])
@@ -87,10 +88,10 @@ class RunLog:
 
 
 class _Events:
-    """TensorBoard's file of events.
+    """Write TensorBoard's event file.
 
-    Written here and now: tensorboardX's own writer has a thread for it, and when that dies, of a
-    full disk for one, whoever adds to its queue waits for ever.
+    Events are written in the calling thread: tensorboardX's own writer has a thread for it, and
+    once that dies, for instance of a full disk, whoever adds to its queue waits forever.
     """
 
     def __init__(self, folder: Path, *, purge_step: int) -> None:
@@ -106,7 +107,7 @@ class _Events:
         )
 
     def add(self, row: Row) -> None:
-        """Every number of the row, whose step is among them."""
+        """Write every number of the row, at the iteration that the row names."""
         for name, value in row.items():
             self._writer.write_event(
                 self._event(
@@ -121,10 +122,10 @@ class _Events:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of a ``progress.csv``, none if there is no such file.
+    """Read the rows of a ``progress.csv``; there are none if the file does not exist.
 
     Raises:
-        InputError: for a file that is none, naming the row without the number of its iteration.
+        InputError: if the file is no such log, naming the row without an iteration number.
     """
     if not os.path.lexists(path):
         return []
@@ -142,7 +143,7 @@ def read_log(path: Path) -> list[dict[str, str]]:
 
 
 def flat_numbers(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The finite numbers of RLlib's nested results, their names joined by slashes.
+    """Yield the finite numbers of RLlib's nested results, with names joined by slashes.
 
     Its many counts and throughputs are left out: a run logs its own.
     """

@@ -1,4 +1,4 @@
-"""The training loop of everything that trains: commands, studies, benchmarks."""
+"""Train until a limit is reached, as studies and benchmarks do; commands share the limits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edge_marl.options import Count, Options, Positive, Steps
 
 
 class Limits(Options):
-    """When a training ends, counted from its very beginning; without any it goes on for ever."""
+    """Limit how long training lasts, from its very beginning; without limits it goes on forever."""
 
     iterations: Count | None = None
     env_steps: Steps | None = None
     time_s: Positive | None = None
 
     def share_done(self, iteration: int, env_steps: int, time_s: float) -> float | None:
-        """Progress towards the nearest limit, 1 when it is reached; None without limits."""
+        """Return the progress towards the nearest limit, 1 once reached; None without limits."""
         shares = [
             done / limit
             for done, limit in (
@@ -34,7 +34,7 @@ class Limits(Options):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is."""
+    """Describe how far training has come."""
 
     iteration: int
     env_steps: int
@@ -48,11 +48,11 @@ class Progress:
     """RLlib's, of that iteration."""
 
     def due(self, times: int, *, begin: float = 0.0) -> bool:
-        """Whether one of some equally distant moments has just come.
+        """Return whether one of several evenly spaced moments has just come.
 
         Args:
             times: how many, the end of the training being the last.
-            begin: share of the training at which they begin; that moment is one more.
+            begin: share of the training at which they begin, which is one more such moment.
         """
 
         def passed(share: float) -> int:

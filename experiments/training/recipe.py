@@ -1,4 +1,4 @@
-"""What is trained: environment, algorithm and options, from the command line or from a file."""
+"""Define what is trained: environment, algorithm and options, from a command or a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Known(NamedTuple):
-    """An algorithm of the command line."""
+    """Describe an algorithm that the command line offers."""
 
     config_class: str
     preset: Mapping[str, Any] = MappingProxyType({})
@@ -54,7 +54,7 @@ _NETWORK = "network."
 
 
 class Recipe(Options):
-    """Everything that decides what a training run does, the machine aside."""
+    """Hold everything that decides what a training run does, except for the machine."""
 
     env: str
     algorithm: str
@@ -65,12 +65,12 @@ class Recipe(Options):
 
     @property
     def acts_by_sampling(self) -> bool:
-        """Whether the actors draw their actions from the softmax of their outputs."""
+        """Return whether the actors draw their actions from the softmax of their outputs."""
         known = ALGORITHMS.get(self.algorithm)
         return known is not None and known.acts_by_sampling
 
     def config(self, *, workers: int = 0) -> AlgorithmConfig:
-        """The algorithm's configuration, validated.
+        """Build the algorithm's configuration and validate it.
 
         Args:
             workers: remote env runners; 0 samples in this process.
@@ -144,12 +144,12 @@ class Recipe(Options):
             make_batched(self.env, self.env_config, config.num_envs_per_env_runner)
 
     def with_options(self, options: Mapping[str, Any]) -> Recipe:
-        """The same with further options, as a trial of a search has."""
+        """Return the same recipe with further options, as a trial of a search has."""
         return self.model_copy(update={"options": {**self.options, **options}})
 
 
 def parse_recipe(env: str, algorithm: str, overrides: Sequence[str] = (), seed: int = 0) -> Recipe:
-    """A recipe as given on the command line.
+    """Build a recipe from what the command line was given.
 
     Args:
         env: an environment of this project by name, or ``module:function`` of what makes a
@@ -175,7 +175,7 @@ def parse_recipe(env: str, algorithm: str, overrides: Sequence[str] = (), seed: 
 
 
 def with_files_at(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The same recipe with files that were moved at their new places.
+    """Return the same recipe with the new places of files that were moved.
 
     Args:
         recipe: as recorded.
@@ -213,7 +213,7 @@ def with_files_at(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 def changed_environment(
     env: str, env_config: Mapping[str, Any], overrides: Iterable[str]
 ) -> dict[str, Any]:
-    """Options of an environment with some of them changed.
+    """Return the options of an environment with some of them changed.
 
     Args:
         env: as for :func:`parse_recipe`.
@@ -236,7 +236,7 @@ def changed_environment(
 
 
 def default_config(algorithm: str) -> Any:
-    """The configuration of an algorithm with its defaults.
+    """Make the configuration of an algorithm with its defaults.
 
     Raises:
         InputError: for an unknown name.
@@ -249,7 +249,7 @@ def default_config(algorithm: str) -> Any:
 
 
 def algorithm_options(algorithm: str) -> list[str]:
-    """All names of options that an algorithm takes on the command line."""
+    """Return the names of all options that an algorithm takes on the command line, sorted."""
     config = default_config(algorithm)
     network = [f"{_NETWORK}{name}" for name in option_names(config.network)]
     names = [name for name in config.options_model.model_fields if name != "network"]
@@ -260,7 +260,7 @@ def register_environment(env: str) -> None:
     """Make an environment known to RLlib under the name that the command line has for it.
 
     Raises:
-        InputError: if there is none of that name.
+        InputError: if there is none of that name, or its module cannot be imported.
     """
     if env in systems():
         return
@@ -287,7 +287,7 @@ def register_environment(env: str) -> None:
 
 
 def _described(error: BaseException) -> str:
-    """An exception in one line."""
+    """Describe an exception in one line."""
     if isinstance(error, InputError):
         return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())
@@ -304,15 +304,14 @@ def _find_modules_here() -> None:
 
 
 def _environment_options(env: str) -> list[str] | None:
-    """Names of an environment's options, None where only the environment knows them."""
+    """Return the names of an environment's options, or None where only it knows them."""
     if env not in systems():
         return None
     return list(_names_of(type(system_of(env).options({}))))
 
 
 def _names_of(model: type[BaseModel], prefix: str = "", *, of: type = object) -> Iterator[str]:
-    """Names of all fields that may hold a type; those of every model that a field may hold too,
-    joined by dots."""
+    """Yield the names of all fields that may hold a type, nested ones joined by dots."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         several = get_origin(kind) in (Union, UnionType)
@@ -335,7 +334,7 @@ def _with_places_resolved(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nested(values: Any, path: Sequence[str]) -> Any:
-    """What is at a place within dictionaries; None: nothing."""
+    """Return what nested dictionaries hold at a path, or None if they hold nothing there."""
     for name in path:
         values = values.get(name) if isinstance(values, dict) else None
     return values

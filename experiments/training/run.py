@@ -1,4 +1,4 @@
-"""One training run: the loop, its checkpoints, its logs.
+"""Carry out one training run: the loop, its checkpoints, its logs.
 
 The folder of a run::
 
@@ -65,7 +65,7 @@ more."""
 
 
 class RunSettings(Options):
-    """The contents of ``run.json``."""
+    """Configure a run, as stored in ``run.json``."""
 
     recipe: Recipe
     limits: Limits = Field(default_factory=Limits)
@@ -83,11 +83,11 @@ def start(settings: RunSettings, folder: Path, *, address: str | None = None) ->
     """Begin a run in a folder that holds none.
 
     Returns:
-        The exit code: 0, or 128 and the number of the signal that stopped it.
+        The exit code: 0, 1 if the training diverged or the environment failed, or 128 plus the
+        number of the signal that stopped it.
 
     Raises:
-        InputError: for a folder that is in use or cannot be written, or an option that is not as
-            it should be.
+        InputError: for a folder that is in use or cannot be written, or for an invalid option.
     """
     with sole_writer(folder):
         if (folder / SETTINGS).exists():
@@ -112,10 +112,13 @@ def resume(
 
     Args:
         folder: of the run.
-        changes: fields of :class:`RunSettings` that are to be others from now on.
+        changes: fields of :class:`RunSettings` with the values that they have from now on.
         files: ``key=value`` of options that name files which were moved, see
             :func:`~edge_marl.experiments.training.recipe.with_files_at`.
         address: of a Ray cluster.
+
+    Returns:
+        The exit code, as :func:`start`.
 
     Raises:
         InputError: if the folder holds no run or another process writes to it, or if its last
@@ -133,10 +136,10 @@ def resume(
 
 
 def read_settings(folder: Path) -> RunSettings:
-    """The settings of the run in a folder.
+    """Read the settings of the run in a folder.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the folder holds no run, or the settings are damaged.
     """
     path = folder / SETTINGS
     if not os.path.lexists(path):
@@ -146,7 +149,7 @@ def read_settings(folder: Path) -> RunSettings:
 
 @dataclass
 class _Run:
-    """A run in this process."""
+    """Carry out a run in this process."""
 
     settings: RunSettings
     folder: Path
@@ -163,7 +166,11 @@ class _Run:
     """The iteration of the last evaluation, be it given up."""
 
     def train(self, address: str | None) -> int:
-        """Train until a limit or a signal; what ran is kept whatever happens."""
+        """Train until a limit, a signal or an error, and return the exit code.
+
+        A limit, a first signal or a fault of the environment leaves a checkpoint of where training
+        stopped; anything else leaves the last checkpoint that was written before.
+        """
         recipe = self.settings.recipe
         if self.source is None:
             self.card = CheckpointCard(recipe=recipe, iteration=0, env_steps=0, time_s=0.0)
@@ -205,7 +212,7 @@ class _Run:
         limits = self.settings.limits
 
         def check(until_s: float | None, doing: str) -> None:
-            """Called before every step of an environment."""
+            """Show the status if it is due, and raise StopRequested if the run is to stop."""
             if display.due:
                 display.update(self._status(doing))
             late = until_s is not None and self._time_s >= until_s
@@ -246,7 +253,7 @@ class _Run:
             log.close()
 
     def _iterate(self, algorithm: Any) -> dict[str, float]:
-        """One training iteration; the numbers of it."""
+        """Run one training iteration and return its numbers."""
         begin, steps = time.monotonic(), self.card.env_steps
         result = algorithm.train()
         env_steps = algorithm.env_steps_sampled
@@ -270,9 +277,9 @@ class _Run:
     def _evaluate(
         self, algorithm: Any, validation: Validation, check: Callable[[], None]
     ) -> dict[str, float]:
-        """Play the evaluation episodes, and keep these weights if no others were better.
+        """Play the evaluation episodes, and keep these weights if they are better than all before.
 
-        There are no numbers if it was to stop, or if the environment raised an exception.
+        No numbers are returned if the run is to stop or if the environment raised an exception.
         """
         self._judged = self.card.iteration
         try:
@@ -296,7 +303,7 @@ class _Run:
 
     @property
     def _time_s(self) -> float:
-        """Of this and of the runs that it continues."""
+        """Return the seconds that this run and those it continues have taken."""
         return self._before_s + time.monotonic() - self._begun_s
 
     def _note(self, **changes: Any) -> None:
@@ -305,7 +312,7 @@ class _Run:
 
     @property
     def _overdue(self) -> bool:
-        """Whether too much would be lost: there is no checkpoint yet, or none of late."""
+        """Return whether too much would be lost, as there is no checkpoint yet or no recent one."""
         return self._saved_s is None or time.monotonic() - self._saved_s > _SAVED_EVERY_S
 
     def _checkpoint(self, algorithm: Any) -> None:
@@ -318,7 +325,7 @@ class _Run:
         self._saved_s = time.monotonic()
 
     def _recall_best(self, validation: Validation) -> None:
-        """The score to beat, when a run goes on."""
+        """Restore the score to beat when a run is continued."""
         if self.source is not None and (self.folder / BEST).is_dir():
             evaluation = read_card(self.folder / BEST).evaluation
             if evaluation is not None and validation.goal.metric in evaluation:
@@ -376,8 +383,8 @@ class _Run:
         """Say in a line what ended the run, and return the exit code.
 
         Raises:
-            InputError: as it was, and for errors of the operating system.
-            RuntimeError: for what nobody thought of, with all that is left to say.
+            InputError: the error itself if it is one, or for an error of the operating system.
+            RuntimeError: for any other exception, in a line that says what is left.
         """
         from edge_marl.algorithms.core.learner import DivergenceError
 
@@ -393,7 +400,7 @@ class _Run:
         raise RuntimeError(what) from error
 
     def _report_stop(self, why: str) -> None:
-        """Say what is left and how to go on."""
+        """Say why and where the run stopped, what is left and how to continue it."""
         from rich.console import Console
 
         Console(stderr=True, highlight=False).print(
@@ -408,7 +415,7 @@ class _Run:
 
 
 def _last_evaluation_s(limits: Limits) -> float | None:
-    """The time by which an evaluation has to end, so that the last one has some."""
+    """Return when evaluations have to end, past the limit of time; None without that limit."""
     if limits.time_s is None:
         return None
     return limits.time_s + max(_LAST_EVALUATION_S, _LAST_EVALUATION * limits.time_s)
@@ -422,7 +429,7 @@ _DAMAGED = (
 
 
 def _restore(algorithm: Any, source: Path) -> None:
-    """Load a checkpoint, which has to be of the environment as it is now."""
+    """Load a checkpoint, which has to fit the environment as it is now."""
     checkpoint = read_checkpoint(source)
     check_fit(checkpoint.actor, algorithm.actor().spec)
     folder, card = source / ALGORITHM, checkpoint.card

@@ -1,4 +1,4 @@
-"""The Ray that training runs on."""
+"""Provide the Ray that training runs on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge_marl.experiments.parallel import all_cores, local_ray
 
 @contextmanager
 def ray_for_training(workers: int, address: str | None = None) -> Iterator[None]:
-    """A running Ray: the cluster at ``address``, or one of our own on loopback.
+    """Provide Ray within the block: the cluster at ``address``, or one of our own on loopback.
 
     Args:
         workers: remote tasks at a time that there should be room for.
         address: of a cluster, ``"auto"`` for the one that this machine belongs to. When None,
-            the cluster of the job that this process is, if it is one (``RAY_ADDRESS``).
+            ``RAY_ADDRESS`` if it is set, as it is in a job of a cluster.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None:

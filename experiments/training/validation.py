@@ -1,4 +1,4 @@
-"""Episodes on which a run judges itself, beside the heuristics on the same ones."""
+"""Play the episodes by which a run judges itself, and the heuristics on the same ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Validation:
-    """The same episodes at every call, and for every run of the same environment.
+    """Play the same episodes at every call, and for every run of the same environment.
 
     Args:
         recipe: of the run.
@@ -27,7 +27,7 @@ class Validation:
         baselines: heuristic, then metric: means over the same episodes.
 
     Raises:
-        InputError: for ``max_steps`` in an environment whose episodes all end.
+        InputError: for ``max_steps`` in an environment whose episodes all end by themselves.
     """
 
     def __init__(self, recipe: Recipe, episodes: int, max_steps: int | None = None) -> None:
@@ -47,7 +47,7 @@ class Validation:
         }
 
     def __call__(self, actor: Actor, check: Callable[[], None] | None = None) -> dict[str, float]:
-        """Play the episodes.
+        """Play the episodes with the actors and average their metrics.
 
         Args:
             actor: the agents.

@@ -1,1 +1,1 @@
-"""Search for options: ``edge-marl tune``."""
+"""Search for good options of an algorithm, as ``edge-marl tune`` does."""

@@ -1,4 +1,4 @@
-"""What Ray Tune has to say about errors, in a line each."""
+"""Print what Ray Tune has to say about errors, in a line each."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TOLD_BY_US = "Trials did not complete"
 
 
 class OneLine(logging.Filter):
-    """Prints errors without their tracebacks, and lets everything else pass."""
+    """Print errors without their tracebacks, and let everything else pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last: logging.LogRecord | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is still to be handled."""
+        """Print an error, once and in a line; return whether the record is still to be handled."""
         if record.levelno < logging.ERROR:
             return True
         if record is self._last:  # as another handler has it
@@ -41,7 +41,7 @@ class OneLine(logging.Filter):
 
 @contextmanager
 def errors_in_a_line() -> Iterator[None]:
-    """Within it, Ray's own errors come as lines of ours."""
+    """Print Ray's own errors as lines of ours within the block."""
     filter_ = OneLine()
     handlers = list(logging.getLogger("ray").handlers)
     for handler in handlers:
@@ -55,7 +55,7 @@ def errors_in_a_line() -> Iterator[None]:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Within it SIGTERM is SIGINT, after which Ray Tune saves where it is."""
+    """Treat SIGTERM as SIGINT within the block, after which Ray Tune saves where it is."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The search itself: Ray Tune with ASHA or population based training, resumable.
+"""Search options with Ray Tune, by ASHA or population-based training; resume what was stopped.
 
 The folder of a search::
 
@@ -51,7 +51,7 @@ _SHOWN = 10
 
 
 class SearchSettings(Options):
-    """The contents of ``search.json``."""
+    """Configure a search, as stored in ``search.json``."""
 
     recipe: Recipe
     space: Path
@@ -65,7 +65,7 @@ class SearchSettings(Options):
 
     @property
     def turns(self) -> int:
-        """Steps of a whole trial."""
+        """Return the steps of a whole trial, each of which ends with an evaluation."""
         return max(1, self.iterations // self.evaluate_every)
 
 
@@ -73,10 +73,10 @@ def start(settings: SearchSettings, folder: Path, *, address: str | None = None)
     """Begin a search in a folder that holds none.
 
     Returns:
-        The exit code: 0, 1 if no trial came to anything, 130 if it was stopped.
+        The exit code: 0, 1 if no trial left a checkpoint, 130 if the search was stopped.
 
     Raises:
-        InputError: for a folder that is in use, or a space that is not as it should be.
+        InputError: for a folder that is in use, or an invalid recipe or space.
     """
     with sole_writer(folder):
         if (folder / SETTINGS).exists():
@@ -95,6 +95,9 @@ def start(settings: SearchSettings, folder: Path, *, address: str | None = None)
 def resume(folder: Path, *, address: str | None = None) -> int:
     """Continue a search: unfinished trials from their last checkpoints, failed ones anew.
 
+    Returns:
+        The exit code, as :func:`start`.
+
     Raises:
         InputError: if the folder holds no search, or another process writes to it.
     """
@@ -106,10 +109,10 @@ def resume(folder: Path, *, address: str | None = None) -> int:
 
 
 def read_settings(folder: Path) -> SearchSettings:
-    """The settings of the search in a folder.
+    """Read the settings of the search in a folder.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the folder holds no search, or the settings are damaged.
     """
     path = folder / SETTINGS
     if not os.path.lexists(path):
@@ -174,7 +177,7 @@ def _search(
 
 
 def _try_out(recipe: Recipe, settings: SearchSettings) -> None:
-    """Make once what every trial makes: a search that cannot begin claims no folder."""
+    """Make once what every trial makes, so that a search that cannot begin claims no folder."""
     Validation(recipe, settings.episodes, settings.max_episode_steps)
     with built(recipe.config()) as algorithm:
         algorithm.prepare()
@@ -200,9 +203,9 @@ def _scheduler(settings: SearchSettings, space: SearchSpace) -> TrialScheduler:
 
 
 class _LiveLine(tune.Callback):
-    """How many trials are over and the best score, on standard error.
+    """Show on standard error how many trials are over, and the best score.
 
-    Ray Tune keeps its callbacks in a file, to restore a search with: what shows things is made
+    Ray Tune writes its callbacks to a file, to restore a search from, so the console is made only
     when there is something to show.
     """
 
@@ -221,7 +224,7 @@ class _LiveLine(tune.Callback):
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any],
         **info: Any,
     ) -> None:  # fmt: skip
-        """A trial has been evaluated."""
+        """Update the line after an evaluation of a trial."""
         if self._console is None:
             self._start()
         assert self._console is not None
@@ -234,11 +237,11 @@ class _LiveLine(tune.Callback):
         self._progress.update(self._task, description=text, completed=over, total=len(trials))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Something has happened."""
+        """Note whether trials are still under way."""
         _LiveLine.unfinished = any(not trial.is_finished() for trial in trials)
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
-        """All is over, or stopped."""
+        """Stop the live line when the search has ended or was stopped."""
         if self._console is not None:
             self._progress.stop()
 
@@ -253,7 +256,7 @@ class _LiveLine(tune.Callback):
 
 
 def _conclude(settings: SearchSettings, folder: Path, trials: Sequence[TuneTrial]) -> int:
-    """Table, file and best checkpoint."""
+    """Print and write the results, copy the best checkpoint and return the exit code."""
     rows = sorted(map(_row, trials), key=lambda row: row[SCORE], reverse=True)
     _write_results(rows, folder / RESULTS)
     console = stdout()
@@ -277,7 +280,7 @@ def _conclude(settings: SearchSettings, folder: Path, trials: Sequence[TuneTrial
 
 
 def _row(trial: TuneTrial) -> dict[str, Any]:
-    """A trial in the table: its best evaluation and its options at the end."""
+    """Return a trial's row of the table, with its best evaluation and its options at the end."""
     scores = trial.metric_analysis.get(SCORE, {})
     last = trial.last_result or {}
     return {
@@ -292,7 +295,7 @@ def _row(trial: TuneTrial) -> dict[str, Any]:
 
 
 def _best_checkpoint(trials: Sequence[TuneTrial]) -> Path | None:
-    """Among the checkpoints that were kept: of every trial the best ones."""
+    """Return the best checkpoint that any trial has kept, or None if there is none."""
     found: list[tuple[float, Path]] = []
     for trial in trials:
         for kept in trial.run_metadata.checkpoint_manager.best_checkpoint_results:

@@ -1,4 +1,4 @@
-"""Search spaces as YAML files.
+"""Read search spaces from YAML files.
 
 Each entry names an option of the algorithm, as ``edge-marl train`` takes it, and either a
 distribution or a fixed value::
@@ -30,7 +30,7 @@ DISTRIBUTIONS = (*RANGES, "choice")
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of one option."""
+    """Describe the distribution that one option is drawn from."""
 
     kind: str
     values: tuple[Any, ...]
@@ -38,11 +38,11 @@ class Distribution:
 
     @property
     def is_range(self) -> bool:
-        """Whether there is an order, so that a value can be moved a little."""
+        """Return whether the values have an order, so that one can be moved a little."""
         return self.kind in RANGES
 
     def domain(self) -> Any:
-        """As Ray Tune has it."""
+        """Return the distribution in Ray Tune's terms."""
         from ray import tune
 
         if self.kind == "choice":
@@ -53,14 +53,14 @@ class Distribution:
         return tune.uniform(low, high) if self.kind == "uniform" else tune.loguniform(low, high)
 
     def nearest(self, value: Any) -> Any:
-        """``value`` moved into the range."""
+        """Return the value of the range that is nearest to ``value``."""
         low, high = self.values
         return min(max(value, low), high)
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is searched, and what is fixed beside it."""
+    """Hold the options that are searched, and those that are fixed beside them."""
 
     searched: Mapping[str, Distribution]
     fixed: Mapping[str, Any]
@@ -69,23 +69,23 @@ class SearchSpace:
 
 
 def shipped_space(algorithm: str) -> Path:
-    """The space that comes with an algorithm."""
+    """Return the path of the space that comes with an algorithm."""
     return Path(__file__).resolve().parent / "spaces" / f"{algorithm}.yaml"
 
 
 def read_space(path: Path, recipe: Recipe) -> SearchSpace:
     """Read a space and try its outermost values.
 
-    The options of the recipe, which the user set, come first: an entry for one of them is left
-    out, and so are choices that cannot be together with them.
+    The options of the recipe, which the user set, take precedence: an entry for one of them is
+    left out, and so are choices that are invalid in combination with them.
 
     Args:
         path: YAML file.
-        recipe: what the options are of.
+        recipe: what the options belong to.
 
     Raises:
-        InputError: naming space and option, with the nearest valid name of an unknown one, and
-            the option of the user's where it leaves nothing of an entry.
+        InputError: naming space and option, with the nearest valid name for an unknown one, and
+            the user's option where it leaves nothing of an entry.
     """
     shipped = path == shipped_space(recipe.algorithm)
     label = f"search space of {recipe.algorithm}" if shipped else str(path)
@@ -123,7 +123,7 @@ def read_space(path: Path, recipe: Recipe) -> SearchSpace:
 
 
 def _read_yaml(path: Path, label: str) -> Any:
-    """What a YAML file holds: plain, without references, which can unfold to any size."""
+    """Read a plain YAML file, refusing references, which can unfold to any size."""
     content = read_bytes(path)
     if len(content) > _MOST_BYTES:
         raise InputError(f"{label}: expected at most {_MOST_BYTES} bytes, found {len(content)}")
@@ -156,7 +156,7 @@ _DEEPEST = 20
 def _compatible(
     name: str, distribution: Distribution, recipe: Recipe, fixed: Mapping[str, Any]
 ) -> tuple[Distribution, list[str]]:
-    """What of a distribution is possible beside the user's options, and what was left out why.
+    """Return what the user's options allow of a distribution, and why the rest was left out.
 
     Raises:
         InputError: for a value that is wrong whatever the user set, for an impossible end of a
@@ -224,7 +224,7 @@ def _distribution(name: str, entry: Mapping[str, Any]) -> Distribution:
 
 
 def explore(space: SearchSpace, config: dict[str, Any]) -> dict[str, Any]:
-    """Keep what population based training has perturbed within the space."""
+    """Move what population-based training has perturbed back into the space."""
     return {
         name: space.searched[name].nearest(value)
         if name in space.searched and space.searched[name].is_range

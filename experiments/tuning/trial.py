@@ -1,4 +1,4 @@
-"""One trial of a search: a recipe with the options of the trial, trained and judged in turns."""
+"""Run one trial of a search: a recipe with the trial's options, trained and judged in turns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECKPOINT = "checkpoint"
 
 
 class Trial(tune.Trainable):
-    """A step is some training iterations and one evaluation.
+    """Train and judge in turns: a step is some training iterations and one evaluation.
 
     Its configuration is the options of the trial; the rest comes as parameters of
     :meth:`setup`. Checkpoints are those of ``edge-marl train``, so that one trial can go on with
@@ -93,7 +93,7 @@ class Trial(tune.Trainable):
         write_checkpoint(self._algorithm, Path(checkpoint_dir) / CHECKPOINT, self._card)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on where a checkpoint was taken, perhaps of a trial with other options."""
+        """Continue from a checkpoint, perhaps one of a trial with other options."""
         folder = Path(checkpoint) / CHECKPOINT
         self._algorithm.restore_from_path(str((folder / ALGORITHM).resolve()))
         found = read_card(folder)

@@ -1,4 +1,4 @@
-"""Imitation of the oracles: SL-Step and SL-E2E (tandem paper, section 3.2)."""
+"""Imitate the oracles of the tandem: SL-Step and SL-E2E (tandem paper, section 3.2)."""
 
 from edge_marl.algorithms.tandem.imitation.config import (
     ABLATIONS,

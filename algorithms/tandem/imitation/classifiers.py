@@ -1,4 +1,4 @@
-"""The classical classifiers of Figure 5b as scorers: random forest and linear SVM."""
+"""Score queued jobs with the classical classifiers of Figure 5b: random forest and linear SVM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_marl.algorithms.tandem.imitation.demonstrations import Demonstrations
 
 
 class ClassifierScorer:
-    """A classifier over queue positions, trained on the padded and flattened queue."""
+    """Score queue positions with a classifier that is trained on the padded and flattened queue."""
 
     def __init__(self, model: str, data: Demonstrations, seed: int) -> None:
         self.max_queue = data.queued.shape[1]
@@ -28,7 +28,7 @@ class ClassifierScorer:
     def _flatten(
         self, features: NDArray[np.float32], queued: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """``[B, max_queue * 6]``: features and presence of the first jobs of the queue."""
+        """Return ``[B, max_queue * 6]``: features and presence of the first jobs of the queue."""
         rows = np.concatenate([features, queued[:, :, None]], axis=2)[:, : self.max_queue]
         missing = self.max_queue - rows.shape[1]
         return np.pad(rows, ((0, 0), (0, missing), (0, 0))).reshape(len(rows), -1)
@@ -36,7 +36,7 @@ class ClassifierScorer:
     def __call__(
         self, features: NDArray[np.float32], queued: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """``features [B, Q, 5]``, ``queued [B, Q]`` -> scores ``[B, Q]``."""
+        """Map ``features [B, Q, 5]`` and ``queued [B, Q]`` to scores ``[B, Q]``."""
         inputs = self._flatten(features, queued)
         if hasattr(self.classifier, "predict_proba"):
             known = self.classifier.predict_proba(inputs)

@@ -1,4 +1,4 @@
-"""Options of imitation learning, and the rows of the ablation table."""
+"""Define the options of imitation learning and the rows of the ablation table."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Labels = Literal["raw", "canonical", "online_global", "online_local", "cost_to_g
 
 
 class ImitationConfig(Options):
-    """SL-Step: per-slot imitation, one model for each stage (tandem paper, section 3.2).
+    """Configure SL-Step: per-slot imitation, one model per stage (tandem paper, section 3.2).
 
     ``labels`` says what is imitated:
 
     * ``raw``: the job that an optimal schedule serves in the slot. Many schedules are optimal;
       this is an arbitrary one among those with the oracle's completion times.
     * ``canonical``: the queued job that completes the stage first in the oracle's schedule.
-    * ``online_global``, ``online_local``: the choice of an optimal plan for the jobs known by
-      now, in both queues or in the own queue alone.
+    * ``online_global``, ``online_local``: the choice of an optimal plan for the jobs known so
+      far, in both queues or in the stage's own queue alone.
     * ``cost_to_go``: the regret of every queued job under clairvoyance
       (:func:`edge_marl.tandem.oracle.cost_to_go.regrets`) as a soft target instead of one label.
 
@@ -46,7 +46,7 @@ class ImitationConfig(Options):
 
 
 class EndToEndConfig(Options):
-    """SL-E2E: the job set in, the schedule of one stage out in a single pass (section 3.2)."""
+    """Configure SL-E2E, which maps the job set to a stage's schedule in one pass (section 3.2)."""
 
     gradient_steps: Count = 1500
     batch_size: Count = 128

@@ -1,4 +1,4 @@
-"""Labelled states for imitation: who plays, and what each stage should have done."""
+"""Label states for imitation: let a policy play, and record what each stage should have done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Labeller = Callable[[TandemSimulator, NDArray[np.bool_]], NDArray[np.float32]]
 
 @dataclass
 class Demonstrations:
-    """M labelled states of one stage, each with at least two queued jobs."""
+    """Hold M labelled states of one stage, each with at least two queued jobs."""
 
     features: NDArray[np.float32]
     """``[M, Q, 5]``."""
@@ -34,18 +34,18 @@ class Demonstrations:
 
     @property
     def choice(self) -> NDArray[np.int64]:
-        """``[M]`` position of the best job."""
+        """Return the position ``[M]`` of the best job in each state."""
         return np.where(self.queued, self.cost, np.inf).argmin(axis=1)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Demonstrations]) -> Demonstrations:
-        """All of them in one."""
+        """Join several sets of demonstrations into one."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts])
                      for name in ("features", "queued", "cost")))  # fmt: skip
 
 
 class SchedulePolicy(Policy[TandemSimulator]):
-    """A recorded schedule as a policy; episodes must be those of the schedule, in order."""
+    """Replay recorded schedules; the episodes must be those of the schedules, in their order."""
 
     name = "replay"
 
@@ -54,7 +54,7 @@ class SchedulePolicy(Policy[TandemSimulator]):
         """``[K, T, 2]`` job per slot and stage, -1 to idle."""
 
     def act(self, simulator: TandemSimulator) -> IntArray:
-        """``[B, 2]`` position of the recorded job, idle where there is none (any more)."""
+        """Return the positions ``[B, 2]`` of the recorded jobs, idle where one is not queued."""
         observation = simulator.observation
         K, T, _ = self.slots.shape
         job = np.where(
@@ -68,7 +68,7 @@ class SchedulePolicy(Policy[TandemSimulator]):
 
 
 def canonical_slots(schedules: Sequence[Schedule]) -> IntArray:
-    """``[K, T, 2]`` the oracle's schedules, side by side, -1 padded."""
+    """Stack the oracle's schedules as jobs ``[K, T, 2]`` per slot and stage, padded with -1."""
     slots = np.full((len(schedules), max(len(s.comp) for s in schedules), 2), -1, dtype=np.int32)
     for k, schedule in enumerate(schedules):
         slots[k, : len(schedule.comm), 0] = schedule.comm
@@ -77,7 +77,7 @@ def canonical_slots(schedules: Sequence[Schedule]) -> IntArray:
 
 
 def completion_slots(slots: IntArray, n_jobs: int) -> IntArray:
-    """``[K, 2, J]`` slot in which each job completes each stage of a schedule, -1 if never."""
+    """Return the slot ``[K, 2, J]`` in which each job completes each stage, -1 if it never does."""
     last = np.full((len(slots), 2, n_jobs), -1, dtype=np.int32)
     k, t, stage = np.nonzero(slots >= 0)
     np.maximum.at(last, (k, stage, slots[k, t, stage]), t)
@@ -86,7 +86,7 @@ def completion_slots(slots: IntArray, n_jobs: int) -> IntArray:
 
 @compiled
 def _fits(t: Any, release: Any, left: Any, due: Any) -> Any:
-    """Whether one preemptive machine, free from t on, can meet every due date."""
+    """Return whether one preemptive machine, free from t on, can meet every due date."""
     n = len(left)
     for a in range(-1, n):
         start = t if a < 0 else release[a]
@@ -126,12 +126,12 @@ def _scatter(release: Any, work: Any, due: Any, draws: Any, slots: Any) -> None:
 def arbitrary_slots(
     traces: TraceSet, schedules: Sequence[Schedule], rng: np.random.Generator
 ) -> IntArray:
-    """``[K, T, 2]`` schedules as good as the oracle's, the slots an arbitrary choice.
+    """Draw schedules ``[K, T, 2]`` as good as the oracle's, with an arbitrary choice in each slot.
 
     A solver that decides every slot returns one of the many optimal schedules. Here each stage
     serves in each slot a random job among those whose choice still lets every job complete the
-    stage when it does in the oracle's schedule (the compute stage: by its deadline and the
-    oracle's makespan).
+    stage in time: on the uplink no later than in the oracle's schedule, on the compute stage by
+    its deadline and the oracle's makespan.
     """
     slots = canonical_slots(schedules)
     ends = completion_slots(slots, traces.max_jobs) + 1
@@ -147,16 +147,16 @@ def arbitrary_slots(
 
 
 def schedule_labeller(slots: IntArray) -> Labeller:
-    """The job that a schedule serves in the slot."""
+    """Make a labeller that picks the job that a schedule serves in the present slot."""
     replay = SchedulePolicy(slots)
     return lambda simulator, where: _chosen(simulator, replay.act(simulator))
 
 
 def canonical_labeller(slots: IntArray, n_jobs: int) -> Labeller:
-    """The queued job that completes the stage first in the schedule.
+    """Make a labeller that picks the queued job that completes the stage first in the schedule.
 
-    Serving in that order meets every completion time of the schedule: earliest due date is
-    optimal on one preemptive machine.
+    Serving in that order meets every completion time of the schedule: earliest due date
+    first is optimal on one preemptive machine.
     """
     completion = completion_slots(slots, n_jobs)
     completion = np.where(completion < 0, np.iinfo(np.int32).max, completion)
@@ -174,7 +174,7 @@ def canonical_labeller(slots: IntArray, n_jobs: int) -> Labeller:
 
 
 def online_labeller(oracle: OnlineOracle) -> Labeller:
-    """The choice of the online oracle, planning afresh from the present state."""
+    """Make a labeller that picks what the online oracle chooses when it plans afresh."""
 
     def label(simulator: TandemSimulator, where: NDArray[np.bool_]) -> NDArray[np.float32]:
         oracle.reset(simulator)
@@ -186,12 +186,12 @@ def online_labeller(oracle: OnlineOracle) -> Labeller:
 def cost_to_go_labeller(
     simulator: TandemSimulator, where: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Regret of every queued job under clairvoyance."""
+    """Return the regret of every queued job under clairvoyance."""
     return regrets(simulator, "clairvoyant", where)
 
 
 def _chosen(simulator: TandemSimulator, actions: IntArray) -> NDArray[np.float32]:
-    """Cost 0 for the chosen job and 1 for the others; NaN where none was chosen."""
+    """Return cost 0 for the chosen job and 1 for the others, NaN where none was chosen."""
     Q = simulator.max_queue
     cost = (np.arange(Q) != actions[:, :, None]).astype(np.float32)
     cost[actions == Q] = np.nan
@@ -217,7 +217,7 @@ def collect(
         share: share of the slots to label.
         exploration: share of decisions taken at random instead of by the player.
         drop_penalty: ``lambda`` of the objective.
-        rng: source of both.
+        rng: draws the slots to label and the random decisions.
 
     Returns:
         Demonstrations of the uplink and of the compute stage.

@@ -1,4 +1,4 @@
-"""SL-E2E: a whole schedule from a whole job set in one pass (tandem paper, section 3.2)."""
+"""Implement SL-E2E, which schedules a whole job set in one pass (tandem paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SLOTS = 40.0
 
 
 def _job_set(traces: TraceSet) -> Tensor:
-    """``[K, J * 5]``: arrival, uplink time, compute time, deadline, presence."""
+    """Encode traces as ``[K, J * 5]``: arrival, uplink time, compute time, deadline, presence."""
     present = np.arange(traces.max_jobs) < traces.n_jobs[:, None]
     times = np.stack([traces.arrival, traces.comm, traces.comp, traces.deadline], axis=2)
     inputs = np.concatenate([times / _SLOTS, present[:, :, None]], axis=2)
@@ -31,10 +31,10 @@ def _job_set(traces: TraceSet) -> Tensor:
 
 
 class EndToEndModel:
-    """Two networks, one per stage: scores of every job in every slot.
+    """Score every job in every slot, with one network per stage.
 
-    It needs the whole job set in advance, arrivals to come included, so it is a planner and not
-    an online policy: :meth:`plan` makes it one for known traces.
+    The networks need the whole job set in advance, future arrivals included, so the model is a
+    planner and not an online policy: :meth:`plan` makes a policy for known traces.
     """
 
     def __init__(self, networks: Sequence[nn.Module], shape: tuple[int, int]) -> None:
@@ -44,7 +44,7 @@ class EndToEndModel:
 
     @torch.inference_mode()
     def plan(self, traces: TraceSet) -> PlannedPolicy:
-        """The policy for exactly these traces, in their order.
+        """Return a policy for exactly these traces, in their order.
 
         Raises:
             InputError: for traces with another number of jobs than those of training.
@@ -68,7 +68,7 @@ class PlannedPolicy(Policy[TandemSimulator]):
         """``[K, T, 2, J]``; the last slot stands for all after it."""
 
     def act(self, simulator: TandemSimulator) -> IntArray:
-        """``[B, 2]`` positions of the planned jobs."""
+        """Return the positions ``[B, 2]`` of the planned jobs."""
         observation = simulator.observation
         K, T = self.scores.shape[:2]
         now = self.scores[np.arange(K), np.minimum(observation.t, T - 1)]

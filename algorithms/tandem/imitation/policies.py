@@ -1,4 +1,4 @@
-"""Learned schedulers behind the interface of the heuristics, and their files."""
+"""Give learned schedulers the interface of the heuristics, and save and load them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ FORMAT = "edge-marl imitation 1"
 
 
 class ScoringPolicy(Policy[TandemSimulator]):
-    """Each stage serves the job of its own queue that its model scores highest.
+    """Serve at each stage the job of its own queue that its model scores highest.
 
-    Decentralised by construction: a stage's model is given that stage's observation only, and
-    is asked only where there is a choice.
+    The policy is decentralised by construction: a stage's model is given that stage's observation
+    only, and is asked only where there is a choice.
     """
 
     def __init__(self, name: str, scorers: tuple[Scorer, Scorer]) -> None:
@@ -46,7 +46,7 @@ class ScoringPolicy(Policy[TandemSimulator]):
         self.scorers = scorers
 
     def act(self, simulator: TandemSimulator) -> IntArray:
-        """``[B, 2]`` positions of the best-scored jobs."""
+        """Return the positions ``[B, 2]`` of the best-scored jobs."""
         observation = simulator.observation
         chosen = []
         for stage, scorer in enumerate(self.scorers):
@@ -61,7 +61,7 @@ class ScoringPolicy(Policy[TandemSimulator]):
 
 
 class NetworkScorer:
-    """A torch network as a scorer."""
+    """Score the jobs of a queue with a torch network."""
 
     def __init__(self, network: QueueScorer) -> None:
         self.network = network.eval()
@@ -70,13 +70,13 @@ class NetworkScorer:
     def __call__(
         self, features: NDArray[np.float32], queued: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
-        """``features [B, Q, 5]``, ``queued [B, Q]`` -> ``[B, Q]``."""
+        """Map ``features [B, Q, 5]`` and ``queued [B, Q]`` to scores ``[B, Q]``."""
         scores = self.network(torch.from_numpy(features), torch.from_numpy(queued))
         return scores.numpy()
 
 
 def as_actor(policy: ScoringPolicy) -> Actor:
-    """The same two networks as the actor of a multi-agent algorithm, to train on from.
+    """Return the same two networks as the actor of a multi-agent algorithm, to train further.
 
     Raises:
         InputError: for a policy whose models are not networks.
@@ -145,7 +145,7 @@ def load_policy(folder: Path) -> ScoringPolicy:
 
 
 class _Card(BaseModel):
-    """What is noted of a saved policy."""
+    """Describe a saved policy in its ``card.json``."""
 
     format: str
     name: str

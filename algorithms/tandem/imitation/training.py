@@ -1,4 +1,4 @@
-"""Fitting SL-Step policies."""
+"""Fit SL-Step policies to the labels of a teacher."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ _MOST_EPOCHS = 30  # few states (the compute stage often has one job) need fewer
 
 
 def regret_loss(scores: Tensor, queued: Tensor, cost: Tensor) -> Tensor:
-    """Cross-entropy to ``softmax(-regret / temperature)``, weighted by what is at stake.
+    """Return the cross-entropy to ``softmax(-regret / temperature)``, weighted by the stakes.
 
-    All optimal jobs share the target, and a state where every choice is as good has no weight.
-    (Regressing the regret itself spends the network on the size of regrets that decide nothing.)
+    All optimal jobs share the target, and a state where all choices are equally good has no weight.
+    (Regressing the regret itself would spend the network's capacity on the size of regrets that
+    decide nothing.)
 
     Args:
         scores: ``[B, Q]``.
@@ -59,7 +60,10 @@ def regret_loss(scores: Tensor, queued: Tensor, cost: Tensor) -> Tensor:
 
 
 def label_loss(scores: Tensor, queued: Tensor, cost: Tensor) -> Tensor:
-    """Cross-entropy of the labelled job (cost 0) among the queued ones; shapes as above."""
+    """Return the cross-entropy of the labelled job (cost 0) among the queued ones.
+
+    Shapes are those of :func:`regret_loss`.
+    """
     label = cost.masked_fill(~queued, torch.inf).argmin(dim=1)
     return F.cross_entropy(scores.masked_fill(~queued, -1e9), label)
 
@@ -137,7 +141,7 @@ def _teacher(
     drop_penalty: float,
     rng: np.random.Generator,
 ) -> tuple[Policy[TandemSimulator], Labeller]:
-    """Who plays in the first round, and who labels in all of them."""
+    """Return the policy that plays in the first round and the labeller of all rounds."""
     if schedules is not None and config.labels == "raw":
         slots = arbitrary_slots(traces, schedules, rng)
         return SchedulePolicy(slots), schedule_labeller(slots)
@@ -153,7 +157,7 @@ def _teacher(
 
 
 class _NetworkTrainer:
-    """One stage's network and optimiser, kept over the rounds."""
+    """Train one stage's network, keeping it and its optimiser from round to round."""
 
     def __init__(self, config: ImitationConfig) -> None:
         self.config = config
@@ -162,9 +166,11 @@ class _NetworkTrainer:
         self.loss = regret_loss if config.labels == "cost_to_go" else label_loss
 
     def train(self, data: Demonstrations, rng: np.random.Generator, until: float) -> None:
-        """Optimise on all data so far, up to a share of the gradient steps.
+        """Train on all data so far for one round, up to the share ``until`` of the whole training.
 
-        The learning rate falls along a cosine over all rounds, so that the last one settles.
+        A round takes an equal share of the gradient steps, but at most ``_MOST_EPOCHS`` passes over
+        the data. The learning rate falls along a cosine over all rounds, so that the last one
+        settles.
         """
         config = self.config
         features, queued, cost = (

@@ -1,10 +1,10 @@
-"""Readers of recorded and of published workflows.
+"""Read recorded and published workflows.
 
 - :mod:`~edge_marl.dag_placement.readers.alibaba`: jobs of the Alibaba cluster trace of 2018;
 - :mod:`~edge_marl.dag_placement.readers.wfcommons`: executed scientific workflows (WfFormat 1.5);
 - :mod:`~edge_marl.dag_placement.readers.stg`: graphs of the Standard Task Graph set.
 
-Each says what it takes for a primitive's compute, memory and output.
+Each module says what it takes for a primitive's compute, memory and output.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def read_workflows(recorded: RecordedWorkflows) -> tuple[Workflows, ReadReport]:
     """Read the workflows of a file, or of all files of their format in and below a folder.
 
     A primitive's compute is its run time x ``time_scale`` on a server of ``reference_gflops``.
-    Workflows of more than ``largest`` primitives are left out, and those of traces that cannot be
-    used; the report counts them by reason. Only the Alibaba trace records arrivals.
+    Workflows of more than ``largest`` primitives are left out, and so are those of traces that
+    cannot be used; the report counts them by reason. Only the Alibaba trace records arrivals.
 
     Raises:
         InputError: naming file, line or place in it, and field of what is not of the format; if

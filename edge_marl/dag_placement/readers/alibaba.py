@@ -1,6 +1,6 @@
-"""Batch tasks of the Alibaba cluster trace of 2018, a job of them a workflow.
+"""Read the batch tasks of the Alibaba cluster trace of 2018, each job as a workflow.
 
-Two forms, told apart by their columns:
+Files have one of two forms, told apart by their columns:
 
 - ``batch_task.csv`` as published, also within its ``batch_task.tar.gz``: task name, number of
   instances, job, type, status, start, end, ``plan_cpu``, ``plan_mem``; with or without a first row
@@ -16,9 +16,9 @@ as a workflow that is left out.
 **Work.** Most jobs are gang-started: all their tasks start at once and then wait, so that the time
 from start to end includes that of their parents. A task's work is therefore the time from its
 start, or from the end of its last parent if that is later, to its end. Where no start is known, all
-tasks of a job are taken as started at its arrival, but for one that would so end before one of its
-parents does: it started when they all were done. (On jobs of the published form, whose starts are
-known, this gives the same work for about 9 of 10 tasks that have parents.)
+tasks of a job are taken to start at its arrival, except one that would then end before one of its
+parents does: it is taken to start when they are all done. (On jobs of the published form, whose
+starts are known, this gives the same work for about 9 of 10 tasks that have parents.)
 
 **Instances.** A task is one primitive however many instances it has: its work is the time until the
 last of them was done, its memory that of one.
@@ -58,7 +58,7 @@ _INDEPENDENT = "task_"
 
 
 class _Task(NamedTuple):
-    """A row. ``fault``: why its job cannot be used, ``""`` if it can."""
+    """Hold a row; ``fault`` says why its job cannot be used, and is ``""`` if it can."""
 
     line: int
     job: str
@@ -70,7 +70,7 @@ class _Task(NamedTuple):
 
 
 def collect(path: Path, collector: Collector) -> None:
-    """Add the jobs of a file, filtered.
+    """Add the jobs of a file that can be used.
 
     A job is left out if it has an unfinished task, one without start or end, one that ends before
     it starts, a name that cannot be read (long ones are cut off in the trace), two tasks of one
@@ -95,7 +95,7 @@ def collect(path: Path, collector: Collector) -> None:
 
 
 def _tasks(path: Path, rows: Iterator[tuple[int, list[str]]]) -> tuple[Iterator[_Task], bool]:
-    """The rows of a file; whether it says when tasks started."""
+    """Return the tasks of a file's rows, and whether it says when they started."""
     line, first = next(rows, (1, []))
     forms = {len(_PUBLISHED): (_PUBLISHED, _published), len(_SPAR): (_SPAR, _spar)}
     if len(first) not in forms:
@@ -130,14 +130,14 @@ def _checked(
 
 
 class _NotANumberError(Exception):
-    """Of a column of a row."""
+    """Signal that a column of a row holds no number, or one that is out of range."""
 
     def __init__(self, column: int) -> None:
         self.column = column
 
 
 def _number(row: list[str], column: int) -> float:
-    """A number; 0 where there is none."""
+    """Return the number in a column of a row, 0 where there is none."""
     text = row[column]
     try:
         value = float(text) if text else 0.0
@@ -168,7 +168,7 @@ def _spar(line: int, row: list[str]) -> _Task:
 
 
 def _memory_gb(plan_mem: float) -> float | None:
-    """None where the trace marks a value as invalid, by -1 or 101, or has none."""
+    """Return the memory in GB, or None where the trace marks it invalid (-1, 101) or has none."""
     return plan_mem / 100 * MACHINE_GB if 0 < plan_mem <= 100 else None
 
 
@@ -210,7 +210,7 @@ def _add(tasks: list[_Task], starts_known: bool, collector: Collector) -> None:
 
 
 def _parents(tasks: list[_Task]) -> list[list[int]] | str:
-    """``[n]``: places of the parents of each task of a job; or why the job cannot be used."""
+    """Return the places of the parents of each of n tasks, or why their job cannot be used."""
     place: dict[int, int] = {}
     named: list[tuple[int, ...]] = []
     for i, task in enumerate(tasks):
@@ -232,7 +232,7 @@ def _parents(tasks: list[_Task]) -> list[list[int]] | str:
 
 
 def _check_together(path: Path, jobs: array[int], lines: array[int]) -> None:
-    """Refuse a job that comes up twice, found by its hash (64 bits)."""
+    """Refuse a job whose rows do not lie together, found by its hash (64 bits)."""
     hashes = np.array(jobs)
     order = np.argsort(hashes, kind="stable")
     again = order[1:][hashes[order[1:]] == hashes[order[:-1]]]

@@ -1,4 +1,4 @@
-"""What all readers of workflows share: graphs gathered in flat columns, and what became of them."""
+"""Gather, for all readers, their workflows in flat columns, and count what became of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_GFLOP = 1e18
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What was found in a file or folder, and what was made of it."""
+    """Report what was found in a file or folder, and what was made of it."""
 
     source: str
     """The path."""
@@ -32,12 +32,12 @@ class ReadReport:
 
     @property
     def kept(self) -> int:
-        """Workflows that were not left out."""
+        """Return the number of workflows that were not left out."""
         return self.found - sum(self.left_out.values())
 
 
 def topological(parents: Sequence[Sequence[int]]) -> list[int] | None:
-    """Primitives such that each comes after its parents; None: there is a cycle."""
+    """Order primitives such that each comes after its parents; return None if there is a cycle."""
     waiting_for = [len(before) for before in parents]
     order = [i for i, count in enumerate(waiting_for) if count == 0]
     children: list[list[int]] = [[] for _ in parents]
@@ -53,7 +53,7 @@ def topological(parents: Sequence[Sequence[int]]) -> list[int] | None:
 
 
 class Collector:
-    """Gathers workflows without an object for each: a public trace has millions of them.
+    """Gather workflows without an object for each: a public trace has millions of them.
 
     Args:
         recorded: what run times stand for, and what is taken where nothing is recorded.
@@ -78,7 +78,7 @@ class Collector:
         self._left_out[reason] += 1
 
     def too_large(self, primitives: int) -> bool:
-        """Whether a workflow has too many primitives; it is then left out."""
+        """Return whether a workflow has too many primitives, and leave it out if so."""
         largest = self._recorded.largest
         if primitives > largest:
             self.leave_out(f"more than {largest} primitives")
@@ -128,10 +128,12 @@ class Collector:
             self._arrival_s.append(arrival_s)
 
     def finish(self) -> tuple[Workflows, ReadReport]:
-        """All that was added, sorted by arrival if they have any, the first one at 0.
+        """Return the workflows that were added, and the report.
+
+        Workflows with arrivals are sorted by them, and the first arrives at 0.
 
         Raises:
-            InputError: if nothing was, or for work out of range.
+            InputError: if no workflow was added, or for work out of range.
         """
         recorded = self._recorded
         kept = len(self._sizes)
@@ -181,7 +183,7 @@ class Collector:
 def _moved(
     sizes: NDArray[np.int64], order: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First primitives of the workflows in another order; which primitive goes to each place."""
+    """Return the first primitives of reordered workflows, and which primitive takes each place."""
     was = np.concatenate([[0], np.cumsum(sizes)])[order]
     sizes = sizes[order]
     first = np.concatenate([[0], np.cumsum(sizes)])

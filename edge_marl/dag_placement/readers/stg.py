@@ -1,10 +1,10 @@
-"""Graphs of the Standard Task Graph set (Kasahara laboratory, Waseda University).
+"""Read graphs of the Standard Task Graph set (Kasahara laboratory, Waseda University).
 
 A file has the number of tasks n, then a line for each of n + 2 tasks: its number (0, 1, ...),
-its time, the number of its predecessors, and these; what follows is comment. Tasks 0 and n + 1 only
-mark entry and exit: they have no time and become no primitives. A unit of time is a second.
-Nothing is recorded of memory. The graphs are made for processors that need no communication, so
-primitives have no output.
+its time, the number of its predecessors, and these; the rest, from a ``#`` on, is comment. Tasks
+0 and n + 1 only mark entry and exit: they have no time and become no primitives. A unit of time is
+taken as a second. Memory is not recorded. The graphs are made for processors that need no
+communication, so primitives have no output.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def collect(path: Path, collector: Collector) -> None:
 
 
 def _rows(path: Path, texts: Iterator[str]) -> Iterator[tuple[str, list[int]]]:
-    """Place and numbers of each line that has any, up to the comments."""
+    """Yield the place and the numbers of each line that has any, up to the comments."""
     for line, text in enumerate(texts, 1):
         if text.startswith("#"):
             return
@@ -55,7 +55,7 @@ def _rows(path: Path, texts: Iterator[str]) -> Iterator[tuple[str, list[int]]]:
 def _graph(
     path: Path, rows: Iterator[tuple[str, list[int]]]
 ) -> tuple[int, list[list[int]], list[float]]:
-    """Number of tasks, parents and run time of each, without the two that only mark the ends."""
+    """Return the number of tasks, and the parents and run time of each, without entry and exit."""
     place, head = next(rows, (f"{path}: line 1", []))
     if len(head) != 1 or head[0] < 1:
         raise InputError(f"{place}: tasks: expected their number, at least 1, found {_shown(head)}")

@@ -1,16 +1,16 @@
-"""Executed scientific workflows of the WfCommons project, in WfFormat 1.5 (JSON), one per file.
+"""Read executed scientific workflows of WfCommons, in WfFormat 1.5 (JSON), one per file.
 
 ``workflow.specification`` has the tasks with their parents, children and files, and the sizes of
 the files; ``workflow.execution`` says for each task how long it ran (seconds) and, in some files,
 how much memory it had. Machines, cores and utilisation are not used: a primitive has a server to
 itself, as a task has its machine's cores.
 
-**Output.** A primitive has one output in the model, sent whole to each successor elsewhere: here
-the bytes of all files that it writes and any of its children reads, each counted once. Children
+**Output.** A primitive has one output in the model, sent whole to each successor elsewhere: here it
+is the bytes of all files that it writes and any of its children reads, each counted once. Children
 that read different files are thus sent more than they read. Inputs from outside are not counted.
 
 **Zeros.** Some systems record no run time below their resolution, and 0 bytes of memory: such run
-times are raised to :data:`LEAST_S`, such memory counts as not recorded.
+times are raised to :data:`LEAST_S`, and such memory counts as not recorded.
 """
 
 from __future__ import annotations
@@ -65,21 +65,21 @@ def collect(path: Path, collector: Collector) -> None:
 
 
 class _Document:
-    """A JSON file."""
+    """Look up values in a JSON file by their place."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._root = read_json(path)
 
     def get(self, place: str) -> Any:
-        """What is at a place such as ``workflow.specification``; None: nothing."""
+        """Return what is at a place such as ``workflow.specification``, or None."""
         value = self._root
         for key in place.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
     def objects(self, place: str) -> list[dict[str, Any]]:
-        """A list of objects."""
+        """Return the list of objects at a place; refuse anything else."""
         value = self.get(place)
         if not isinstance(value, list):
             raise InputError(
@@ -98,7 +98,7 @@ def _shown(value: Any) -> str:
 
 
 def _by_id(path: Path, place: str, items: list[dict[str, Any]]) -> dict[str, int]:
-    """Place of each item by its id."""
+    """Return the place of each item by its id, which no other may have."""
     found: dict[str, int] = {}
     for k, item in enumerate(items):
         name = item.get("id")
@@ -119,7 +119,7 @@ def _number(path: Path, place: str, item: dict[str, Any], name: str) -> float:
 
 
 def _names(path: Path, k: int, task: dict[str, Any], name: str) -> list[str]:
-    """A list of ids, each once."""
+    """Return the ids that a task lists under ``name``, each once."""
     value = task.get(name)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InputError(
@@ -130,7 +130,7 @@ def _names(path: Path, k: int, task: dict[str, Any], name: str) -> list[str]:
 
 
 def _parents(path: Path, tasks: list[dict[str, Any]], place: dict[str, int]) -> list[list[int]]:
-    """``[n]``: parents of each task, which have it as a child."""
+    """Return the parents of each of n tasks; refuse children that contradict them."""
     named: dict[str, list[list[int]]] = {"parents": [], "children": []}
     for k, task in enumerate(tasks):
         for name, related in named.items():
@@ -158,7 +158,7 @@ def _parents(path: Path, tasks: list[dict[str, Any]], place: dict[str, int]) -> 
 def _output_gb(
     document: _Document, tasks: list[dict[str, Any]], parents: list[list[int]]
 ) -> list[float | None]:
-    """``[n]``: what each task writes for its children."""
+    """Return how many GB each of n tasks writes for its children, None if no files are listed."""
     path, files_at = document.path, f"{_SPECIFICATION}.files"
     if document.get(files_at) is None:
         return [None] * len(tasks)

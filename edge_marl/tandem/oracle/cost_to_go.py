@@ -1,15 +1,15 @@
-"""What each decision costs: the oracle's objective after serving a given job in this slot.
+"""Compute what each decision costs: the oracle's objective after serving a given job in this slot.
 
 For every job of a scheduler's queue the best objective is computed under the condition that the
 stage serves this job in the present slot and that everything after (and the other stage) is
-optimal. Less the least of them this is the *regret* of the job: zero for every optimal choice,
-where a label names only one of them. A model that regresses the regret under clairvoyance on
-the local observation estimates its mean over the arrivals and the other queue that it cannot
-see, which is what a decision under partial information should minimise.
+optimal. The *regret* of the job is this objective less the least of them: it is zero for every
+optimal choice, whereas a label names only one. A model that regresses the regret under
+clairvoyance on the local observation estimates its mean over the arrivals and the other queue that
+it cannot see, which is what a decision under partial information should minimise.
 
-Time counts from the present, as for the online oracle: what completed before is sunk. Counted
-from the start of the episode, to drop all jobs that are left would save a makespan that grows
-with the number of the slot.
+Time counts from the present, as for the online oracle: what completed before is sunk. If it were
+counted from the start of the episode, dropping all remaining jobs would save a makespan that grows
+with the slot number.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _regret_kernel(
 def regrets(
     simulator: TandemSimulator, view: View = "clairvoyant", where: BoolArray | None = None
 ) -> FloatArray:
-    """Regret in slots of serving each queued job now, from the simulator's present state.
+    """Return the regret in slots of serving each queued job now, in the simulator's present state.
 
     Args:
         simulator: B episodes anywhere in their traces.

@@ -1,4 +1,4 @@
-"""The full-information integer programme (tandem paper, section 2.2), without a time index.
+"""Solve the full-information integer programme (tandem paper, section 2.2) without a time index.
 
 The paper's model has a binary per job, stage and slot. Its optimum is the same as that of the
 model below: an optimal schedule is given by the jobs kept and their order of completion on the
@@ -16,7 +16,7 @@ k; for k outside the prefix the row asks for less, as the work of its members re
 ``r_k`` cannot end before its sum. *Deadlines*: the exact condition of preemptive EDF with
 releases; rows of jobs not kept are implied by those of kept ones. The rows
 ``C >= L - sum((a_i + b_i)(1 - keep_i))``, L from Johnson's rule, and loads of either stage cut
-the relaxation. O(n^2) binaries whatever the slot length.
+the relaxation. There are O(n^2) binaries, whatever the slot length.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Times = NDArray[np.integer]
 
 
 class IlpResult(NamedTuple):
-    """Best order found, its objective, the proved lower bound, and whether they meet."""
+    """Hold the best order found, its objective, the proved lower bound, and whether they meet."""
 
     objective: float
     bound: float
@@ -41,7 +41,7 @@ class IlpResult(NamedTuple):
 
 
 class _Rows:
-    """Rows of the constraint matrix in the compressed form that HiGHS takes."""
+    """Collect rows of the constraint matrix in the compressed form that HiGHS takes."""
 
     def __init__(self) -> None:
         self.lower: list[float] = []
@@ -81,7 +81,7 @@ def solve_ilp(
     time_limit: float,
     start: Sequence[int] = (),
 ) -> IlpResult:
-    """Solve one trace with HiGHS, one thread, zero gap.
+    """Solve one trace with HiGHS on one thread, to a gap of zero.
 
     Args:
         arrival, comm, comp, due: ``[n]`` slots; due is the deadline minus the downlink.
@@ -169,7 +169,7 @@ def solve_ilp(
 def _model(
     n: int, r: Times, a: Times, b: Times, dd: Times, first_c: int, span: int, some: int
 ) -> _Rows:
-    """All rows of the model; ``_point`` gives the matching columns of an order."""
+    """Return all rows of the model; ``_point`` gives the matching columns of an order."""
     rows = _Rows()
     inf = math.inf
 
@@ -226,7 +226,7 @@ def _point(
     some: int,
     columns: int,
 ) -> NDArray[np.float64]:
-    """The columns of the model for an uplink order."""
+    """Return the values that the model's columns have for an uplink order."""
     point = np.zeros(columns)
     makespan = 0
     for m, j in enumerate(order):

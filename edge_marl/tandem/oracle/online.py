@@ -1,4 +1,4 @@
-"""The online oracle: the exact search re-run with the jobs known by now, at every arrival."""
+"""Re-run the exact search at every arrival with the jobs known by then: the online oracle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _act_kernel(
     """Decide for every episode; see :class:`OnlineOracle`.
 
     ``plan[b, :size[b]]`` holds the jobs of the last planning of episode b in uplink order,
-    first ``kept[b]`` kept ones, then the others by deadline.
+    first the ``kept[b]`` kept ones, then the others by deadline.
     """
     queue = features.shape[2]
     width = 2 * queue
@@ -130,7 +130,7 @@ def _act_kernel(
 
 
 class OnlineOracle(Policy[TandemSimulator]):
-    """Re-plan from the current state whenever a job comes into view, else follow the plan.
+    """Re-plan from the current state whenever a job comes into view, and follow the plan otherwise.
 
     Between arrivals the plan needs no new search: the system is deterministic, so the rest of
     an optimal plan stays optimal. A new search starts from the previous order with the newcomer
@@ -171,7 +171,7 @@ class OnlineOracle(Policy[TandemSimulator]):
         self._plan: NDArray[np.int64] = np.zeros((0, 0), dtype=np.int64)
 
     def reset(self, simulator: TandemSimulator) -> None:
-        """Forget all plans; B new episodes begin."""
+        """Forget all plans, as B new episodes begin."""
         batch_size = simulator.batch_size
         self._plan = np.zeros((batch_size, 2 * simulator.max_queue), dtype=np.int64)
         self._kept: NDArray[np.int64] = np.zeros(batch_size, dtype=np.int64)
@@ -179,7 +179,7 @@ class OnlineOracle(Policy[TandemSimulator]):
         self.solved: NDArray[np.int64] = np.zeros(batch_size, dtype=np.int64)
 
     def act(self, simulator: TandemSimulator) -> IntArray:
-        """``[B, 2]`` positions in the queues, Q to idle on an empty queue.
+        """Choose positions in the queues, ``[B, 2]``, Q to idle on an empty queue.
 
         An episode at slot 0 starts without a plan, so episodes may be reset one by one.
         """

@@ -1,4 +1,4 @@
-"""A schedule of one trace, and the way from an uplink order to its slots."""
+"""Represent a schedule of one trace, and derive its slots from an uplink order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """What both stages do in every slot, and how good that is.
+    """Hold what both stages do in every slot, and how good that is.
 
     Attributes:
         objective: ``C_max + drop_penalty * len(dropped)`` in slots (section 2.2).
@@ -50,7 +50,7 @@ class Schedule:
     time_limit: float = 0.0
 
     def settled(self, method: Method, time_limit: float) -> bool:
-        """Whether to solve the trace again by this method in this time could give nothing new."""
+        """Return whether solving again by this method in this time could give nothing new."""
         if self.optimal:
             return True
         if method == "search":  # does the same in any time, and "auto" begins with it
@@ -58,9 +58,10 @@ class Schedule:
         return self.asked == method and self.time_limit >= time_limit
 
     def improved(self, later: Schedule) -> Schedule:
-        """The better of this schedule and a later one of the same trace, by all that is proved.
+        """Return the better of this schedule and a later one of its trace, with the better bound.
 
-        It counts as found by what the later one was asked for, and in the CPU time of both.
+        It records the method and time limit that the later one was asked for, and the CPU time of
+        both.
         """
         best = later if later.objective < self.objective else self
         bound = max(self.bound, later.bound)
@@ -72,7 +73,7 @@ class Schedule:
 
 
 def proved(objective: float, bound: float) -> tuple[bool, float, float]:
-    """Whether an objective is proved optimal by a lower bound; the bound and the gap then."""
+    """Return whether a lower bound proves an objective optimal, and the resulting bound and gap."""
     if bound >= objective - _ROUNDING * max(1.0, objective):
         return True, objective, 0.0
     return False, bound, (objective - bound) / objective
@@ -96,7 +97,7 @@ def simulate_order(
         order of uplink completion, and T, the end of computing.
 
     Raises:
-        RuntimeError: if a job misses its due date, so that the order was no schedule.
+        RuntimeError: if a job misses its due date, so that the order is not feasible.
     """
     jobs = list(order)
     left_up = {j: int(comm[j]) for j in jobs}

@@ -1,9 +1,9 @@
-"""Schedules in Parquet files, one part per run of traces, so that a killed run goes on.
+"""Store schedules in Parquet files, one part per range of traces, so that a killed run can resume.
 
 A folder of schedules holds parts ``schedules-<first>-<stop>.parquet``. Each part names the
 trace set (a hash of all its jobs) and the drop penalty it was solved for. A schedule that is not
-proved optimal says how it was come by; with more time or another method it is solved again, and
-the better one is kept::
+proved optimal says how it was found; with more time or another method its trace is solved again,
+and the better schedule is kept::
 
     how = {"method": "auto", "time_limit": 60.0}
     for part in open_parts(folder, traces, drop_penalty=lam, chunk=20, **how):
@@ -43,7 +43,7 @@ _PART = re.compile(r"schedules-(\d+)-(\d+)\.parquet")
 
 
 def trace_hash(traces: TraceSet) -> str:
-    """SHA-256 of everything of a trace set that a schedule depends on."""
+    """Return the SHA-256 of everything in a trace set that a schedule depends on."""
     digest = hashlib.sha256(f"{traces.downlink} {traces.n_jobs.tolist()}".encode())
     present = np.arange(traces.max_jobs) < traces.n_jobs[:, None]
     for name in JOB_FIELDS[:4]:
@@ -132,7 +132,7 @@ def read_schedules(
 
 
 def _type(name: str) -> Any:
-    """Of a column."""
+    """Return the Arrow type of a column."""
     import pyarrow as pa
 
     if name in _LISTS:
@@ -145,7 +145,7 @@ def _type(name: str) -> Any:
 def _rules(
     record: Mapping[str, Any], n_jobs: int, drop_penalty: float
 ) -> list[tuple[str, bool, str]]:
-    """What holds of a schedule of so many jobs: column, whether it does, what is expected."""
+    """Return rules for a schedule of so many jobs: column, whether it holds, what is expected."""
     order, dropped, objective = record["order"], record["dropped"], record["objective"]
     cost = record["makespan"] + drop_penalty * len(dropped)
     jobs = f"jobs from 0 to {n_jobs - 1}"
@@ -179,7 +179,7 @@ def write_part(
 
 @dataclass(frozen=True)
 class OpenPart:
-    """A part of a folder that is to be written, again or for the first time.
+    """Describe a part of a folder that is to be written, again or for the first time.
 
     Attributes:
         first: its first trace.
@@ -192,7 +192,7 @@ class OpenPart:
     unsettled: list[int]
 
     def improved(self, found: Mapping[int, Schedule]) -> list[Schedule]:
-        """The best schedules of the part, with those ``found`` of the unsettled traces."""
+        """Return the part's best schedules, given those ``found`` for the unsettled traces."""
         best = []
         for k, earlier in enumerate(self.earlier, start=self.first):
             if earlier is None:
@@ -211,13 +211,13 @@ def open_parts(
     method: Method,
     time_limit: float,
 ) -> list[OpenPart]:
-    """What a folder leaves to solve by this method in this time.
+    """Return the parts with traces that are left to solve by this method in this time.
 
     Args:
         folder: where the parts are or will be.
         traces: K traces.
         drop_penalty, method, time_limit: as of :func:`edge_marl.oracle.solve`.
-        chunk: traces at most of a part that the folder does not hold yet.
+        chunk: the most traces of a part that the folder does not hold yet.
 
     Raises:
         InputError: for a part that is damaged or of another trace set or penalty.
@@ -246,7 +246,7 @@ def open_parts(
 
 
 def read_folder(folder: Path | str, traces: TraceSet, *, drop_penalty: float) -> list[Schedule]:
-    """The schedules of every trace of a set from the parts of a folder.
+    """Read the schedules of every trace of a set from the parts of a folder.
 
     Raises:
         InputError: for a trace without a schedule, or as :func:`read_schedules`.
@@ -263,7 +263,7 @@ def read_folder(folder: Path | str, traces: TraceSet, *, drop_penalty: float) ->
 def _read_parts(
     folder: Path | str, traces: TraceSet, drop_penalty: float
 ) -> dict[int, list[Schedule]]:
-    """Schedules of each part by its first trace."""
+    """Read the schedules of each part, by its first trace."""
     found: dict[int, list[Schedule]] = {}
     for path in sorted(Path(folder).glob("schedules-*.parquet")):
         name = _PART.fullmatch(path.name)

@@ -1,12 +1,12 @@
-"""Exact branch and bound over ordered subsets of jobs (tandem paper, section 2.2).
+"""Search ordered subsets of jobs by exact branch and bound (tandem paper, section 2.2).
 
-Why ordered subsets are enough. Take any feasible preemptive schedule that keeps the jobs S,
-with uplink completions ``c_j`` and compute deadlines ``D_j = d_j - t_prop``.
+Ordered subsets are enough. Take any feasible preemptive schedule that keeps the jobs S, with uplink
+completions ``c_j`` and compute deadlines ``D_j = d_j - t_prop``.
 
 1. *Uplink.* Earliest due date is optimal on one preemptive machine with release dates, so
    serving S by the fixed priority "order of ``c_j``" completes every j by ``c_j``, and the
    compute stage loses nothing.
-2. *Compute.* With releases ``c_j`` earliest deadline first meets all ``D_j`` if anything does,
+2. *Compute.* With releases ``c_j``, earliest deadline first meets all ``D_j`` if anything does,
    and every work-conserving order has the same makespan.
 
 A schedule is therefore the set kept and its order on the uplink: 1,957 candidates for six
@@ -40,7 +40,7 @@ EXACT_BUDGET = 2_000_000
 
 
 class SearchResult(NamedTuple):
-    """What the search found.
+    """Hold what the search found.
 
     Attributes:
         objective: ``C_max + drop_penalty * dropped`` of the best order, downlink included.
@@ -59,7 +59,7 @@ class SearchResult(NamedTuple):
 
 @compiled
 def _sort_by(keys: Any, order: Any, n: Any) -> None:
-    """Stable insertion sort of ``order[:n]`` by ``keys[order]``: n is small, nothing allocates."""
+    """Sort ``order[:n]`` stably by ``keys[order]``, by insertion, which allocates nothing."""
     for i in range(1, n):
         job = order[i]
         k = i - 1
@@ -71,7 +71,7 @@ def _sort_by(keys: Any, order: Any, n: Any) -> None:
 
 @compiled(entry=True)
 def _johnson(comm: Any, comp: Any, keys: Any, order: Any, n: Any) -> None:
-    """Johnson's order of ``order[:n]``: short uplink first, then short compute last."""
+    """Put ``order[:n]`` into Johnson's order: short uplink first, then short compute last."""
     for i in range(n):
         j = order[i]
         keys[j] = comm[j] - (1 << 40) if comm[j] < comp[j] else -comp[j]
@@ -80,7 +80,7 @@ def _johnson(comm: Any, comp: Any, keys: Any, order: Any, n: Any) -> None:
 
 @compiled
 def _finish(release: Any, comm: Any, by_release: Any, n_up: Any, inside: Any, extra: Any) -> Any:
-    """F: when the uplink has done the work of the jobs ``inside`` and of ``extra``."""
+    """Return F, when the uplink has done the work of the jobs ``inside`` and of ``extra``."""
     t = 0
     for i in range(n_up):
         k = by_release[i]
@@ -94,10 +94,11 @@ def _johnson_tail(
     release: Any, comm: Any, comp: Any, by_release: Any, by_johnson: Any, n: Any, n_up: Any,
     inside: Any, candidate: Any, end: Any, span: Any,
 ) -> Any:  # fmt: skip
-    """Least makespan with all candidates behind the prefix, their releases and deadlines relaxed.
+    """Return the least makespan with all candidates behind the prefix, constraints relaxed.
 
-    Johnson's rule with machines free at ``end`` and ``span`` is exact for that. It bounds the
-    makespan only if no candidate could use an idle slot of the prefix; 0 where one could.
+    Without releases and deadlines, Johnson's rule with machines free at ``end`` and ``span`` is
+    exact. It bounds the makespan only if no candidate could use an idle slot of the prefix; where
+    one could, the result is 0.
     """
     block = 0
     t = 0
@@ -124,7 +125,7 @@ def _johnson_tail(
 
 @compiled
 def _fits(done: Any, comp: Any, due: Any, prefix: Any, m: Any, j: Any, c: Any) -> Any:
-    """Whether the compute stage still meets all deadlines when j, done at c, joins the prefix."""
+    """Return whether the compute stage meets all deadlines when j, sent by c, joins the prefix."""
     if c + comp[j] > due[j]:
         return False
     for x in range(m):
@@ -153,8 +154,12 @@ def _root_bound(
     n: Any, alive: Any, release: Any, comm: Any, comp: Any, downlink: Any, penalty: Any,
     work: Any,
 ) -> Any:  # fmt: skip
-    """Lower bound of the objective: Johnson's makespan from the earliest release, less what the
-    drop of each job could save at most (a job appended at the end costs at most comm + comp)."""
+    """Return a lower bound of the objective.
+
+    It is Johnson's makespan from the earliest release, less what dropping each job could save at
+    most (a job appended at the end costs at most comm + comp), or the cost of dropping all jobs if
+    that is lower.
+    """
     order, keys = work[0], work[1]
     m = 0
     start = 0
@@ -184,7 +189,10 @@ def _greedy(
     sequence: Any, length: Any, n: Any, alive: Any, release: Any, comm: Any, comp: Any,
     due: Any, by_release: Any, n_up: Any, work: Any,
 ) -> Any:  # fmt: skip
-    """Keep the jobs of ``sequence`` in order, each if it still fits: prefix, its size, span."""
+    """Keep each job of ``sequence`` that still fits, in order; return how many, and their span.
+
+    Jobs of the compute queue come first. The jobs kept are in ``work[2]``.
+    """
     prefix, done, inside = work[2], work[3], work[4]
     for j in range(n):
         inside[j] = 0
@@ -214,13 +222,14 @@ def search_kernel(
     n: Any, release: Any, comm: Any, comp: Any, due: Any, downlink: Any, penalty: Any,
     hint: Any, hint_length: Any, budget: Any, work: Any, levels: Any, best: Any,
 ) -> Any:  # fmt: skip
-    """Depth-first branch and bound; see the module for the mathematics.
+    """Search depth-first by branch and bound; see the module for the mathematics.
 
     Args:
         n: jobs in use of the arrays that follow.
         release, comm, comp, due: ``[N]`` slots; ``comm == 0`` for jobs in the compute queue.
         hint, hint_length: an order tried first; ties keep it.
-        work: ``[9, N]`` scratch. levels: ``[4, N + 1, N]`` scratch. best: ``[N]`` the result.
+        work, levels: ``[9, N]`` and ``[4, N + 1, max(N, 7)]`` scratch.
+        best: ``[N]`` the result.
 
     Returns:
         objective, bound, exact, number of kept jobs in ``best``, nodes.
@@ -419,18 +428,18 @@ def search(
     hint: IntArray | None = None,
     budget: int = EXACT_BUDGET,
 ) -> SearchResult:
-    """Best kept set and uplink order of n jobs, from any state of the system.
+    """Find which of n jobs are best kept, and in which uplink order, from any state of the system.
 
     Args:
         release: ``[n]`` first slot in which a job can be served; the present one for all jobs
             of the compute queue.
         comm: ``[n]`` uplink slots left, 0 for jobs in the compute queue.
         comp: ``[n]`` compute slots left.
-        due: ``[n]`` end of computing at the latest, deadline minus downlink.
+        due: ``[n]`` latest end of computing, deadline minus downlink.
         drop_penalty: cost of a dropped job in slots.
         downlink: added to the makespan if any job is kept.
-        hint: an order to start from, most of all the previous plan.
-        budget: prefixes to visit at most.
+        hint: an order to start from, such as the previous plan.
+        budget: the most prefixes to visit.
     """
     n = len(comm)
     first = np.zeros(0, dtype=np.int64) if hint is None else np.asarray(hint, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""One call for the clairvoyant oracle of a trace (tandem paper, section 2.2)."""
+"""Solve a trace with all its arrivals known, in one call (tandem paper, section 2.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def solve(
     time_limit: float = 60.0,
     method: Method = "auto",
 ) -> Schedule:
-    """Best schedule of one trace with all its arrivals known.
+    """Find the best schedule of one trace with all its arrivals known.
 
     Args:
         workload: a trace set of one trace (``traces[k]``).
@@ -33,7 +33,7 @@ def solve(
         time_limit: seconds for the integer programme. When it stops there, the schedule is the
             incumbent, with ``optimal=False``, its bound and its gap.
         method: ``"auto"`` searches, and hands what a budget of nodes leaves open to the integer
-            programme; ``"search"`` and ``"ilp"`` are each alone, for cross-checks.
+            programme; ``"search"`` and ``"ilp"`` each run alone, for cross-checks.
 
     Raises:
         InputError: for another number of traces, a malformed job, or an option out of range.
@@ -96,7 +96,7 @@ def check_options(drop_penalty: float, time_limit: float, method: str) -> None:
     """Check the options of :func:`solve`.
 
     Raises:
-        InputError: for a method that there is not, or a number out of range.
+        InputError: for an unknown method, or a number out of range.
     """
     if method not in METHODS:
         raise InputError(f"oracle: method: expected one of {', '.join(METHODS)}, found {method!r}")

@@ -1,1 +1,1 @@
-"""Drivers of peers, for benchmarks that are run from a checkout: no part of the wheel."""
+"""Drive peers in benchmarks that are run from a checkout; the wheel leaves this package out."""

@@ -1,4 +1,4 @@
-"""BenchMARL in a virtual environment of its own, because its dependencies contradict ours."""
+"""Run BenchMARL in a virtual environment of its own, as its dependencies conflict with ours."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _DRIVER = "edge_marl.experiments.benchmarks.peers.benchmarl_driver"
 
 
 def prepare_venv(folder: Path) -> Path:
-    """The interpreter of a virtual environment with BenchMARL, made if it is not there yet.
+    """Create a virtual environment with BenchMARL unless it exists, and return its interpreter.
 
-    pip takes the wheels that it is configured for. PyPI's torch for Linux brings several GB of
-    CUDA along, which are not used; an index of CPU wheels in pip's configuration avoids them.
+    pip installs the wheels that its configuration selects. PyPI's torch for Linux brings along
+    several GB of CUDA that are not used; an index of CPU wheels in pip's configuration avoids them.
 
     Raises:
-        InputError: for a folder that holds something else, or when pip fails.
+        InputError: if the folder holds something else or cannot be written, or if pip fails.
     """
     python, stamp = folder / "bin" / "python", folder / ".edge-marl"
     ours = (f"{name}=={metadata.version(name).partition('+')[0]}" for name in _SAME_AS_OURS)
@@ -52,14 +52,14 @@ def prepare_venv(folder: Path) -> Path:
 
 
 def _link_package(folder: Path) -> None:
-    """Let it import this very code, but none of our dependencies beside it."""
+    """Let the environment import this very code, but none of our dependencies beside it."""
     link = Path(sysconfig.get_path("purelib", vars={"base": str(folder)})) / "edge_marl"
     link.unlink(missing_ok=True)
     link.symlink_to(Path(edge_marl.__file__).resolve().parent)
 
 
 def command(python: Path, algorithm: str, sizes: LearningSizes) -> list[str]:
-    """What measures ``mappo`` or ``qmix`` of BenchMARL on ``tandem_v0``."""
+    """Return the command that measures BenchMARL's ``mappo`` or ``qmix`` on ``tandem_v0``."""
     on_policy = algorithm == "mappo"
     arguments = {
         "algorithm": algorithm,

@@ -1,7 +1,8 @@
-"""BenchMARL on ``tandem_v0``: a script for an interpreter that has BenchMARL, not this project.
+"""Measure BenchMARL on ``tandem_v0``, as a script for the interpreter that has BenchMARL.
 
-It is run by :mod:`.benchmarl` with a JSON object as its argument and prints one JSON object as its
-last line. Of this project it imports the environment alone.
+The script takes a JSON object as its argument, see :func:`.benchmarl.command`, and prints one as
+its last line. It imports nothing of this project but the environment, as that interpreter lacks
+some of our dependencies.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ ALGORITHMS = {"mappo": MappoConfig, "qmix": QmixConfig}
 
 
 class FlatTandem(TandemEnv):
-    """The environment with observations of one axis, as BenchMARL's MLP wants them."""
+    """Flatten the observations of the environment to one axis, as BenchMARL's MLP expects them."""
 
     def __init__(self) -> None:
         super().__init__(TandemConfig())
@@ -52,7 +53,7 @@ class FlatTandem(TandemEnv):
 
 
 class TandemTask(PettingZooClass):
-    """Both agents in one group, so that they share parameters as ours do."""
+    """Declare a task with both agents in one group, so that they share parameters as ours do."""
 
     def __init__(self) -> None:
         super().__init__(name="TANDEM_V0", config={})
@@ -60,7 +61,7 @@ class TandemTask(PettingZooClass):
     def get_env_fun(
         self, num_envs: int, continuous_actions: bool, seed: int | None, device: Any
     ) -> Callable[[], PettingZooWrapper]:
-        """A maker of one environment; BenchMARL steps ``num_envs`` of them in turn."""
+        """Return a function that makes one environment; BenchMARL steps ``num_envs`` in turn."""
         return lambda: PettingZooWrapper(
             env=FlatTandem(),
             return_state=True,
@@ -80,12 +81,12 @@ class TandemTask(PettingZooClass):
         return True
 
     def max_steps(self, env: PettingZooWrapper) -> int:
-        """Of an evaluation, of which there is none here."""
+        """Return the step limit of evaluation episodes, of which there are none here."""
         return 1000
 
 
 class Clock(Callback):
-    """When each iteration ended, and when its data were there."""
+    """Record when the data of each iteration had been collected, and when its training ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ def measure(
     iterations: int,
     seed: int,
 ) -> dict[str, float]:
-    """Frames per second of whole iterations, the first one taken off.
+    """Measure frames per second over all iterations but the first, and peak memory.
 
     Args:
         algorithm: ``mappo`` or ``qmix``.
@@ -121,7 +122,7 @@ def measure(
         hidden_sizes: of actor and critic, or of the Q network.
         minibatch: frames per gradient step.
         passes: epochs over the frames (mappo), gradient steps per iteration (qmix).
-        iterations: measured ones.
+        iterations: how many to measure.
         seed: of everything.
     """
     config = ExperimentConfig.get_from_yaml()
