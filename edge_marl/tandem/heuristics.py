@@ -9,12 +9,12 @@ import numpy as np
 from edge_marl.errors import InputError
 from edge_marl.simulation import Policy
 from edge_marl.tandem.simulator import AGENTS, FloatArray, TandemSimulator
-from edge_marl.tandem.traces import IntArray
+from edge_marl.tandem.traces import MOST_SLOTS, IntArray
 
 PriorityRule = Callable[[FloatArray, int], FloatArray]
 """``(features [B, Q, 5], stage) -> priority [B, Q]``: the lowest value is served first."""
 
-_JOHNSON_SECOND_GROUP = 1e6  # larger than any processing time in slots
+_JOHNSON_SECOND_GROUP = np.float64(2 * MOST_SLOTS)  # above any processing time, and exact
 
 
 def _fifo(features: FloatArray, stage: int) -> FloatArray:

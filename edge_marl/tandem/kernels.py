@@ -103,7 +103,7 @@ def reset_kernel(
         stages.starved[b] = 0
         _admit_arrivals(b, k, traces, stages)
         _drop_late(b, k, traces, parameters, stages)
-        done[b] = stages.dropped[b] == n
+        done[b] = False  # also if no job is left: an episode ends with a step
         observe(b, k, traces, stages, observation)
 
 

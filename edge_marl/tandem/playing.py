@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_marl.errors import InputError
 from edge_marl.simulation import Policy, run
 from edge_marl.tandem.simulator import DROP_PENALTY, EpisodeResults, TandemSimulator
 from edge_marl.tandem.traces import IntArray, TraceSet
@@ -47,11 +48,16 @@ class TimelineRecorder(Policy[TandemSimulator]):
         self.name = policy.name
         self._policy = policy
         self._served: list[IntArray] = []
-        self._batch_size = 0
 
     def reset(self, simulator: TandemSimulator) -> None:
-        """Begin a new timeline."""
-        self._served, self._batch_size = [], simulator.batch_size
+        """Begin a new timeline.
+
+        Raises:
+            InputError: if a step of the simulator is not one slot.
+        """
+        if simulator.parameters.at_events:
+            raise InputError("a timeline takes a decision in every slot: decisions=events has none")
+        self._served = []
         self._policy.reset(simulator)
 
     def act(self, simulator: TandemSimulator) -> NDArray[np.integer]:
@@ -63,8 +69,6 @@ class TimelineRecorder(Policy[TandemSimulator]):
     @property
     def timeline(self) -> IntArray:
         """Return the job that each stage served in each slot, ``[B, T, 2]``, -1 where it idled."""
-        if not self._served:  # every job of every trace was late from the start
-            return np.zeros((self._batch_size, 0, 2), dtype=np.int32)
         return np.stack(self._served, axis=1)
 
 

@@ -192,7 +192,8 @@ def read_uplink(path: str | Path) -> UplinkRates:
         seconds = moment.timestamp()
         if time_s and seconds < time_s[-1]:
             raise InputError(
-                f"{place}: Time: expected a time after the row before, found {shown(row['Time'])}"
+                f"{place}: Time: expected a time no earlier than the row before, "
+                f"found {shown(row['Time'])}"
             )
         time_s.append(seconds)
         rate.append(_number(place, row, "RATE(MBit/s)", zero=True))

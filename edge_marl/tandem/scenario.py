@@ -34,11 +34,9 @@ from edge_marl.tandem.profile import (
 )
 from edge_marl.tandem.readers import CODECS
 from edge_marl.tandem.scenario_kernel import draw_traces
-from edge_marl.tandem.traces import JOB_FIELDS, IntArray, TraceSet
+from edge_marl.tandem.traces import JOB_FIELDS, MOST_SLOTS, IntArray, TraceSet
 
 FloatArray = NDArray[np.float64]
-MOST_SLOTS = 2**28
-"""Of a trace: the sum of a few such numbers fits into 32 bits."""
 
 Slack = Annotated[float, Field(ge=1, le=LARGEST)]
 T = TypeVar("T")

@@ -137,13 +137,14 @@ def check_runs(rows: Rows) -> dict[int, Run]:
     """Check the runs of a log, and return them by their id.
 
     Raises:
-        InputError: naming the first bad row: another format, impossible sizes, a configuration
-            that is not JSON.
+        InputError: naming the first bad row: another format, an id twice, impossible sizes, a
+            configuration that is not JSON.
     """
     formats = rows.integers("format", *_ANY)
     rows.check("format", formats == FORMAT, str(FORMAT))
     nodes = rows.integers("nodes", 1, _SHORT - 1)
     ids = rows.integers("id", *_ANY)
+    _check_once(rows, "id", ids)
     rows.integers("features", 1, np.iinfo(np.int32).max)
     rows.check("actions", rows.integers("actions", *_ANY) == nodes + 1, "one more than nodes")
     rows.numbers("slot_s")
@@ -177,12 +178,17 @@ def check_episodes(rows: Rows, runs: Mapping[int, Run]) -> list[EpisodeRow]:
         ("id", columns["id"]),
         ("seed", np.stack([columns["run"], columns["seed"]], axis=1)),
     ):
-        _, first = np.unique(pairs, axis=0, return_index=True)
-        once = np.zeros(len(rows), dtype=np.bool_)
-        once[first] = True
-        rows.check(name, once, f"a {name} that no other row has")
+        _check_once(rows, name, pairs)
     found = zip(*(column.tolist() for column in columns.values()), strict=True)
     return sorted(EpisodeRow(*values) for values in found)
+
+
+def _check_once(rows: Rows, name: str, values: NDArray[np.int64]) -> None:
+    """Refuse the second of two rows with the same values ``[R]`` or ``[R, F]``."""
+    _, first = np.unique(values, axis=0, return_index=True)
+    once = np.zeros(len(rows), dtype=np.bool_)
+    once[first] = True
+    rows.check(name, once, "one that no other row has")
 
 
 def check_episode(

@@ -35,12 +35,12 @@ def is_url(place: str | Path) -> bool:
 
 
 def shown(place: str | Path) -> str:
-    """Return a place as messages show it: a URL without its password.
+    """Return a place as messages show it: a URL without its passwords.
 
     Raises:
         InputError: for an invalid URL.
     """
-    return _url(place).render_as_string() if is_url(place) else str(place)
+    return _without_passwords(_url(place)) if is_url(place) else str(place)
 
 
 def _url(place: str | Path) -> URL:
@@ -50,11 +50,16 @@ def _url(place: str | Path) -> URL:
         scheme = str(place).partition("://")[0]  # not all of it: it may hold a password
         raise InputError(f"{scheme}://...: expected the URL of a database") from error
     if url.get_backend_name() == "sqlite" and not _names_a_file(url):
-        found = url.render_as_string() if is_url(place) else repr(str(place))
+        found = _without_passwords(url) if is_url(place) else repr(str(place))
         raise InputError(
             f"task log: expected a SQLite file, as its path or as sqlite:///PATH, found {found}"
         )
     return url
+
+
+def _without_passwords(url: URL) -> str:
+    secrets = [name for name in url.query if "password" in name.lower()]
+    return url.difference_update_query(secrets).render_as_string()
 
 
 def _names_a_file(url: URL) -> bool:

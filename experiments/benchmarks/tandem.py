@@ -145,7 +145,7 @@ def _decisions(traces: TraceSet) -> list[Measurement]:
         ("EDF", lambda _: heuristic("edf")),
         ("online oracle, global", lambda set_: OnlineOracle("global", downlink=set_.downlink)),
         ("online oracle, local", lambda set_: OnlineOracle("local", downlink=set_.downlink)),
-        ("learned attention policy", lambda _: learned),
+        ("learned policy (MLP)", lambda _: learned),
     ):
         times = 1e6 * decision_times(scheduler, traces)
         found.append(Measurement(f"decision, {name}", float(times.mean()), "µs"))
@@ -196,7 +196,7 @@ def _ratios(found: Sequence[Measurement]) -> list[Measurement]:
     value = {line.name: line.value for line in found}
     single, view = value["simulator, B = 1"], value["PettingZoo view"]
     online, learned = (value[f"decision, {n}"] for n in ("online oracle, local",
-                                                          "learned attention policy"))  # fmt: skip
+                                                          "learned policy (MLP)"))  # fmt: skip
     batched = value[f"simulator, B = {BATCH}"]
     return [
         Measurement(f"B = {BATCH} over B = 1", batched / single, "times"),

@@ -91,15 +91,17 @@ class Comparison:
         return played, headline
 
     def draw_worst(self, played: Sequence[Played], headline: Headline, folder: Path) -> list[Path]:
-        """Draw each checkpoint's worst episodes, beside the best heuristic."""
+        """Draw each checkpoint's worst episodes, beside the policy that it is tested against."""
         paths = []
+        actors = {one.name: one.checkpoint.actor for one in played if one.checkpoint}
+        reference = (headline.reference, actors.get(headline.reference))
         for one in played:
             if one.checkpoint is None:
                 continue
             costs = headline.cost(one.metrics[headline.metric])
             for rank, k in enumerate(np.argsort(-costs, kind="stable")[:WORST].tolist(), start=1):
                 path = folder / f"worst-{one.name.replace('/', '-')}-{rank}.png"
-                policies = [(one.name, one.checkpoint.actor), (headline.reference, None)]
+                policies = [(one.name, one.checkpoint.actor), reference]
                 if self.system.draw(self.episodes, k, policies, path):
                     paths.append(path)
         return paths

@@ -199,6 +199,8 @@ def value_on(sweep: Sweep, point: Point) -> float:
 def holds(gains: Iterable[Estimate | None]) -> str:
     """Say in words whether all known gains are above zero, and whether surely."""
     known = [gain for gain in gains if gain is not None]
+    if not known:
+        return "unknown"
     if all(gain.surely_above_zero for gain in known):
         return "yes"
     if all(gain.value > 0 for gain in known):

@@ -75,11 +75,12 @@ class _Runtime(ast.NodeTransformer):
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else node
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        """Drop ``if TYPE_CHECKING``."""
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        """Drop ``if TYPE_CHECKING``, but not its ``else``."""
+        self.generic_visit(node)
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return None
-        return self.generic_visit(node)
+            return node.orelse
+        return node
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:

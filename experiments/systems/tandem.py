@@ -127,10 +127,14 @@ class Tandem(System):
         return {name: getattr(results, name) for name in METRICS}
 
     def bound(self, episodes: Episodes, folder: Path) -> Bound:
-        """Solve every trace by the oracle; schedules are kept in ``folder`` and reused."""
+        """Solve every trace by the oracle; schedules are kept in ``folder`` and reused.
+
+        A trace whose schedule was not proved optimal in time has no degradation.
+        """
         schedules = self._schedules(episodes, folder)
+        optimal = np.array([schedule.optimal for schedule in schedules])
         return Bound(ORACLE, {
-            DEGRADATION: np.zeros(len(schedules)),
+            DEGRADATION: np.where(optimal, 0.0, np.nan),
             "objective": np.array([schedule.objective for schedule in schedules]),
             "makespan": np.array([schedule.makespan for schedule in schedules]),
             "dropped": np.array([len(schedule.dropped) for schedule in schedules]),
@@ -143,7 +147,11 @@ class Tandem(System):
         if bound is None:
             return metrics
         return {
-            DEGRADATION: degradation(metrics["objective"], bound.metrics["objective"]),
+            DEGRADATION: np.where(
+                np.isnan(bound.metrics[DEGRADATION]),
+                np.nan,
+                degradation(metrics["objective"], bound.metrics["objective"]),
+            ),
             **metrics,
         }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,7 @@ class SearchSettings(Options):
     @property
     def turns(self) -> int:
         """Return the steps of a whole trial, each of which ends with an evaluation."""
-        return max(1, self.iterations // self.evaluate_every)
+        return math.ceil(self.iterations / self.evaluate_every)
 
 
 def start(settings: SearchSettings, folder: Path, *, address: str | None = None) -> int:
@@ -131,7 +132,8 @@ def _search(
     trainable = tune.with_parameters(
         tune.with_resources(Trial, {"cpu": 1}),
         recipe=recipe.model_dump(mode="json"),
-        turn=min(settings.evaluate_every, settings.iterations),
+        turn=settings.evaluate_every,
+        iterations=settings.iterations,
         episodes=settings.episodes,
         max_steps=settings.max_episode_steps,
     )

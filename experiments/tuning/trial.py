@@ -36,6 +36,7 @@ class Trial(tune.Trainable):
         *,
         recipe: dict[str, Any],
         turn: int,
+        iterations: int,
         episodes: int,
         max_steps: int | None,
     ) -> None:
@@ -44,12 +45,13 @@ class Trial(tune.Trainable):
         Args:
             config: options of the trial.
             recipe: the rest.
-            turn: training iterations of a step.
+            turn: training iterations of a step; the last step may have fewer.
+            iterations: of a whole trial.
             episodes: of an evaluation.
             max_steps: of its episodes, see :func:`edge_marl.algorithms.playing.longest_episode`.
         """
         self._base = Recipe.model_validate(recipe)
-        self._turn = turn
+        self._turn, self._iterations = turn, iterations
         self._validation: Validation = Validation(self._base, episodes, max_steps)
         self._algorithm: Any = None
         self._build(config)
@@ -69,12 +71,14 @@ class Trial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train for a turn, then evaluate."""
         begin = time.perf_counter()
-        for _ in range(self._turn):
+        # Ray Tune counts steps, also of a checkpoint that a trial goes on from.
+        turn = min(self._turn, self._iterations - self.iteration * self._turn)
+        for _ in range(turn):
             result = self._algorithm.train()
         evaluation = self._validation(self._algorithm.actor())
         self._card = self._card.model_copy(
             update={
-                "iteration": self._card.iteration + self._turn,
+                "iteration": self._card.iteration + turn,
                 "env_steps": self._algorithm.env_steps_sampled,
                 "time_s": self._card.time_s + time.perf_counter() - begin,
                 "evaluation": evaluation,

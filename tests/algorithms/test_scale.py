@@ -163,6 +163,17 @@ def test_statistics_are_of_steps_with_a_choice_and_weighed_in() -> None:
 
 
 @pytest.mark.usefixtures("toy")
+def test_a_minibatch_without_a_choice_teaches_the_values_alone() -> None:
+    algorithm = small(use_kl_loss=True).build_algo()
+    learner = learner_of(algorithm)
+    batch = {**minibatch(8, n_choices=0), Columns.ACTION_DIST_INPUTS: torch.zeros(0, 5)}
+    learner.before_gradient_based_update(timesteps={"training_iteration": 0})
+    assert learner._loss_of(batch).isfinite()
+    assert learner._terms["mean_kl_loss"] == 0.0
+    algorithm.stop()
+
+
+@pytest.mark.usefixtures("toy")
 def test_iterations_warm_up_the_learner_and_end_the_cosine() -> None:
     config = small(srr_start_iteration=1, srr_warmup_iterations=2, cosine_steps=512)
     algorithm = config.build_algo()

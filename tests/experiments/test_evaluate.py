@@ -1,6 +1,7 @@
 """Evaluation: everything on the same episodes, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from edge_marl.errors import InputError
 from edge_marl.experiments import cli
 from edge_marl.experiments.evaluate.command import evaluate
 from edge_marl.experiments.evaluate.episodes import evaluation_seeds, play
+from edge_marl.experiments.systems.tandem import Tandem
 from edge_marl.oracle import solve
 from edge_marl.tandem.heuristics import heuristic
 from edge_marl.tandem.playing import run_traces
@@ -88,6 +90,18 @@ def test_policies_heuristics_and_oracle_play_the_same_traces(
     joint = next(row for row in summary["rows"] if row["policy"] == "vdn, 2 seeds")
     assert joint["seeds"] == 2
     assert joint["mean"]["low"] <= joint["mean"]["value"] <= joint["mean"]["high"]
+
+
+def test_a_schedule_that_was_not_proved_optimal_bounds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = TandemWorkload(files=1, videos=2).make(2, seed=3)
+    schedules = [solve(traces[0]), replace(solve(traces[1]), optimal=False)]
+    monkeypatch.setattr(Tandem, "_schedules", lambda *_: schedules)
+    system = Tandem()
+    bound = system.bound(system.evaluation({}, 2, None), tmp_path)
+    judged = system.judged({"objective": np.array([1e6, 1e6])}, bound)
+    assert np.isnan(judged["degradation"]).tolist() == [False, True]
 
 
 def test_checkpoints_of_other_environments_are_compared_by_return(tmp_path: Path) -> None:

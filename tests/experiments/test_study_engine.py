@@ -177,6 +177,15 @@ def test_other_code_computes_units_anew(tmp_path: Path, monkeypatch: pytest.Monk
     assert digest() == first
     (package / "rule.py").write_text('from some_code.parts import f\n"""About f, at length."""\n')
     assert digest() == first
+    rule = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    {}\nelse:\n    {}\n"
+    (package / "rule.py").write_text(rule.format("import ast", "speed = 1"))
+    never_run = digest()
+    (package / "rule.py").write_text(rule.format("import sys", "speed = 1"))
+    assert digest() == never_run
+    (package / "rule.py").write_text(rule.format("import sys", "speed = 2"))
+    assert digest() != never_run
+    (package / "rule.py").write_text("from some_code.parts import f\n")
+    assert digest() == first
     parts.write_text("def f(x):\n    return x + 2\n")
     assert digest() != first
     sys.modules.pop("some_code", None)

@@ -263,7 +263,7 @@ def test_a_stream_loads_the_busier_stage_as_asked():
         ({"file_mb": (4, 2)}, "file_mb: expected smallest <= largest"),
         ({"slack": (3, 2)}, "slack: expected smallest <= largest"),
         ({"slack": (0.5, 2)}, "greater than or equal to 1"),
-        ({"slot_s": 1e-9}, "slot_s: expected traces of at most 268435456 slots"),
+        ({"slot_s": 1e-9}, "slot_s: expected traces of at most 16777216 slots"),
         ({"slot_s": math.inf}, "finite number"),
         ({"slots": 3}, "Extra inputs are not permitted"),
     ],

@@ -78,6 +78,29 @@ def test_a_job_is_dropped_in_the_slot_in_which_it_can_no_longer_be_in_time():
     assert simulator.results.objective[0] == (2 + 2 + 1) + 100
 
 
+@pytest.mark.parametrize("decisions", ["slots", "events"])
+def test_an_episode_whose_jobs_are_all_late_at_once_ends_with_its_first_step(decisions):
+    rewards = RewardConfig(beta1=0.1, beta2=2.0)
+    traces = TraceSet.from_jobs([[(0, 3, 3, 2)]])
+    simulator = TandemSimulator(traces, 1, rewards=rewards, decisions=decisions)
+    simulator.reset([0])
+    assert simulator.results.dropped[0] == 1
+    transition = simulator.step(np.array([[IDLE, IDLE]]))
+    assert transition.terminated[0]
+    assert transition.reward[0].tolist() == [-2.0, -2.0]
+    assert simulator.results.objective[0] == simulator.drop_penalty
+
+
+def test_jobs_longer_than_a_million_slots_follow_johnsons_rule():
+    # All u_comm >= u_comp, so that the longest u_comp goes first.
+    comp = (2**20, 2**20 + 2, 2**20 + 1)
+    jobs = [(0, 2**21, u, 2**24) for u in comp]
+    simulator = TandemSimulator(TraceSet.from_jobs([jobs]), 1)
+    simulator.reset([0])
+    chosen = heuristic("johnson").act(simulator)[0, 0]
+    assert simulator.observation.jobs[0, 0, chosen] == 1
+
+
 def test_rewards_are_those_of_section_3_3():
     # Job 0 is served; job 1 waits and turns late at t = 1: 1 + 2 + 2 > 4.
     traces = TraceSet.from_jobs([[(0, 1, 1, 9), (0, 2, 2, 4)]])

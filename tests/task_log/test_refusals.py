@@ -205,6 +205,7 @@ def test_damaged_files_are_named(folder: Path) -> None:
         ("{", "runs.json: expected JSON"),
         ("{}", "runs.json: expected a list of objects"),
         (json.dumps([{**runs[0], "nodes": "three"}]), "runs.json: row id 1: nodes: expected a who"),
+        (json.dumps([*runs, runs[0]]), "runs.json: row id 1: id: expected one that no other"),
         (json.dumps([{k: v for k, v in runs[0].items() if k != "policy"}]),
          "runs.json: run 1: expected a field policy, found none"),
     ):  # fmt: skip
@@ -223,6 +224,7 @@ def test_what_is_no_log_is_said(tmp_path: Path) -> None:
         (tmp_path / "text.sqlite", "text.sqlite: file is not a database"),
         (tmp_path, "episodes.parquet: cannot be read: No such file"),
         ("postgresql+psycopg://u:secret@127.0.0.1:1/x", r"u:\*\*\*@127.0.0.1:1/x: .*refused"),
+        ("postgresql+psycopg://127.0.0.1:1/x?user=u&password=secret", r"x\?user=u: .*refused"),
         ("mysql://host/x", "mysql://host/x: "),
         ("ftp://host/x", "ftp://host/x: "),
         ("postgresql://u:secret@host:port/x", "postgresql://...: expected the URL of a database"),

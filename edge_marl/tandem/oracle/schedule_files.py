@@ -112,11 +112,10 @@ def read_schedules(
                 "solved for other traces or another penalty"
             )
     schedules = []
-    for row, record in enumerate(table.to_pylist()):
-        if record["trace"] != first + row or first + row >= len(traces):
-            raise InputError(
-                f"{path}: row {row}, trace: expected {first + row}, found {record['trace']}"
-            )
+    for row, record in enumerate(table.to_pylist(), start=1):
+        k = first + row - 1
+        if record["trace"] != k or k >= len(traces):
+            raise InputError(f"{path}: row {row}, trace: expected {k}, found {record['trace']}")
         n_jobs = int(traces.n_jobs[record.pop("trace")])
         for name, holds, expected in _rules(record, n_jobs, drop_penalty):
             if not holds:

@@ -154,7 +154,7 @@ def test_other_traces_penalties_and_rows_are_refused(
         read_schedules(path, traces, drop_penalty=50)
     with pytest.raises(InputError, match="traces: expected"):
         read_schedules(path, traces[::-1], drop_penalty=100)
-    with pytest.raises(InputError, match="row 0, trace: expected 1, found 0"):
+    with pytest.raises(InputError, match="row 1, trace: expected 1, found 0"):
         read_schedules(path, traces, drop_penalty=100, first=1)
     with pytest.raises(InputError, match="within 0 to 5"):
         write_schedules(path, schedules, traces, drop_penalty=100, first=1)
