@@ -49,7 +49,7 @@ TASK_DRAWS = range(0, 2**49)
 """Counters of what arrives: tasks of peer offloading, workflows of DAG placement."""
 
 NETWORK_DRAWS = range(2**49, 2**49 + 2**40)
-"""Counters of the nodes of peer offloading's networks."""
+"""Counters of the nodes of drawn networks and graphs."""
 
 LINK_DRAWS = range(2**49 + 2**40, 2**50)
 """Counters of the links of peer offloading's networks."""
@@ -60,8 +60,11 @@ WORKFLOW_ARRIVAL_DRAWS = range(2**49, 2**50)
 SERVER_CHANGE_DRAWS = range(2**50, 2**52)
 """Counters of when servers of DAG placement go and come back."""
 
+START_DRAWS = range(2**50, 2**52)
+"""Counters of whether nodes of a graph start a task that nobody has decided on."""
+
 PROBE_DRAWS = range(2**52, 2**53)
-"""Counters of the choices at random of peer offloading's heuristics."""
+"""Counters of the choices at random of heuristics for offloading."""
 
 ACTION_DRAWS = range(2**53, 2**54)
 """Counters of actions that a policy draws: a learned one, or a heuristic of DAG placement."""

@@ -12,6 +12,7 @@ ENVIRONMENTS = {
     "tandem_v0": "edge_marl.envs.tandem_v0",
     "peer_offloading_v0": "edge_marl.envs.peer_offloading_v0",
     "dag_placement_v0": "edge_marl.envs.dag_placement_v0",
+    "graph_offloading_v0": "edge_marl.envs.graph_offloading_v0",
 }
 """Name of each environment of a simulator, and the module with its ``parallel_env`` and
 ``batched_env``. Those of other packages join by :func:`add_environment`."""

@@ -135,7 +135,8 @@ def test_the_wheel_holds_all_modules_and_data_files_but_those_of_peers(wheel: Pa
         (path if folder == "edge_marl" else Path("edge_marl") / path).as_posix()
         for folder in FOLDERS
         for path in (file.relative_to(ROOT) for file in (ROOT / folder).rglob("*"))
-        if path.suffix in {".py", ".json", ".yaml", ".typed"} and "peers" not in path.parts
+        if path.suffix in {".py", ".json", ".parquet", ".yaml", ".typed"}
+        and "peers" not in path.parts
     }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -9,6 +9,7 @@ from edge_marl.tandem.splits import SPLITS, split_seeds
 
 EPISODES = {name: value for name, value in vars(seeds).items() if name.endswith("_SEEDS")}
 PEER_OFFLOADING = ("TASK_DRAWS", "NETWORK_DRAWS", "LINK_DRAWS", "PROBE_DRAWS", "ACTION_DRAWS")
+GRAPH_OFFLOADING = ("TASK_DRAWS", "NETWORK_DRAWS", "START_DRAWS", "PROBE_DRAWS", "ACTION_DRAWS")
 DAG_PLACEMENT = ("TASK_DRAWS", "WORKFLOW_ARRIVAL_DRAWS", "SERVER_CHANGE_DRAWS", "ACTION_DRAWS")
 
 
@@ -37,7 +38,7 @@ def test_trace_sets_of_splits_are_not_those_of_validation_and_evaluation() -> No
                 assert disjoint(of_split, seeds.TANDEM_EVALUATION_SEEDS)
 
 
-@pytest.mark.parametrize("system", [PEER_OFFLOADING, DAG_PLACEMENT])
+@pytest.mark.parametrize("system", [PEER_OFFLOADING, GRAPH_OFFLOADING, DAG_PLACEMENT])
 def test_draws_of_different_purposes_share_no_counter(system: tuple[str, ...]) -> None:
     for one, other in combinations(system, 2):
         assert disjoint(getattr(seeds, one), getattr(seeds, other))

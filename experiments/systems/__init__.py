@@ -20,6 +20,7 @@ _OWN = (
     "edge_marl.experiments.systems.tandem:Tandem",
     "edge_marl.experiments.systems.peer_offloading:PeerOffloading",
     "edge_marl.experiments.systems.dag_placement:DagPlacement",
+    "edge_marl.experiments.systems.graph_offloading:GraphOffloading",
 )
 
 

@@ -64,6 +64,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "dag_placement_v0",
         {"scenario": {**CHANGING, "time": "paper"}, "reward": "paper", "features": "paper"},
     ),
+    "graph offloading": ("graph_offloading_v0", {"scenario": {"ticks": 25}}),
+    "graph offloading on a random graph, own outcomes": (
+        "graph_offloading_v0",
+        {
+            "scenario": {"topology": "random_10", "ticks": 25, "rate_per_s": 20},
+            "rewards": {"kind": "own"},
+            "extended": True,
+        },
+    ),
 }
 each_case = pytest.mark.parametrize(("name", "config"), CASES.values(), ids=CASES)
 

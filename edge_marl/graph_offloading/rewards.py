@@ -1,0 +1,111 @@
+"""Compute rewards: dense (equation 10), sparse with a potential (equation 27), or own outcomes.
+
+The *dense* reward pays an agent for each decision at once, by what its node knows: its own queue
+and task, and the queue lengths that its neighbours have told it. The *sparse* one pays for the
+tasks that the node has processed or lost since the last step, and for the change of a potential.
+*Own outcomes* pay 1 for every task that finished and -1 for every lost one to each agent that has
+decided on it, once per decision, when that becomes known.
+
+The potential's change is ``gamma Phi' - Phi``. With the learner's own discount as gamma it leaves
+alone which policies are best (Ng, Harada and Russell 1999). As printed, in equation 28, gamma is 1:
+then it does so only if the learner does not discount either, and the paper's discounts by 0.9.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from edge_marl.compiled import compiled
+from edge_marl.graph_offloading.records import NOBODY
+
+DENSE, SPARSE, OWN = 0, 1, 2
+
+_DENSE = DENSE
+_NOBODY = NOBODY
+_LEAST = 0.001  # not given in the paper: what keeps the logarithm of equation 11 finite
+
+
+@compiled
+def delay_and_overload(
+    b: Any, n: Any, task: Any, link: Any, parameters: Any, tasks: Any, nodes: Any
+) -> Any:
+    """Return the dense reward of a decision at node n (equations 2 to 4 and 10 to 13).
+
+    Times are in seconds. Work that waits is the number of tasks times the mean instructions of
+    those at node n, because the sizes of a neighbour's tasks are not known to it. The task itself
+    counts among those of node n, also in equation 13, which counts it once more if it is kept.
+    """
+    terms, network = parameters.rewards, parameters.network
+    if terms.kind != _DENSE:
+        return 0.0
+    mean = nodes.instructions[b, n] / nodes.length[b, n]
+    own = network.capacity[n]
+    wait = nodes.length[b, n] * mean / own
+    if link == _NOBODY:
+        communication = execution = 0.0
+        expected = expected_queue(nodes.length[b, n], own, mean, network.queue_limit[n])
+        limit = network.queue_limit[n]
+    else:
+        m = network.neighbour[link]
+        other = network.capacity[m]
+        wait += nodes.shown[b, m] * mean / other
+        instructions = tasks.instructions[b, task]
+        execution = instructions / other - instructions / own
+        communication = (
+            tasks.size_mb[b, task] * network.ticks_per_mb[link] + network.latency_ticks[link]
+        )
+        limit = network.queue_limit[m]
+        expected = expected_queue(nodes.shown[b, m], other, mean, limit)
+    delay = (
+        _weighed(terms.wait, wait * terms.tick_s, terms)
+        + _weighed(terms.communication, communication * terms.tick_s, terms)
+        + _weighed(terms.execution, execution * terms.tick_s, terms)
+    )
+    return terms.utility - (delay + terms.overload * overload(expected, limit))
+
+
+@compiled
+def _weighed(weight: Any, seconds: Any, terms: Any) -> Any:
+    """Return a term of equation 4."""
+    return min(seconds, terms.utility * weight) if terms.capped else weight * seconds
+
+
+@compiled(entry=True)
+def expected_queue(length: Any, capacity: Any, mean_instructions: Any, limit: Any) -> Any:
+    """Return ``Q'`` of equation 13: the queue a tick after one more task has joined it.
+
+    As printed, the tick's work is multiplied by instructions per task; it is divided by them. Tasks
+    without instructions are all done in a tick.
+    """
+    done = capacity / mean_instructions if mean_instructions > 0.0 else math.inf
+    return min(max(length - done + 1.0, 0.0), limit)
+
+
+@compiled(entry=True)
+def overload(expected: Any, limit: Any) -> Any:
+    """Return ``O`` of equations 11 and 12, from 0 (an empty queue) to 1 (a full one)."""
+    free = max((limit - expected) / limit, _LEAST)
+    return -math.log10(free) / 3.0
+
+
+@compiled
+def potential(b: Any, n: Any, parameters: Any, nodes: Any) -> Any:
+    """Return ``Phi`` of node n (equations 29 to 33).
+
+    Its response time, in seconds, is the mean over the tasks that this node has executed, from
+    their creation until then. The overloads of equation 32 are tasks that the node refused. As
+    printed they add to the potential although the text says that they are penalised; here they
+    lower it.
+    """
+    terms = parameters.rewards
+    processed = nodes.processed[b, n]
+    lost = nodes.refused[b, n] + nodes.expired[b, n]
+    mean_s = nodes.delay[b, n] / processed * terms.tick_s if processed > 0 else 0.0
+    occupancy = nodes.length[b, n] / parameters.network.queue_limit[n]
+    return terms.weight * (
+        terms.response / (1.0 + mean_s)
+        + terms.processed * processed / (1.0 + lost + processed)
+        - terms.overloads * nodes.refused[b, n]
+        - terms.occupancy * occupancy
+    )

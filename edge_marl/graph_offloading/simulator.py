@@ -1,0 +1,349 @@
+"""Simulate clients, nodes that execute or forward tasks, and the links between them (FAuNO paper).
+
+A step plays one tick, in this order: every agent keeps its oldest undecided task or sends it to a
+neighbour; nodes execute what has been decided on for one tick, one task at a time; clients create
+tasks; tasks expire; nodes tell their neighbours the lengths of their queues; the tick ends, and
+what has arrived since it began is handed out; idle nodes may start a task, also one that nobody
+has decided on; agents observe. Times of execution and transmission are exact within a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from edge_marl.errors import InputError
+from edge_marl.graph_offloading import kernels, rewards
+from edge_marl.graph_offloading.observing import STATE_PER_NODE, n_features
+from edge_marl.graph_offloading.records import (
+    BUCKETS,
+    FULL_OF_DECISIONS,
+    N_STATUS,
+    Decisions,
+    Episodes,
+    FloatArray,
+    Load,
+    Network,
+    Nodes,
+    Observation,
+    Parameters,
+    Pools,
+    RewardTerms,
+    Scales,
+    Status,
+    Tasks,
+)
+from edge_marl.graph_offloading.scenario import GraphScenario
+from edge_marl.memory import check_memory
+from edge_marl.options import NotNegative, Options, Share
+from edge_marl.simulation import Simulator, Transition
+
+BoolArray = NDArray[np.bool_]
+
+_KINDS = {"dense": rewards.DENSE, "sparse": rewards.SPARSE, "own": rewards.OWN}
+_DECISIONS_PER_TASK = 4  # on average, of tasks under way
+_ENOUGH_TASKS = 256
+
+METRICS = (
+    "finished_ratio", "finished_known", "response_ticks", "created", "finished", "refused",
+    "expired", "in_flight", "offloaded", "traffic_mb", "occupancy", "utilisation", "offered_load",
+)  # fmt: skip
+"""Numbers of :class:`EpisodeResults` that are reported of every episode."""
+
+
+class RewardConfig(Options):
+    """Configure rewards; the defaults are those of Tables 30 and 31."""
+
+    kind: Literal["dense", "sparse", "own"] = Field(
+        "dense", description="for decisions, for tasks with a potential, or for own outcomes"
+    )
+    utility: NotNegative = Field(100.0, description="U, and alpha of the sparse reward")
+    wait: NotNegative = Field(0.6, description="chi_D^wait")
+    execution: NotNegative = Field(1.0, description="chi_D^exc")
+    communication: NotNegative = Field(1.0, description="chi_D^comm; 0.4 in Table 32")
+    overload: NotNegative = Field(60.0, description="chi_O")
+    capped: bool = Field(
+        False, description="weights cap the terms at U times the weight, as in the authors' code"
+    )
+    gamma: Share = Field(
+        1.0, description="of the potential: 1 as printed; the learner's discount changes no optimum"
+    )
+    weight: NotNegative = Field(1.0, description="w_g, of the potential")
+    response: NotNegative = Field(1.0, description="w_r, in the potential")
+    processed: NotNegative = Field(1.0, description="w_f, w_p in Table 30, in the potential")
+    overloads: NotNegative = Field(1.0, description="w_c, in the potential")
+    occupancy: NotNegative = Field(1.0, description="w_o, in the potential")
+
+
+@dataclass
+class EpisodeResults:
+    """Hold the results of the episodes so far, ``[B]`` each; those of nodes are ``[B, N]``."""
+
+    finished_ratio: FloatArray
+    """Of all tasks created; NaN without any."""
+    finished_known: FloatArray
+    """Of the tasks whose fate is known; NaN without any."""
+    response_ticks: FloatArray
+    """Mean over finished tasks, from creation until the result is back; NaN without any."""
+    created: NDArray[np.int64]
+    finished: NDArray[np.int64]
+    refused: NDArray[np.int64]
+    """Lost at a full queue."""
+    expired: NDArray[np.int64]
+    """Lost at their deadline."""
+    in_flight: NDArray[np.int64]
+    offloaded: FloatArray
+    """Share of the decisions that sent a task on; NaN without any."""
+    traffic_mb: FloatArray
+    """Sum over links of what was sent, results included."""
+    occupancy: FloatArray
+    """``Q / Q_max``, mean over nodes and ticks."""
+    utilisation: FloatArray
+    """Share of the time that nodes execute, mean over nodes."""
+    offered_load: FloatArray
+    """Work of the tasks created, over what all nodes could have done so far."""
+    node_received: NDArray[np.int64]
+    node_processed: NDArray[np.int64]
+    node_refused: NDArray[np.int64]
+    node_expired: NDArray[np.int64]
+    node_sent: NDArray[np.int64]
+    node_occupancy: FloatArray
+    node_utilisation: FloatArray
+
+
+_TASK = np.dtype(
+    [(name, np.float64) for name in ("instructions", "remaining", "size_mb", "created", "deadline",
+                                     "moment")]
+    + [("number", np.int64)]
+    + [(name, np.int32) for name in ("node", "due", "before", "after", "earlier", "later",
+                                     "decision", "way_back", "link")]
+    + [("status", np.int8)],
+    align=True,
+)  # fmt: skip
+_COUNTS = ("received", "processed", "refused", "expired", "sent", "kept")
+_SUMS = ("instructions", "local", "busy", "occupied", "delay", "potential")
+_NODE = np.dtype(
+    [(name, np.float64) for name in _SUMS]
+    + [(name, np.int64) for name in _COUNTS]
+    + [(name, np.int32) for name in Nodes._fields if name not in (*_COUNTS, *_SUMS)],
+    align=True,
+)
+_DECISION = np.dtype([(name, np.int32) for name in Decisions._fields])
+
+
+class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
+    """Play B episodes of N nodes on a graph, tick by tick.
+
+    Clients send tasks to nodes. A node executes one task at a time, in the order in which its agent
+    decided to keep them; a task that is sent to a neighbour may be sent on from there. Queues are
+    bounded and lose what does not fit. Results go back over the links that their task has come by.
+
+    Random numbers of a task do not depend on decisions: the same seed has the same tasks under
+    every policy.
+
+    Actions ``[B, A]`` of the A agents are 0 to keep the oldest undecided task, or k to send it over
+    the node's k-th link; 0 where there is nothing to decide. Episodes are truncated after their
+    last tick and never terminate, because the network goes on.
+
+    Args:
+        scenario: what episodes are drawn from.
+        batch_size: B.
+        rewards: see :class:`RewardConfig`.
+        extended: observe more than annex 10.2 says, see
+            :func:`edge_marl.graph_offloading.observing.n_features`.
+
+    Raises:
+        InputError: for a batch size below 1, a graph without agents, a file that cannot be read.
+    """
+
+    def __init__(
+        self,
+        scenario: GraphScenario,
+        batch_size: int,
+        *,
+        rewards: RewardConfig | None = None,
+        extended: bool = False,
+    ) -> None:
+        graph = scenario.graph()
+        network, load = scenario.network(graph), scenario.streams(graph)
+        super().__init__(batch_size, [graph.nodes[n].name for n in network.node.tolist()])
+        self.scenario = scenario
+        self.graph = graph
+        self.parameters = _parameters(scenario, network, load, rewards or RewardConfig(), extended)
+        B, N, A, L = batch_size, len(network.capacity), len(network.node), len(network.neighbour)
+        J = 1 if len(load.arrival_ticks) else len(load.target)
+        degrees = np.diff(network.first)[network.node]
+        D = int(degrees.max(initial=0))
+        F = n_features(D, extended)
+        P = self.most_tasks = scenario.most_tasks or _ample(scenario, network, load)
+        H = _DECISIONS_PER_TASK * P
+        per_episode = (
+            P * _TASK.itemsize + H * _DECISION.itemsize + N * _NODE.itemsize + 8 * L + 4 * BUCKETS
+            + A * (4 * F + D + 1) + 4 * STATE_PER_NODE * N + 8 * J
+        )  # fmt: skip
+        check_memory(
+            float(B) * per_episode,
+            f"{B} episodes of {N} nodes and {P} tasks (topology, most_tasks, rate_per_s)",
+        )
+        self.tick = np.zeros(B, dtype=np.int32)
+        """``[B]``: the tick to decide for next."""
+        self.episodes = Episodes(
+            self.seeds, self.tick, self.done,
+            full=np.zeros(B, dtype=np.int32),
+            created=np.zeros(B, dtype=np.int64),
+            next_arrival=np.zeros((B, J), dtype=np.int32),
+            n_arrivals=np.zeros((B, J), dtype=np.int32),
+            outcomes=np.zeros((B, N_STATUS), dtype=np.int64),
+            work=np.zeros(B),
+            response_ticks=np.zeros(B),
+            traffic_mb=np.zeros(B),
+        )  # fmt: skip
+        # Kernels take each of these as one array: seventeen arrays would be passed on with every
+        # call. The fields of the array have the names of the record, which is for Python.
+        self._tasks = np.zeros((B, P), dtype=_TASK)
+        self._decisions = np.zeros((B, H), dtype=_DECISION)
+        self._nodes = np.zeros((B, N), dtype=_NODE)
+        self.tasks = Tasks(*(self._tasks[name] for name in Tasks._fields))
+        self.nodes = Nodes(*(self._nodes[name] for name in Nodes._fields))
+        self._pools = Pools(
+            free_task=np.zeros(B, dtype=np.int32),
+            free_decision=np.zeros(B, dtype=np.int32),
+            bucket=np.full((B, BUCKETS), -1, dtype=np.int32),
+            link_free=np.zeros((B, L)),
+        )
+        self.observation = Observation(
+            features=np.zeros((B, A, F), dtype=np.float32),
+            action_mask=np.zeros((B, A, D + 1), dtype=np.bool_),
+            state=np.zeros((B, STATE_PER_NODE * N), dtype=np.float32),
+            t=self.tick,
+        )
+        self.transition = Transition(
+            self.observation,
+            reward=np.zeros((B, A), dtype=np.float32),
+            terminated=np.zeros(B, dtype=np.bool_),  # never: the network goes on
+            truncated=np.zeros(B, dtype=np.bool_),
+            elapsed=None,
+        )
+
+    def _start(self, where: BoolArray) -> None:
+        kernels.reset_kernel(
+            where, self.parameters, self.episodes, self._tasks, self._decisions, self._nodes,
+            self._pools, self.observation,
+        )  # fmt: skip
+
+    def _check(self, actions: NDArray[np.integer[Any]]) -> None:
+        illegal = kernels.first_illegal(actions, self.parameters, self.episodes, self._nodes)
+        if illegal >= 0:
+            b, a = divmod(illegal, len(self.agents))
+            most = int(self.observation.action_mask[b, a].sum()) - 1
+            expected = f"0 to {most}" if most else "0, for there is nothing to decide"
+            raise InputError(
+                f"action of {self.agents[a]} in episode {b}: expected {expected}, "
+                f"found {actions[b, a]}"
+            )
+
+    def _advance(self, actions: NDArray[np.int32]) -> None:
+        kernels.step_kernel(
+            actions, self.parameters, self.episodes, self._tasks, self._decisions, self._nodes,
+            self._pools, self.transition,
+        )  # fmt: skip
+        if self.episodes.full.any():
+            b = int(self.episodes.full.argmax())
+            what, most = "tasks", self.most_tasks
+            if self.episodes.full[b] == FULL_OF_DECISIONS:
+                what, most = "decisions on tasks", _DECISIONS_PER_TASK * most
+            raise InputError(
+                f"episode {b}, tick {self.tick[b]}: {most} {what} are under way at once, and there "
+                f"is no place for more: expected a larger most_tasks than {self.most_tasks}"
+            )
+
+    @property
+    def results(self) -> EpisodeResults:
+        """Return the metrics of every episode up to now (copies)."""
+        nodes, outcomes = self.nodes, self.episodes.outcomes
+        created = self.episodes.created.copy()
+        finished, refused, expired = (
+            outcomes[:, status].copy()
+            for status in (Status.FINISHED, Status.REFUSED, Status.EXPIRED)
+        )
+        known = finished + refused + expired
+        sent, kept = nodes.sent.sum(axis=1), nodes.kept.sum(axis=1)
+        played = np.maximum(self.tick, 1).astype(np.float64)
+        capacity = self.parameters.network.capacity.sum()
+        with np.errstate(invalid="ignore"):
+            return EpisodeResults(
+                finished_ratio=finished / created,
+                finished_known=finished / known,
+                response_ticks=self.episodes.response_ticks / finished,
+                created=created,
+                finished=finished,
+                refused=refused,
+                expired=expired,
+                in_flight=created - known,
+                offloaded=sent / (sent + kept),
+                traffic_mb=self.episodes.traffic_mb.copy(),
+                occupancy=nodes.occupied.mean(axis=1) / played,
+                utilisation=nodes.busy.mean(axis=1) / played,
+                offered_load=self.episodes.work / played / capacity,
+                node_received=nodes.received.copy(),
+                node_processed=nodes.processed.copy(),
+                node_refused=nodes.refused.copy(),
+                node_expired=nodes.expired.copy(),
+                node_sent=nodes.sent.copy(),
+                node_occupancy=nodes.occupied / played[:, None],
+                node_utilisation=nodes.busy / played[:, None],
+            )
+
+    def _records(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        return {
+            "episodes": self.episodes._asdict(),
+            "tasks": self.tasks._asdict(),
+            "decisions": {name: self._decisions[name] for name in Decisions._fields},
+            "nodes": self.nodes._asdict(),
+            "pools": self._pools._asdict(),
+            "observation": self.observation._asdict(),
+        }
+
+
+def _ample(scenario: GraphScenario, network: Network, load: Load) -> int:
+    """Return more tasks than are ever under way: those of the longest time until one is lost.
+
+    Results, and tasks that are never lost, may take longer, but they are few: a node executes one
+    task at a time.
+    """
+    per_tick = float((1.0 / load.gap_ticks).sum())
+    lifetime = scenario.deadline_s[1] / scenario.tick_s + scenario.grace_ticks
+    on_link = load.size_mb.max() * network.ticks_per_mb + network.latency_ticks
+    under_way = per_tick * min(lifetime + 2 * float(on_link.max(initial=0.0)), scenario.ticks)
+    return _ENOUGH_TASKS + 2 * len(network.capacity) + int(1.25 * under_way)
+
+
+def _parameters(
+    scenario: GraphScenario, network: Network, load: Load, config: RewardConfig, extended: bool
+) -> Parameters:
+    terms = config.model_dump()
+    return Parameters(
+        network=network,
+        load=load,
+        rules=scenario.rules(),
+        rewards=RewardTerms(
+            kind=_KINDS[terms.pop("kind")],
+            discount=terms.pop("gamma"),
+            tick_s=scenario.tick_s,
+            **terms,
+        ),
+        scales=Scales(
+            queue_limit=float(network.queue_limit.max()),
+            instructions=max(float(load.instructions.max()), 1.0),
+            size_mb=float(load.size_mb.max()) or 1.0,
+            capacity=float(network.capacity.max()),
+            mb_per_tick=float(1.0 / network.ticks_per_mb.min(initial=np.inf)),
+            age_ticks=scenario.deadline_s[1] / scenario.tick_s + scenario.grace_ticks,
+            extended=extended,
+        ),
+    )
