@@ -130,6 +130,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
             lambda_=config.lambda_,
             team_reward=team_reward,
             shared_end=team_reward != "own" and config.critic == "central",
+            decisions=config.decisions_only,
             total=self.total,
         )
         returns, counts = targets[Postprocessing.VALUE_TARGETS], targets[Columns.LOSS_MASK]

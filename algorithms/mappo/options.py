@@ -30,6 +30,11 @@ class MAPPOOptions(JointOptions):
         description="environment steps during which only the critic learns, so that actors that "
         "were trained before are not spoilt by the advantages of a random one",
     )
+    decisions_only: bool = Field(
+        False,
+        description="whether all learning is from steps in which an agent has a choice, as where "
+        "agents wait most of the time; lambda_ then decays per decision",
+    )
     lr: LearningRate = 5e-4
     grad_clip: Positive | None = 10.0
     rollout_fragment_length: Literal["auto"] | Count = "auto"

@@ -43,6 +43,7 @@ def learning_targets(
     lambda_: float,
     team_reward: str,
     shared_end: bool,
+    decisions: bool = False,
     total: Total = unchanged,
 ) -> Rows:
     """Compute the advantages and value targets of every step of every agent.
@@ -57,6 +58,9 @@ def learning_targets(
         shared_end: the episode of every agent lasts as long as the team's, so that one that
             leaves is credited with what its team earns afterwards. Only for critics that see the
             whole team.
+        decisions: only steps in which an agent has a choice count. Rewards between two of them
+            are credited to the first, discounted step by step; the advantages' sum decays once per
+            decision, and values of other observations are not used.
         total: adds up over the learners, each of which has fragments of its own.
 
     Returns:
@@ -66,10 +70,18 @@ def learning_targets(
     active, terminated = fragments[Fragment.ACTIVE], fragments[Fragment.TERMINATED]
     truncated, rewards = fragments[Fragment.TRUNCATED], fragments[Fragment.REWARDS]
     counts = fragments[Fragment.VALID][..., None] & active[:, :-1]
+    decays: float | Tensor = lambda_
+    present = counts
+    if decisions:
+        decides = fragments[Fragment.ACTION_MASK].sum(-1) > 1
+        values = _of_last_decision(values, decides)
+        # A sum that does not decay cancels the value of the observation that it passes over.
+        decays = torch.where(decides[:, 1:], lambda_, 1.0)
+        counts = counts & decides[:, :-1]
     if team_reward != "own":
         of_team = rewards.sum(-1, keepdim=True)
         if team_reward == "shared":
-            of_team = of_team / counts.sum(-1, keepdim=True).clamp(min=1)
+            of_team = of_team / present.sum(-1, keepdim=True).clamp(min=1)
         rewards = of_team.expand_as(rewards)
     if shared_end:
         terminated, over = team_ends(terminated, truncated, active)
@@ -79,13 +91,23 @@ def learning_targets(
     if Fragment.ELAPSED in fragments:
         elapsed = fragments[Fragment.ELAPSED][..., None]
     advantages = generalised_advantages(
-        rewards, values, terminated, over, gamma=gamma**elapsed, lambda_=lambda_**elapsed
+        rewards, values, terminated, over, gamma=gamma**elapsed, lambda_=decays**elapsed
     )
     return {
         Postprocessing.ADVANTAGES: standardised(advantages, counts, total),
         Postprocessing.VALUE_TARGETS: advantages + values[:, :-1],
         Columns.LOSS_MASK: counts,
     }
+
+
+def _of_last_decision(values: Tensor, decides: Tensor) -> Tensor:
+    """Return for each observation the value of the last one with a choice, ``[B, T+1, N]``.
+
+    Before the first one it is that of the first observation.
+    """
+    steps = torch.arange(decides.shape[1], device=decides.device)[:, None]
+    last = torch.where(decides, steps, 0).cummax(1).values
+    return values.expand(decides.shape).gather(1, last)
 
 
 def chooses(action_mask: Tensor, counts: Tensor) -> Tensor:
@@ -146,7 +168,8 @@ class JointSteps:
     """
 
     def __init__(self, fragments: Rows, targets: Rows, n_values: int | None) -> None:
-        counts, valid = targets[Columns.LOSS_MASK], fragments[Fragment.VALID]
+        counts = targets[Columns.LOSS_MASK]
+        valid = fragments[Fragment.VALID] & counts.any(-1)
         _, T, N = counts.shape
         decides = chooses(fragments[Fragment.ACTION_MASK][:, :-1], counts)
         self.n_rows, self._N = int(valid.sum()), N

@@ -158,6 +158,29 @@ def test_rows_are_the_played_steps() -> None:
     assert local[Postprocessing.VALUE_TARGETS].tolist() == [4.0, 10.0, 10.0]
 
 
+def test_rows_are_only_those_of_decisions_if_so_asked() -> None:
+    fragments = leaver()
+    fragments[Fragment.ACTION_MASK][:] = True
+    fragments[Fragment.ACTION_MASK][0, 1] = torch.arange(A) == 2  # nobody has a choice in step 1
+    fragments[Fragment.ACTION_MASK][0, 0, 1] = torch.arange(A) == 2
+    targets = learning_targets(
+        fragments,
+        torch.zeros(1, 5, N),
+        gamma=1.0,
+        lambda_=1.0,
+        team_reward="own",
+        shared_end=False,
+        decisions=True,
+    )
+    central, local = JointSteps(fragments, targets, N), JointSteps(fragments, targets, None)
+    assert central.n_rows == local.n_rows == 2
+    (rows,) = local.minibatches([torch.tensor([0, 1])])
+    assert rows[AGENT].tolist() == [0, 1]
+    assert rows[Postprocessing.VALUE_TARGETS].tolist() == [1.0, 4.0]
+    (rows,) = central.minibatches([torch.tensor([0, 1])])
+    assert rows[VALUE_WEIGHTS].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
 @pytest.mark.parametrize("size", [None, 1, 3, 4, 10, 100])
 def test_minibatches_hold_every_row_once_per_epoch(size: int | None) -> None:
     learner = MAPPOConfig().debugging(seed=0).build_learner(spaces=SPACES)

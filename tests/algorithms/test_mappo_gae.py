@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 
 from edge_marl.algorithms.mappo.gae import (
@@ -110,6 +111,35 @@ def test_steps_that_take_no_time_are_not_discounted() -> None:
         shared_end=False,
     )
     assert targets[Postprocessing.VALUE_TARGETS].flatten().tolist() == [6.0, 5.0]
+
+
+def test_between_decisions_rewards_are_credited_to_the_last_one() -> None:
+    # Choices at steps 0 and 2 only; what the critic says of other observations does not matter.
+    # The sum of step 2 ends with the fragment: 4 + 8 / 2 + V_2 / 4 = 9, an advantage of 5.
+    # Step 0 earns 1 + 2 / 2, then a quarter of V_2 + 5 / 2 = 6.5: 3.625.
+    wild = 1e6
+    mask = torch.tensor([[1, 1], [1, 0], [1, 1], [1, 0], [1, 0]], dtype=torch.bool)
+    flags = torch.zeros(1, 4, 1, dtype=torch.bool)
+    targets = learning_targets(
+        {
+            Fragment.REWARDS: torch.tensor([[[1.0], [2.0], [4.0], [8.0]]]),
+            Fragment.ACTION_MASK: mask[None, :, None],
+            Fragment.TERMINATED: flags,
+            Fragment.TRUNCATED: flags,
+            Fragment.ACTIVE: torch.ones(1, 5, 1, dtype=torch.bool),
+            Fragment.VALID: torch.ones(1, 4, dtype=torch.bool),
+        },
+        torch.tensor([[[2.0], [wild], [4.0], [wild], [wild]]]),
+        gamma=0.5,
+        lambda_=0.5,
+        team_reward="own",
+        shared_end=False,
+        decisions=True,
+    )
+    assert targets[Columns.LOSS_MASK].flatten().tolist() == [True, False, True, False]
+    found = targets[Postprocessing.VALUE_TARGETS].flatten()
+    assert [found[0].item(), found[2].item()] == [3.625, 9.0]
+    assert targets[Postprocessing.ADVANTAGES].flatten()[[0, 2]].tolist() == [-1.0, 1.0]
 
 
 def test_standardised_over_the_mask_alone() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_marl import dag_placement, peer_offloading, tandem
+from edge_marl import dag_placement, graph_offloading, peer_offloading, tandem
 from edge_marl.dag_placement import heuristics as placing_heuristics
 from edge_marl.envs.batched import make_batched
 from edge_marl.oracle import solve
@@ -38,6 +38,18 @@ ENVIRONMENTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "dag placement, two agents, failures": (
         "dag_placement_v0",
         {"scenario": {"servers": 6, "horizon_s": 8.0, "mean_up_s": 4.0}, "selector": "learned"},
+    ),
+    "graph offloading": (
+        "graph_offloading_v0",
+        {"scenario": {"topology": "random_10", "rate_per_s": 5.0, "ticks": 400}},
+    ),
+    "graph offloading, text": (
+        "graph_offloading_v0",
+        {
+            "scenario": {"preset": "text", "rate_per_s": 5.0, "ticks": 400},
+            "rewards": {"kind": "sparse"},
+            "extended": True,
+        },
     ),
 }
 
@@ -107,6 +119,19 @@ def test_offloading_heuristics_and_bound_do_as_they_did() -> None:
     }
     found["bound"] = [success_bound(scenario, seed).success_rate for seed in SEEDS.tolist()]
     snapshots.check("heuristics-peer-offloading", found, rel=1e-9)
+
+
+def test_heuristics_on_a_graph_do_as_they_did() -> None:
+    scenario = graph_offloading.GraphScenario(topology="random_10", rate_per_s=2.0, ticks=2000)
+    make = partial(graph_offloading.GraphOffloadingSimulator, scenario)
+    found = {
+        name: results(
+            run(graph_offloading.heuristic(name), make, SEEDS),
+            graph_offloading.simulator.METRICS,
+        )
+        for name in graph_offloading.HEURISTICS
+    }
+    snapshots.check("heuristics-graph-offloading", found, rel=1e-9)
 
 
 def test_placement_heuristics_do_as_they_did() -> None:
