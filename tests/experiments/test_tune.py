@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_marl.errors import InputError
 from edge_marl.experiments import cli
-from edge_marl.experiments.training.checkpoints import read_checkpoint
+from edge_marl.experiments.systems.system import Goal
+from edge_marl.experiments.training.checkpoints import CheckpointCard, read_checkpoint
 from edge_marl.experiments.training.recipe import ALGORITHMS, parse_recipe
 from edge_marl.experiments.tuning.errors import errors_in_a_line
+from edge_marl.experiments.tuning.search import SearchSettings
 from edge_marl.experiments.tuning.space import explore, read_space, shipped_space
+from edge_marl.experiments.tuning.trial import Trial
 from tests.experiments.command_line import call
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +177,37 @@ def test_errors_that_ray_logs_are_a_line_each(capsys: pytest.CaptureFixture[str]
         logger.error("Trials did not complete: [a1]")
     said = capsys.readouterr().err
     assert re.fullmatch(r"edge-marl: Trial a1: failed: ValueError: two lines \(.+:\d+\)\n", said)
+
+
+class Counted:
+    """An algorithm that counts its iterations."""
+
+    def __init__(self) -> None:
+        self.iterations = self.env_steps_sampled = 0
+
+    def train(self) -> dict[str, Any]:
+        self.iterations += 1
+        return {"env_runners": {}}
+
+    def actor(self) -> None:
+        return None
+
+
+def test_a_trial_trains_all_of_its_iterations_also_where_the_last_turn_is_shorter() -> None:
+    recipe = parse_recipe("tandem_v0", "vdn")
+    settings = SearchSettings(recipe=recipe, space=Path("s"), iterations=50, evaluate_every=20)
+    trial: Any = object.__new__(Trial)
+    trial._algorithm = Counted()
+    trial._turn, trial._iterations = settings.evaluate_every, settings.iterations
+    trial._card = CheckpointCard(recipe=recipe, iteration=0, env_steps=0, time_s=0.0)
+    trial._validation = lambda actor: {"objective": 1.0}
+    trial._validation.goal = Goal("objective", higher_is_better=False)
+    trained = []
+    for trial._iteration in range(settings.turns):
+        trial.step()
+        trained.append(trial._algorithm.iterations)
+    assert trained == [20, 40, 50]
+    assert trial._card.iteration == 50
 
 
 @pytest.mark.slow
