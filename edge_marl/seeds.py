@@ -46,7 +46,7 @@ NETWORKS_PER_SWEEP = 10_000
 """Seeds of networks that each sweep of the O2O-DRL study has; none takes the first so many."""
 
 TASK_DRAWS = range(0, 2**49)
-"""Counters of what arrives: tasks of peer offloading, workflows of DAG placement."""
+"""Counters of what arrives: tasks of offloading, workflows of DAG placement."""
 
 NETWORK_DRAWS = range(2**49, 2**49 + 2**40)
 """Counters of the nodes of drawn networks and graphs."""

@@ -74,11 +74,16 @@ class JointLearner(TorchLearner):
         """Average ``part`` over all learners, in place."""
         return self.total(part).div_(self.n_learners) if self.distributed else part
 
-    def averages(self, *parts: float) -> list[float]:
-        """Return the means over all learners of some numbers."""
-        if not self.distributed:
-            return list(parts)
-        return self.average(torch.tensor(parts, dtype=torch.float64, device=self._device)).tolist()
+    def averages(self, *counts: float) -> list[float]:
+        """Return the means over all learners of some counts, as if each were at least 1 in all.
+
+        Something may have nobody to count, and what is divided by it is then 0 and not 0 / 0.
+        """
+        found = list(counts)
+        if self.distributed:
+            summed = torch.tensor(counts, dtype=torch.float64, device=self._device)
+            found = self.average(summed).tolist()
+        return [max(count, 1.0 / self.n_learners) for count in found]
 
     def share(self, n_rows: int) -> float:
         """Return the weight of a mean over this learner's ``n_rows`` rows.
@@ -86,7 +91,7 @@ class JointLearner(TorchLearner):
         The average over the learners of such means, so weighted, is the mean over all rows.
         """
         (average,) = self.averages(n_rows)
-        return n_rows / max(average, 1.0 / self.n_learners)
+        return n_rows / average
 
     def differentiable_total(self, part: Tensor) -> Tensor:
         """Return the sum of ``part`` over all learners, differentiable in this learner's own part.

@@ -159,8 +159,6 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         n_choices, n_values = self.averages(
             len(outputs), values.numel() if weights is None else float(weights.sum())
         )
-        least = 1.0 / self.n_learners  # a minibatch may hold no choice: 0 / 0 would end the run
-        n_choices, n_values = max(n_choices, least), max(n_values, least)
         entropy_coeff = self.entropy_coeff_schedulers_per_module[module_id].get_current_value()
         coefficients = Coefficients(
             config.clip_param, config.vf_clip_param, config.vf_loss_coeff, float(entropy_coeff)

@@ -73,7 +73,7 @@ def learning_targets(
     decays: float | Tensor = lambda_
     present = counts
     if decisions:
-        decides = fragments[Fragment.ACTION_MASK].sum(-1) > 1
+        decides = has_choice(fragments[Fragment.ACTION_MASK])
         values = _of_last_decision(values, decides)
         # A sum that does not decay cancels the value of the observation that it passes over.
         decays = torch.where(decides[:, 1:], lambda_, 1.0)
@@ -117,7 +117,12 @@ def chooses(action_mask: Tensor, counts: Tensor) -> Tensor:
         action_mask: ``[..., N, A]`` legal actions.
         counts: ``[..., N]`` bool, steps that count.
     """
-    return counts & (action_mask.sum(-1) > 1)
+    return counts & has_choice(action_mask)
+
+
+def has_choice(action_mask: Tensor) -> Tensor:
+    """Return where more than one action is legal, given ``action_mask [..., A]``."""
+    return action_mask.sum(-1) > 1
 
 
 def penalties(action_mask: Tensor) -> Tensor:

@@ -9,13 +9,20 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle, islice
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
-from edge_marl.graph_offloading.topology import MOST_LINKS, MOST_NODES, Kind, Link, Node, Topology
+from edge_marl.graph_offloading.topology import (
+    DEVICES,
+    MOST_LINKS,
+    MOST_NODES,
+    Link,
+    Node,
+    Topology,
+)
 from edge_marl.random_stream import uniforms
 from edge_marl.seeds import NETWORK_DRAWS, SEED_LIMIT
 from edge_marl.validation import shown
@@ -43,23 +50,7 @@ _BLOCK = 2**18
 """Distances that are in memory at once."""
 
 
-class _Device(NamedTuple):
-    """Describe a row of Table 29."""
-
-    kind: Kind
-    cpu_millis: int
-    memory_bytes: int
-
-
 _SBCS = ("rpi4", "rpi5_6g", "rpi5_8g")
-_DEVICES = {
-    "rpi4": _Device("sbc", 7200, 6_442_450_944),
-    "rpi5_6g": _Device("sbc", 9600, 6_442_450_944),
-    "rpi5_8g": _Device("sbc", 9600, 8_589_934_592),
-    "nuc": _Device("nuc", 14_800, 68_719_476_736),
-    "tx2": _Device("gpu", 4000, 8_240_386_048),  # not given in the paper: its authors' files
-    "server": _Device("server", 290_400, 188_000_000_000),
-}
 
 
 def aot_clusters(
@@ -186,7 +177,7 @@ def _nodes(devices: Sequence[str], place: FloatArray) -> tuple[Node, ...]:
     nodes = []
     count: Counter[str] = Counter()
     for device, (x_m, y_m) in zip(devices, place.tolist(), strict=True):
-        kind, cpu_millis, memory_bytes = _DEVICES[device]
+        kind, cpu_millis, memory_bytes = DEVICES[device]
         nodes.append(
             Node(
                 name=f"{device}_{count[device]}",

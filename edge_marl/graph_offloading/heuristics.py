@@ -138,8 +138,8 @@ def _choose(
             return 1 + int(_draw(b, n, parameters, episodes) * degree)
     if rule.base == _RANDOM:
         return int(_draw(b, n, parameters, episodes) * (degree + 1))
-    nearly_idle = nodes.local[b, n] <= rule.short_ticks * network.capacity[n]
-    if nearly_idle and instructions <= rule.short_ticks * network.capacity[n]:
+    short = rule.short_ticks * network.capacity[n]
+    if nodes.local[b, n] <= short and instructions <= short:
         return 0
     best, least = 0, _cost(b, n, task, _NOBODY, rule, parameters, tasks, nodes)
     for k in range(degree):

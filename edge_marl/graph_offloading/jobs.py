@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from edge_marl.alibaba import read_batch_jobs
 from edge_marl.errors import InputError
 from edge_marl.files import aside
-from edge_marl.graph_offloading.topology import Topology
+from edge_marl.graph_offloading.topology import DEVICES, Topology
 from edge_marl.limits import LARGEST
 from edge_marl.parquet_files import check_type, read_parquet
 from edge_marl.validation import shown
@@ -52,12 +52,10 @@ _REGIONS = (
 )
 """W1 to W3 of annex 6.1: rate per second, instructions, MB, and nodes by model."""
 _MODELS = {
-    (7200, 6 << 30): "rpi4",
-    (9600, 6 << 30): "rpi5_6g",
-    (9600, 8 << 30): "rpi5_8g",
-    (14_800, 64 << 30): "nuc",
+    (device.cpu_millis, device.memory_bytes): name
+    for name, device in DEVICES.items()
+    if any(name in nodes for *_, nodes in _REGIONS)
 }
-"""Of Table 29, by thousandths of a CPU and bytes of memory."""
 
 _MOST = {"instructions": 1e18, "size_mb": LARGEST, "arrival_s": LARGEST}
 

@@ -182,7 +182,7 @@ def _next(b: Any, n: Any, parameters: Any, tasks: Any, nodes: Any) -> Any:
     Where a node may start what nobody has decided on, it does so whenever it runs out of other
     work. The agent comes first in a tick, unless the node was idle and a draw has gone against it.
     """
-    task = nodes.last_decided[b, n] if parameters.rules.last_first else nodes.first_decided[b, n]
+    task = pool.next_decided(b, n, parameters, nodes)
     if task != _NOBODY:
         pool.remove(b, n, task, nodes.first_decided, nodes.last_decided, tasks)
     elif parameters.rules.start_undecided > 0.0:

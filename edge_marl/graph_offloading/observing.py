@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from edge_marl.compiled import compiled
+from edge_marl.graph_offloading.pool import next_decided
 from edge_marl.graph_offloading.records import NOBODY
 
 _NOBODY = NOBODY
@@ -101,17 +102,11 @@ def observe(
         task = nodes.first_undecided[b, n]
         of_node[1] = 0.0
         if task == _NOBODY:
-            task = _executed(b, n, parameters, nodes)
+            task = nodes.running[b, n]
+            if task == _NOBODY:
+                task = next_decided(b, n, parameters, nodes)
             of_node[1] = 1.0 if task != _NOBODY else -1.0
         _see_task(b, task, of_node, 2, scales, tasks)
-
-
-@compiled
-def _executed(b: Any, n: Any, parameters: Any, nodes: Any) -> Any:
-    """Return the task that node n executes or is about to, of those decided on, or -1."""
-    if nodes.running[b, n] != _NOBODY:
-        return nodes.running[b, n]
-    return nodes.last_decided[b, n] if parameters.rules.last_first else nodes.first_decided[b, n]
 
 
 @compiled

@@ -115,6 +115,12 @@ def remove(b: Any, n: Any, task: Any, first: Any, last: Any, tasks: Any) -> None
 
 
 @compiled
+def next_decided(b: Any, n: Any, parameters: Any, nodes: Any) -> Any:
+    """Return which of its kept tasks node n executes next, or -1; it stays in its queue."""
+    return nodes.last_decided[b, n] if parameters.rules.last_first else nodes.first_decided[b, n]
+
+
+@compiled
 def post(b: Any, task: Any, tasks: Any, nodes: Any) -> None:
     """Put a task into the inbox of the node that it reaches: by moment, then by number."""
     n = tasks.node[b, task]

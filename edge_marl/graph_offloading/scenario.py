@@ -301,6 +301,11 @@ class GraphScenario(Options):
             broadcast_ticks=self.broadcast_ticks,
         )
 
+    @property
+    def longest_wait_ticks(self) -> float:
+        """Return the longest time from creation on after which a waiting task is lost."""
+        return self.deadline_s[1] / self.tick_s + self.grace_ticks
+
     def offered_load(self) -> float:
         """Return the mean work that is created, over the work that all nodes can do.
 

@@ -139,9 +139,10 @@ _DECISION = np.dtype([(name, np.int32) for name in Decisions._fields])
 class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     """Play B episodes of N nodes on a graph, tick by tick.
 
-    Clients send tasks to nodes. A node executes one task at a time, in the order in which its agent
-    decided to keep them; a task that is sent to a neighbour may be sent on from there. Queues are
-    bounded and lose what does not fit. Results go back over the links that their task has come by.
+    Clients send tasks to nodes. A node executes one task at a time, of those that its agent decided
+    to keep the last or the first; a task that is sent to a neighbour may be sent on from there.
+    Queues are bounded and lose what does not fit. Results go back the way that their task has come,
+    without its detours.
 
     Random numbers of a task do not depend on decisions: the same seed has the same tasks under
     every policy.
@@ -158,7 +159,8 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             :func:`edge_marl.graph_offloading.observing.n_features`.
 
     Raises:
-        InputError: for a batch size below 1, a graph without agents, a file that cannot be read.
+        InputError: for a batch size below 1 or a file that cannot be read; from a step, when there
+            is no place for more tasks.
     """
 
     def __init__(
@@ -317,9 +319,10 @@ def _ample(scenario: GraphScenario, network: Network, load: Load) -> int:
     task at a time.
     """
     per_tick = float((1.0 / load.gap_ticks).sum())
-    lifetime = scenario.deadline_s[1] / scenario.tick_s + scenario.grace_ticks
     on_link = load.size_mb.max() * network.ticks_per_mb + network.latency_ticks
-    under_way = per_tick * min(lifetime + 2 * float(on_link.max(initial=0.0)), scenario.ticks)
+    under_way = per_tick * min(
+        scenario.longest_wait_ticks + 2 * float(on_link.max(initial=0.0)), scenario.ticks
+    )
     return _ENOUGH_TASKS + 2 * len(network.capacity) + int(1.25 * under_way)
 
 
@@ -343,7 +346,7 @@ def _parameters(
             size_mb=float(load.size_mb.max()) or 1.0,
             capacity=float(network.capacity.max()),
             mb_per_tick=float(1.0 / network.ticks_per_mb.min(initial=np.inf)),
-            age_ticks=scenario.deadline_s[1] / scenario.tick_s + scenario.grace_ticks,
+            age_ticks=scenario.longest_wait_ticks,
             extended=extended,
         ),
     )

@@ -42,6 +42,25 @@ _NodeNumber = Annotated[int, Field(ge=0, lt=MOST_NODES)]
 _Coordinate = Annotated[float, Field(ge=-1e7, le=1e7)]
 
 
+class Device(NamedTuple):
+    """Describe a row of Table 29."""
+
+    kind: Kind
+    cpu_millis: int
+    memory_bytes: int
+
+
+DEVICES = {
+    "rpi4": Device("sbc", 7200, 6_442_450_944),
+    "rpi5_6g": Device("sbc", 9600, 6_442_450_944),
+    "rpi5_8g": Device("sbc", 9600, 8_589_934_592),
+    "nuc": Device("nuc", 14_800, 68_719_476_736),
+    "tx2": Device("gpu", 4000, 8_240_386_048),  # not given in the paper: its authors' files
+    "server": Device("server", 290_400, 188_000_000_000),
+}
+"""Rows of Table 29, by name."""
+
+
 class Node(Options):
     """Describe a node: what it can do (Table 29), where it is, and what it does."""
 

@@ -9,7 +9,7 @@ from edge_marl.graph_offloading.jobs import Jobs
 from edge_marl.graph_offloading.scenario import GraphScenario
 from edge_marl.graph_offloading.simulator import GraphOffloadingSimulator, RewardConfig
 from edge_marl.graph_offloading.topology import Topology
-from edge_marl.random_stream import uniform
+from tests.graph_offloading.playing import beginning
 
 Leaf = tuple[float, int, float, float]
 """Million instructions per tick, queue limit, and of the link ticks per MB and latency in ticks."""
@@ -67,7 +67,7 @@ def hub_with(
         **rules,
     })  # fmt: skip
     if seeds is None:  # of an episode that begins with the first of the recorded jobs
-        seeds = [next(seed for seed in range(10_000) if uniform(seed, 3) * len(tasks) < 1)]
+        seeds = [beginning(scenario)]
     simulator = GraphOffloadingSimulator(
         scenario, len(np.asarray(seeds)), rewards=rewards, extended=extended
     )
