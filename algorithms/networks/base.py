@@ -26,7 +26,7 @@ class ActorNetwork(nn.Module):
     """
 
     description: ClassVar[str]
-    """What observations the kind is for, as the command line's help says it."""
+    """Says for the command line's help which observations the kind is for."""
     attribute: ClassVar[str]
     """Name of the actor's attribute that holds the network, and so of its weights in files."""
     has_head: ClassVar[bool] = False

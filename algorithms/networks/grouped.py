@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 class _Activation(NamedTuple):
     apply: Callable[[Tensor], Tensor]
-    """To a tensor that nobody else needs."""
+    """Changes a tensor that nobody else needs."""
     backward: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """From the gradient of the output, the input (if it is kept) and the output."""
+    """Takes the gradient of the output, the input (if it is kept) and the output."""
 
 
 ACTIVATIONS: Mapping[str, _Activation] = {

@@ -25,11 +25,11 @@ class SoftActorCritic(NamedTuple):
 
     loss: Tensor
     terms: dict[str, Tensor]
-    """To report."""
+    """They are reported."""
     targets: Tensor
     """``[K]`` of the twins."""
     policy: Policy
-    """At both ends of the transitions, ``[2 K, A]``."""
+    """It holds both ends of the transitions, ``[2 K, A]``."""
 
 
 def soft_actor_critic(

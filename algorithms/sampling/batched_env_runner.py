@@ -37,7 +37,7 @@ Delivery = tuple[MultiAgentBatch, Any]
 
 
 _FORM = 2
-"""Of the episodes' state in checkpoints; another one is not read."""
+"""The form of the episodes' state in checkpoints; no other is read."""
 
 
 class BatchedEnvRunner(EnvRunner, Checkpointable):
