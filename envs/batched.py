@@ -68,6 +68,8 @@ class BatchedEnv(Protocol):
     state_size: int
     shared_reward: bool | None
     """Whether every agent is paid the team's reward; None: nobody knows."""
+    reward_delay: int
+    """How many steps after an action the reward for it is paid."""
 
     @property
     def done(self) -> BoolArray:
@@ -209,6 +211,7 @@ class ParallelEnvBatch:
         env = envs[0]
         shared = getattr(env, "shared_reward", None)
         self.shared_reward: bool | None = None if shared is None else bool(shared)
+        self.reward_delay = 0
         names = intake.agents_of(env)
         for other in envs[1:]:
             if (found := intake.agents_of(other)) != names:

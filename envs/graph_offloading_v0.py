@@ -81,6 +81,11 @@ class GraphOffloadingEnv(SimulatorEnv):
             config.scenario, batch_size, rewards=config.rewards, extended=config.extended
         )
 
+    @classmethod
+    def reward_delay(cls, config: GraphOffloadingConfig) -> int:
+        """Return how many ticks after a decision its own outcome is paid."""
+        return config.rewards.delay_ticks
+
 
 parallel_env = GraphOffloadingEnv.make
 batched_env = GraphOffloadingEnv.make_batch

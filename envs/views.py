@@ -61,6 +61,11 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
         return False
 
     @classmethod
+    def reward_delay(cls, config: Any) -> int:
+        """Return how many steps after an action the reward for it is paid."""
+        return 0
+
+    @classmethod
     def make(cls, **config: Any) -> Self:
         """Make the environment.
 
@@ -89,6 +94,7 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
             cls.simulator(options, batch_size),
             metrics=cls.metrics,
             shared_reward=cls.shares_reward(options),
+            reward_delay=cls.reward_delay(options),
         )
 
     @classmethod
@@ -226,6 +232,7 @@ class SimulatorBatch:
         simulator: the simulator of B episodes.
         metrics: names of the simulator's results to report of every episode.
         shared_reward: whether every agent is paid the team's reward.
+        reward_delay: how many steps after an action the reward for it is paid.
     """
 
     def __init__(
@@ -234,9 +241,11 @@ class SimulatorBatch:
         *,
         metrics: Sequence[str],
         shared_reward: bool,
+        reward_delay: int,
     ) -> None:
         self.simulator = simulator
         self.shared_reward: bool | None = shared_reward
+        self.reward_delay = reward_delay
         self.agents = simulator.agents
         self.batch_size = simulator.batch_size
         seen = simulator.observation

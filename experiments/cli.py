@@ -271,6 +271,21 @@ def benchmark_dag(
     run_benchmark(out, apply_overrides(PlacementSizes(), overrides or ()))
 
 
+@benchmark_app.command("graph")
+def benchmark_graph(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path(
+        "results/benchmark-graph.json"
+    ),
+) -> None:
+    """Time offloading on a graph: simulator by topology and size, heuristics."""
+    from edge_marl.experiments.benchmarks.graph_offloading import GraphSizes
+    from edge_marl.experiments.benchmarks.graph_offloading import benchmark as run_benchmark
+    from edge_marl.experiments.overrides import apply_overrides
+
+    run_benchmark(out, apply_overrides(GraphSizes(), overrides or ()))
+
+
 @benchmark_app.command("learning")
 def benchmark_learning(
     overrides: Overrides = None,

@@ -154,7 +154,7 @@ class JointConfig(AlgorithmConfig):
         return found
 
     def check_sampled(self, env: BatchedEnv) -> None:
-        """Refuse what does not fit into memory, and a ``team_reward`` that does not fit ``env``.
+        """Refuse what does not fit into memory, and rewards that the algorithm cannot learn from.
 
         Args:
             env: the environment, any number of episodes of it.
@@ -163,10 +163,25 @@ class JointConfig(AlgorithmConfig):
             InputError: naming the options that decide.
         """
         self.team_reward_in(env)
+        self.check_reward_delay(env.reward_delay)
         step_bytes = sum(part.nbytes for part in env.observation) / env.batch_size
         # One step of all episodes is taken whatever an algorithm keeps.
         for needed in (JointConfig.memory_needed, type(self).memory_needed):
             check_memory(*needed(self, step_bytes))
+
+    def check_reward_delay(self, delay: int) -> None:
+        """Refuse rewards that are paid some steps after the actions that they are for.
+
+        Algorithms that can credit them to these actions override this.
+
+        Raises:
+            InputError: if there is a delay.
+        """
+        if delay:
+            raise InputError(
+                f"env: expected one that pays rewards at once, found one that pays them {delay} "
+                "steps after the actions that they are for"
+            )
 
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
         """Estimate from below the memory for what is sampled and kept; algorithms override this.

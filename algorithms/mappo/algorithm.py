@@ -10,6 +10,7 @@ from ray.rllib.policy.sample_batch import SampleBatch, concat_samples
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
 from edge_marl.algorithms.core.shards import shard_fragments
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.hindsight import with_rewards_of_actions
 
 _PARTS = "parts"
 
@@ -58,6 +59,9 @@ class MAPPO(JointAlgorithm, PPO):
             parts.append(part)
         self._parts = []
         fragments = parts[0] if len(parts) == 1 else concat_samples(parts)
+        if self.env_runner.env.reward_delay:
+            delay = self.env_runner.env.reward_delay
+            fragments = SampleBatch(with_rewards_of_actions(fragments, delay))
         if self.reward_scaler is not None:
             fragments[Fragment.REWARDS] = fragments[Fragment.REWARDS] / self.reward_scaler.scale
         return fragments

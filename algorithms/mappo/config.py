@@ -12,6 +12,7 @@ from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.mappo.module import MAPPOModule
 from edge_marl.algorithms.mappo.options import MAPPOOptions
+from edge_marl.errors import InputError
 
 
 class MAPPOConfig(JointConfig, PPOConfig):
@@ -43,6 +44,20 @@ class MAPPOConfig(JointConfig, PPOConfig):
     def uses_state(self) -> bool:
         """Return whether the critic looks at the global state, as only a central one does."""
         return self.critic == "central"
+
+    def check_reward_delay(self, delay: int) -> None:
+        """Refuse fragments in which no action's reward would be seen.
+
+        Raises:
+            InputError: if they are not longer than the delay.
+        """
+        T = self.get_rollout_fragment_length()
+        if delay >= T:
+            raise InputError(
+                f"rollout_fragment_length: expected more than the {delay} steps after which "
+                f"rewards are paid, found {T} (train_batch_size_per_learner over "
+                "num_envs_per_env_runner)"
+            )
 
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:
         """Estimate the bytes of the fragments and of the rows chosen from them.

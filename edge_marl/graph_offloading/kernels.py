@@ -57,6 +57,7 @@ def reset_kernel(
             nodes.received[b, n], nodes.processed[b, n] = 0, 0
             nodes.refused[b, n], nodes.expired[b, n] = 0, 0
             nodes.sent[b, n], nodes.kept[b, n] = 0, 0
+            nodes.credited[b, n] = _NOBODY
             nodes.potential[b, n] = potential(b, n, parameters, nodes)
         for j in range(episodes.n_arrivals.shape[1]):
             episodes.n_arrivals[b, j], episodes.next_arrival[b, j] = 0, 0
@@ -101,6 +102,11 @@ def step_kernel(
         if episodes.done[b]:
             continue
         t = episodes.tick[b]
+        if parameters.rewards.delay > 0:
+            place = t % parameters.rewards.delay
+            for a in range(actions.shape[1]):
+                reward[b, a] = pools.due[b, place, a]
+                pools.due[b, place, a] = 0.0
         for a in range(actions.shape[1]):
             n = network.node[a]
             if nodes.first_undecided[b, n] != _NOBODY:
@@ -145,9 +151,9 @@ def _decide(
     """Keep the oldest undecided task of node n, or send it over one of the node's links."""
     task = nodes.first_undecided[b, n]
     link = _NOBODY if action == 0 else parameters.network.first[n] + action - 1
-    reward[b, a] = delay_and_overload(b, n, task, link, parameters, tasks, nodes)
+    reward[b, a] += delay_and_overload(b, n, task, link, parameters, tasks, nodes)
     _leave_undecided(b, n, task, tasks, nodes)
-    if not pool.note_decision(b, task, n, link, tasks, decisions, pools):
+    if not pool.note_decision(b, t, task, n, link, tasks, decisions, pools):
         episodes.full[b] = _FULL_OF_DECISIONS
     if action == 0:
         _keep(b, n, task, tasks, nodes)
@@ -307,35 +313,61 @@ def _expire(
             if status != _DOOMED:
                 _forget(b, n, task, tasks, nodes)
             nodes.expired[b, n] += 1
-            _lose(b, n, task, _EXPIRED, parameters, episodes, tasks, decisions, pools, reward)
+            _lose(b, t, n, task, _EXPIRED, parameters, episodes, tasks, decisions, nodes, pools,
+                  reward)  # fmt: skip
         task = later
 
 
 @compiled
 def _lose(
-    b: Any, n: Any, task: Any, status: Any, parameters: Any, episodes: Any, tasks: Any,
-    decisions: Any, pools: Any, reward: Any,
+    b: Any, t: Any, n: Any, task: Any, status: Any, parameters: Any, episodes: Any, tasks: Any,
+    decisions: Any, nodes: Any, pools: Any, reward: Any,
 ) -> None:  # fmt: skip
-    """Lose a task at node n, or on its way to it."""
+    """Lose a task in tick t at node n, or on its way to it.
+
+    Where nobody has decided on it, the node is to blame that had no place or no time for it.
+    """
     if parameters.rewards.kind == _SPARSE:
         _pay(b, n, -parameters.rewards.utility, parameters, reward)
-    _end(b, task, status, parameters, episodes, tasks, decisions, pools, reward)
+    undecided = tasks.decision[b, task] == _NOBODY and tasks.status[b, task] != _DOOMED
+    if parameters.rewards.kind == _OWN and undecided:
+        _credit(b, t, t, n, -1.0, parameters, pools, reward)
+    _end(b, t, task, status, parameters, episodes, tasks, decisions, nodes, pools, reward)
 
 
 @compiled
 def _end(
-    b: Any, task: Any, status: Any, parameters: Any, episodes: Any, tasks: Any, decisions: Any,
-    pools: Any, reward: Any,
+    b: Any, t: Any, task: Any, status: Any, parameters: Any, episodes: Any, tasks: Any,
+    decisions: Any, nodes: Any, pools: Any, reward: Any,
 ) -> None:  # fmt: skip
     """Count the fate of a task, credit it to everyone who decided on it, and free its place."""
     episodes.outcomes[b, status] += 1
     if parameters.rewards.kind == _OWN:
+        feedback = 1.0 if status == _FINISHED else -1.0
+        number = tasks.number[b, task]
         decision = tasks.decision[b, task]
         while decision != _NOBODY:
-            feedback = 1.0 if status == _FINISHED else -1.0
-            _pay(b, decisions.node[b, decision], feedback, parameters, reward)
+            n = decisions.node[b, decision]
+            if nodes.credited[b, n] != number:  # its last decision on the task
+                nodes.credited[b, n] = number
+                tick = decisions.tick[b, decision]
+                _credit(b, t, tick, n, feedback, parameters, pools, reward)
             decision = decisions.before[b, decision]
     pool.free(b, task, tasks, decisions, pools)
+
+
+@compiled
+def _credit(
+    b: Any, t: Any, tick: Any, n: Any, amount: Any, parameters: Any, pools: Any, reward: Any
+) -> None:
+    """Pay in tick t for what an agent did in an earlier tick: at once, or a fixed time after it."""
+    delay = parameters.rewards.delay
+    if delay == 0:
+        _pay(b, n, amount, parameters, reward)
+    elif t - tick < delay:
+        a = parameters.network.agent[n]
+        if a != _NOBODY:
+            pools.due[b, tick % delay, a] += amount
 
 
 @compiled
@@ -374,7 +406,8 @@ def _deliver(
             elif tasks.link[b, task] == _AT_CLIENT:
                 response = tasks.moment[b, task] - tasks.created[b, task]
                 episodes.response_ticks[b] += response
-                _end(b, task, _FINISHED, parameters, episodes, tasks, decisions, pools, reward)
+                _end(b, t - 1, task, _FINISHED, parameters, episodes, tasks, decisions, nodes,
+                     pools, reward)  # fmt: skip
             else:
                 _return(b, t, n, task, tasks.moment[b, task], parameters, episodes, tasks,
                         decisions, pools)  # fmt: skip
@@ -390,7 +423,8 @@ def _receive(
     nodes.received[b, n] += 1
     if nodes.length[b, n] >= parameters.network.queue_limit[n]:
         nodes.refused[b, n] += 1
-        _lose(b, n, task, _REFUSED, parameters, episodes, tasks, decisions, pools, reward)
+        _lose(b, t - 1, n, task, _REFUSED, parameters, episodes, tasks, decisions, nodes, pools,
+              reward)  # fmt: skip
         return
     nodes.length[b, n] += 1
     nodes.instructions[b, n] += tasks.instructions[b, task]

@@ -25,6 +25,7 @@ def empty(b: Any, tasks: Any, decisions: Any, pools: Any) -> None:
     pools.free_task[b], pools.free_decision[b] = 0, 0
     pools.bucket[b] = _NOBODY
     pools.link_free[b] = 0.0
+    pools.due[b] = 0.0
 
 
 @compiled
@@ -38,14 +39,15 @@ def take_task(b: Any, tasks: Any, pools: Any) -> Any:
 
 @compiled
 def note_decision(
-    b: Any, task: Any, node: Any, link: Any, tasks: Any, decisions: Any, pools: Any
+    b: Any, t: Any, task: Any, node: Any, link: Any, tasks: Any, decisions: Any, pools: Any
 ) -> Any:
-    """Remember a decision on a task and return whether there was a place for it."""
+    """Remember a decision in tick t on a task and return whether there was a place for it."""
     place = pools.free_decision[b]
     if place == _NOBODY:
         return False
     pools.free_decision[b] = decisions.before[b, place]
     decisions.node[b, place], decisions.link[b, place] = node, link
+    decisions.tick[b, place] = t
     decisions.before[b, place] = tasks.decision[b, task]
     tasks.decision[b, task] = place
     return True

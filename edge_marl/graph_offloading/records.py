@@ -123,6 +123,8 @@ class RewardTerms(NamedTuple):
     """Hold what rewards are computed with (equations 3, 4, 10 and 27 to 33)."""
 
     kind: int
+    delay: int
+    """H, in ticks: how long after a decision its own outcome is paid; 0: when it is known."""
     utility: float
     """``U`` of equation 10, ``alpha`` of equation 23."""
     wait: float
@@ -245,6 +247,8 @@ class Decisions(NamedTuple):
 
     node: IntArray
     """Who decided."""
+    tick: IntArray
+    """When."""
     link: IntArray
     """Over which it was sent, or -1 if it was kept."""
     before: IntArray
@@ -281,6 +285,8 @@ class Nodes(NamedTuple):
     expired: NDArray[np.int64]
     sent: NDArray[np.int64]
     kept: NDArray[np.int64]
+    credited: NDArray[np.int64]
+    """The number of the task whose outcome was credited to its agent last, or -1."""
     delay: FloatArray
     """Sum over processed tasks, from creation to the end of execution, in ticks."""
     potential: FloatArray
@@ -298,6 +304,8 @@ class Pools(NamedTuple):
     """``[B, W]``: first task in each bucket."""
     link_free: FloatArray
     """``[B, L]``: moment at which a link has sent all that was given to it; with contention."""
+    due: NDArray[np.float32]
+    """``[B, H, A]``: rewards of the last H ticks that are paid H ticks after them."""
 
 
 class Observation(NamedTuple):

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge_marl.errors import InputError
 from edge_marl.graph_offloading import kernels, rewards
@@ -38,7 +38,7 @@ from edge_marl.graph_offloading.records import (
     Status,
     Tasks,
 )
-from edge_marl.graph_offloading.scenario import GraphScenario
+from edge_marl.graph_offloading.scenario import MOST_TICKS, GraphScenario
 from edge_marl.memory import check_memory
 from edge_marl.options import NotNegative, Options, Share
 from edge_marl.simulation import Simulator, Transition
@@ -62,6 +62,10 @@ class RewardConfig(Options):
     kind: Literal["dense", "sparse", "own"] = Field(
         "dense", description="for decisions, for tasks with a potential, or for own outcomes"
     )
+    delay_ticks: Annotated[int, Field(ge=0, le=MOST_TICKS)] = Field(
+        0, description="own outcomes: paid so many ticks after the decision, unless they are still "
+        "open; 0: when they become known"
+    )  # fmt: skip
     utility: NotNegative = Field(100.0, description="U, and alpha of the sparse reward")
     wait: NotNegative = Field(0.6, description="chi_D^wait")
     execution: NotNegative = Field(1.0, description="chi_D^exc")
@@ -78,6 +82,13 @@ class RewardConfig(Options):
     processed: NotNegative = Field(1.0, description="w_f, w_p in Table 30, in the potential")
     overloads: NotNegative = Field(1.0, description="w_c, in the potential")
     occupancy: NotNegative = Field(1.0, description="w_o, in the potential")
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.delay_ticks and self.kind != "own":
+            raise InputError(f"delay_ticks: expected 0 with kind={self.kind}, "
+                             f"found {self.delay_ticks}")  # fmt: skip
+        return self
 
 
 @dataclass
@@ -97,8 +108,9 @@ class EpisodeResults:
     expired: NDArray[np.int64]
     """Lost at their deadline."""
     in_flight: NDArray[np.int64]
+    decisions: NDArray[np.int64]
     offloaded: FloatArray
-    """Share of the decisions that sent a task on; NaN without any."""
+    """Share of them that sent a task on; NaN without any."""
     traffic_mb: FloatArray
     """Sum over links of what was sent, results included."""
     occupancy: FloatArray
@@ -125,7 +137,7 @@ _TASK = np.dtype(
     + [("status", np.int8)],
     align=True,
 )  # fmt: skip
-_COUNTS = ("received", "processed", "refused", "expired", "sent", "kept")
+_COUNTS = ("received", "processed", "refused", "expired", "sent", "kept", "credited")
 _SUMS = ("instructions", "local", "busy", "occupied", "delay", "potential")
 _NODE = np.dtype(
     [(name, np.float64) for name in _SUMS]
@@ -184,9 +196,11 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         F = n_features(D, extended)
         P = self.most_tasks = scenario.most_tasks or _ample(scenario, network, load)
         H = _DECISIONS_PER_TASK * P
+        delay = self.parameters.rewards.delay
         per_episode = (
             P * _TASK.itemsize + H * _DECISION.itemsize + N * _NODE.itemsize + 8 * L + 4 * BUCKETS
             + A * (4 * F + D + 1) + 4 * STATE_PER_NODE * N + 8 * J
+            + 4 * delay * A
         )  # fmt: skip
         check_memory(
             float(B) * per_episode,
@@ -217,6 +231,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             free_decision=np.zeros(B, dtype=np.int32),
             bucket=np.full((B, BUCKETS), -1, dtype=np.int32),
             link_free=np.zeros((B, L)),
+            due=np.zeros((B, delay, A), dtype=np.float32),
         )
         self.observation = Observation(
             features=np.zeros((B, A, F), dtype=np.float32),
@@ -274,7 +289,8 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             for status in (Status.FINISHED, Status.REFUSED, Status.EXPIRED)
         )
         known = finished + refused + expired
-        sent, kept = nodes.sent.sum(axis=1), nodes.kept.sum(axis=1)
+        sent = nodes.sent.sum(axis=1)
+        decisions = sent + nodes.kept.sum(axis=1)
         played = np.maximum(self.tick, 1).astype(np.float64)
         capacity = self.parameters.network.capacity.sum()
         with np.errstate(invalid="ignore"):
@@ -287,7 +303,8 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
                 refused=refused,
                 expired=expired,
                 in_flight=created - known,
-                offloaded=sent / (sent + kept),
+                decisions=decisions,
+                offloaded=sent / decisions,
                 traffic_mb=self.episodes.traffic_mb.copy(),
                 occupancy=nodes.occupied.mean(axis=1) / played,
                 utilisation=nodes.busy.mean(axis=1) / played,
@@ -336,6 +353,7 @@ def _parameters(
         rules=scenario.rules(),
         rewards=RewardTerms(
             kind=_KINDS[terms.pop("kind")],
+            delay=terms.pop("delay_ticks"),
             discount=terms.pop("gamma"),
             tick_s=scenario.tick_s,
             **terms,

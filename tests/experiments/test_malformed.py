@@ -14,6 +14,7 @@ from edge_marl.dag_placement.scenario import RecordedWorkflows
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.experiments import cli
 from edge_marl.experiments.benchmarks.dag_placement import PlacementSizes
+from edge_marl.experiments.benchmarks.graph_offloading import GraphSizes
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.learning_spread import SpreadSizes
 from edge_marl.experiments.benchmarks.peer_offloading import OffloadingSizes
@@ -63,6 +64,7 @@ NEEDED: dict[Line, Line] = {
     ("benchmark", "tandem"): (),
     ("benchmark", "offloading"): (),
     ("benchmark", "dag"): (),
+    ("benchmark", "graph"): (),
     ("benchmark", "learning"): (),
     ("benchmark", "spread"): (),
 }
@@ -77,6 +79,7 @@ MODELS: dict[Line, type[BaseModel]] = {
     ("reproduce", "scale"): ScaleStudy,
     ("benchmark", "offloading"): OffloadingSizes,
     ("benchmark", "dag"): PlacementSizes,
+    ("benchmark", "graph"): GraphSizes,
     ("benchmark", "learning"): LearningSizes,
     ("benchmark", "spread"): SpreadSizes,
 }

@@ -27,6 +27,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "benchmark tandem": ("--out", OUT),
     "benchmark offloading": ("--out", OUT),
     "benchmark dag": ("--out", OUT),
+    "benchmark graph": ("--out", OUT),
     "benchmark learning": ("--out", OUT),
     "log collect": (OUT,),
     "log import": ("log.sqlite", OUT),

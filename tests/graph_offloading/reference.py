@@ -50,6 +50,10 @@ class Task:
     start: float = math.nan
     finish: float = math.nan
     response: float = math.nan
+    ended: int | None = None
+    """Tick in which its fate became known."""
+    lost_at: int | None = None
+    """Node that had no place or no time for it."""
 
 
 @dataclass(eq=False)
@@ -133,11 +137,31 @@ class Reference:
                 draw = uniform(self.seed, START_DRAWS.start + end * len(self.nodes) + node.name)
                 if draw < self.scenario.start_undecided:
                     self._start_next(node, end)
+        for task in self.tasks:
+            if task.ended is None and task.status in ("finished", "refused", "expired"):
+                task.ended = t
 
     def under_way(self) -> dict[int, tuple[str, int]]:
         """Status and node of all tasks in flight, by number."""
         return {task.number: (task.status, task.node) for task in self.tasks
                 if task.status not in ("finished", "refused", "expired")}  # fmt: skip
+
+    def own_outcomes(self, delay: int) -> list[list[float]]:
+        """What the agents earn in each tick by own outcomes, given all that has happened."""
+        earned = [[0.0] * len(self.agents) for _ in range(self.t)]
+        place = {node.name: a for a, node in enumerate(self.agents)}
+        for task in self.tasks:
+            if task.ended is None:
+                continue
+            responsible = {node: tick for tick, node, _ in task.decisions}
+            if not task.decisions and task.lost_at is not None:
+                responsible = {task.lost_at: task.ended}
+            for node, tick in responsible.items():
+                when = tick + delay if delay else task.ended
+                known = not delay or task.ended < when
+                if node in place and known and when < self.t:
+                    earned[when][place[node]] += 1 if task.status == "finished" else -1
+        return earned
 
     def fates(self) -> Counter[str]:
         """How many tasks have which status."""
@@ -199,7 +223,7 @@ class Reference:
             return
         node.count["received"] += 1
         if len(node.queue) == node.limit:
-            task.status = "refused"
+            task.status, task.lost_at = "refused", node.name
             node.count["refused"] += 1
             return
         task.came_to.append(node.name)
@@ -214,6 +238,7 @@ class Reference:
             task.status == "running" and ends_running
         )
         if at_node and task.deadline + self.scenario.grace_ticks <= end:
+            task.lost_at = node.name
             if task.status == "running":
                 node.running = None
             else:

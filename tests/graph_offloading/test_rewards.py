@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edge_marl.graph_offloading.heuristics import heuristic
 from edge_marl.graph_offloading.rewards import expected_queue, overload
@@ -182,12 +183,12 @@ def test_who_kept_a_task_is_paid_when_its_result_is_back() -> None:
     assert [act(simulator)[0] for _ in range(4)] == [0, 0, 1, 0]
 
 
-def test_all_who_decided_on_a_finished_task_are_paid_once_per_decision() -> None:
+def test_all_who_decided_on_a_finished_task_are_paid_once() -> None:
     simulator = hub_with([(2, 1)], rewards=OWN)
     act(simulator, n0=1)  # at node 1 at tick 2
     act(simulator, n1=1)  # back at node 0 at tick 3
     act(simulator, n0=2)  # at node 2 at tick 3 + 2 + 1, where it is kept
-    assert total(simulator, 20) == [2, 1, 1]
+    assert total(simulator, 20) == [1, 1, 1], "node 0 for the last of its two decisions"
     assert simulator.results.finished.tolist() == [1]
 
 
@@ -196,7 +197,7 @@ def test_all_who_decided_on_a_lost_task_pay_for_it() -> None:
     act(simulator, n0=1)
     act(simulator, n1=1)  # the small one is back at node 0 at tick 3, which executes the large one
     assert total(simulator, 15) == [0, 0, 0]
-    assert total(simulator, 10) == [-2, -1, 0], "it was kept there, and waited until tick 20"
+    assert total(simulator, 10) == [-1, -1, 0], "it was kept there, and waited until tick 20"
     assert simulator.results.expired.tolist() == [1]
 
 
@@ -213,3 +214,25 @@ def test_what_starts_by_itself_is_credited_to_nobody() -> None:
     simulator = hub_with([(2, 1)], rewards=OWN, start_undecided=1.0)
     assert total(simulator, 10) == [0, 0, 0]
     assert simulator.results.finished.tolist() == [1]
+
+
+def test_a_node_pays_for_what_it_loses_before_anyone_has_decided_on_it() -> None:
+    simulator = hub_with([(2, 1), (2, 1)], rewards=OWN, deadline_s=(0.2, 0.2), grace_ticks=0)
+    assert act(simulator).tolist() == [-1, 0, 0], "one is executed, the other expires undecided"
+    assert simulator.results.expired.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("delay", "paid"), [(2, [0, 0, 0, 0, 0, 0]), (3, [0, 0, 0, 1, 0, 0]), (5, [0, 0, 0, 0, 0, 1])]
+)
+def test_with_a_delay_an_outcome_is_paid_so_long_after_its_decision(
+    delay: int, paid: list[float]
+) -> None:
+    simulator = hub_with([(2, 1)], rewards=RewardConfig(kind="own", delay_ticks=delay))
+    # decided on in tick 1, known in tick 3, as above; after a delay of 2 it is too late
+    assert [act(simulator)[0] for _ in range(6)] == paid
+
+
+def test_other_rewards_know_no_delay() -> None:
+    with pytest.raises(ValidationError, match="delay_ticks: expected 0 with kind=dense, found 5"):
+        RewardConfig(delay_ticks=5)

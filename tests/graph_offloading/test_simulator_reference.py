@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edge_marl.graph_offloading.jobs import Jobs
 from edge_marl.graph_offloading.records import Status
 from edge_marl.graph_offloading.scenario import GraphScenario
-from edge_marl.graph_offloading.simulator import GraphOffloadingSimulator
+from edge_marl.graph_offloading.simulator import GraphOffloadingSimulator, RewardConfig
 from edge_marl.graph_offloading.topology import Link, Node, Topology
 from tests.graph_offloading.playing import legal_actions, places_used
 from tests.graph_offloading.reference import Reference
@@ -131,16 +131,20 @@ def assert_same(simulator: GraphOffloadingSimulator, reference: Reference) -> No
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(scenarios(), st.integers(0, 2**31 - 1))
-def test_the_simulator_is_the_reference(scenario, seed):
-    simulator, reference = GraphOffloadingSimulator(scenario, 1), Reference(scenario, seed)
+@given(scenarios(), st.integers(0, 2**31 - 1), st.sampled_from([0, 1, 2, 5, 20]))
+def test_the_simulator_is_the_reference(scenario, seed, delay):
+    rewards = RewardConfig(kind="own", delay_ticks=delay)
+    simulator = GraphOffloadingSimulator(scenario, 1, rewards=rewards)
+    reference = Reference(scenario, seed)
     simulator.reset([seed])
     chance = random.Random(seed)
+    earned = []
     for _ in range(scenario.ticks):
         actions = legal_actions(simulator, [chance])
-        simulator.step(actions)
+        earned.append(simulator.step(actions).reward[0].tolist())
         reference.step(actions[0])
         assert_same(simulator, reference)
     assert simulator.done[0]
+    assert earned == reference.own_outcomes(delay)
     for task in reference.tasks:
         assert len(task.executed_at) <= 1
