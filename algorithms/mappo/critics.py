@@ -88,6 +88,14 @@ class LocalCritic(nn.Module):
             return self.values.unroll(features, mask, columns[Fragment.FIRST], empty)[..., -1]
         return self.values(features, mask)[0][..., -1]
 
+    def where_chosen(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return values as :meth:`forward`, but arbitrary ones where an agent has no choice."""
+        if self.values.is_recurrent:
+            values: Tensor = self(columns)
+            return values
+        features, mask = columns[Fragment.FEATURES], columns[Fragment.ACTION_MASK]
+        return self.values.where_chosen(features, mask)[..., -1]
+
     def of_minibatch(self, columns: Mapping[str, Tensor], rows: AgentRows) -> Tensor:
         """Return the values ``[C]`` of C rows of single agents; a memory is not supported."""
         return self.values.of_rows(rows)[:, -1]

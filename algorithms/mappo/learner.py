@@ -122,7 +122,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         This also updates the running moments of states and returns, where they are kept.
         """
         config, module = self.config, self._own_module
-        values = module.values_of_return(fragments)
+        values = module.values_of_return(fragments, decisions=config.decisions_only)
         targets = learning_targets(
             fragments,
             values,

@@ -63,14 +63,21 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
         values: Tensor = self.critic(batch)
         return values.expand(*values.shape[:-1], self.observation_space.n_agents)
 
-    def values_of_return(self, fragments: dict[str, Tensor]) -> Tensor:
-        """Return the values ``[B, T+1, N]`` in units of the return."""
+    def values_of_return(self, fragments: dict[str, Tensor], *, decisions: bool = False) -> Tensor:
+        """Return the values ``[B, T+1, N]`` in units of the return.
+
+        Args:
+            fragments: columns of :class:`Fragment`.
+            decisions: only the values of agents with a choice matter.
+        """
+        chosen = decisions and isinstance(self.critic, LocalCritic)
+        evaluate = self.critic.where_chosen if chosen else self.compute_values
         seen = [fragments[name] for name in (Fragment.FEATURES, Fragment.STATE)]
         numbers = max(1, sum(column.numel() for column in seen))
         rows = max(1, _AT_ONCE * len(seen[0]) // numbers)
         parts = {name: column.split(rows) for name, column in fragments.items()}
         values = torch.cat([
-            self.compute_values({name: column[k] for name, column in parts.items()})
+            evaluate({name: column[k] for name, column in parts.items()})
             for k in range(len(parts[Fragment.FEATURES]))
         ])  # fmt: skip
         return values if self.value_moments is None else self.value_moments.denormalise(values)

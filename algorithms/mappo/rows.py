@@ -16,7 +16,7 @@ from edge_marl.algorithms.mappo.gae import (
     standardised,
     team_ends,
 )
-from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks import MASKED, has_choice
 from edge_marl.algorithms.networks.normalisation import Total, unchanged
 from edge_marl.algorithms.sampling.columns import Fragment
 
@@ -118,11 +118,6 @@ def chooses(action_mask: Tensor, counts: Tensor) -> Tensor:
         counts: ``[..., N]`` bool, steps that count.
     """
     return counts & has_choice(action_mask)
-
-
-def has_choice(action_mask: Tensor) -> Tensor:
-    """Return where more than one action is legal, given ``action_mask [..., A]``."""
-    return action_mask.sum(-1) > 1
 
 
 def penalties(action_mask: Tensor) -> Tensor:

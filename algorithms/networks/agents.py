@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks import MASKED, has_choice
 from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear, by_group
 from edge_marl.algorithms.networks.kinds import KINDS
 from edge_marl.algorithms.networks.normalisation import RunningMoments
@@ -193,18 +193,19 @@ class Actor(nn.Module):
             action_mask: ``[..., N, A]`` bool.
 
         Returns:
-            ``[..., N, A]``.
+            ``[..., N, A]``, as :meth:`forward`.
         """
         N, A = action_mask.shape[-2:]
         n_rows = action_mask.numel() // A
         if n_rows <= _FEW:
             return self(features, action_mask)[0]
-        rows = (action_mask.sum(-1) > 1).flatten().nonzero().squeeze(1)
+        rows = has_choice(action_mask).flatten().nonzero().squeeze(1)
         if len(rows) >= _MOST * n_rows:
             return self(features, action_mask)[0]
         flat, masks = features.reshape(n_rows, -1), action_mask.reshape(n_rows, A)
         found = self.of_rows(AgentRows(flat[rows], masks[rows], rows % N))
-        return self.ids.new_zeros(n_rows, A).index_copy(0, rows, found).view(action_mask.shape)
+        outputs = found.new_zeros(n_rows, found.shape[-1]).index_copy_(0, rows, found)
+        return outputs.view(*action_mask.shape[:-1], -1)
 
     def of_rows(self, rows: AgentRows) -> Tensor:
         """Return outputs ``[K, A]`` of single agents without a memory, in any order."""

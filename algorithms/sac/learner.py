@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.learner import JointLearner, Terms
 from edge_marl.algorithms.core.optimiser import flattened
+from edge_marl.algorithms.networks import has_choice
 from edge_marl.algorithms.replay.columns import AgentTransition, JointTransition
 from edge_marl.algorithms.sac.losses import entropies, temperature_loss
 from edge_marl.algorithms.sac.module import DiscreteSACModule
@@ -83,7 +84,7 @@ class DiscreteSACLearner(JointLearner):
         of_temperature = temperature_loss(
             module.log_alpha, entropies(found.policy).detach(), mask, config.target_entropy
         )
-        return loss + of_temperature * self.share(int((mask.sum(-1) > 1).sum()))
+        return loss + of_temperature * self.share(int(has_choice(mask).sum()))
 
     # Checkpoints ---------------------------------------------------------------------------
 

@@ -10,37 +10,35 @@ from numpy.typing import NDArray
 
 from edge_marl.algorithms.sampling.columns import Fragment
 
-Fragments = Mapping[str, NDArray[Any]]
 
-_OBSERVED = (Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.STATE, Fragment.ACTIVE,
-             Fragment.FIRST)  # fmt: skip
-
-
-def with_rewards_of_actions(fragments: Fragments, delay: int) -> dict[str, NDArray[Any]]:
+def with_rewards_of_actions(
+    fragments: Mapping[str, NDArray[Any]], delay: int
+) -> dict[str, NDArray[Any]]:
     """Return fragments in which every step has the reward for its own actions.
 
     An episode pays in step ``t + delay`` for what was done in step t. So the last ``delay`` steps
-    of a fragment, and of an episode, are not learned from. They are cut off: an observation is
-    worth what the critic says.
+    of a fragment, and of an episode, are not learned from: they are not ``VALID`` any more. What
+    comes before is cut off there: the first observation not learned from is worth what the critic
+    says.
 
     Args:
-        fragments: columns of :class:`Fragment` with more than ``delay`` steps.
-        delay: in steps.
-
-    Returns:
-        The columns with ``delay`` steps fewer; those not learned from are not ``VALID``.
+        fragments: columns of :class:`Fragment`.
+        delay: in steps, fewer than the fragments have.
     """
     valid = fragments[Fragment.VALID]
-    T = valid.shape[1] - delay
+    n_paid = valid.shape[1] - delay
     episode = fragments[Fragment.FIRST].cumsum(axis=1)
-    paid = valid[:, :T] & valid[:, delay:] & (episode[:, :T] == episode[:, delay : delay + T])
-    moved = {
-        name: column if name == Fragment.HIDDEN else column[:, : T + (name in _OBSERVED)]
-        for name, column in fragments.items()
-    }
-    moved[Fragment.VALID] = paid
-    moved[Fragment.REWARDS] = np.where(paid[..., None], fragments[Fragment.REWARDS][:, delay:], 0)
+    paid = np.zeros_like(valid)
+    paid[:, :n_paid] = valid[:, :n_paid] & valid[:, delay:]
+    paid[:, :n_paid] &= episode[:, :n_paid] == episode[:, delay:-1]
+    rewards = np.zeros_like(fragments[Fragment.REWARDS])
+    rewards[:, :n_paid] = fragments[Fragment.REWARDS][:, delay:]
+    rewards[~paid] = 0.0
     last = paid & ~np.append(paid[:, 1:], paid[:, -1:], axis=1)
-    ended = moved[Fragment.TERMINATED]
-    moved[Fragment.TRUNCATED] = moved[Fragment.TRUNCATED] | (last[..., None] & ~ended)
-    return moved
+    cut = last[..., None] & ~fragments[Fragment.TERMINATED]
+    return {
+        **fragments,
+        Fragment.VALID: paid,
+        Fragment.REWARDS: rewards,
+        Fragment.TRUNCATED: fragments[Fragment.TRUNCATED] | cut,
+    }

@@ -28,7 +28,7 @@ Kind = Literal["sbc", "nuc", "gpu", "server"]
 
 Shipped = Literal["ether_2", "ether_4", "random_10", "random_15"]
 
-SHIPPED: tuple[str, ...] = get_args(Shipped)
+SHIPPED: tuple[Shipped, ...] = get_args(Shipped)
 """Names of the topologies that come with the package."""
 
 MOST_NODES = 10_000

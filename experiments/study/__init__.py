@@ -30,6 +30,10 @@ _OWN = {
         "edge_marl.experiments.scale.study:STUDY",
         "Tables 3 to 5, Figures 5 and 6 of the SCALE paper, and larger and other clusters.",
     ),
+    "fauno": (
+        "edge_marl.experiments.fauno.study:STUDY",
+        "Tables 2 to 5 of the FAuNO paper: heuristics, and learners that share nothing.",
+    ),
 }
 
 

@@ -27,27 +27,23 @@ def fragments(first: list[int], **columns: Any) -> dict[str, np.ndarray]:
         Fragment.VALID: ~begins[:, 1:],
         Fragment.TERMINATED: np.zeros((1, T, 1), dtype=bool),
         Fragment.TRUNCATED: np.zeros((1, T, 1), dtype=bool),
-        Fragment.HIDDEN: np.zeros((1, 1, 3)),
     }
     return found | columns
 
 
 def test_every_step_has_the_reward_that_is_paid_for_its_actions() -> None:
     moved = with_rewards_of_actions(fragments([0]), 2)
-    assert moved[Fragment.ACTIONS].ravel().tolist() == [0, 1, 2, 3]
-    assert moved[Fragment.REWARDS].ravel().tolist() == [12, 13, 14, 15]
-    assert moved[Fragment.FEATURES].ravel().tolist() == [0, 1, 2, 3, 4]
-    assert moved[Fragment.VALID].all()
-    assert not moved[Fragment.TRUNCATED].any(), "the episode goes on behind the fragment"
-    assert moved[Fragment.HIDDEN].shape == (1, 1, 3)
+    assert moved[Fragment.REWARDS].ravel().tolist() == [12, 13, 14, 15, 0, 0]
+    assert moved[Fragment.VALID].ravel().tolist() == [True] * 4 + [False] * 2
+    assert np.flatnonzero(moved[Fragment.TRUNCATED]).tolist() == [3], "the rest is left to a critic"
 
 
 def test_no_step_is_paid_by_another_episode() -> None:
     # Steps 0 to 2 are the end of an episode, step 3 shows how it ended, steps 4 and 5 are new.
     moved = with_rewards_of_actions(fragments([4]), 1)
-    assert moved[Fragment.VALID].ravel().tolist() == [True, True, False, False, True]
-    assert moved[Fragment.REWARDS].ravel().tolist() == [11, 12, 0, 0, 15]
-    assert moved[Fragment.TRUNCATED].ravel().tolist() == [False, True, False, False, False]
+    assert moved[Fragment.VALID].ravel().tolist() == [True, True, False, False, True, False]
+    assert moved[Fragment.REWARDS].ravel().tolist() == [11, 12, 0, 0, 15, 0]
+    assert np.flatnonzero(moved[Fragment.TRUNCATED]).tolist() == [1, 4]
 
 
 def test_fragments_have_to_be_longer_than_the_delay(local_ray: None) -> None:

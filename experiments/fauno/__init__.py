@@ -1,0 +1,1 @@
+"""Reproduce the FAuNO paper's main tables, and go beyond them."""

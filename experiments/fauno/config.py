@@ -1,0 +1,87 @@
+"""Configure the FAuNO study, and the scenarios that its methods are trained and tested in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from edge_marl.experiments.evaluate.episodes import evaluation_seeds, validation_seeds
+from edge_marl.experiments.study.engine import StudyOptions
+from edge_marl.experiments.systems.system import Episodes
+from edge_marl.graph_offloading.scenario import GraphScenario
+from edge_marl.graph_offloading.topology import SHIPPED, Shipped
+from edge_marl.options import Count, CountOrZero, Positive, Several
+
+ENVIRONMENT = "graph_offloading_v0"
+
+RATES = (0.5, 1.0, 2.0)
+"""lambda of Tables 2 to 5, per second."""
+
+Method = Literal["IPPO", "MAPPO"]
+
+
+class Cell(NamedTuple):
+    """Name a column of Tables 2 to 5."""
+
+    topology: Shipped
+    rate: float
+    """lambda, per second."""
+
+    def scenario(self, ticks: int) -> GraphScenario:
+        """Return what its episodes are drawn from: the preset ``published``."""
+        return GraphScenario(topology=self.topology, rate_per_s=self.rate, ticks=ticks)
+
+    @property
+    def title(self) -> str:
+        """Return how tables call it."""
+        return f"{self.topology}, {self.rate:g}"
+
+    @property
+    def is_random(self) -> bool:
+        """Return whether its graph is a random one, where giants decide."""
+        return self.topology.startswith("random")
+
+
+ABLATED = Cell("random_15", 2.0)
+"""Where choices of the method are changed one by one: every reactive rule loses most there."""
+
+
+class StudyConfig(StudyOptions):
+    """Configure ``edge-marl reproduce fauno``."""
+
+    seeds: Count = Field(5, description="trainings of every method")
+    episodes: Several = Field(20, description="test episodes of each topology and rate")
+    ticks: Count = Field(10_000, description="of an episode")
+    topologies: tuple[Shipped, ...] = Field(SHIPPED, min_length=1, description="of the paper")
+    rates: tuple[Positive, ...] = Field(RATES, min_length=1, description="lambda, per second")
+    methods: tuple[Method, ...] = Field(("IPPO", "MAPPO"), description="that are trained")
+    iterations: Count = Field(30, description="of a training, 65,536 ticks each")
+    ablation_seeds: CountOrZero = Field(
+        3, description="trainings of every variant on random_15 with lambda 2; 0: no variants"
+    )
+
+    @classmethod
+    def quick(cls) -> StudyConfig:
+        """Return options with which the study takes at most 10 minutes on 2 cores."""
+        return cls(
+            seeds=1, episodes=4, topologies=("ether_2", "random_10"), rates=(2,),
+            methods=("IPPO",), iterations=15, ablation_seeds=0,
+        )  # fmt: skip
+
+    def cells(self) -> list[Cell]:
+        """Return the columns of the tables."""
+        return [Cell(topology, rate) for topology in self.topologies for rate in self.rates]
+
+    def test(self, cell: Cell, env: Mapping[str, Any]) -> Episodes:
+        """Return the test episodes of a cell, as agents see them with options ``env``."""
+        return self._episodes(cell, env, evaluation_seeds(self.episodes))
+
+    def validation(self, cell: Cell, env: Mapping[str, Any], n: int) -> Episodes:
+        """Return n episodes of a cell on which trainings are watched."""
+        return self._episodes(cell, env, validation_seeds(n))
+
+    def _episodes(self, cell: Cell, env: Mapping[str, Any], seeds: Any) -> Episodes:
+        scenario = cell.scenario(self.ticks)
+        return Episodes({"scenario": scenario.model_dump(), **env}, seeds, cell.title)

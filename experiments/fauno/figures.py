@@ -1,0 +1,69 @@
+"""Draw the figures of the FAuNO study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edge_marl.experiments.fauno import paper
+from edge_marl.experiments.fauno.config import Cell
+from edge_marl.experiments.fauno.methods import METHODS
+from edge_marl.experiments.fauno.results import Results, label
+from edge_marl.experiments.publish import new_figure, save_figure
+
+_DRAWN = ("local", "least_queues", "shortest", "least_queues_triage", *METHODS)
+_PANEL = (4.0, 3.4)
+
+
+def ratios(results: Results, path: Path) -> None:
+    """Draw the ratio of finished tasks over lambda, a panel per topology."""
+    config = results.config
+    n = len(config.topologies)
+    figure, axes = new_figure(1, n, (_PANEL[0] * n, _PANEL[1]))
+    for axis, topology in zip(axes, config.topologies, strict=True):
+        cells = [Cell(topology, rate) for rate in config.rates]
+        for method in _DRAWN:
+            found = [results.mean(cell, method) for cell in cells]
+            known = [estimate for estimate in found if estimate is not None]
+            if len(known) < len(cells):
+                continue
+            estimates = np.array([tuple(estimate) for estimate in known])
+            axis.errorbar(
+                config.rates, estimates[:, 0], np.abs(estimates[:, 1:] - estimates[:, :1]).T,
+                label=label(method), capsize=2, marker="o" if method in METHODS else None,
+                linestyle="-" if method in METHODS else "--",
+            )  # fmt: skip
+        of_paper = [paper.FINISHED[paper.FAUNO].get(cell, np.nan) for cell in cells]
+        axis.plot(config.rates, of_paper, "kx", label="FAuNO, the paper's")
+        axis.set_title(topology)
+        axis.set_xlabel("lambda, tasks per second")
+        axis.set_xticks(config.rates)
+    axes[0].set_ylabel("ratio of finished tasks")
+    axes[0].legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def curves(results: Results, path: Path) -> None:
+    """Draw the ratio on validation episodes while learning, a panel per topology."""
+    config = results.config
+    n = len(config.topologies)
+    figure, axes = new_figure(1, n, (_PANEL[0] * n, _PANEL[1]))
+    for axis, topology in zip(axes, config.topologies, strict=True):
+        for k, rate in enumerate(config.rates):
+            for method in config.methods:
+                found = results.curve(Cell(topology, rate), method)
+                if found is None:
+                    continue
+                steps, values = found
+                axis.plot(
+                    steps / 1e6, values.mean(axis=0), color=f"C{k}", label=f"{method}, {rate:g}",
+                    linestyle="-" if method == config.methods[0] else ":",
+                )  # fmt: skip
+                low, high = values.min(axis=0), values.max(axis=0)
+                axis.fill_between(steps / 1e6, low, high, color=f"C{k}", alpha=0.15, linewidth=0)
+        axis.set_title(topology)
+        axis.set_xlabel("ticks, millions")
+    axes[0].set_ylabel("ratio of finished tasks, validation")
+    axes[0].legend(fontsize=8)
+    save_figure(figure, path)

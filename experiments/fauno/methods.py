@@ -1,0 +1,106 @@
+"""Declare the learned methods of the FAuNO study, and how each gets its policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from edge_marl.experiments.fauno.config import ENVIRONMENT, Cell, StudyConfig
+from edge_marl.experiments.study.policies import Training
+from edge_marl.experiments.training.loop import Limits
+from edge_marl.experiments.training.recipe import Recipe
+from edge_marl.graph_offloading.scenario import GraphScenario
+
+_ENVS, _STEPS = 32, 2048
+_VALIDATION_EPISODES = 4
+_EVALUATIONS = 5
+
+_LR = (1e-3, 1e-4)
+"""At the beginning and at the end."""
+
+_WINDOW = 3
+"""A task counts as finished if it has within this part of the earliest deadline."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Describe a learned method, by what differs from IPPO as the study has it."""
+
+    options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    """Of the algorithm."""
+    rewards: Mapping[str, Any] | None = None
+    """None: own outcomes, credited to their decisions."""
+    extended: bool = True
+    """Whether agents see rates, capacities and ages, and instructions on a logarithmic scale."""
+
+    def env(self, scenario: GraphScenario) -> dict[str, Any]:
+        """Return the options of the environment, all but the scenario."""
+        rewards = self.rewards or {
+            "kind": "own",
+            "delay_ticks": round(scenario.deadline_s[0] / scenario.tick_s / _WINDOW),
+        }
+        return {"extended": self.extended, "rewards": dict(rewards)}
+
+
+# Chosen on validation seeds, one training each.
+_OPTIONS: dict[str, Any] = {
+    "team_reward": "own",
+    "decisions_only": True,
+    "gamma": 0.998,
+    "lambda_": 0.95,
+    "entropy_coeff": 0.005,
+    "num_epochs": 4,
+    "minibatch_size": 4096,
+    "num_envs_per_env_runner": _ENVS,
+    "rollout_fragment_length": _STEPS,
+    "train_batch_size_per_learner": _ENVS * _STEPS,
+}
+
+METHODS: Mapping[str, Learner] = {
+    "IPPO": Learner({"critic": "local"}),
+    "MAPPO": Learner({"critic": "central"}),
+}
+
+_LATER = {"kind": "own"}
+VARIANTS: Mapping[str, Learner] = {
+    "discount 0.9": Learner({"critic": "local", "gamma": 0.9}),
+    "discount 0.99": Learner({"critic": "local", "gamma": 0.99}),
+    "paid when known": Learner({"critic": "local"}, rewards=_LATER),
+    "paid when known, lambda 0.995": Learner({"critic": "local", "lambda_": 0.995}, rewards=_LATER),
+    "dense reward": Learner({"critic": "local"}, rewards={"kind": "dense"}),
+    "sparse reward": Learner({"critic": "local"}, rewards={"kind": "sparse", "gamma": 0.998}),
+    "observation of annex 10.2": Learner({"critic": "local"}, extended=False),
+    "all steps": Learner({"critic": "local", "decisions_only": False}),
+}
+"""IPPO with one choice changed, by label."""
+
+LEARNERS: Mapping[str, Learner] = {**METHODS, **VARIANTS}
+
+
+@cache
+def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Training:
+    """Return the training of a method in a cell."""
+    learner, scenario = LEARNERS[method], cell.scenario(config.ticks)
+    env = learner.env(scenario)
+    env_steps = config.iterations * _OPTIONS["train_batch_size_per_learner"]
+    recipe = Recipe(
+        env=ENVIRONMENT,
+        algorithm="mappo",
+        options={**_OPTIONS, "lr": [[0, _LR[0]], [env_steps, _LR[1]]], **learner.options},
+        env_config={"scenario": scenario.model_dump(), **env},
+        seed=seed,
+    )
+    return Training(
+        method,
+        recipe,
+        Limits(iterations=config.iterations),
+        config.validation(cell, env, _VALIDATION_EPISODES),
+        metrics=("finished_ratio", "response_ticks"),
+        evaluations=_EVALUATIONS,
+        further={"topology": cell.topology, "rate": cell.rate},
+    )

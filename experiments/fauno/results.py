@@ -1,0 +1,104 @@
+"""Evaluate what the FAuNO study found: metrics of all methods in all cells, and comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_marl.experiments import statistics
+from edge_marl.experiments.fauno.config import ABLATED, Cell, StudyConfig
+from edge_marl.experiments.fauno.methods import METHODS, VARIANTS
+from edge_marl.experiments.statistics import Estimate
+from edge_marl.experiments.study.outcomes import Outcomes
+from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, SEED, TEST, TRAINING
+from edge_marl.graph_offloading.heuristics import HEURISTICS
+
+FloatArray = NDArray[np.float64]
+
+FINISHED, RESPONSE = "finished_ratio", "response_ticks"
+_REPORTED = (FINISHED, "finished_known", RESPONSE, "created", "refused", "expired", "in_flight",
+             "offloaded", "traffic_mb", "occupancy", "utilisation", "offered_load")  # fmt: skip
+
+TRIAGE = ("triage", "triage_true", "least_queues_triage")
+"""Heuristics that pass giants on."""
+
+LABELS = {
+    "random": "Random", "local": "Local", "least_queues": "Least Queues",
+    "shortest": "Shortest response", "shortest_true": "Shortest response, true state",
+    "triage": "Triage", "triage_true": "Triage, true state",
+    "least_queues_triage": "Least Queues with triage",
+}  # fmt: skip
+
+
+def label(method: str) -> str:
+    """Return the name of a method in tables and figures."""
+    return LABELS.get(method, method)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Look up the outcomes of all units by method and cell."""
+
+    config: StudyConfig
+    outcomes: Outcomes
+
+    def methods(self, cell: Cell) -> list[str]:
+        """Return everything played in a cell: heuristics, learned methods, variants."""
+        played = set(self.outcomes.where(**_test(cell))[METHOD])
+        return [name for name in (*HEURISTICS, *METHODS, *VARIANTS) if name in played]
+
+    def values(self, cell: Cell, method: str, metric: str = FINISHED) -> FloatArray | None:
+        """Return a metric ``[S, K]`` by training and episode, None if it was not played."""
+        return self.outcomes.values(metric, method=method, **_test(cell))
+
+    def mean(self, cell: Cell, method: str, metric: str = FINISHED) -> Estimate | None:
+        """Average over trainings and episodes; an episode without a value is left out for all."""
+        return self.outcomes.mean(metric, method=method, **_test(cell))
+
+    def difference(self, cell: Cell, method: str, baseline: str) -> Estimate | None:
+        """Return by how much more of the tasks finish than with a heuristic, paired by episode."""
+        values, other = self.values(cell, method), self.values(cell, baseline)
+        if values is None or other is None:
+            return None
+        return statistics.mean(values - other)
+
+    def best_triage(self, cell: Cell) -> str:
+        """Return the triage rule under which most tasks finish, in hindsight."""
+        means = {
+            name: found.value for name in TRIAGE if (found := self.mean(cell, name)) is not None
+        }
+        return max(means, key=lambda name: means[name])
+
+    def curve(self, cell: Cell, method: str) -> tuple[NDArray[np.int64], FloatArray] | None:
+        """Return environment steps ``[P]`` and finished ratios ``[S, P]`` while learning."""
+        rows = self.outcomes.where(kind=TRAINING, method=method, **_of(cell))
+        if rows.empty:
+            return None
+        table = rows.pivot_table(index=SEED, columns=ENV_STEPS, values=FINISHED)
+        return table.columns.to_numpy(), table.to_numpy()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one flat row per cell and method."""
+        rows = []
+        for cell in dict.fromkeys([*self.config.cells(), ABLATED]):
+            for method in self.methods(cell):
+                row: dict[str, Any] = {**_of(cell), "method": label(method)}
+                for metric in _REPORTED:
+                    found = self.mean(cell, method, metric)
+                    row[metric] = None if found is None else found.value
+                    if metric in (FINISHED, RESPONSE):
+                        row[f"{metric}_low"] = None if found is None else found.low
+                        row[f"{metric}_high"] = None if found is None else found.high
+                rows.append(row)
+        return rows
+
+
+def _of(cell: Cell) -> dict[str, Any]:
+    return {"topology": cell.topology, "rate": cell.rate}
+
+
+def _test(cell: Cell) -> dict[str, Any]:
+    return {KIND: TEST, **_of(cell)}

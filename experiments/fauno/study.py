@@ -1,0 +1,69 @@
+"""Reproduce Tables 2 to 5 of the FAuNO paper with independent learners: ``reproduce fauno``.
+
+The study first checks its world: the heuristic Least Queues has to do as in the paper. Then it
+trains every method on each topology at each rate, and plays final policies and heuristics on the
+same episodes.
+"""
+
+from __future__ import annotations
+
+from edge_marl.experiments.fauno import figures, tables
+from edge_marl.experiments.fauno.config import ABLATED, ENVIRONMENT, Cell, StudyConfig
+from edge_marl.experiments.fauno.methods import LEARNERS, VARIANTS, training_of
+from edge_marl.experiments.fauno.results import Results
+from edge_marl.experiments.study.engine import Report, Study
+from edge_marl.experiments.study.outcomes import Outcomes
+from edge_marl.experiments.study.policies import Play
+from edge_marl.experiments.study.units import Unit
+from edge_marl.graph_offloading.heuristics import HEURISTICS
+
+NOTES = """\
+Ratio of finished tasks of all that were created; those in flight at the end of an episode count \
+as not finished. Means over trainings and test episodes, with 95% t intervals over both; \
+differences are paired by episode. Preset published.
+The paper's figures are means over the 40 episodes of one training, learning included; ours are of \
+final policies on episodes that nothing was trained or chosen on.
+Thresholds of triage rules, and settings of the methods, were chosen on validation episodes."""
+
+
+def units_of(config: StudyConfig) -> list[Unit]:
+    """Return every policy in every cell that it is played in, with its trainings."""
+    units: list[Unit] = []
+    cells = config.cells()
+    for cell in dict.fromkeys([*cells, *([ABLATED] if config.ablation_seeds else [])]):
+        units += [_play(config, name, cell) for name in HEURISTICS]
+    for seed in range(config.seeds):
+        for cell in cells:
+            units += [_play(config, method, cell, seed) for method in config.methods]
+    for seed in range(config.ablation_seeds):
+        units += [_play(config, method, ABLATED, seed) for method in ("IPPO", *VARIANTS)]
+    return list(dict.fromkeys(units))
+
+
+def _play(config: StudyConfig, method: str, cell: Cell, seed: int | None = None) -> Play:
+    scenario = cell.scenario(config.ticks)
+    return Play(
+        ENVIRONMENT,
+        config.test(cell, {} if seed is None else LEARNERS[method].env(scenario)),
+        method,
+        None if seed is None else training_of(config, method, cell, seed),
+        further={"topology": cell.topology, "rate": cell.rate},
+        cost=2.0 if cell.is_random else 1.0,
+    )
+
+
+def report(config: StudyConfig, outcomes: Outcomes) -> Report:
+    """Return the tables, records and figures of the outcomes."""
+    results = Results(config, outcomes)
+    return Report(
+        tables.all_tables(results),
+        NOTES,
+        results.records(),
+        {
+            "finished.png": lambda path: figures.ratios(results, path),
+            "curves.png": lambda path: figures.curves(results, path),
+        },
+    )
+
+
+STUDY = Study(StudyConfig, units_of, report)
