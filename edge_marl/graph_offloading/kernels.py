@@ -239,6 +239,8 @@ def _execute(
             _pay(b, n, parameters.rewards.utility, parameters, reward)
         if parameters.rules.deadline_ends_all:
             pool.unschedule(b, task, tasks, pools)
+        else:  # its result will not be lost
+            _credit_all(b, t, task, 1.0, parameters, tasks, decisions, nodes, pools, reward)
         tasks.way_back[b, task] = tasks.decision[b, task]
         _return(b, t, n, task, now, parameters, episodes, tasks, decisions, pools)
     nodes.busy[b, n] += now - t
@@ -340,20 +342,32 @@ def _end(
     b: Any, t: Any, task: Any, status: Any, parameters: Any, episodes: Any, tasks: Any,
     decisions: Any, nodes: Any, pools: Any, reward: Any,
 ) -> None:  # fmt: skip
-    """Count the fate of a task, credit it to everyone who decided on it, and free its place."""
+    """Count the fate of a task, tell everyone who decided on it, and free its place."""
     episodes.outcomes[b, status] += 1
-    if parameters.rewards.kind == _OWN:
-        feedback = 1.0 if status == _FINISHED else -1.0
-        number = tasks.number[b, task]
-        decision = tasks.decision[b, task]
-        while decision != _NOBODY:
-            n = decisions.node[b, decision]
-            if nodes.credited[b, n] != number:  # its last decision on the task
-                nodes.credited[b, n] = number
-                tick = decisions.tick[b, decision]
-                _credit(b, t, tick, n, feedback, parameters, pools, reward)
-            decision = decisions.before[b, decision]
+    if status != _FINISHED:
+        _credit_all(b, t, task, -1.0, parameters, tasks, decisions, nodes, pools, reward)
+    elif parameters.rules.deadline_ends_all:
+        _credit_all(b, t, task, 1.0, parameters, tasks, decisions, nodes, pools, reward)
     pool.free(b, task, tasks, decisions, pools)
+
+
+@compiled
+def _credit_all(
+    b: Any, t: Any, task: Any, amount: Any, parameters: Any, tasks: Any, decisions: Any,
+    nodes: Any, pools: Any, reward: Any,
+) -> None:  # fmt: skip
+    """Credit the outcome of a task, certain in tick t, to everyone who decided on it."""
+    if parameters.rewards.kind != _OWN:
+        return
+    number = tasks.number[b, task]
+    decision = tasks.decision[b, task]
+    while decision != _NOBODY:
+        n = decisions.node[b, decision]
+        if nodes.credited[b, n] != number:  # its last decision on the task
+            nodes.credited[b, n] = number
+            tick = decisions.tick[b, decision]
+            _credit(b, t, tick, n, amount, parameters, pools, reward)
+        decision = decisions.before[b, decision]
 
 
 @compiled
@@ -367,7 +381,7 @@ def _credit(
     elif t - tick < delay:
         a = parameters.network.agent[n]
         if a != _NOBODY:
-            pools.due[b, tick % delay, a] += amount
+            pools.due[b, tick % delay, a] += amount * parameters.rewards.discount ** (t - tick)
 
 
 @compiled

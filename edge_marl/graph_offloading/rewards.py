@@ -3,12 +3,15 @@
 The *dense* reward pays an agent for each decision at once, by what its node knows: its own queue
 and task, and the queue lengths that its neighbours have told it. The *sparse* one pays for the
 tasks that the node has processed or lost since the last step, and for the change of a potential.
-*Own outcomes* pay 1 for every task that finished and -1 for every lost one to each agent that has
+*Own outcomes* pay 1 for every task that finishes and -1 for every lost one to each agent that has
 decided on it, for the last of its decisions on it; a task that is lost before anyone has decided on
-it costs the agent 1 that had no place or no time for it. All of this is paid when it becomes known,
-or, with a delay, always so many ticks after the decision, if it is known by then. A learner can
-credit such rewards to the decisions that they are for, however many others were made in between:
-on the paper's graphs a task's fate is open for hundreds of ticks.
+it costs the agent 1 that had no place or no time for it. All of this is paid when it is certain: a
+task that was executed finishes, unless deadlines end everything. With a delay it is always paid so
+many ticks after the decision, if it is certain by then, and times gamma to the power of the ticks
+until it was. A learner can credit such rewards to the decisions that they are for, however many
+others were made in between: on the paper's graphs a task's fate is open for hundreds of ticks. With
+the learner's own discount as gamma, that is the return it would have without a delay, of those
+outcomes that are certain in time.
 
 The potential's change is ``gamma Phi' - Phi``. With the learner's own discount as gamma it leaves
 alone which policies are best (Ng, Harada and Russell 1999). As printed, in equation 28, gamma is 1:

@@ -64,7 +64,7 @@ class RewardConfig(Options):
     )
     delay_ticks: Annotated[int, Field(ge=0, le=MOST_TICKS)] = Field(
         0, description="own outcomes: paid so many ticks after the decision, unless they are still "
-        "open; 0: when they become known"
+        "open; 0: when they are certain"
     )  # fmt: skip
     utility: NotNegative = Field(100.0, description="U, and alpha of the sparse reward")
     wait: NotNegative = Field(0.6, description="chi_D^wait")
@@ -75,7 +75,9 @@ class RewardConfig(Options):
         False, description="weights cap the terms at U times the weight, as in the authors' code"
     )
     gamma: Share = Field(
-        1.0, description="of the potential: 1 as printed; the learner's discount changes no optimum"
+        1.0,
+        description="discount of own outcomes with a delay, and of the potential: 1 as printed;"
+        " the learner's discount changes no optimum",
     )
     weight: NotNegative = Field(1.0, description="w_g, of the potential")
     response: NotNegative = Field(1.0, description="w_r, in the potential")

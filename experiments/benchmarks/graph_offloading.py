@@ -6,27 +6,35 @@ lengthens less than wall-clock time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 
+import torch
 from pydantic import Field
 
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.benchmarks.simulators import Replay, decisions_per_s, growth
 from edge_marl.experiments.benchmarks.timing import seconds_each
+from edge_marl.experiments.parallel import built, local_ray
 from edge_marl.experiments.progress import progress_bar
+from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.files import check_output
 from edge_marl.graph_offloading.generators import aot_clusters, random_geometric
 from edge_marl.graph_offloading.heuristics import HEURISTICS, heuristic
 from edge_marl.graph_offloading.scenario import GraphScenario
 from edge_marl.graph_offloading.simulator import GraphOffloadingSimulator
-from edge_marl.graph_offloading.topology import SHIPPED, Topology
+from edge_marl.graph_offloading.topology import SHIPPED, Shipped, Topology
+from edge_marl.limits import MOST
 from edge_marl.options import Count, Options, Positive
 
 BATCH = 32
 _POLICY = "least_queues"
 _TARGETS = {"random_15": 150_000, "ether_4": 80_000}
+_TRAINED: tuple[tuple[Shipped, float], ...] = (
+    ("ether_4", 0.5), ("ether_4", 2.0), ("random_15", 2.0)
+)  # fmt: skip
 _TARGETS_LARGE = {200: 15_000, 1000: 4_000}
 
 
@@ -36,11 +44,13 @@ class GraphSizes(Options):
     measure_s: Positive = Field(2.0, description="processor time of each measurement")
     ticks: Count = Field(2000, description="of an episode")
     nodes: tuple[Count, ...] = Field((50, 200, 1000), min_length=2)
+    frames: int = Field(16_384, ge=8, le=MOST, description="env steps of an iteration of IPPO")
+    iterations: Count = Field(3, description="measured, after one to warm up")
 
     @classmethod
     def smallest(cls) -> GraphSizes:
         """Return sizes that only check that everything runs; the speeds they give mean nothing."""
-        return cls(measure_s=0.01, ticks=20, nodes=(11, 22))
+        return cls(measure_s=0.01, ticks=20, nodes=(11, 22), frames=64, iterations=1)
 
 
 def benchmark(out: Path, sizes: GraphSizes | None = None) -> list[Measurement]:
@@ -56,7 +66,7 @@ def benchmark(out: Path, sizes: GraphSizes | None = None) -> list[Measurement]:
     check_output(out)
     sizes = sizes or GraphSizes()
     parts: Sequence[Callable[[GraphSizes], Iterator[Measurement]]] = (
-        _shipped, _single, _geometric, _clusters, _view, _heuristics,
+        _shipped, _single, _geometric, _clusters, _view, _heuristics, _decisions_only,
     )  # fmt: skip
     found: list[Measurement] = []
     with progress_bar() as bar:
@@ -143,3 +153,44 @@ def _heuristics(sizes: GraphSizes) -> Iterator[Measurement]:
     for name in HEURISTICS:
         per_s = decisions_per_s(heuristic(name), simulator, decisions, sizes.measure_s / 4)
         yield Measurement(f"heuristic {name}", per_s, "decisions/CPU-s")
+
+
+def _decisions_only(sizes: GraphSizes) -> Iterator[Measurement]:
+    """Measure what it saves to learn only from steps with a choice, both ways in one run."""
+    with local_ray(1):
+        for topology, rate in _TRAINED:
+            scenario = GraphScenario(topology=topology, rate_per_s=rate, ticks=sizes.ticks)
+            every, chosen = (
+                _iteration_s(scenario, sizes, decisions_only=only) for only in (False, True)
+            )
+            name = f"iteration of IPPO, {topology}, lambda {rate:g}"
+            yield Measurement(name, sizes.frames / chosen, "env-steps/CPU-s")
+            yield Measurement(f"{name}, of all steps over decisions", every / chosen, "times")
+
+
+def _iteration_s(scenario: GraphScenario, sizes: GraphSizes, *, decisions_only: bool) -> float:
+    """Return the processor time of an iteration: sampling, four epochs, new weights."""
+    recipe = Recipe(
+        env="graph_offloading_v0",
+        algorithm="ippo",
+        env_config={
+            "scenario": scenario.model_dump(),
+            "extended": True,
+            "rewards": {"kind": "own"},
+        },
+        options={
+            "num_envs_per_env_runner": BATCH,
+            "team_reward": "own",
+            "decisions_only": decisions_only,
+            "train_batch_size_per_learner": sizes.frames,
+            "minibatch_size": sizes.frames // 8,
+            "num_epochs": 4,
+        },
+    )
+    torch.set_num_threads(1)
+    with built(recipe.config()) as algorithm:
+        algorithm.train()
+        begin = time.process_time()
+        for _ in range(sizes.iterations):
+            algorithm.train()
+        return (time.process_time() - begin) / sizes.iterations

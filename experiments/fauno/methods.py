@@ -12,7 +12,6 @@ from edge_marl.experiments.fauno.config import ENVIRONMENT, Cell, StudyConfig
 from edge_marl.experiments.study.policies import Training
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe
-from edge_marl.graph_offloading.scenario import GraphScenario
 
 _ENVS, _STEPS = 32, 2048
 _VALIDATION_EPISODES = 4
@@ -21,10 +20,14 @@ _EVALUATIONS = 5
 _LR = (1e-3, 1e-4)
 """At the beginning and at the end."""
 
-_WINDOW = 3
-"""A task counts as finished if it has within this part of the earliest deadline."""
+_GAMMA = 0.998
+_DELAY_TICKS = 300
+"""An outcome counts for decisions up to so long before it."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+OWN = {"kind": "own", "delay_ticks": _DELAY_TICKS, "gamma": _GAMMA}
+"""Own outcomes, credited to their decisions."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +36,21 @@ class Learner:
 
     options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     """Of the algorithm."""
-    rewards: Mapping[str, Any] | None = None
-    """None: own outcomes, credited to their decisions."""
+    rewards: Mapping[str, Any] = field(default_factory=lambda: OWN)
     extended: bool = True
     """Whether agents see rates, capacities and ages, and instructions on a logarithmic scale."""
 
-    def env(self, scenario: GraphScenario) -> dict[str, Any]:
+    @property
+    def env(self) -> dict[str, Any]:
         """Return the options of the environment, all but the scenario."""
-        rewards = self.rewards or {
-            "kind": "own",
-            "delay_ticks": round(scenario.deadline_s[0] / scenario.tick_s / _WINDOW),
-        }
-        return {"extended": self.extended, "rewards": dict(rewards)}
+        return {"extended": self.extended, "rewards": dict(self.rewards)}
 
 
 # Chosen on validation seeds, one training each.
 _OPTIONS: dict[str, Any] = {
     "team_reward": "own",
     "decisions_only": True,
-    "gamma": 0.998,
+    "gamma": _GAMMA,
     "lambda_": 0.95,
     "entropy_coeff": 0.005,
     "num_epochs": 4,
@@ -73,7 +72,7 @@ VARIANTS: Mapping[str, Learner] = {
     "paid when known": Learner({"critic": "local"}, rewards=_LATER),
     "paid when known, lambda 0.995": Learner({"critic": "local", "lambda_": 0.995}, rewards=_LATER),
     "dense reward": Learner({"critic": "local"}, rewards={"kind": "dense"}),
-    "sparse reward": Learner({"critic": "local"}, rewards={"kind": "sparse", "gamma": 0.998}),
+    "sparse reward": Learner({"critic": "local"}, rewards={"kind": "sparse", "gamma": _GAMMA}),
     "observation of annex 10.2": Learner({"critic": "local"}, extended=False),
     "all steps": Learner({"critic": "local", "decisions_only": False}),
 }
@@ -85,21 +84,20 @@ LEARNERS: Mapping[str, Learner] = {**METHODS, **VARIANTS}
 @cache
 def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Training:
     """Return the training of a method in a cell."""
-    learner, scenario = LEARNERS[method], cell.scenario(config.ticks)
-    env = learner.env(scenario)
+    learner = LEARNERS[method]
     env_steps = config.iterations * _OPTIONS["train_batch_size_per_learner"]
     recipe = Recipe(
         env=ENVIRONMENT,
         algorithm="mappo",
         options={**_OPTIONS, "lr": [[0, _LR[0]], [env_steps, _LR[1]]], **learner.options},
-        env_config={"scenario": scenario.model_dump(), **env},
+        env_config={"scenario": cell.scenario(config.ticks).model_dump(), **learner.env},
         seed=seed,
     )
     return Training(
         method,
         recipe,
         Limits(iterations=config.iterations),
-        config.validation(cell, env, _VALIDATION_EPISODES),
+        config.validation(cell, learner.env, _VALIDATION_EPISODES),
         metrics=("finished_ratio", "response_ticks"),
         evaluations=_EVALUATIONS,
         further={"topology": cell.topology, "rate": cell.rate},

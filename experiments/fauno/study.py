@@ -41,10 +41,9 @@ def units_of(config: StudyConfig) -> list[Unit]:
 
 
 def _play(config: StudyConfig, method: str, cell: Cell, seed: int | None = None) -> Play:
-    scenario = cell.scenario(config.ticks)
     return Play(
         ENVIRONMENT,
-        config.test(cell, {} if seed is None else LEARNERS[method].env(scenario)),
+        config.test(cell, {} if seed is None else LEARNERS[method].env),
         method,
         None if seed is None else training_of(config, method, cell, seed),
         further={"topology": cell.topology, "rate": cell.rate},

@@ -12,6 +12,7 @@ from edge_marl.envs import tandem_v0
 from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks import (
     dag_placement,
+    graph_offloading,
     learning,
     learning_spread,
     peer_offloading,
@@ -19,6 +20,7 @@ from edge_marl.experiments.benchmarks import (
 from edge_marl.experiments.benchmarks.learning_measures import Case, measure
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.peers import benchmarl
+from edge_marl.graph_offloading.heuristics import HEURISTICS as OFFLOADING
 from edge_marl.peer_offloading.heuristics import HEURISTICS
 
 
@@ -75,6 +77,21 @@ def test_smallest_benchmark_of_peer_offloading(
     growth = np.log(value["env step of 3 nodes, B = 64"] / value["env step of 2 nodes, B = 64"])
     assert value["growth of an env step, 2 to 3 nodes"] == pytest.approx(growth / np.log(3 / 2))
     assert all(f"heuristic {name}" in value for name in HEURISTICS)
+    assert all(line.value > 0 for line in found if not line.name.startswith("growth"))
+    assert len(json.loads(out.read_text())["measurements"]) == len(found)
+
+
+def test_smallest_benchmark_of_offloading_on_a_graph(tmp_path: Path, local_ray: None) -> None:
+    out = tmp_path / "graph.json"
+    found = graph_offloading.benchmark(out, graph_offloading.GraphSizes.smallest())
+    value = {line.name: line.value for line in found}
+    assert {(line.name, line.target) for line in found if line.target} == {
+        ("random_15, B = 32", 150_000),
+        ("ether_4, B = 32", 80_000),
+        ("growth of an env step, random geometric, 42 to 200 links", 1.1),
+    }
+    assert all(f"heuristic {name}" in value for name in OFFLOADING)
+    assert value["iteration of IPPO, ether_4, lambda 0.5, of all steps over decisions"] > 0
     assert all(line.value > 0 for line in found if not line.name.startswith("growth"))
     assert len(json.loads(out.read_text())["measurements"]) == len(found)
 

@@ -26,7 +26,7 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     short = {"num_envs_per_env_runner": 2, "rollout_fragment_length": 44, "minibatch_size": 40,
              "train_batch_size_per_learner": 80}  # fmt: skip
     monkeypatch.setattr(methods, "_OPTIONS", {**methods._OPTIONS, **short})
-    monkeypatch.setattr(methods, "_WINDOW", 100)  # of 1,000 ticks
+    monkeypatch.setitem(methods.OWN, "delay_ticks", 20)
     # One variant; the others differ in options only.
     kept = dict(list(VARIANTS.items())[:1])
     monkeypatch.setattr(study, "VARIANTS", kept)
@@ -67,7 +67,7 @@ def test_recipes_are_valid_and_no_test_episode_is_trained_on(method: str) -> Non
     config = StudyConfig()
     training = training_of(config, method, ABLATED, 0)
     training.recipe.resolved()
-    tested = config.test(ABLATED, LEARNERS[method].env(ABLATED.scenario(10)))
+    tested = config.test(ABLATED, LEARNERS[method].env)
     assert not set(tested.seeds.tolist()) & set(training.validation.seeds.tolist())
 
 

@@ -52,6 +52,8 @@ class Task:
     response: float = math.nan
     ended: int | None = None
     """Tick in which its fate became known."""
+    executed: int | None = None
+    """Tick in which it was."""
     lost_at: int | None = None
     """Node that had no place or no time for it."""
 
@@ -146,21 +148,24 @@ class Reference:
         return {task.number: (task.status, task.node) for task in self.tasks
                 if task.status not in ("finished", "refused", "expired")}  # fmt: skip
 
-    def own_outcomes(self, delay: int) -> list[list[float]]:
+    def own_outcomes(self, delay: int, gamma: float) -> list[list[float]]:
         """What the agents earn in each tick by own outcomes, given all that has happened."""
+        safe = self.scenario.deadline_ends == "waiting"  # once executed
         earned = [[0.0] * len(self.agents) for _ in range(self.t)]
         place = {node.name: a for a, node in enumerate(self.agents)}
         for task in self.tasks:
-            if task.ended is None:
+            finishes = task.status == "finished" or (safe and task.executed is not None)
+            certain = task.executed if safe and finishes else task.ended
+            if certain is None:
                 continue
             responsible = {node: tick for tick, node, _ in task.decisions}
             if not task.decisions and task.lost_at is not None:
-                responsible = {task.lost_at: task.ended}
+                responsible = {task.lost_at: certain}
             for node, tick in responsible.items():
-                when = tick + delay if delay else task.ended
-                known = not delay or task.ended < when
-                if node in place and known and when < self.t:
-                    earned[when][place[node]] += 1 if task.status == "finished" else -1
+                when = tick + delay if delay else certain
+                if node in place and (not delay or certain < when) and when < self.t:
+                    worth = gamma ** (certain - tick) if delay else 1
+                    earned[when][place[node]] += worth if finishes else -worth
         return earned
 
     def fates(self) -> Counter[str]:
@@ -207,6 +212,7 @@ class Reference:
                 now = end
                 break
             now = task.finish = finish
+            task.executed = self.t
             node.running = None
             node.count["processed"] += 1
             task.way_back = way_back(task)

@@ -177,10 +177,13 @@ def total(simulator: GraphOffloadingSimulator, ticks: int) -> list[float]:
     return sum(act(simulator) for _ in range(ticks)).tolist()
 
 
-def test_who_kept_a_task_is_paid_when_its_result_is_back() -> None:
-    simulator = hub_with([(2, 1)], rewards=OWN)
-    # executed in ticks 1 and 2; the client has the result one tick later, at tick 4
-    assert [act(simulator)[0] for _ in range(4)] == [0, 0, 1, 0]
+@pytest.mark.parametrize(
+    ("ends", "paid"), [("waiting", [0, 1, 0, 0]), ("everything", [0, 0, 1, 0])]
+)
+def test_who_kept_a_task_is_paid_when_it_is_certain_to_finish(ends: str, paid: list[float]) -> None:
+    simulator = hub_with([(2, 1)], rewards=OWN, deadline_ends=ends)
+    # executed in ticks 1 and 2; the client has the result one tick later
+    assert [act(simulator)[0] for _ in range(4)] == paid
 
 
 def test_all_who_decided_on_a_finished_task_are_paid_once() -> None:
@@ -223,14 +226,15 @@ def test_a_node_pays_for_what_it_loses_before_anyone_has_decided_on_it() -> None
 
 
 @pytest.mark.parametrize(
-    ("delay", "paid"), [(2, [0, 0, 0, 0, 0, 0]), (3, [0, 0, 0, 1, 0, 0]), (5, [0, 0, 0, 0, 0, 1])]
+    ("delay", "paid"), [(1, [0, 0, 0, 0, 0]), (2, [0, 0, 0.5, 0, 0]), (4, [0, 0, 0, 0, 0.5])]
 )
 def test_with_a_delay_an_outcome_is_paid_so_long_after_its_decision(
     delay: int, paid: list[float]
 ) -> None:
-    simulator = hub_with([(2, 1)], rewards=RewardConfig(kind="own", delay_ticks=delay))
-    # decided on in tick 1, known in tick 3, as above; after a delay of 2 it is too late
-    assert [act(simulator)[0] for _ in range(6)] == paid
+    rewards = RewardConfig(kind="own", delay_ticks=delay, gamma=0.5)
+    simulator = hub_with([(2, 1)], rewards=rewards)
+    # decided on in tick 1, certain in tick 2, as above; after a delay of 1 it is too late
+    assert [act(simulator)[0] for _ in range(5)] == paid
 
 
 def test_other_rewards_know_no_delay() -> None:
