@@ -12,6 +12,7 @@ from edge_marl.experiments.fauno.config import ENVIRONMENT, Cell, StudyConfig
 from edge_marl.experiments.study.policies import Training
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe
+from edge_marl.graph_offloading.scenario import GraphScenario
 
 _ENVS, _STEPS = 32, 2048
 _VALIDATION_EPISODES = 4
@@ -20,14 +21,20 @@ _EVALUATIONS = 5
 _LR = (1e-3, 1e-4)
 """At the beginning and at the end."""
 
+_ENTROPY_COEFF = (5e-3, 5e-4)
+"""The same of it."""
+
 _GAMMA = 0.998
 _DELAY_TICKS = 300
 """An outcome counts for decisions up to so long before it."""
 
+_AT_DEADLINE = 0.22
+"""What an outcome is worth that is certain only at the earliest deadline."""
+
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-OWN = {"kind": "own", "delay_ticks": _DELAY_TICKS, "gamma": _GAMMA}
-"""Own outcomes, credited to their decisions."""
+OWN: Mapping[str, Any] = MappingProxyType({"kind": "own", "delay_ticks": _DELAY_TICKS})
+"""Own outcomes, credited to their decisions; their discount follows from the deadlines."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,16 @@ class Learner:
     options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     """Of the algorithm."""
     rewards: Mapping[str, Any] = field(default_factory=lambda: OWN)
+    """Of the environment."""
     extended: bool = True
     """Whether agents see rates, capacities and ages, and instructions on a logarithmic scale."""
 
-    @property
-    def env(self) -> dict[str, Any]:
+    def env(self, scenario: GraphScenario) -> dict[str, Any]:
         """Return the options of the environment, all but the scenario."""
-        return {"extended": self.extended, "rewards": dict(self.rewards)}
+        rewards = dict(self.rewards)
+        if "delay_ticks" in rewards:
+            rewards["gamma"] = _AT_DEADLINE ** (scenario.tick_s / scenario.deadline_s[0])
+        return {"extended": self.extended, "rewards": rewards}
 
 
 # Chosen on validation seeds, one training each.
@@ -52,7 +62,6 @@ _OPTIONS: dict[str, Any] = {
     "decisions_only": True,
     "gamma": _GAMMA,
     "lambda_": 0.95,
-    "entropy_coeff": 0.005,
     "num_epochs": 4,
     "minibatch_size": 4096,
     "num_envs_per_env_runner": _ENVS,
@@ -84,20 +93,26 @@ LEARNERS: Mapping[str, Learner] = {**METHODS, **VARIANTS}
 @cache
 def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Training:
     """Return the training of a method in a cell."""
-    learner = LEARNERS[method]
+    learner, scenario = LEARNERS[method], cell.scenario(config.ticks)
+    env = learner.env(scenario)
     env_steps = config.iterations * _OPTIONS["train_batch_size_per_learner"]
     recipe = Recipe(
         env=ENVIRONMENT,
         algorithm="mappo",
-        options={**_OPTIONS, "lr": [[0, _LR[0]], [env_steps, _LR[1]]], **learner.options},
-        env_config={"scenario": cell.scenario(config.ticks).model_dump(), **learner.env},
+        options={
+            **_OPTIONS,
+            "lr": [[0, _LR[0]], [env_steps, _LR[1]]],
+            "entropy_coeff": [[0, _ENTROPY_COEFF[0]], [env_steps, _ENTROPY_COEFF[1]]],
+            **learner.options,
+        },
+        env_config={"scenario": scenario.model_dump(), **env},
         seed=seed,
     )
     return Training(
         method,
         recipe,
         Limits(iterations=config.iterations),
-        config.validation(cell, learner.env, _VALIDATION_EPISODES),
+        config.validation(cell, env, _VALIDATION_EPISODES),
         metrics=("finished_ratio", "response_ticks"),
         evaluations=_EVALUATIONS,
         further={"topology": cell.topology, "rate": cell.rate},
