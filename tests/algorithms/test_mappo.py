@@ -26,6 +26,7 @@ from edge_marl.algorithms.mappo.rows import (
     learning_targets,
     penalties,
 )
+from edge_marl.algorithms.networks import has_choice
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition import QMIXConfig
@@ -200,6 +201,24 @@ def test_values_are_denormalised(critic: str, gru: int) -> None:
     assert own.value_moments is not None
     own.value_moments.update(torch.tensor([90.0, 110.0]))
     torch.testing.assert_close(own.values_of_return(fragments), 100 + 10 * before)
+
+
+@pytest.mark.parametrize(
+    ("critic", "gru", "waiting"), [("local", 0, 0.0), ("local", 3, None), ("central", 0, None)]
+)
+def test_where_decisions_alone_matter_a_local_critic_is_asked_for_their_values_alone(
+    critic: str, gru: int, waiting: float | None
+) -> None:
+    own = module(critic=critic, network={"gru": gru}, value_normalisation=False)
+    fragments = {name: column.repeat(40, *[1] * (column.dim() - 1))
+                 for name, column in random_fragments().items()}  # fmt: skip
+    fragments[Fragment.ACTION_MASK][::2, ..., 1:] = False
+    values, found = (own.values_of_return(fragments, decisions=only) for only in (False, True))
+    chooses = has_choice(fragments[Fragment.ACTION_MASK])
+    assert 0 < chooses.float().mean() < 1
+    torch.testing.assert_close(found[chooses], values[chooses])
+    others = values[~chooses] if waiting is None else torch.full_like(values[~chooses], waiting)
+    torch.testing.assert_close(found[~chooses], others)
 
 
 @pytest.mark.parametrize("team_reward", ["sum", "own"])

@@ -316,6 +316,11 @@ TOO_MUCH = (
      "arrival_rate_per_server_s"),
     ("tune tandem_v0 mappo network.hidden_sizes=[100000,100000,100000,100000]", "hidden_sizes"),
     ("train tandem_v0 scale", "network.kind"),
+    ("train graph_offloading_v0 ippo env.rewards.delay_ticks=9", "delay_ticks: expected 0"),
+    ("train graph_offloading_v0 ippo env.rewards.kind=own env.rewards.delay_ticks=9000",
+     "rollout_fragment_length"),
+    ("train graph_offloading_v0 qmix env.rewards.kind=own env.rewards.delay_ticks=9",
+     "pays rewards at once"),
 )  # fmt: skip
 """Every value is in its range; together they are not to be had."""
 
