@@ -28,7 +28,7 @@ _GAMMA = 0.998
 _DELAY_TICKS = 300
 """An outcome counts for decisions up to so long before it."""
 
-_AT_DEADLINE = 0.22
+_AT_DEADLINE = 0.35
 """What an outcome is worth that is certain only at the earliest deadline."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
