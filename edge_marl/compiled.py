@@ -48,8 +48,11 @@ def compiled(
     Args:
         function: the function to compile.
         entry: whether Python code calls it. Any other function is called by compiled code only: it
-            gets no wrapper that unpacks Python's records, which is half of the compilation.
-        inline: whether to copy it into each function that calls it.
+            gets no wrapper that unpacks Python's records, which is half of the compilation, and
+            becomes part of its callers, since to pass on records takes longer than what most
+            functions do with them.
+        inline: whether to copy its source into each function that calls it, which an entry needs
+            that is to become part of its callers, and a function that returns part of a record.
         allocates: whether it makes arrays. If not, it is compiled without Numba's counting of
             references to arrays, which is atomic at every access through a tuple and makes a
             simulator's step take three times as long.
@@ -64,6 +67,7 @@ def compiled(
         made = compile_(
             inline="always" if inline else "never",
             _nrt=allocates,
+            forceinline=not entry,
             no_cpython_wrapper=not entry,
             no_cfunc_wrapper=True,
         )(function)

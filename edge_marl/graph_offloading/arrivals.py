@@ -18,34 +18,35 @@ _LONGEST = 1e9  # in ticks: what takes longer is beyond every episode too
 
 @compiled
 def send(
-    b: Any, t: Any, task: Any, link: Any, moment: Any, status: Any, parameters: Any,
-    episodes: Any, tasks: Any, pools: Any,
-) -> None:  # fmt: skip
+    t: Any, task: Any, link: Any, moment: Any, status: Any, parameters: Any, episode: Any
+) -> None:
     """Send a task or its result over a link, from ``moment`` on."""
-    network = parameters.network
-    duration = tasks.size_mb[b, task] * network.ticks_per_mb[link]
+    this, over = episode.tasks[task], parameters.links[link]
+    duration = this.size_mb * over.ticks_per_mb
     if parameters.rules.contention:
-        moment = max(moment, pools.link_free[b, link])
-        pools.link_free[b, link] = moment + duration
-    episodes.traffic_mb[b] += tasks.size_mb[b, task]
-    tasks.node[b, task] = network.neighbour[link]
-    arrival = moment + duration + network.latency_ticks[link]
-    be_on_the_way(b, t, task, arrival, status, parameters, tasks, pools)
+        moment = max(moment, episode.link_free[link])
+        episode.link_free[link] = moment + duration
+    episode.counts.traffic_mb += this.size_mb
+    this.node = over.neighbour
+    arrival = moment + duration + over.latency_ticks
+    be_on_the_way(t, task, arrival, status, parameters, episode)
 
 
 @compiled
 def be_on_the_way(
-    b: Any, t: Any, task: Any, arrival: Any, status: Any, parameters: Any, tasks: Any, pools: Any
+    t: Any, task: Any, arrival: Any, status: Any, parameters: Any, episode: Any
 ) -> None:
     """Schedule an arrival, no earlier than the next tick; or the deadline that passes before it."""
-    deadline = tasks.deadline[b, task]
+    this, entries, lists = episode.tasks[task], episode.entries, episode.lists
+    deadline = this.deadline
     in_time = arrival < deadline or (status == _RETURNING and arrival == deadline)
     if parameters.rules.deadline_ends_all and not in_time:
-        tasks.status[b, task] = _DOOMED
-        pool.schedule(b, task, max(last_tick(deadline), t), tasks, pools)
+        this.status = _DOOMED
+        pool.schedule_end(task, max(last_tick(deadline), t), entries, lists)
     else:
-        tasks.status[b, task], tasks.moment[b, task] = status, arrival
-        pool.schedule(b, task, max(math.ceil(min(arrival, _LONGEST)), t + 1), tasks, pools)
+        this.status, this.moment = status, arrival
+        tick = max(math.ceil(min(arrival, _LONGEST)), t + 1)
+        pool.schedule_arrival(task, tick, entries, lists)
 
 
 @compiled
@@ -55,87 +56,85 @@ def last_tick(moment: Any) -> Any:
 
 
 @compiled
-def create(b: Any, t: Any, parameters: Any, episodes: Any, tasks: Any, pools: Any) -> None:
+def create(t: Any, parameters: Any, episode: Any) -> None:
     """Let the clients create the tasks of tick t."""
-    load = parameters.load
-    seed = episodes.seeds[b]
-    for j in range(episodes.next_arrival.shape[1]):
-        while episodes.next_arrival[b, j] == t:
-            counter = _counter(b, j, episodes)
-            draw = uniform(seed, counter + 1)
-            if len(load.arrival_ticks) > 0:
-                stream = int(draw * len(load.target))
-                job = (_first_recorded(seed, load) + episodes.n_arrivals[b, j]) % len(load.size_mb)
+    streams = episode.streams
+    for j in range(len(streams)):
+        while streams[j].next_arrival == t:
+            counter = _counter(j, streams)
+            draw = uniform(episode.seed, counter + 1)
+            if len(parameters.arrival_ticks) > 0:
+                stream, n_jobs = int(draw * len(parameters.streams)), len(parameters.jobs)
+                job = (_first_recorded(episode.seed, n_jobs) + streams[j].n_arrivals) % n_jobs
             else:
                 stream = j
-                job = load.first_job[j] + int(draw * load.n_jobs[j])
-            late = uniform(seed, counter + 2)
-            if not _new_task(b, t, stream, job, late, parameters, episodes, tasks, pools):
-                episodes.full[b] = _FULL_OF_TASKS
+                of_stream = parameters.streams[j]
+                job = of_stream.first_job + int(draw * of_stream.n_jobs)
+            late = uniform(episode.seed, counter + 2)
+            if not _new_task(t, stream, job, late, parameters, episode):
+                episode.counts.full = _FULL_OF_TASKS
                 return
-            episodes.n_arrivals[b, j] += 1
-            await_next(b, j, parameters, episodes)
+            streams[j].n_arrivals += 1
+            await_next(j, parameters, episode)
 
 
 @compiled
-def _new_task(
-    b: Any, t: Any, j: Any, job: Any, late: Any, parameters: Any, episodes: Any, tasks: Any,
-    pools: Any,
-) -> Any:  # fmt: skip
+def _new_task(t: Any, j: Any, job: Any, late: Any, parameters: Any, episode: Any) -> Any:
     """Create a task of stream j and return whether there was a place for it.
 
     Its deadline is the share ``late`` of the way from the earliest to the latest.
     """
-    load = parameters.load
-    task = pool.take_task(b, tasks, pools)
+    task = pool.take_task(episode.tasks, episode.lists)
     if task == _NOBODY:
         return False
-    low, high = parameters.rules.deadline_ticks
-    tasks.number[b, task] = episodes.created[b]
-    tasks.instructions[b, task] = tasks.remaining[b, task] = load.instructions[job]
-    tasks.size_mb[b, task] = load.size_mb[job]
-    tasks.created[b, task] = t
-    tasks.deadline[b, task] = t + low + (high - low) * late
-    tasks.decision[b, task] = tasks.way_back[b, task] = _NOBODY
-    tasks.link[b, task] = load.link[j]
-    episodes.created[b] += 1
-    episodes.work[b] += load.instructions[job]
-    if load.link[j] == _NOBODY:
-        tasks.node[b, task] = load.target[j]
-        be_on_the_way(b, t, task, t + 1.0, _MOVING, parameters, tasks, pools)
+    this, counts = episode.tasks[task], episode.counts
+    stream, of_job = parameters.streams[j], parameters.jobs[job]
+    low, high = parameters.rules.deadline_ticks[0], parameters.rules.deadline_ticks[1]
+    this.number = counts.created
+    this.instructions = of_job.instructions
+    this.size_mb = of_job.size_mb
+    this.created = t
+    this.deadline = t + low + (high - low) * late
+    this.decision = _NOBODY
+    this.link = stream.link
+    counts.created += 1
+    counts.work += of_job.instructions
+    if stream.link == _NOBODY:
+        this.node = stream.target
+        be_on_the_way(t, task, t + 1.0, _MOVING, parameters, episode)
     else:
-        send(b, t, task, load.link[j], float(t), _MOVING, parameters, episodes, tasks, pools)
+        send(t, task, stream.link, float(t), _MOVING, parameters, episode)
     return True
 
 
 @compiled
-def _counter(b: Any, j: Any, episodes: Any) -> Any:
+def _counter(j: Any, streams: Any) -> Any:
     """Return the first of the random numbers of the next task of stream j."""
-    return _DRAWS * (episodes.n_arrivals[b, j] * episodes.n_arrivals.shape[1] + j)
+    return _DRAWS * (streams[j].n_arrivals * len(streams) + j)
 
 
 @compiled
-def await_next(b: Any, j: Any, parameters: Any, episodes: Any) -> None:
+def await_next(j: Any, parameters: Any, episode: Any) -> None:
     """Set the tick of the next task of stream j.
 
     Drawn gaps are exponential, in whole ticks, at least one. Recorded jobs begin with one of them
     at random and come in their order, again and again.
     """
-    load = parameters.load
-    seed = episodes.seeds[b]
-    if len(load.arrival_ticks) > 0:
-        n_jobs = len(load.size_mb)
-        first = _first_recorded(seed, load)
-        rounds, job = divmod(first + episodes.n_arrivals[b, j], n_jobs)
-        moment = load.arrival_ticks[job] + rounds * load.arrival_ticks[n_jobs]
-        moment -= load.arrival_ticks[first]
-        episodes.next_arrival[b, j] = math.ceil(min(moment, _LONGEST))
+    stream, arrival_ticks = episode.streams[j], parameters.arrival_ticks
+    if len(arrival_ticks) > 0:
+        n_jobs = len(parameters.jobs)
+        first = _first_recorded(episode.seed, n_jobs)
+        rounds, job = divmod(first + stream.n_arrivals, n_jobs)
+        moment = arrival_ticks[job] + rounds * arrival_ticks[n_jobs]
+        moment -= arrival_ticks[first]
+        stream.next_arrival = math.ceil(min(moment, _LONGEST))
     else:
-        gap = -math.log(1.0 - uniform(seed, _counter(b, j, episodes))) * load.gap_ticks[j]
-        episodes.next_arrival[b, j] += max(1, int(min(gap, _LONGEST) + 0.5))
+        draw = uniform(episode.seed, _counter(j, episode.streams))
+        gap = -math.log(1.0 - draw) * parameters.streams[j].gap_ticks
+        stream.next_arrival += max(1, int(min(gap, _LONGEST) + 0.5))
 
 
 @compiled
-def _first_recorded(seed: Any, load: Any) -> Any:
+def _first_recorded(seed: Any, n_jobs: Any) -> Any:
     """Return the recorded job that an episode begins with."""
-    return int(uniform(seed, 3) * len(load.size_mb))
+    return int(uniform(seed, 3) * n_jobs)

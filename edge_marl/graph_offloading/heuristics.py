@@ -70,10 +70,7 @@ class GraphHeuristic(Policy[GraphOffloadingSimulator]):
     def act(self, simulator: GraphOffloadingSimulator) -> IntArray:
         """Choose the actions ``[B, A]``."""
         actions = np.zeros((simulator.batch_size, len(simulator.agents)), dtype=np.int32)
-        _decide_all(
-            self.rule, simulator.parameters, simulator.episodes, simulator.tasks, simulator.nodes,
-            actions,
-        )  # fmt: skip
+        _decide_all(self.rule, simulator.packed, simulator.state, actions)
         return actions
 
 
@@ -106,76 +103,64 @@ def heuristic(name: str) -> Policy[GraphOffloadingSimulator]:
 
 
 @compiled(entry=True)
-def _decide_all(
-    rule: Any, parameters: Any, episodes: Any, tasks: Any, nodes: Any, actions: Any
-) -> None:
-    network = parameters.network
+def _decide_all(rule: Any, parameters: Any, state: Any, actions: Any) -> None:
     for b in range(actions.shape[0]):
-        if episodes.done[b]:
+        if state.done[b]:
             continue
+        nodes = state.nodes[b]
         for a in range(actions.shape[1]):
-            n = network.node[a]
-            task = nodes.first_undecided[b, n]
+            n = parameters.node[a]
+            task = nodes[n].first_undecided
             if task != _NOBODY:
-                actions[b, a] = _choose(b, n, task, rule, parameters, episodes, tasks, nodes)
+                draw = uniform(state.seeds[b], _DRAWS + state.tick[b] * len(nodes) + n)
+                this = state.tasks[b, task]
+                actions[b, a] = _choose(n, this, draw, rule, parameters, nodes)
 
 
 @compiled
-def _choose(
-    b: Any, n: Any, task: Any, rule: Any, parameters: Any, episodes: Any, tasks: Any, nodes: Any
-) -> Any:
+def _choose(n: Any, this: Any, draw: Any, rule: Any, parameters: Any, nodes: Any) -> Any:
     """Return the action of node n for a task."""
-    network = parameters.network
-    first, degree = network.first[n], network.first[n + 1] - network.first[n]
-    instructions = tasks.instructions[b, task]
+    node = parameters.nodes[n]
+    degree = node.end - node.first
     if degree == 0 or rule.base == _LOCAL:
         return 0
     if rule.giant_ticks < np.inf:
-        fastest = network.capacity[n]
-        for link in range(first, first + degree):
-            fastest = max(fastest, network.capacity[network.neighbour[link]])
-        if instructions / fastest > rule.giant_ticks:
-            return 1 + int(_draw(b, n, parameters, episodes) * degree)
+        fastest = node.capacity
+        for link in range(node.first, node.end):
+            fastest = max(fastest, parameters.nodes[parameters.links[link].neighbour].capacity)
+        if this.instructions / fastest > rule.giant_ticks:
+            return 1 + int(draw * degree)
     if rule.base == _RANDOM:
-        return int(_draw(b, n, parameters, episodes) * (degree + 1))
-    short = rule.short_ticks * network.capacity[n]
-    if nodes.local[b, n] <= short and instructions <= short:
+        return int(draw * (degree + 1))
+    short = rule.short_ticks * node.capacity
+    if nodes[n].local <= short and this.instructions <= short:
         return 0
-    best, least = 0, _cost(b, n, task, _NOBODY, rule, parameters, tasks, nodes)
+    best, least = 0, _cost(n, this, _NOBODY, rule, parameters, nodes)
     for k in range(degree):
-        cost = _cost(b, n, task, first + k, rule, parameters, tasks, nodes)
+        cost = _cost(n, this, node.first + k, rule, parameters, nodes)
         if cost < least:
             best, least = k + 1, cost
     return best
 
 
 @compiled
-def _draw(b: Any, n: Any, parameters: Any, episodes: Any) -> Any:
-    counter = episodes.tick[b] * len(parameters.network.capacity) + n
-    return uniform(episodes.seeds[b], _DRAWS + counter)
-
-
-@compiled
-def _cost(
-    b: Any, n: Any, task: Any, link: Any, rule: Any, parameters: Any, tasks: Any, nodes: Any
-) -> Any:
+def _cost(n: Any, this: Any, link: Any, rule: Any, parameters: Any, nodes: Any) -> Any:
     """Return what a rule minimises, for a task that is kept or sent over a link."""
-    network = parameters.network
-    m = n if link == _NOBODY else network.neighbour[link]
-    told = nodes.length[b, m] if m == n or rule.true_state else nodes.shown[b, m]
+    m = n if link == _NOBODY else parameters.links[link].neighbour
+    node, there = parameters.nodes[m], nodes[m]
+    told = there.length if m == n or rule.true_state else there.shown
     if rule.base == _LEAST_QUEUES:
         if m == n:
-            return (told - 1) / network.queue_limit[n] + _TIE
-        return told / network.queue_limit[m]
-    instructions = tasks.instructions[b, task]
+            return (told - 1) / node.queue_limit + _TIE
+        return told / node.queue_limit
     if m == n:
-        waiting = nodes.local[b, n]
+        waiting = there.local
     elif rule.true_state:
-        waiting = nodes.instructions[b, m]
+        waiting = there.instructions
     else:
-        waiting = told * parameters.load.typical
-    cost = (waiting + instructions) / network.capacity[m]
+        waiting = told * parameters.typical
+    cost = (waiting + this.instructions) / node.capacity
     if link != _NOBODY:
-        size = tasks.size_mb[b, task]
-        cost += 2.0 * (size * network.ticks_per_mb[link] + network.latency_ticks[link])
+        over = parameters.links[link]
+        cost += 2.0 * (this.size_mb * over.ticks_per_mb + over.latency_ticks)
     return cost

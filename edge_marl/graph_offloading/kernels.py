@@ -18,6 +18,7 @@ from edge_marl.graph_offloading.arrivals import (
     last_tick,
     send,
 )
+from edge_marl.graph_offloading.layout import Episode
 from edge_marl.graph_offloading.observing import describe, observe
 from edge_marl.graph_offloading.records import BUCKETS, FULL_OF_DECISIONS, NOBODY, Status
 from edge_marl.graph_offloading.rewards import OWN, SPARSE, delay_and_overload, potential
@@ -34,51 +35,61 @@ _START_DRAWS = START_DRAWS.start
 _FULL_OF_DECISIONS = FULL_OF_DECISIONS
 
 
+@compiled(inline=True)  # compiled functions cannot return records
+def _episode(b: Any, state: Any) -> Any:
+    """Return the rows of episode b."""
+    return Episode(
+        state.seeds[b], state.counts[b], state.streams[b], state.tasks[b], state.entries[b],
+        state.decisions[b], state.nodes[b], state.lists[b], state.link_free[b], state.due[b],
+        state.reward[b],
+    )  # fmt: skip
+
+
 @compiled(entry=True)
-def reset_kernel(
-    where: Any, parameters: Any, episodes: Any, tasks: Any, decisions: Any, nodes: Any,
-    pools: Any, observation: Any,
-) -> None:  # fmt: skip
+def reset_kernel(where: Any, parameters: Any, state: Any, observation: Any) -> None:
     """Empty the episodes ``where`` and draw when their first tasks come."""
     for b in range(len(where)):
         if not where[b]:
             continue
-        episodes.tick[b], episodes.done[b], episodes.full[b] = 0, False, 0
-        episodes.created[b], episodes.outcomes[b] = 0, 0
-        episodes.work[b], episodes.response_ticks[b], episodes.traffic_mb[b] = 0.0, 0.0, 0.0
-        pool.empty(b, tasks, decisions, pools)
-        for n in range(len(parameters.network.capacity)):
-            nodes.running[b, n], nodes.inbox[b, n] = _NOBODY, _NOBODY
-            nodes.first_decided[b, n], nodes.last_decided[b, n] = _NOBODY, _NOBODY
-            nodes.first_undecided[b, n], nodes.last_undecided[b, n] = _NOBODY, _NOBODY
-            nodes.length[b, n], nodes.shown[b, n] = 0, 0
-            nodes.instructions[b, n], nodes.local[b, n] = 0.0, 0.0
-            nodes.busy[b, n], nodes.occupied[b, n], nodes.delay[b, n] = 0.0, 0.0, 0.0
-            nodes.received[b, n], nodes.processed[b, n] = 0, 0
-            nodes.refused[b, n], nodes.expired[b, n] = 0, 0
-            nodes.sent[b, n], nodes.kept[b, n] = 0, 0
-            nodes.credited[b, n] = _NOBODY
-            nodes.potential[b, n] = potential(b, n, parameters, nodes)
-        for j in range(episodes.n_arrivals.shape[1]):
-            episodes.n_arrivals[b, j], episodes.next_arrival[b, j] = 0, 0
-            await_next(b, j, parameters, episodes)
+        episode = _episode(b, state)
+        counts, nodes, streams = episode.counts, episode.nodes, episode.streams
+        state.tick[b], state.done[b] = 0, False
+        counts.full, counts.created = 0, 0
+        counts.work, counts.response_ticks, counts.traffic_mb = 0.0, 0.0, 0.0
+        counts.outcomes[:] = 0
+        pool.empty(episode)
+        for n in range(len(nodes)):
+            here = nodes[n]
+            here.running, here.inbox = _NOBODY, _NOBODY
+            here.first_decided, here.last_decided = _NOBODY, _NOBODY
+            here.first_undecided, here.last_undecided = _NOBODY, _NOBODY
+            here.length, here.shown = 0, 0
+            here.instructions, here.local, here.remaining = 0.0, 0.0, 0.0
+            here.busy, here.occupied, here.delay = 0.0, 0.0, 0.0
+            here.received, here.processed = 0, 0
+            here.refused, here.expired = 0, 0
+            here.sent, here.kept = 0, 0
+            here.credited = _NOBODY
+            here.potential = potential(here, parameters.nodes[n].queue_limit, parameters.rewards)
+        for j in range(len(streams)):
+            streams[j].n_arrivals, streams[j].next_arrival = 0, 0
+            await_next(j, parameters, episode)
         describe(b, parameters, observation)
-        observe(b, parameters, episodes, tasks, nodes, observation)
+        observe(b, 0, parameters, episode, observation)
 
 
 @compiled(entry=True)
-def first_illegal(actions: Any, parameters: Any, episodes: Any, nodes: Any) -> Any:
+def first_illegal(actions: Any, parameters: Any, state: Any) -> Any:
     """Return ``b * A + a`` of the first action that is impossible, or -1."""
     B, A = actions.shape
-    network = parameters.network
     for b in range(B):
-        if episodes.done[b]:
+        if state.done[b]:
             continue
         for a in range(A):
-            n = network.node[a]
+            n = parameters.node[a]
             most = 0
-            if nodes.first_undecided[b, n] != _NOBODY:
-                most = network.first[n + 1] - network.first[n]
+            if state.nodes[b, n].first_undecided != _NOBODY:
+                most = parameters.nodes[n].end - parameters.nodes[n].first
             if actions[b, a] < 0 or actions[b, a] > most:
                 return b * A + a
     return -1
@@ -86,366 +97,349 @@ def first_illegal(actions: Any, parameters: Any, episodes: Any, nodes: Any) -> A
 
 @compiled(entry=True)
 def step_kernel(
-    actions: Any, parameters: Any, episodes: Any, tasks: Any, decisions: Any, nodes: Any,
-    pools: Any, transition: Any,
-) -> None:  # fmt: skip
+    actions: Any, parameters: Any, state: Any, truncated: Any, observation: Any
+) -> None:
     """Play one tick of every episode under way.
 
     An episode that runs out of places for tasks or decisions is marked as full.
     """
-    network, rules = parameters.network, parameters.rules
-    N = len(network.capacity)
-    reward = transition.reward
+    rules = parameters.rules
     for b in range(actions.shape[0]):
-        transition.truncated[b] = False
-        reward[b] = 0.0
-        if episodes.done[b]:
+        truncated[b] = False
+        state.reward[b] = 0.0
+        if state.done[b]:
             continue
-        t = episodes.tick[b]
-        if parameters.rewards.delay > 0:
-            place = t % parameters.rewards.delay
-            for a in range(actions.shape[1]):
-                reward[b, a] = pools.due[b, place, a]
-                pools.due[b, place, a] = 0.0
-        for a in range(actions.shape[1]):
-            n = network.node[a]
-            if nodes.first_undecided[b, n] != _NOBODY:
-                _decide(b, t, a, n, actions[b, a], parameters, episodes, tasks, decisions, nodes,
-                        pools, reward)  # fmt: skip
-        for n in range(N):
-            _execute(b, t, n, parameters, episodes, tasks, decisions, nodes, pools, reward)
-        create(b, t, parameters, episodes, tasks, pools)
-        _expire(b, t, parameters, episodes, tasks, decisions, nodes, pools, reward)
-        if (t + 1) % rules.broadcast_ticks == 0:
-            for n in range(N):
-                nodes.shown[b, n] = nodes.length[b, n]
+        t = state.tick[b]
+        episode = _episode(b, state)
+        _play(t, actions[b], parameters, episode)
         t += 1
-        episodes.tick[b] = t
-        _deliver(b, t, parameters, episodes, tasks, decisions, nodes, pools, reward)
-        for n in range(N):
-            nodes.occupied[b, n] += nodes.length[b, n] / network.queue_limit[n]
-            if nodes.running[b, n] == _NOBODY and nodes.first_undecided[b, n] != _NOBODY:
-                draw = uniform(episodes.seeds[b], _START_DRAWS + t * N + n)
-                if draw < rules.start_undecided:
-                    task = _next(b, n, parameters, tasks, nodes)
-                    _start(b, n, task, parameters, tasks, nodes, pools)
-        if parameters.rewards.kind == _SPARSE:
-            for a in range(actions.shape[1]):
-                n = network.node[a]
-                before = nodes.potential[b, n]
-                nodes.potential[b, n] = potential(b, n, parameters, nodes)
-                reward[b, a] += parameters.rewards.discount * nodes.potential[b, n] - before
+        state.tick[b] = t
         if t == rules.ticks:
-            episodes.done[b] = transition.truncated[b] = True
-        observe(b, parameters, episodes, tasks, nodes, transition.observation)
+            state.done[b] = truncated[b] = True
+        observe(b, t, parameters, episode, observation)
+
+
+@compiled
+def _play(t: Any, actions: Any, parameters: Any, episode: Any) -> None:
+    """Play tick t of an episode."""
+    nodes, rules, rewards = episode.nodes, parameters.rules, parameters.rewards
+    N = len(nodes)
+    if rewards.delay > 0:
+        place = t % rewards.delay
+        for a in range(len(actions)):
+            episode.reward[a] = episode.due[place, a]
+            episode.due[place, a] = 0.0
+    for a in range(len(actions)):
+        n = parameters.node[a]
+        if nodes[n].first_undecided != _NOBODY:
+            _decide(t, a, n, actions[a], parameters, episode)
+    for n in range(N):
+        _execute(t, n, parameters, episode)
+    create(t, parameters, episode)
+    _expire(t, parameters, episode)
+    if (t + 1) % rules.broadcast_ticks == 0:
+        for n in range(N):
+            nodes[n].shown = nodes[n].length
+    _deliver(t + 1, parameters, episode)
+    for n in range(N):
+        here = nodes[n]
+        here.occupied += here.length / parameters.nodes[n].queue_limit
+        if here.running == _NOBODY and here.first_undecided != _NOBODY:
+            draw = uniform(episode.seed, _START_DRAWS + (t + 1) * N + n)
+            if draw < rules.start_undecided:
+                _start(n, _next(n, parameters, episode), parameters, episode)
+    if rewards.kind == _SPARSE:
+        for a in range(len(actions)):
+            n = parameters.node[a]
+            here, before = nodes[n], nodes[n].potential
+            here.potential = potential(here, parameters.nodes[n].queue_limit, rewards)
+            episode.reward[a] += rewards.discount * here.potential - before
 
 
 # Decisions ----------------------------------------------------------------------------------
 
 
 @compiled
-def _decide(
-    b: Any, t: Any, a: Any, n: Any, action: Any, parameters: Any, episodes: Any, tasks: Any,
-    decisions: Any, nodes: Any, pools: Any, reward: Any,
-) -> None:  # fmt: skip
+def _decide(t: Any, a: Any, n: Any, action: Any, parameters: Any, episode: Any) -> None:
     """Keep the oldest undecided task of node n, or send it over one of the node's links."""
-    task = nodes.first_undecided[b, n]
-    link = _NOBODY if action == 0 else parameters.network.first[n] + action - 1
-    reward[b, a] += delay_and_overload(b, n, task, link, parameters, tasks, nodes)
-    _leave_undecided(b, n, task, tasks, nodes)
-    if not pool.note_decision(b, t, task, n, link, tasks, decisions, pools):
-        episodes.full[b] = _FULL_OF_DECISIONS
+    tasks, lists, here = episode.tasks, episode.lists, episode.nodes[n]
+    task = here.first_undecided
+    link = _NOBODY if action == 0 else parameters.nodes[n].first + action - 1
+    episode.reward[a] += delay_and_overload(n, task, link, parameters, episode)
+    _leave_undecided(n, task, episode)
+    if not pool.note_decision(t, task, n, link, tasks, episode.decisions, lists):
+        episode.counts.full = _FULL_OF_DECISIONS
     if action == 0:
-        _keep(b, n, task, tasks, nodes)
-        nodes.kept[b, n] += 1
+        _keep(n, task, episode)
+        here.kept += 1
         return
-    pool.unschedule(b, task, tasks, pools)
-    _forget(b, n, task, tasks, nodes)
-    nodes.sent[b, n] += 1
-    send(b, t, task, link, float(t), _MOVING, parameters, episodes, tasks, pools)
+    pool.unschedule_end(task, episode.entries, lists)
+    _forget(here, tasks[task])
+    here.sent += 1
+    send(t, task, link, float(t), _MOVING, parameters, episode)
 
 
 @compiled
-def _keep(b: Any, n: Any, task: Any, tasks: Any, nodes: Any) -> None:
+def _keep(n: Any, task: Any, episode: Any) -> None:
     """Let a task wait to be executed at node n."""
-    tasks.status[b, task] = _DECIDED
-    pool.append(b, n, task, nodes.first_decided, nodes.last_decided, tasks)
-    nodes.local[b, n] += tasks.instructions[b, task]
+    tasks, nodes = episode.tasks, episode.nodes
+    tasks[task].status = _DECIDED
+    pool.append(n, task, nodes.first_decided, nodes.last_decided, tasks)
+    nodes[n].local += tasks[task].instructions
 
 
 @compiled
-def _leave_undecided(b: Any, n: Any, task: Any, tasks: Any, nodes: Any) -> None:
-    pool.remove(b, n, task, nodes.first_undecided, nodes.last_undecided, tasks)
+def _leave_undecided(n: Any, task: Any, episode: Any) -> None:
+    nodes = episode.nodes
+    pool.remove(n, task, nodes.first_undecided, nodes.last_undecided, episode.tasks)
+
+
+@compiled
+def _leave_decided(n: Any, task: Any, episode: Any) -> None:
+    nodes = episode.nodes
+    pool.remove(n, task, nodes.first_decided, nodes.last_decided, episode.tasks)
 
 
 # Execution ----------------------------------------------------------------------------------
 
 
 @compiled
-def _next(b: Any, n: Any, parameters: Any, tasks: Any, nodes: Any) -> Any:
+def _next(n: Any, parameters: Any, episode: Any) -> Any:
     """Take the task out of its queue that node n is to execute next, or return -1.
 
     Where a node may start what nobody has decided on, it does so whenever it runs out of other
     work. The agent comes first in a tick, unless the node was idle and a draw has gone against it.
     """
-    task = pool.next_decided(b, n, parameters, nodes)
+    here, rules = episode.nodes[n], parameters.rules
+    task = pool.next_decided(here, rules)
     if task != _NOBODY:
-        pool.remove(b, n, task, nodes.first_decided, nodes.last_decided, tasks)
-    elif parameters.rules.start_undecided > 0.0:
-        task = nodes.first_undecided[b, n]
+        _leave_decided(n, task, episode)
+    elif rules.start_undecided > 0.0:
+        task = here.first_undecided
         if task != _NOBODY:
-            _leave_undecided(b, n, task, tasks, nodes)
-            nodes.local[b, n] += tasks.instructions[b, task]
+            _leave_undecided(n, task, episode)
+            here.local += episode.tasks[task].instructions
     return task
 
 
 @compiled
-def _start(b: Any, n: Any, task: Any, parameters: Any, tasks: Any, nodes: Any, pools: Any) -> None:
+def _start(n: Any, task: Any, parameters: Any, episode: Any) -> None:
     """Begin to execute a task that has left its queue."""
-    tasks.status[b, task] = _RUNNING
-    nodes.running[b, n] = task
+    this, here = episode.tasks[task], episode.nodes[n]
+    this.status = _RUNNING
+    here.running, here.remaining = task, this.instructions
     if not parameters.rules.deadline_ends_all:
-        pool.unschedule(b, task, tasks, pools)
+        pool.unschedule_end(task, episode.entries, episode.lists)
 
 
 @compiled
-def _execute(
-    b: Any, t: Any, n: Any, parameters: Any, episodes: Any, tasks: Any, decisions: Any,
-    nodes: Any, pools: Any, reward: Any,
-) -> None:  # fmt: skip
+def _execute(t: Any, n: Any, parameters: Any, episode: Any) -> None:
     """Execute for one tick what has been decided on, one task after the other."""
-    capacity = parameters.network.capacity[n]
+    here, capacity = episode.nodes[n], parameters.nodes[n].capacity
     now, end = float(t), t + 1.0
     while True:
-        task = nodes.running[b, n]
+        task = here.running
         if task == _NOBODY:
-            task = _next(b, n, parameters, tasks, nodes)
+            task = _next(n, parameters, episode)
             if task == _NOBODY:
                 break
-            _start(b, n, task, parameters, tasks, nodes, pools)
-        finish = now + tasks.remaining[b, task] / capacity
+            _start(n, task, parameters, episode)
+        this = episode.tasks[task]
+        finish = now + here.remaining / capacity
         if finish > end:
-            tasks.remaining[b, task] -= (end - now) * capacity
+            here.remaining -= (end - now) * capacity
             now = end
             break
         now = finish
-        tasks.remaining[b, task] = 0.0
-        nodes.running[b, n] = _NOBODY
-        _forget(b, n, task, tasks, nodes)
-        nodes.local[b, n] -= tasks.instructions[b, task]
-        nodes.processed[b, n] += 1
-        nodes.delay[b, n] += now - tasks.created[b, task]
+        here.running = _NOBODY
+        _forget(here, this)
+        here.local -= this.instructions
+        here.processed += 1
+        here.delay += now - this.created
         if parameters.rewards.kind == _SPARSE:
-            _pay(b, n, parameters.rewards.utility, parameters, reward)
+            _pay(n, parameters.rewards.utility, parameters, episode)
         if parameters.rules.deadline_ends_all:
-            pool.unschedule(b, task, tasks, pools)
+            pool.unschedule_end(task, episode.entries, episode.lists)
         else:  # its result will not be lost
-            _credit_all(b, t, task, 1.0, parameters, tasks, decisions, nodes, pools, reward)
-        tasks.way_back[b, task] = tasks.decision[b, task]
-        _return(b, t, n, task, now, parameters, episodes, tasks, decisions, pools)
-    nodes.busy[b, n] += now - t
+            _credit_all(t, task, 1.0, parameters, episode)
+        _return(t, n, task, now, parameters, episode)
+    here.busy += now - t
 
 
 @compiled
-def _forget(b: Any, n: Any, task: Any, tasks: Any, nodes: Any) -> None:
+def _forget(here: Any, this: Any) -> None:
     """Count a task out of a node."""
-    nodes.length[b, n] -= 1
-    nodes.instructions[b, n] -= tasks.instructions[b, task]
+    here.length -= 1
+    here.instructions -= this.instructions
 
 
 @compiled
-def _return(
-    b: Any, t: Any, n: Any, task: Any, moment: Any, parameters: Any, episodes: Any, tasks: Any,
-    decisions: Any, pools: Any,
-) -> None:  # fmt: skip
+def _return(t: Any, n: Any, task: Any, moment: Any, parameters: Any, episode: Any) -> None:
     """Send a result from node n one link back along the way of its task, without detours.
 
     That is the link by which the task first came to this node. A client that is here has its result
     in one tick, as any message within a node.
     """
-    back, neighbour = parameters.network.back, parameters.network.neighbour
-    way = decision = tasks.way_back[b, task]
+    this, decisions, links = episode.tasks[task], episode.decisions, parameters.links
+    way = decision = this.decision
     while decision != _NOBODY:
-        if decisions.node[b, decision] == n:
-            way = decisions.before[b, decision]
-        decision = decisions.before[b, decision]
-    tasks.way_back[b, task] = way
-    if way != _NOBODY:
-        link = back[decisions.link[b, way]]
-    else:
-        link = tasks.link[b, task]
-        if link != _NOBODY:
-            link = back[link]
-    client = tasks.link[b, task]
-    here = client != _NOBODY and neighbour[back[client]] == n
+        if decisions[decision].node == n:
+            way = decisions[decision].before
+        decision = decisions[decision].before
+    client = this.link
+    link = client if way == _NOBODY else decisions[way].link
+    if link != _NOBODY:
+        link = links[link].back
+    here = client != _NOBODY and links[links[client].back].neighbour == n
     if here or link == _NOBODY:
-        tasks.link[b, task] = _AT_CLIENT
-        tasks.node[b, task] = n
-        be_on_the_way(b, t, task, moment + 1.0, _RETURNING, parameters, tasks, pools)
+        this.link = _AT_CLIENT
+        this.node = n
+        be_on_the_way(t, task, moment + 1.0, _RETURNING, parameters, episode)
         return
     if way == _NOBODY:
-        tasks.link[b, task] = _AT_CLIENT
-    send(b, t, task, link, moment, _RETURNING, parameters, episodes, tasks, pools)
+        this.link = _AT_CLIENT
+    send(t, task, link, moment, _RETURNING, parameters, episode)
 
 
 # Losses -------------------------------------------------------------------------------------
 
 
 @compiled
-def _expire(
-    b: Any, t: Any, parameters: Any, episodes: Any, tasks: Any, decisions: Any, nodes: Any,
-    pools: Any, reward: Any,
-) -> None:  # fmt: skip
+def _expire(t: Any, parameters: Any, episode: Any) -> None:
     """Lose the tasks whose time ends in tick t."""
-    task = pools.bucket[b, t % _BUCKETS]
+    task = episode.lists.ending[t % _BUCKETS]
     while task != _NOBODY:
-        later = tasks.later[b, task]
-        status = tasks.status[b, task]
-        if tasks.due[b, task] == t and status >= _DOOMED:
-            n = tasks.node[b, task]
-            pool.unschedule(b, task, tasks, pools)
+        later = episode.entries[task].later
+        if episode.entries[task].due == t:
+            this = episode.tasks[task]
+            n, status = this.node, this.status
+            here = episode.nodes[n]
+            pool.unschedule_end(task, episode.entries, episode.lists)
             if status == _UNDECIDED:
-                _leave_undecided(b, n, task, tasks, nodes)
+                _leave_undecided(n, task, episode)
             elif status == _DECIDED:
-                pool.remove(b, n, task, nodes.first_decided, nodes.last_decided, tasks)
+                _leave_decided(n, task, episode)
             elif status == _RUNNING:
-                nodes.running[b, n] = _NOBODY
+                here.running = _NOBODY
             if status >= _DECIDED:
-                nodes.local[b, n] -= tasks.instructions[b, task]
+                here.local -= this.instructions
             if status != _DOOMED:
-                _forget(b, n, task, tasks, nodes)
-            nodes.expired[b, n] += 1
-            _lose(b, t, n, task, _EXPIRED, parameters, episodes, tasks, decisions, nodes, pools,
-                  reward)  # fmt: skip
+                _forget(here, this)
+            here.expired += 1
+            _lose(t, n, task, _EXPIRED, parameters, episode)
         task = later
 
 
 @compiled
-def _lose(
-    b: Any, t: Any, n: Any, task: Any, status: Any, parameters: Any, episodes: Any, tasks: Any,
-    decisions: Any, nodes: Any, pools: Any, reward: Any,
-) -> None:  # fmt: skip
+def _lose(t: Any, n: Any, task: Any, status: Any, parameters: Any, episode: Any) -> None:
     """Lose a task in tick t at node n, or on its way to it.
 
     Where nobody has decided on it, the node is to blame that had no place or no time for it.
     """
-    if parameters.rewards.kind == _SPARSE:
-        _pay(b, n, -parameters.rewards.utility, parameters, reward)
-    undecided = tasks.decision[b, task] == _NOBODY and tasks.status[b, task] != _DOOMED
-    if parameters.rewards.kind == _OWN and undecided:
-        _credit(b, t, t, n, -1.0, parameters, pools, reward)
-    _end(b, t, task, status, parameters, episodes, tasks, decisions, nodes, pools, reward)
+    this, rewards = episode.tasks[task], parameters.rewards
+    if rewards.kind == _SPARSE:
+        _pay(n, -rewards.utility, parameters, episode)
+    if rewards.kind == _OWN and this.decision == _NOBODY and this.status != _DOOMED:
+        _credit(t, t, n, -1.0, parameters, episode)
+    _end(t, task, status, parameters, episode)
 
 
 @compiled
-def _end(
-    b: Any, t: Any, task: Any, status: Any, parameters: Any, episodes: Any, tasks: Any,
-    decisions: Any, nodes: Any, pools: Any, reward: Any,
-) -> None:  # fmt: skip
+def _end(t: Any, task: Any, status: Any, parameters: Any, episode: Any) -> None:
     """Count the fate of a task, tell everyone who decided on it, and free its place."""
-    episodes.outcomes[b, status] += 1
+    episode.counts.outcomes[status] += 1
     if status != _FINISHED:
-        _credit_all(b, t, task, -1.0, parameters, tasks, decisions, nodes, pools, reward)
+        _credit_all(t, task, -1.0, parameters, episode)
     elif parameters.rules.deadline_ends_all:
-        _credit_all(b, t, task, 1.0, parameters, tasks, decisions, nodes, pools, reward)
-    pool.free(b, task, tasks, decisions, pools)
+        _credit_all(t, task, 1.0, parameters, episode)
+    pool.free(task, episode.tasks, episode.decisions, episode.lists)
 
 
 @compiled
-def _credit_all(
-    b: Any, t: Any, task: Any, amount: Any, parameters: Any, tasks: Any, decisions: Any,
-    nodes: Any, pools: Any, reward: Any,
-) -> None:  # fmt: skip
+def _credit_all(t: Any, task: Any, amount: Any, parameters: Any, episode: Any) -> None:
     """Credit the outcome of a task, certain in tick t, to everyone who decided on it."""
     if parameters.rewards.kind != _OWN:
         return
-    number = tasks.number[b, task]
-    decision = tasks.decision[b, task]
-    while decision != _NOBODY:
-        n = decisions.node[b, decision]
-        if nodes.credited[b, n] != number:  # its last decision on the task
-            nodes.credited[b, n] = number
-            tick = decisions.tick[b, decision]
-            _credit(b, t, tick, n, amount, parameters, pools, reward)
-        decision = decisions.before[b, decision]
+    this = episode.tasks[task]
+    place = this.decision
+    while place != _NOBODY:
+        decision = episode.decisions[place]
+        here = episode.nodes[decision.node]
+        if here.credited != this.number:  # its last decision on the task
+            here.credited = this.number
+            _credit(t, decision.tick, decision.node, amount, parameters, episode)
+        place = decision.before
 
 
 @compiled
-def _credit(
-    b: Any, t: Any, tick: Any, n: Any, amount: Any, parameters: Any, pools: Any, reward: Any
-) -> None:
+def _credit(t: Any, tick: Any, n: Any, amount: Any, parameters: Any, episode: Any) -> None:
     """Pay in tick t for what an agent did in an earlier tick: at once, or a fixed time after it."""
     delay = parameters.rewards.delay
     if delay == 0:
-        _pay(b, n, amount, parameters, reward)
+        _pay(n, amount, parameters, episode)
     elif t - tick < delay:
-        a = parameters.network.agent[n]
+        a = parameters.nodes[n].agent
         if a != _NOBODY:
-            pools.due[b, tick % delay, a] += amount * parameters.rewards.discount ** (t - tick)
+            episode.due[tick % delay, a] += amount * parameters.rewards.discount ** (t - tick)
 
 
 @compiled
-def _pay(b: Any, n: Any, amount: Any, parameters: Any, reward: Any) -> None:
+def _pay(n: Any, amount: Any, parameters: Any, episode: Any) -> None:
     """Add to the reward of the agent of node n, if it has one."""
-    a = parameters.network.agent[n]
+    a = parameters.nodes[n].agent
     if a != _NOBODY:
-        reward[b, a] += amount
+        episode.reward[a] += amount
 
 
 # Arrivals -----------------------------------------------------------------------------------
 
 
 @compiled
-def _deliver(
-    b: Any, t: Any, parameters: Any, episodes: Any, tasks: Any, decisions: Any, nodes: Any,
-    pools: Any, reward: Any,
-) -> None:  # fmt: skip
+def _deliver(t: Any, parameters: Any, episode: Any) -> None:
     """Hand out what has arrived since the last tick, to each node in the order of its arrival."""
-    task = pools.bucket[b, t % _BUCKETS]
+    tasks, nodes = episode.tasks, episode.nodes
+    entries, lists = episode.entries, episode.lists
+    task = lists.arriving[t % _BUCKETS]
+    lists.arriving[t % _BUCKETS] = _NOBODY
     while task != _NOBODY:
-        later = tasks.later[b, task]
-        status = tasks.status[b, task]
-        if tasks.due[b, task] == t and status <= _RETURNING:
-            pool.unschedule(b, task, tasks, pools)
-            pool.post(b, task, tasks, nodes)
+        later, due = entries[task].later, entries[task].due
+        if due == t:
+            pool.post(task, tasks, nodes)
+        else:
+            pool.schedule_arrival(task, due, entries, lists)
         task = later
-    for n in range(len(parameters.network.capacity)):
-        task = nodes.inbox[b, n]
-        nodes.inbox[b, n] = _NOBODY
+    for n in range(len(nodes)):
+        task = nodes[n].inbox
+        nodes[n].inbox = _NOBODY
         while task != _NOBODY:
-            following = tasks.after[b, task]
-            if tasks.status[b, task] == _MOVING:
-                _receive(b, t, n, task, parameters, episodes, tasks, decisions, nodes, pools,
-                         reward)  # fmt: skip
-            elif tasks.link[b, task] == _AT_CLIENT:
-                response = tasks.moment[b, task] - tasks.created[b, task]
-                episodes.response_ticks[b] += response
-                _end(b, t - 1, task, _FINISHED, parameters, episodes, tasks, decisions, nodes,
-                     pools, reward)  # fmt: skip
+            this = tasks[task]
+            following = this.after
+            if this.status == _MOVING:
+                _receive(t, n, task, parameters, episode)
+            elif this.link == _AT_CLIENT:
+                episode.counts.response_ticks += this.moment - this.created
+                _end(t - 1, task, _FINISHED, parameters, episode)
             else:
-                _return(b, t, n, task, tasks.moment[b, task], parameters, episodes, tasks,
-                        decisions, pools)  # fmt: skip
+                _return(t, n, task, this.moment, parameters, episode)
             task = following
 
 
 @compiled
-def _receive(
-    b: Any, t: Any, n: Any, task: Any, parameters: Any, episodes: Any, tasks: Any,
-    decisions: Any, nodes: Any, pools: Any, reward: Any,
-) -> None:  # fmt: skip
+def _receive(t: Any, n: Any, task: Any, parameters: Any, episode: Any) -> None:
     """Let a task join the queue of node n, or lose it if the queue is full."""
-    nodes.received[b, n] += 1
-    if nodes.length[b, n] >= parameters.network.queue_limit[n]:
-        nodes.refused[b, n] += 1
-        _lose(b, t - 1, n, task, _REFUSED, parameters, episodes, tasks, decisions, nodes, pools,
-              reward)  # fmt: skip
+    this, here, node = episode.tasks[task], episode.nodes[n], parameters.nodes[n]
+    here.received += 1
+    if here.length >= node.queue_limit:
+        here.refused += 1
+        _lose(t - 1, n, task, _REFUSED, parameters, episode)
         return
-    nodes.length[b, n] += 1
-    nodes.instructions[b, n] += tasks.instructions[b, task]
-    if parameters.network.agent[n] == _NOBODY:  # nobody decides here
-        _keep(b, n, task, tasks, nodes)
+    here.length += 1
+    here.instructions += this.instructions
+    if node.agent == _NOBODY:  # nobody decides here
+        _keep(n, task, episode)
     else:
-        tasks.status[b, task] = _UNDECIDED
-        pool.append(b, n, task, nodes.first_undecided, nodes.last_undecided, tasks)
-    ends = last_tick(tasks.deadline[b, task] + parameters.rules.grace_ticks)
-    pool.schedule(b, task, max(ends, t), tasks, pools)
+        this.status = _UNDECIDED
+        nodes = episode.nodes
+        pool.append(n, task, nodes.first_undecided, nodes.last_undecided, episode.tasks)
+    ends = last_tick(this.deadline + parameters.rules.grace_ticks)
+    pool.schedule_end(task, max(ends, t), episode.entries, episode.lists)

@@ -44,81 +44,83 @@ def n_features(neighbours: int, extended: bool) -> int:
 @compiled
 def describe(b: Any, parameters: Any, observation: Any) -> None:
     """Write those parts of an episode's observations that stay the same."""
-    network, scales = parameters.network, parameters.scales
+    nodes, links, scales = parameters.nodes, parameters.links, parameters.scales
     features, mask = observation.features, observation.action_mask
     for a in range(features.shape[1]):
-        n = network.node[a]
+        node = nodes[parameters.node[a]]
         features[b, a] = -1.0
         mask[b, a] = False
         mask[b, a, 0] = True
         if scales.extended:
-            features[b, a, _OWN] = network.capacity[n] / scales.capacity
+            features[b, a, _OWN] = node.capacity / scales.capacity
             k = _OWN_EXTENDED
-            for link in range(network.first[n], network.first[n + 1]):
-                m = network.neighbour[link]
-                features[b, a, k + 2] = network.capacity[m] / scales.capacity
-                rate = 1.0 / network.ticks_per_mb[link]
+            for link in range(node.first, node.end):
+                capacity = nodes[links[link].neighbour].capacity
+                features[b, a, k + 2] = capacity / scales.capacity
+                rate = 1.0 / links[link].ticks_per_mb
                 features[b, a, k + 3] = rate / scales.mb_per_tick
                 k += _PER_NEIGHBOUR_EXTENDED
 
 
 @compiled
-def observe(
-    b: Any, parameters: Any, episodes: Any, tasks: Any, nodes: Any, observation: Any
-) -> None:
+def observe(b: Any, t: Any, parameters: Any, episode: Any, observation: Any) -> None:
     """Write the changing parts: queues, next tasks, masks and the global state."""
-    network, scales = parameters.network, parameters.scales
+    scales, tasks, nodes = parameters.scales, episode.tasks, episode.nodes
     features, mask, state = observation.features, observation.action_mask, observation.state
     start, step = _OWN, _PER_NEIGHBOUR
     if scales.extended:
         start, step = _OWN_EXTENDED, _PER_NEIGHBOUR_EXTENDED
     inverse = 1.0 / scales.queue_limit
     for a in range(features.shape[1]):
-        n = network.node[a]
+        n = parameters.node[a]
+        node, here = parameters.nodes[n], nodes[n]
         own = features[b, a]
-        length = nodes.length[b, n]
-        own[0] = length * inverse
-        own[1] = 1.0 - length / network.queue_limit[n]
-        own[2] = share_of_instructions(nodes.instructions[b, n], scales)
-        own[3] = share_of_instructions(nodes.local[b, n], scales)
-        task = nodes.first_undecided[b, n]
-        _see_task(b, task, own, 4, scales, tasks)
+        own[0] = here.length * inverse
+        own[1] = 1.0 - here.length / node.queue_limit
+        own[2] = share_of_instructions(here.instructions, scales)
+        own[3] = share_of_instructions(here.local, scales)
+        task = here.first_undecided
+        _see_task(task, 0.0, own, 4, scales, tasks)
         if scales.extended:
             own[_OWN + 1] = -1.0
             if task != _NOBODY:
-                age = episodes.tick[b] - tasks.created[b, task]
+                age = t - tasks[task].created
                 own[_OWN + 1] = min(age / scales.age_ticks, 1.0)
         k, open_ = start, 1
-        for link in range(network.first[n], network.first[n + 1]):
-            m = network.neighbour[link]
-            own[k] = nodes.shown[b, m] * inverse
-            own[k + 1] = 1.0 - nodes.shown[b, m] / network.queue_limit[m]
+        for link in range(node.first, node.end):
+            m = parameters.links[link].neighbour
+            own[k] = nodes[m].shown * inverse
+            own[k + 1] = 1.0 - nodes[m].shown / parameters.nodes[m].queue_limit
             mask[b, a, open_] = task != _NOBODY
             k += step
             open_ += 1
-    for n in range(len(network.capacity)):
+    for n in range(len(nodes)):
+        here = nodes[n]
         of_node = state[b, STATE_PER_NODE * n : STATE_PER_NODE * (n + 1)]
-        of_node[0] = nodes.length[b, n] * inverse
-        task = nodes.first_undecided[b, n]
-        of_node[1] = 0.0
+        of_node[0] = here.length * inverse
+        task = here.first_undecided
+        of_node[1] = progress = 0.0
         if task == _NOBODY:
-            task = nodes.running[b, n]
-            if task == _NOBODY:
-                task = next_decided(b, n, parameters, nodes)
+            task = here.running
+            if task != _NOBODY:
+                instructions = tasks[task].instructions
+                progress = 1.0 - here.remaining / instructions if instructions > 0.0 else 0.0
+            else:
+                task = next_decided(here, parameters.rules)
             of_node[1] = 1.0 if task != _NOBODY else -1.0
-        _see_task(b, task, of_node, 2, scales, tasks)
+        _see_task(task, progress, of_node, 2, scales, tasks)
 
 
 @compiled
-def _see_task(b: Any, task: Any, features: Any, k: Any, scales: Any, tasks: Any) -> None:
+def _see_task(task: Any, progress: Any, features: Any, k: Any, scales: Any, tasks: Any) -> None:
     """Write progress, instructions and both sizes of a task from place k on; -1 without one."""
     if task == _NOBODY:
         features[k] = features[k + 1] = features[k + 2] = features[k + 3] = -1.0
         return
-    instructions = tasks.instructions[b, task]
-    features[k] = 1.0 - tasks.remaining[b, task] / instructions if instructions > 0.0 else 0.0
-    features[k + 1] = share_of_instructions(instructions, scales)
-    features[k + 2] = features[k + 3] = tasks.size_mb[b, task] / scales.size_mb
+    this = tasks[task]
+    features[k] = progress
+    features[k + 1] = share_of_instructions(this.instructions, scales)
+    features[k + 2] = features[k + 3] = this.size_mb / scales.size_mb
 
 
 @compiled(entry=True)

@@ -1,4 +1,4 @@
-"""Move tasks between the lists that hold them: free places, queues, inboxes and the calendar.
+"""Move tasks between the lists that hold them: free places, queues, inboxes and calendars.
 
 Every operation takes constant time, but for an inbox, which is kept in order of arrival: it holds
 what reaches one node in one tick.
@@ -15,126 +15,142 @@ _BUCKETS, _NOBODY = BUCKETS, NOBODY
 
 
 @compiled
-def empty(b: Any, tasks: Any, decisions: Any, pools: Any) -> None:
-    """Free all places of an episode, and empty its calendar."""
-    P, H = tasks.after.shape[1], decisions.before.shape[1]
+def empty(episode: Any) -> None:
+    """Free all places of an episode, and empty its calendars."""
+    tasks, decisions, lists = episode.tasks, episode.decisions, episode.lists
+    P, H = len(tasks), len(decisions)
     for place in range(P):
-        tasks.after[b, place] = place + 1 if place + 1 < P else _NOBODY
+        tasks.after[place] = place + 1 if place + 1 < P else _NOBODY
     for place in range(H):
-        decisions.before[b, place] = place + 1 if place + 1 < H else _NOBODY
-    pools.free_task[b], pools.free_decision[b] = 0, 0
-    pools.bucket[b] = _NOBODY
-    pools.link_free[b] = 0.0
-    pools.due[b] = 0.0
+        decisions.before[place] = place + 1 if place + 1 < H else _NOBODY
+    lists.free_task, lists.free_decision = 0, 0
+    lists.arriving[:] = _NOBODY
+    lists.ending[:] = _NOBODY
+    episode.link_free[:] = 0.0
+    episode.due[:] = 0.0
 
 
 @compiled
-def take_task(b: Any, tasks: Any, pools: Any) -> Any:
+def take_task(tasks: Any, lists: Any) -> Any:
     """Return a free place for a task, or -1."""
-    task = pools.free_task[b]
+    task = lists.free_task
     if task != _NOBODY:
-        pools.free_task[b] = tasks.after[b, task]
+        lists.free_task = tasks[task].after
     return task
 
 
 @compiled
 def note_decision(
-    b: Any, t: Any, task: Any, node: Any, link: Any, tasks: Any, decisions: Any, pools: Any
+    t: Any, task: Any, node: Any, link: Any, tasks: Any, decisions: Any, lists: Any
 ) -> Any:
     """Remember a decision in tick t on a task and return whether there was a place for it."""
-    place = pools.free_decision[b]
+    place = lists.free_decision
     if place == _NOBODY:
         return False
-    pools.free_decision[b] = decisions.before[b, place]
-    decisions.node[b, place], decisions.link[b, place] = node, link
-    decisions.tick[b, place] = t
-    decisions.before[b, place] = tasks.decision[b, task]
-    tasks.decision[b, task] = place
+    decision, this = decisions[place], tasks[task]
+    lists.free_decision = decision.before
+    decision.node, decision.link = node, link
+    decision.tick = t
+    decision.before = this.decision
+    this.decision = place
     return True
 
 
 @compiled
-def free(b: Any, task: Any, tasks: Any, decisions: Any, pools: Any) -> None:
+def free(task: Any, tasks: Any, decisions: Any, lists: Any) -> None:
     """Give back the places of a task and of all decisions on it."""
-    place = tasks.decision[b, task]
+    this = tasks[task]
+    place = this.decision
     while place != _NOBODY:
-        before = decisions.before[b, place]
-        decisions.before[b, place] = pools.free_decision[b]
-        pools.free_decision[b] = place
+        before = decisions[place].before
+        decisions[place].before = lists.free_decision
+        lists.free_decision = place
         place = before
-    tasks.after[b, task] = pools.free_task[b]
-    pools.free_task[b] = task
+    this.after = lists.free_task
+    lists.free_task = task
 
 
 @compiled
-def schedule(b: Any, task: Any, tick: Any, tasks: Any, pools: Any) -> None:
-    """Put a task into the bucket of a tick."""
-    place = tick % _BUCKETS
-    after = pools.bucket[b, place]
-    tasks.due[b, task] = tick
-    tasks.earlier[b, task], tasks.later[b, task] = _NOBODY, after
+def schedule_arrival(task: Any, tick: Any, entries: Any, lists: Any) -> None:
+    """Put a task on its way into the bucket of the tick in which it arrives."""
+    entry, place = entries[task], tick % _BUCKETS
+    entry.due, entry.later = tick, lists.arriving[place]
+    lists.arriving[place] = task
+
+
+@compiled
+def schedule_end(task: Any, tick: Any, entries: Any, lists: Any) -> None:
+    """Put a task into the bucket of the tick in which it is lost unless something happens."""
+    entry, place = entries[task], tick % _BUCKETS
+    after = lists.ending[place]
+    entry.due = tick
+    entry.earlier, entry.later = _NOBODY, after
     if after != _NOBODY:
-        tasks.earlier[b, after] = task
-    pools.bucket[b, place] = task
+        entries[after].earlier = task
+    lists.ending[place] = task
 
 
 @compiled
-def unschedule(b: Any, task: Any, tasks: Any, pools: Any) -> None:
-    """Take a task out of its bucket."""
-    earlier, later = tasks.earlier[b, task], tasks.later[b, task]
+def unschedule_end(task: Any, entries: Any, lists: Any) -> None:
+    """Take a task out of that bucket."""
+    entry = entries[task]
+    earlier, later = entry.earlier, entry.later
     if later != _NOBODY:
-        tasks.earlier[b, later] = earlier
+        entries[later].earlier = earlier
     if earlier != _NOBODY:
-        tasks.later[b, earlier] = later
+        entries[earlier].later = later
     else:
-        pools.bucket[b, tasks.due[b, task] % _BUCKETS] = later
+        lists.ending[entry.due % _BUCKETS] = later
 
 
 @compiled
-def append(b: Any, n: Any, task: Any, first: Any, last: Any, tasks: Any) -> None:
+def append(n: Any, task: Any, first: Any, last: Any, tasks: Any) -> None:
     """Put a task at the end of the queue of node n that goes from ``first`` to ``last``."""
-    end = last[b, n]
-    tasks.before[b, task], tasks.after[b, task] = end, _NOBODY
+    this, end = tasks[task], last[n]
+    this.before, this.after = end, _NOBODY
     if end != _NOBODY:
-        tasks.after[b, end] = task
+        tasks[end].after = task
     else:
-        first[b, n] = task
-    last[b, n] = task
+        first[n] = task
+    last[n] = task
 
 
 @compiled
-def remove(b: Any, n: Any, task: Any, first: Any, last: Any, tasks: Any) -> None:
+def remove(n: Any, task: Any, first: Any, last: Any, tasks: Any) -> None:
     """Take a task out of that queue, wherever in it."""
-    before, after = tasks.before[b, task], tasks.after[b, task]
+    this = tasks[task]
+    before, after = this.before, this.after
     if before != _NOBODY:
-        tasks.after[b, before] = after
+        tasks[before].after = after
     else:
-        first[b, n] = after
+        first[n] = after
     if after != _NOBODY:
-        tasks.before[b, after] = before
+        tasks[after].before = before
     else:
-        last[b, n] = before
+        last[n] = before
 
 
 @compiled
-def next_decided(b: Any, n: Any, parameters: Any, nodes: Any) -> Any:
-    """Return which of its kept tasks node n executes next, or -1; it stays in its queue."""
-    return nodes.last_decided[b, n] if parameters.rules.last_first else nodes.first_decided[b, n]
+def next_decided(here: Any, rules: Any) -> Any:
+    """Return which of its kept tasks a node executes next, or -1; it stays in its queue."""
+    return here.last_decided if rules.last_first else here.first_decided
 
 
 @compiled
-def post(b: Any, task: Any, tasks: Any, nodes: Any) -> None:
+def post(task: Any, tasks: Any, nodes: Any) -> None:
     """Put a task into the inbox of the node that it reaches: by moment, then by number."""
-    n = tasks.node[b, task]
-    moment, number = tasks.moment[b, task], tasks.number[b, task]
-    before, after = _NOBODY, nodes.inbox[b, n]
+    this = tasks[task]
+    here = nodes[this.node]
+    before, after = _NOBODY, here.inbox
     while after != _NOBODY:
-        other = tasks.moment[b, after]
-        if other > moment or (other == moment and tasks.number[b, after] > number):
+        other = tasks[after]
+        if other.moment > this.moment or (
+            other.moment == this.moment and other.number > this.number
+        ):
             break
-        before, after = after, tasks.after[b, after]
-    tasks.after[b, task] = after
+        before, after = after, other.after
+    this.after = after
     if before == _NOBODY:
-        nodes.inbox[b, n] = task
+        here.inbox = task
     else:
-        tasks.after[b, before] = task
+        tasks[before].after = task

@@ -1,9 +1,11 @@
 """Define how the kernels hold the state of a batch of episodes on a graph.
 
-Tasks lie in a pool of P places per episode, in no particular order. Two doubly linked lists go
-through the pool: the queues of the nodes, and the calendar, whose bucket ``tick % W`` holds the
-tasks to which something happens in that tick. A task that has gone leaves its place to another.
-A third list, of decisions, remembers which nodes decided on a task, and over which links it came.
+Tasks lie in a pool of P places per episode, in no particular order. Two kinds of lists go through
+the pool: the queues of the nodes, and two calendars, whose bucket ``tick % W`` holds the tasks that
+arrive in that tick, or that are lost in it if nothing happens to them before. A task that has gone
+leaves its place to another. A third kind, of decisions, remembers which nodes decided on a task,
+and over which links it came. How all this lies in memory is said in
+:mod:`edge_marl.graph_offloading.layout`.
 """
 
 from __future__ import annotations
@@ -209,37 +211,43 @@ class Episodes(NamedTuple):
 class Tasks(NamedTuple):
     """Hold the pool of tasks, ``[B, P]`` each."""
 
-    number: NDArray[np.int64]
+    number: IntArray
     """In order of creation."""
     status: NDArray[np.int8]
-    node: IntArray
+    node: NDArray[np.int16]
     """Where it is, or where it is on its way to."""
     instructions: FloatArray
-    remaining: FloatArray
-    """Instructions yet to be executed."""
     size_mb: FloatArray
     """Of its input, and of its result."""
-    created: FloatArray
+    created: IntArray
     """Tick."""
     deadline: FloatArray
     """Moment, in ticks."""
     moment: FloatArray
     """At which it arrives, in ticks."""
-    due: IntArray
-    """The tick in whose bucket it lies."""
     before: IntArray
     """In its queue; ``after`` also links the places that are free."""
     after: IntArray
-    earlier: IntArray
-    """In its bucket."""
-    later: IntArray
     decision: IntArray
     """The last decision on it."""
-    way_back: IntArray
-    """The decision over whose link its result goes next, or a later one by the same node."""
     link: IntArray
     """From the client to its first node, -1 if it was created there, -2 once its result is on the
     last part of its way."""
+
+
+class Entries(NamedTuple):
+    """Hold the entry of each task in a calendar, ``[B, P]`` each.
+
+    They stand apart from the tasks, of which there are too many for the processor's cache: a bucket
+    is then read without waiting for one task after the other.
+    """
+
+    due: IntArray
+    """The tick in whose bucket it lies."""
+    earlier: IntArray
+    """In its bucket of the calendar of losses."""
+    later: IntArray
+    """In its bucket of either calendar."""
 
 
 class Decisions(NamedTuple):
@@ -274,6 +282,8 @@ class Nodes(NamedTuple):
     """Of all tasks at the node (equation 37)."""
     local: FloatArray
     """Of those that are to be executed here (equation 38)."""
+    remaining: FloatArray
+    """Instructions that the running task has yet to execute."""
     busy: FloatArray
     """Ticks in which it executed."""
     occupied: FloatArray
@@ -294,14 +304,16 @@ class Nodes(NamedTuple):
 
 
 class Pools(NamedTuple):
-    """Hold what is free, the calendar and the links."""
+    """Hold what is free, the calendars and the links."""
 
     free_task: IntArray
     """``[B]``: first free place, or -1."""
     free_decision: IntArray
     """``[B]``"""
-    bucket: IntArray
-    """``[B, W]``: first task in each bucket."""
+    arriving: IntArray
+    """``[B, W]``: first task in each bucket of the calendar of arrivals."""
+    ending: IntArray
+    """``[B, W]``: first task in each bucket of the calendar of losses."""
     link_free: FloatArray
     """``[B, L]``: moment at which a link has sent all that was given to it; with contention."""
     due: NDArray[np.float32]

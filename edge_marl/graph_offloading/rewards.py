@@ -34,36 +34,33 @@ _LEAST = 0.001  # not given in the paper: what keeps the logarithm of equation 1
 
 
 @compiled
-def delay_and_overload(
-    b: Any, n: Any, task: Any, link: Any, parameters: Any, tasks: Any, nodes: Any
-) -> Any:
+def delay_and_overload(n: Any, task: Any, link: Any, parameters: Any, episode: Any) -> Any:
     """Return the dense reward of a decision at node n (equations 2 to 4 and 10 to 13).
 
     Times are in seconds. Work that waits is the number of tasks times the mean instructions of
     those at node n, because the sizes of a neighbour's tasks are not known to it. The task itself
     counts among those of node n, also in equation 13, which counts it once more if it is kept.
     """
-    terms, network = parameters.rewards, parameters.network
+    terms = parameters.rewards
     if terms.kind != _DENSE:
         return 0.0
-    mean = nodes.instructions[b, n] / nodes.length[b, n]
-    own = network.capacity[n]
-    wait = nodes.length[b, n] * mean / own
+    here, node = episode.nodes[n], parameters.nodes[n]
+    mean = here.instructions / here.length
+    own = node.capacity
+    wait = here.length * mean / own
     if link == _NOBODY:
         communication = execution = 0.0
-        expected = expected_queue(nodes.length[b, n], own, mean, network.queue_limit[n])
-        limit = network.queue_limit[n]
+        limit = node.queue_limit
+        expected = expected_queue(here.length, own, mean, limit)
     else:
-        m = network.neighbour[link]
-        other = network.capacity[m]
-        wait += nodes.shown[b, m] * mean / other
-        instructions = tasks.instructions[b, task]
-        execution = instructions / other - instructions / own
-        communication = (
-            tasks.size_mb[b, task] * network.ticks_per_mb[link] + network.latency_ticks[link]
-        )
-        limit = network.queue_limit[m]
-        expected = expected_queue(nodes.shown[b, m], other, mean, limit)
+        this, over = episode.tasks[task], parameters.links[link]
+        shown = episode.nodes[over.neighbour].shown
+        other = parameters.nodes[over.neighbour].capacity
+        wait += shown * mean / other
+        execution = this.instructions / other - this.instructions / own
+        communication = this.size_mb * over.ticks_per_mb + over.latency_ticks
+        limit = parameters.nodes[over.neighbour].queue_limit
+        expected = expected_queue(shown, other, mean, limit)
     delay = (
         _weighed(terms.wait, wait * terms.tick_s, terms)
         + _weighed(terms.communication, communication * terms.tick_s, terms)
@@ -97,22 +94,21 @@ def overload(expected: Any, limit: Any) -> Any:
 
 
 @compiled
-def potential(b: Any, n: Any, parameters: Any, nodes: Any) -> Any:
-    """Return ``Phi`` of node n (equations 29 to 33).
+def potential(here: Any, queue_limit: Any, terms: Any) -> Any:
+    """Return ``Phi`` of a node (equations 29 to 33).
 
     Its response time, in seconds, is the mean over the tasks that this node has executed, from
     their creation until then. The overloads of equation 32 are tasks that the node refused. As
     printed they add to the potential although the text says that they are penalised; here they
     lower it.
     """
-    terms = parameters.rewards
-    processed = nodes.processed[b, n]
-    lost = nodes.refused[b, n] + nodes.expired[b, n]
-    mean_s = nodes.delay[b, n] / processed * terms.tick_s if processed > 0 else 0.0
-    occupancy = nodes.length[b, n] / parameters.network.queue_limit[n]
+    processed = here.processed
+    lost = here.refused + here.expired
+    mean_s = here.delay / processed * terms.tick_s if processed > 0 else 0.0
+    occupancy = here.length / queue_limit
     return terms.weight * (
         terms.response / (1.0 + mean_s)
         + terms.processed * processed / (1.0 + lost + processed)
-        - terms.overloads * nodes.refused[b, n]
+        - terms.overloads * here.refused
         - terms.occupancy * occupancy
     )

@@ -19,12 +19,22 @@ from pydantic import Field, model_validator
 
 from edge_marl.errors import InputError
 from edge_marl.graph_offloading import kernels, rewards
+from edge_marl.graph_offloading.layout import (
+    COUNTS,
+    DECISION,
+    ENTRY,
+    LISTS,
+    NODE,
+    STREAM,
+    TASK,
+    State,
+    aligned,
+    fields,
+    pack,
+)
 from edge_marl.graph_offloading.observing import STATE_PER_NODE, n_features
 from edge_marl.graph_offloading.records import (
-    BUCKETS,
     FULL_OF_DECISIONS,
-    N_STATUS,
-    Decisions,
     Episodes,
     FloatArray,
     Load,
@@ -130,26 +140,6 @@ class EpisodeResults:
     node_utilisation: FloatArray
 
 
-_TASK = np.dtype(
-    [(name, np.float64) for name in ("instructions", "remaining", "size_mb", "created", "deadline",
-                                     "moment")]
-    + [("number", np.int64)]
-    + [(name, np.int32) for name in ("node", "due", "before", "after", "earlier", "later",
-                                     "decision", "way_back", "link")]
-    + [("status", np.int8)],
-    align=True,
-)  # fmt: skip
-_COUNTS = ("received", "processed", "refused", "expired", "sent", "kept", "credited")
-_SUMS = ("instructions", "local", "busy", "occupied", "delay", "potential")
-_NODE = np.dtype(
-    [(name, np.float64) for name in _SUMS]
-    + [(name, np.int64) for name in _COUNTS]
-    + [(name, np.int32) for name in Nodes._fields if name not in (*_COUNTS, *_SUMS)],
-    align=True,
-)
-_DECISION = np.dtype([(name, np.int32) for name in Decisions._fields])
-
-
 class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     """Play B episodes of N nodes on a graph, tick by tick.
 
@@ -200,9 +190,9 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         H = _DECISIONS_PER_TASK * P
         delay = self.parameters.rewards.delay
         per_episode = (
-            P * _TASK.itemsize + H * _DECISION.itemsize + N * _NODE.itemsize + 8 * L + 4 * BUCKETS
-            + A * (4 * F + D + 1) + 4 * STATE_PER_NODE * N + 8 * J
-            + 4 * delay * A
+            P * (TASK.itemsize + ENTRY.itemsize) + H * DECISION.itemsize + N * NODE.itemsize
+            + J * STREAM.itemsize + LISTS.itemsize + 8 * L + 4 * delay * A
+            + A * (4 * F + D + 1) + 4 * STATE_PER_NODE * N
         )  # fmt: skip
         check_memory(
             float(B) * per_episode,
@@ -210,31 +200,6 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         )
         self.tick = np.zeros(B, dtype=np.int32)
         """``[B]``: the tick to decide for next."""
-        self.episodes = Episodes(
-            self.seeds, self.tick, self.done,
-            full=np.zeros(B, dtype=np.int32),
-            created=np.zeros(B, dtype=np.int64),
-            next_arrival=np.zeros((B, J), dtype=np.int32),
-            n_arrivals=np.zeros((B, J), dtype=np.int32),
-            outcomes=np.zeros((B, N_STATUS), dtype=np.int64),
-            work=np.zeros(B),
-            response_ticks=np.zeros(B),
-            traffic_mb=np.zeros(B),
-        )  # fmt: skip
-        # Kernels take each of these as one array: seventeen arrays would be passed on with every
-        # call. The fields of the array have the names of the record, which is for Python.
-        self._tasks = np.zeros((B, P), dtype=_TASK)
-        self._decisions = np.zeros((B, H), dtype=_DECISION)
-        self._nodes = np.zeros((B, N), dtype=_NODE)
-        self.tasks = Tasks(*(self._tasks[name] for name in Tasks._fields))
-        self.nodes = Nodes(*(self._nodes[name] for name in Nodes._fields))
-        self._pools = Pools(
-            free_task=np.zeros(B, dtype=np.int32),
-            free_decision=np.zeros(B, dtype=np.int32),
-            bucket=np.full((B, BUCKETS), -1, dtype=np.int32),
-            link_free=np.zeros((B, L)),
-            due=np.zeros((B, delay, A), dtype=np.float32),
-        )
         self.observation = Observation(
             features=np.zeros((B, A, F), dtype=np.float32),
             action_mask=np.zeros((B, A, D + 1), dtype=np.bool_),
@@ -248,15 +213,33 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             truncated=np.zeros(B, dtype=np.bool_),
             elapsed=None,
         )
+        self.packed = pack(self.parameters)
+        """:attr:`parameters` and, next, all else as kernels take it."""
+        self.state = State(
+            self.seeds, self.tick, self.done,
+            counts=np.zeros(B, dtype=COUNTS),
+            streams=np.zeros((B, J), dtype=STREAM),
+            tasks=aligned((B, P), TASK),
+            entries=np.zeros((B, P), dtype=ENTRY),
+            decisions=np.zeros((B, H), dtype=DECISION),
+            nodes=np.zeros((B, N), dtype=NODE),
+            lists=np.zeros(B, dtype=LISTS),
+            link_free=np.zeros((B, L)),
+            due=np.zeros((B, delay, A), dtype=np.float32),
+            reward=self.transition.reward,
+        )  # fmt: skip
+        self.episodes = Episodes(
+            self.seeds, self.tick, self.done, **fields(self.state.counts),
+            **fields(self.state.streams),
+        )  # fmt: skip
+        self.tasks = Tasks(**fields(self.state.tasks))
+        self.nodes = Nodes(**fields(self.state.nodes))
 
     def _start(self, where: BoolArray) -> None:
-        kernels.reset_kernel(
-            where, self.parameters, self.episodes, self._tasks, self._decisions, self._nodes,
-            self._pools, self.observation,
-        )  # fmt: skip
+        kernels.reset_kernel(where, self.packed, self.state, self.observation)
 
     def _check(self, actions: NDArray[np.integer[Any]]) -> None:
-        illegal = kernels.first_illegal(actions, self.parameters, self.episodes, self._nodes)
+        illegal = kernels.first_illegal(actions, self.packed, self.state)
         if illegal >= 0:
             b, a = divmod(illegal, len(self.agents))
             most = int(self.observation.action_mask[b, a].sum()) - 1
@@ -268,9 +251,8 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
 
     def _advance(self, actions: NDArray[np.int32]) -> None:
         kernels.step_kernel(
-            actions, self.parameters, self.episodes, self._tasks, self._decisions, self._nodes,
-            self._pools, self.transition,
-        )  # fmt: skip
+            actions, self.packed, self.state, self.transition.truncated, self.observation
+        )
         if self.episodes.full.any():
             b = int(self.episodes.full.argmax())
             what, most = "tasks", self.most_tasks
@@ -324,9 +306,12 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         return {
             "episodes": self.episodes._asdict(),
             "tasks": self.tasks._asdict(),
-            "decisions": {name: self._decisions[name] for name in Decisions._fields},
+            "entries": fields(self.state.entries),
+            "decisions": fields(self.state.decisions),
             "nodes": self.nodes._asdict(),
-            "pools": self._pools._asdict(),
+            "pools": Pools(
+                **fields(self.state.lists), link_free=self.state.link_free, due=self.state.due
+            )._asdict(),
             "observation": self.observation._asdict(),
         }
 

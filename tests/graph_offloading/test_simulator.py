@@ -299,12 +299,19 @@ def test_no_task_is_executed_twice_and_no_work_is_lost() -> None:
             used = places_used(simulator, b)
             returning = (tasks.status[b, used] == Status.RETURNING).sum()
             assert nodes.processed[b].sum() == simulator.results.finished[b] + returning
-            running = nodes.running[b][nodes.running[b] >= 0]
-            begun = (tasks.instructions[b, running] - tasks.remaining[b, running]).sum()
+            busy = nodes.running[b] >= 0
+            running = tasks.instructions[b, nodes.running[b, busy]]
+            begun = (running - nodes.remaining[b, busy]).sum()
             done = nodes.processed[b].sum() * scenario.instructions + begun
             work = (nodes.busy[b] * simulator.parameters.network.capacity).sum()
             assert work == pytest.approx(done)
     assert (nodes.processed.sum(axis=1) > 50).all()
+
+
+def test_a_task_lies_in_one_cache_line() -> None:
+    tasks = GraphOffloadingSimulator(GraphScenario(), 2).state.tasks
+    assert tasks.itemsize == 64
+    assert tasks.ctypes.data % 64 == 0
 
 
 @scenarios
