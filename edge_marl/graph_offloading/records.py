@@ -147,7 +147,7 @@ class RewardTerms(NamedTuple):
     """``w_r``."""
     processed: float
     """``w_f``, called ``w_p`` in Table 30."""
-    overloads: float
+    refused: float
     """``w_c``."""
     occupancy: float
     """``w_o``."""

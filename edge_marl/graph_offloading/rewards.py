@@ -109,6 +109,6 @@ def potential(here: Any, queue_limit: Any, terms: Any) -> Any:
     return terms.weight * (
         terms.response / (1.0 + mean_s)
         + terms.processed * processed / (1.0 + lost + processed)
-        - terms.overloads * here.refused
+        - terms.refused * here.refused
         - terms.occupancy * occupancy
     )

@@ -92,7 +92,7 @@ class RewardConfig(Options):
     weight: NotNegative = Field(1.0, description="w_g, of the potential")
     response: NotNegative = Field(1.0, description="w_r, in the potential")
     processed: NotNegative = Field(1.0, description="w_f, w_p in Table 30, in the potential")
-    overloads: NotNegative = Field(1.0, description="w_c, in the potential")
+    refused: NotNegative = Field(1.0, description="w_c, of refused tasks, in the potential")
     occupancy: NotNegative = Field(1.0, description="w_o, in the potential")
 
     @model_validator(mode="after")

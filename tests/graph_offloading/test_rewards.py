@@ -116,7 +116,7 @@ def with_history(**options: Any) -> float:
     It has executed 3 tasks after 20 ticks in the mean, refused 1, lost 1 at its deadline, and half
     of its queue is full.
     """
-    terms = {"weight": 2, "response": 3, "processed": 5, "overloads": 7, "occupancy": 11, **options}
+    terms = {"weight": 2, "response": 3, "processed": 5, "refused": 7, "occupancy": 11, **options}
     simulator = hub_with([(1, 1)], rewards=RewardConfig(kind="sparse", **terms), ticks=100)
     simulator.reset(simulator.seeds)
     nodes = simulator.nodes
@@ -130,7 +130,7 @@ def test_the_potential_has_four_terms() -> None:
     after, before = 2 * (1 + 2.5 - 7 - 5.5), 2 * 3
     assert with_history() == pytest.approx(after - before)
     for name, term in (
-        ("response", 1 - 3), ("processed", 2.5), ("overloads", -7), ("occupancy", -5.5)
+        ("response", 1 - 3), ("processed", 2.5), ("refused", -7), ("occupancy", -5.5)
     ):  # fmt: skip
         without = after - before - 2 * term
         assert with_history(**{name: 0}) == pytest.approx(without), name
