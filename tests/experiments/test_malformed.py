@@ -18,6 +18,7 @@ from edge_marl.experiments.benchmarks.graph_offloading import GraphSizes
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.learning_spread import SpreadSizes
 from edge_marl.experiments.benchmarks.peer_offloading import OffloadingSizes
+from edge_marl.experiments.fauno.config import StudyConfig as FAuNOStudy
 from edge_marl.experiments.o2o_drl.config import StudyConfig as O2OStudy
 from edge_marl.experiments.scale.config import StudyConfig as ScaleStudy
 from edge_marl.experiments.tandem.config import StudyConfig as TandemStudy
@@ -61,6 +62,7 @@ NEEDED: dict[Line, Line] = {
     ("reproduce", "tandem"): (),
     ("reproduce", "o2o-drl"): (),
     ("reproduce", "scale"): (),
+    ("reproduce", "fauno"): (),
     ("benchmark", "tandem"): (),
     ("benchmark", "offloading"): (),
     ("benchmark", "dag"): (),
@@ -77,6 +79,7 @@ MODELS: dict[Line, type[BaseModel]] = {
     ("reproduce", "tandem"): TandemStudy,
     ("reproduce", "o2o-drl"): O2OStudy,
     ("reproduce", "scale"): ScaleStudy,
+    ("reproduce", "fauno"): FAuNOStudy,
     ("benchmark", "offloading"): OffloadingSizes,
     ("benchmark", "dag"): PlacementSizes,
     ("benchmark", "graph"): GraphSizes,

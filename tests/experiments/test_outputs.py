@@ -37,6 +37,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "reproduce tandem": ("--out", OUT),
     "reproduce o2o-drl": ("--out", OUT),
     "reproduce scale": ("--out", OUT),
+    "reproduce fauno": ("--out", OUT),
     "benchmark spread": ("--out", OUT),
     "train": ("tandem_v0", "vdn", "--out", OUT),
     "tune": ("tandem_v0", "vdn", "--out", OUT),
