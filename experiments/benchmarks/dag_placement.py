@@ -36,10 +36,15 @@ from edge_marl.experiments.benchmarks.learning import (
 from edge_marl.experiments.benchmarks.learning_measures import STOCK_ENVS
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
-from edge_marl.experiments.benchmarks.simulators import Replay, decisions_per_s, growth
+from edge_marl.experiments.benchmarks.simulators import (
+    Replay,
+    decisions_per_s,
+    growth,
+    measure_parts,
+)
 from edge_marl.experiments.benchmarks.timing import percentiles_s, seconds_each
 from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
-from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.experiments.progress import stdout
 from edge_marl.files import check_output
 from edge_marl.limits import MOST
 from edge_marl.options import Count, Options, Positive
@@ -90,10 +95,7 @@ def benchmark(out: Path, sizes: PlacementSizes | None = None) -> list[Measuremen
     parts: Sequence[Callable[[PlacementSizes], Iterator[Measurement]]] = (
         _simulator, _growth, _wide, _heuristics, _decision, _gpu,
     )  # fmt: skip
-    found: list[Measurement] = []
-    with progress_bar() as bar:
-        for part in bar.track(parts, description="simulator"):
-            found += part(sizes)
+    found = measure_parts(parts, sizes)
     stock = tuple(
         make_case("iteration", "dag_placement_v0", subject, STOCK_ENVS)
         for subject in ("stock", "stock single")

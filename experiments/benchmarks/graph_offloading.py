@@ -15,10 +15,14 @@ import torch
 from pydantic import Field
 
 from edge_marl.experiments.benchmarks.report import Measurement, report
-from edge_marl.experiments.benchmarks.simulators import Replay, decisions_per_s, growth
+from edge_marl.experiments.benchmarks.simulators import (
+    Replay,
+    decisions_per_s,
+    growth,
+    measure_parts,
+)
 from edge_marl.experiments.benchmarks.timing import seconds_each
 from edge_marl.experiments.parallel import built, local_ray
-from edge_marl.experiments.progress import progress_bar
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.files import check_output
 from edge_marl.graph_offloading.generators import aot_clusters, random_geometric
@@ -68,10 +72,7 @@ def benchmark(out: Path, sizes: GraphSizes | None = None) -> list[Measurement]:
     parts: Sequence[Callable[[GraphSizes], Iterator[Measurement]]] = (
         _shipped, _single, _geometric, _clusters, _view, _heuristics, _decisions_only,
     )  # fmt: skip
-    found: list[Measurement] = []
-    with progress_bar() as bar:
-        for part in bar.track(parts, description="simulator"):
-            found += part(sizes)
+    found = measure_parts(parts, sizes)
     report("edge-marl benchmark graph", found, out, sizes=sizes.model_dump())
     return found
 

@@ -27,9 +27,14 @@ from edge_marl.experiments.benchmarks.learning import (
 from edge_marl.experiments.benchmarks.learning_measures import STOCK_ENVS
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.report import Measurement, report
-from edge_marl.experiments.benchmarks.simulators import Replay, decisions_per_s, growth
+from edge_marl.experiments.benchmarks.simulators import (
+    Replay,
+    decisions_per_s,
+    growth,
+    measure_parts,
+)
 from edge_marl.experiments.benchmarks.timing import seconds_each
-from edge_marl.experiments.progress import progress_bar, stdout
+from edge_marl.experiments.progress import stdout
 from edge_marl.files import check_output
 from edge_marl.options import Count, Options, Positive
 from edge_marl.peer_offloading.bound import success_bound
@@ -76,10 +81,7 @@ def benchmark(out: Path, sizes: OffloadingSizes | None = None) -> list[Measureme
     parts: Sequence[Callable[[OffloadingSizes], Iterator[Measurement]]] = (
         _simulator, _growth, _view, _heuristics, _bound, _log,
     )  # fmt: skip
-    found: list[Measurement] = []
-    with progress_bar() as bar:
-        for part in bar.track(parts, description="simulator"):
-            found += part(sizes)
+    found = measure_parts(parts, sizes)
     online = make_case("iteration", ENVIRONMENT, "o2o", sizes.learning.envs)
     stock = make_case("iteration", ENVIRONMENT, "stock", STOCK_ENVS)
     offline = make_case("offline", ENVIRONMENT, "o2o", 1)

@@ -6,14 +6,26 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.experiments.benchmarks.report import Measurement
 from edge_marl.experiments.benchmarks.timing import seconds_each
+from edge_marl.experiments.progress import progress_bar
 from edge_marl.simulation import Policy, Simulator
+
+SizesT = TypeVar("SizesT")
+"""How much a benchmark measures."""
+
+
+def measure_parts(
+    parts: Sequence[Callable[[SizesT], Iterator[Measurement]]], sizes: SizesT
+) -> list[Measurement]:
+    """Measure one part of a benchmark after the other, behind a progress bar."""
+    with progress_bar() as bar:
+        return [line for part in bar.track(parts, description="simulator") for line in part(sizes)]
 
 
 class Replay:

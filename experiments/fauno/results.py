@@ -13,7 +13,7 @@ from edge_marl.experiments.fauno.config import ABLATED, Cell, StudyConfig
 from edge_marl.experiments.fauno.methods import METHODS, VARIANTS
 from edge_marl.experiments.statistics import Estimate
 from edge_marl.experiments.study.outcomes import Outcomes
-from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, SEED, TEST, TRAINING
+from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, TEST, TRAINING
 from edge_marl.graph_offloading.heuristics import HEURISTICS
 
 FloatArray = NDArray[np.float64]
@@ -74,11 +74,8 @@ class Results:
 
     def curve(self, cell: Cell, method: str) -> tuple[NDArray[np.int64], FloatArray] | None:
         """Return environment steps ``[P]`` and finished ratios ``[S, P]`` while learning."""
-        rows = self.outcomes.where(kind=TRAINING, method=method, **_of(cell))
-        if rows.empty:
-            return None
-        table = rows.pivot_table(index=SEED, columns=ENV_STEPS, values=FINISHED)
-        return table.columns.to_numpy(), table.to_numpy()
+        labels = {KIND: TRAINING, METHOD: method, **_of(cell)}
+        return self.outcomes.curve(FINISHED, ENV_STEPS, **labels)
 
     def records(self) -> list[dict[str, Any]]:
         """Return one flat row per cell and method."""

@@ -87,11 +87,7 @@ class Results:
 
     def curve(self, method: str, metric: str) -> tuple[NDArray[np.int64], FloatArray] | None:
         """Return environment steps ``[P]`` and a metric ``[S, P]`` on validation episodes."""
-        rows = self.outcomes.where(kind=TRAINING, method=method)
-        if rows.empty:
-            return None
-        table = rows.pivot_table(index=SEED, columns=ENV_STEPS, values=metric)
-        return table.columns.to_numpy(), table.to_numpy()
+        return self.outcomes.curve(metric, ENV_STEPS, kind=TRAINING, method=method)
 
     def records(self) -> list[dict[str, Any]]:
         """Return one flat row per scenario and method."""

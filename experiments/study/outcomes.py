@@ -50,6 +50,25 @@ class Outcomes:
         table = rows.pivot(index=self.replicate, columns=EPISODE, values=metric)
         return table.to_numpy(dtype=np.float64)
 
+    def curve(
+        self, metric: str, along: str, **labels: Label
+    ) -> tuple[NDArray[np.int64], FloatArray] | None:
+        """Return the points ``[P]`` of a column, and a metric ``[S, P]`` by replicate and point.
+
+        Args:
+            metric: name of a column, averaged over episodes.
+            along: name of the column of the points, such as environment steps.
+            labels: which rows.
+
+        Returns:
+            None where there are none.
+        """
+        rows = self.where(**labels)
+        if rows.empty:
+            return None
+        table = rows.pivot_table(index=self.replicate, columns=along, values=metric)
+        return table.columns.to_numpy(), table.to_numpy()
+
     def mean(self, metric: str, **labels: Label) -> Estimate | None:
         """Average over replicates and episodes; an episode without a value is left out for all."""
         values = self.values(metric, **labels)
