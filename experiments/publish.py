@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from edge_marl.experiments.statistics import Estimate
+
 COLOURS = {
     "oracle": "#222222",
     "online oracle": "#888888",
@@ -31,6 +33,24 @@ def as_markdown(table: Table) -> str:
     rows += [list(map(str, cells)) for cells in zip(*(c.cells for c in table.columns), strict=True)]
     lines = [f"| {' | '.join(' '.join(cell.split()) for cell in row)} |" for row in rows]
     return "\n".join([f"**{table.title}**", "", *lines, ""])
+
+
+def new_table(title: str, *columns: str) -> Table:
+    """Return an empty table with a title on the left."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def interval(estimate: Estimate | None, form: str = ".3f") -> str:
+    """Return an estimate with its interval as a table shows it, a dash for none."""
+    return "-" if estimate is None else estimate.text(form=form)
+
+
+def short(estimate: Estimate | None) -> str:
+    """Return an estimate without its interval, a dash for none."""
+    return "-" if estimate is None else f"{estimate.value:.2f}"
 
 
 def number(value: float) -> str:

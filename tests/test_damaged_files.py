@@ -19,8 +19,6 @@ from edge_marl.dag_placement.readers import read_workflows
 from edge_marl.dag_placement.scenario import RecordedWorkflows
 from edge_marl.dag_placement.workflows import pack
 from edge_marl.errors import InputError
-from edge_marl.graph_offloading.jobs import Jobs, read_alibaba, read_jobs, write_jobs
-from edge_marl.graph_offloading.topology import Topology, read_topology, write_topology
 from edge_marl.oracle import solve
 from edge_marl.tandem.oracle.schedule_files import (
     read_folder,
@@ -81,12 +79,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_log(folder / "log.sqlite") as log:
         write_parquet(log, folder / "log")
     (folder / "published.csv").write_text(PUBLISHED)
-    (folder / "published_jobs.csv").write_text(PUBLISHED)
     (folder / "spar.csv").write_text(SPAR)
     (folder / "instance.json").write_text(INSTANCE)
     (folder / "graph.stg").write_text(GRAPH)
-    write_topology(NETWORK, folder / "topology.json")
-    write_jobs(read_alibaba(folder / "published.csv"), folder / "jobs.parquet", source="here")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.add(folder / "published.csv", "published.csv")
@@ -97,15 +92,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 TRACES = TandemWorkload(files=1, videos=1).make(3)
-NETWORK = Topology.model_validate({
-    "name": "two",
-    "nodes": [
-        {"name": name, "kind": "sbc", "cpu_millis": 4, "memory_bytes": 9, "queue_limit": 3,
-         "x_m": 0.0, "y_m": 0.0, "has_agent": True, "receives_tasks": True}
-        for name in ("one", "two")
-    ],
-    "links": [{"source": 0, "target": 1}, {"source": 1, "target": 0}],
-})  # fmt: skip
 
 
 def check_traces(path: Path) -> None:
@@ -153,15 +139,6 @@ def check_workflows(format_: Any) -> Callable[[Path], None]:
     return check
 
 
-def check_jobs(read: Callable[[Path], Jobs]) -> Callable[[Path], None]:
-    def check(path: Path) -> None:
-        jobs = read(path)
-        assert all(np.isfinite(column).all() and (column >= 0).all() for column in jobs)
-        assert len({len(column) for column in jobs}) == 1
-
-    return check
-
-
 READERS: dict[str, tuple[Callable[[Path], object], Callable[[bytes], st.SearchStrategy[bytes]]]] = {
     "traces.parquet": (check_traces, damaged_parquet),
     "transcoding.csv": (check_transcoding, damaged_csv),
@@ -174,9 +151,6 @@ READERS: dict[str, tuple[Callable[[Path], object], Callable[[bytes], st.SearchSt
     "spar.csv": (check_workflows("alibaba"), damaged_csv),
     "instance.json": (check_workflows("wfcommons"), damaged_json),
     "graph.stg": (check_workflows("stg"), damaged_bytes),
-    "topology.json": (read_topology, damaged_json),
-    "jobs.parquet": (check_jobs(read_jobs), damaged_parquet),
-    "published_jobs.csv": (check_jobs(read_alibaba), damaged_csv),
 }
 
 

@@ -59,8 +59,8 @@ class MAPPO(JointAlgorithm, PPO):
             parts.append(part)
         self._parts = []
         fragments = parts[0] if len(parts) == 1 else concat_samples(parts)
-        if self.env_runner.env.reward_delay:
-            delay = self.env_runner.env.reward_delay
+        delay = self.env_runner.env.reward_delay
+        if delay:
             fragments = SampleBatch(with_rewards_of_actions(fragments, delay))
         if self.reward_scaler is not None:
             fragments[Fragment.REWARDS] = fragments[Fragment.REWARDS] / self.reward_scaler.scale

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from rich.table import Table
 
@@ -10,8 +11,11 @@ from edge_marl.experiments.fauno import paper
 from edge_marl.experiments.fauno.config import ABLATED, Cell
 from edge_marl.experiments.fauno.methods import METHODS, VARIANTS
 from edge_marl.experiments.fauno.results import FINISHED, RESPONSE, Results, label
-from edge_marl.experiments.statistics import Estimate
+from edge_marl.experiments.publish import interval, new_table, short
 from edge_marl.graph_offloading.heuristics import HEURISTICS
+
+_ticks = partial(interval, form=".0f")
+_signed = partial(interval, form="+.3f")
 
 _LEAST_QUEUES = "least_queues"
 
@@ -32,13 +36,13 @@ def all_tables(results: Results) -> list[Table]:
 
 def least_queues(results: Results, cells: Sequence[Cell]) -> Table:
     """Compare Least Queues with the paper's (Tables 2 to 5), by which the world is checked."""
-    table = _table("Least Queues, here and in the paper", "topology, lambda", "offered load",
+    table = new_table("Least Queues, here and in the paper", "topology, lambda", "offered load",
                    "finished", "the paper's", "response, ticks", "the paper's")  # fmt: skip
     for cell in cells:
         table.add_row(
             cell.title,
-            _short(results.mean(cell, _LEAST_QUEUES, "offered_load")),
-            _text(results.mean(cell, _LEAST_QUEUES)),
+            short(results.mean(cell, _LEAST_QUEUES, "offered_load")),
+            interval(results.mean(cell, _LEAST_QUEUES)),
             _given(paper.FINISHED[paper.LEAST_QUEUES], cell, ".3f"),
             _ticks(results.mean(cell, _LEAST_QUEUES, RESPONSE)),
             _given(paper.RESPONSE[paper.LEAST_QUEUES], cell, ".0f"),
@@ -48,15 +52,17 @@ def least_queues(results: Results, cells: Sequence[Cell]) -> Table:
 
 def finished(results: Results, cells: Sequence[Cell], where: str) -> Table:
     """Make Tables 2 and 4: the ratio of finished tasks, and comparisons paired by episode."""
-    table = _table(f"Tables 2 and 4, {where}: ratio of finished tasks", "method", *_titles(cells))
+    table = new_table(
+        f"Tables 2 and 4, {where}: ratio of finished tasks", "method", *_titles(cells)
+    )
     for method in _played(results, cells):
-        table.add_row(label(method), *(_text(results.mean(cell, method)) for cell in cells))
+        table.add_row(label(method), *(interval(results.mean(cell, method)) for cell in cells))
     table.add_section()
     for name, figures in paper.FINISHED.items():
         table.add_row(f"{name}, the paper's", *(_given(figures, cell, ".3f") for cell in cells))
     table.add_section()
     loads = (results.mean(cell, _LEAST_QUEUES, "offered_load") for cell in cells)
-    table.add_row("offered load", *map(_short, loads))
+    table.add_row("offered load", *map(short, loads))
     best = [results.best_triage(cell) for cell in cells]
     table.add_row("best triage rule", *map(label, best))
     for method in results.config.methods:
@@ -73,7 +79,7 @@ def finished(results: Results, cells: Sequence[Cell], where: str) -> Table:
 
 def response(results: Results, cells: Sequence[Cell], where: str) -> Table:
     """Make Tables 3 and 5: the response time of finished tasks."""
-    table = _table(f"Tables 3 and 5, {where}: response in ticks", "method", *_titles(cells))
+    table = new_table(f"Tables 3 and 5, {where}: response in ticks", "method", *_titles(cells))
     for method in _played(results, cells):
         found = (results.mean(cell, method, RESPONSE) for cell in cells)
         table.add_row(label(method), *map(_ticks, found))
@@ -85,7 +91,7 @@ def response(results: Results, cells: Sequence[Cell], where: str) -> Table:
 
 def ablation(results: Results) -> Table:
     """Compare IPPO with what it is with one choice changed, on random 15."""
-    table = _table(f"IPPO with one choice changed, {ABLATED.title}", "variant", "finished",
+    table = new_table(f"IPPO with one choice changed, {ABLATED.title}", "variant", "finished",
                    "response, ticks", "refused", "expired")  # fmt: skip
     for method in ("IPPO", *VARIANTS):
         counts = (results.mean(ABLATED, method, name) for name in ("refused", "expired"))
@@ -95,7 +101,7 @@ def ablation(results: Results) -> Table:
             for count in counts
         )
         table.add_row(
-            method, _text(results.mean(ABLATED, method, FINISHED)),
+            method, interval(results.mean(ABLATED, method, FINISHED)),
             _ticks(results.mean(ABLATED, method, RESPONSE)), *shares,
         )  # fmt: skip
     return table
@@ -107,13 +113,6 @@ def _played(results: Results, cells: Sequence[Cell]) -> Iterator[str]:
     yield from (name for name in (*HEURISTICS, *METHODS) if name in played)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
 def _given(figures: paper.Figures, cell: Cell, form: str) -> str:
     """Return what the paper gives for a cell."""
     return f"{figures[cell]:{form}}" if cell in figures else "-"
@@ -121,19 +120,3 @@ def _given(figures: paper.Figures, cell: Cell, form: str) -> str:
 
 def _titles(cells: Sequence[Cell]) -> list[str]:
     return [cell.title for cell in cells]
-
-
-def _text(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimate.text()
-
-
-def _ticks(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimate.text(form=".0f")
-
-
-def _short(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.2f}"
-
-
-def _signed(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimate.text(form="+.3f")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -26,7 +27,10 @@ from edge_marl.experiments.o2o_drl.results import (
     label,
     value_on,
 )
+from edge_marl.experiments.publish import interval
 from edge_marl.experiments.statistics import Estimate
+
+_signed = partial(interval, form="+.3f")
 
 _LOADS = (0.8, 1.0, 1.2)
 """Offered loads between which networks are put together."""
@@ -49,13 +53,13 @@ def sweep_table(results: Results, sweep: Sweep) -> Table:
         table.add_column(f"{value_on(sweep, point):g}")
     for method in _AT_EVERY_POINT:
         cells = [results.rate(point, method) for point in points]
-        table.add_row(label(method), *map(_text, cells))
+        table.add_row(label(method), *map(interval, cells))
     for method in _FORMS:
         gains = {b: [results.gain(point, method, b) for point in points] for b in baselines(method)}
         _add_gains(table, method, gains)
     table.add_section()
     shares = (results.share_of_possible(point, O2O_DRL) for point in points)
-    table.add_row(f"{O2O_DRL}, share of the bound", *map(_text, shares))
+    table.add_row(f"{O2O_DRL}, share of the bound", *map(interval, shares))
     return table
 
 
@@ -110,14 +114,14 @@ def methods_table(results: Results) -> Table:
         failed = record["execution_failed"] + record["transmission_failed"]
         table.add_row(
             label(method),
-            _text(results.rate(BASE, method)),
+            interval(results.rate(BASE, method)),
             _signed(results.gain(BASE, method, "ratc")),
             f"{record['dropped'] / arrived.mean():.1%}",
             f"{failed / arrived.mean():.1%}",
             f"{record['delay_p50_s']:.2f}",
             f"{record['delay_p95_s']:.2f}",
             f"{record['offloaded']:.0%}",
-            _text(results.share_of_possible(BASE, method)),
+            interval(results.share_of_possible(BASE, method)),
         )
     return table
 
@@ -162,16 +166,6 @@ def hand_over_table(results: Results) -> Table:
             "yes" if surely else "no",
         )
     return table
-
-
-def _text(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimate.text()
-
-
-def _signed(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "-"
-    return estimate.text(form="+.3f")
 
 
 def all_tables(results: Results) -> Sequence[Table]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from rich.table import Table
 
+from edge_marl.experiments.publish import interval, new_table, short
 from edge_marl.experiments.scale.config import TRAINED_AT, Point, trained_in
 from edge_marl.experiments.scale.methods import (
     CROSS_ATTN,
@@ -16,7 +18,8 @@ from edge_marl.experiments.scale.methods import (
     SCALE,
 )
 from edge_marl.experiments.scale.results import Results, label
-from edge_marl.experiments.statistics import Estimate
+
+_percent = partial(interval, form="+.1%")
 
 # Paper, section 5.3 and 5.4: response time in s at N = 16, 32, 48; what its text gives.
 _PAPER_RESPONSE = {SCALE: (4.58, 5.57, 6.22), CROSS_ATTN: (4.65, 5.70, 6.83)}
@@ -39,28 +42,28 @@ def all_tables(results: Results) -> list[Table]:
 def performance(results: Results) -> Table:
     """Make Table 3: all methods at the size of training."""
     point = trained_in("paper")
-    table = _table(f"Table 3: {TRAINED_AT} servers, the paper's setting", "method",
+    table = new_table(f"Table 3: {TRAINED_AT} servers, the paper's setting", "method",
                    "response s", "completed", "unfinished", "invalid actions")  # fmt: skip
     for method in results.methods(point):
         names = ("response_s", "completed", "unfinished", "waits")
         cells = [results.mean(point, method, name) for name in names]
-        table.add_row(label(method), _text(cells[0]), *(_short(cell) for cell in cells[1:]))
+        table.add_row(label(method), interval(cells[0]), *(short(cell) for cell in cells[1:]))
     return table
 
 
 def generalisation(results: Results) -> Table:
     """Make Table 4: SCALE and CrossAttn at the size of training and at others."""
     points = results.config.points("paper")
-    table = _table("Table 4: mean response time in s, trained at 16 servers", "method",
+    table = new_table("Table 4: mean response time in s, trained at 16 servers", "method",
                    *(f"N = {point.servers}" for point in points))  # fmt: skip
     for method in (SCALE, CROSS_ATTN):
-        table.add_row(method, *(_text(results.mean(point, method)) for point in points))
+        table.add_row(method, *(interval(results.mean(point, method)) for point in points))
     changes = (results.change(point, SCALE, CROSS_ATTN) for point in points)
     table.add_row("SCALE to CrossAttn", *map(_percent, changes))
     table.add_section()
     for method in (SCALE, CROSS_ATTN):
         cells = (results.mean(point, method, "completed") for point in points)
-        table.add_row(f"{method}, completed", *map(_short, cells))
+        table.add_row(f"{method}, completed", *map(short, cells))
     table.add_section()
     for method, paper in _PAPER_RESPONSE.items():
         known = dict(zip((16, 32, 48), paper, strict=True))
@@ -71,7 +74,7 @@ def generalisation(results: Results) -> Table:
 
 def features(results: Results) -> Table:
     """Make Table 5: statistics of the attention feature, and how far it moves with N."""
-    table = _table("Table 5: attention feature", "method", "N", "off-diagonal covariance", "KL",
+    table = new_table("Table 5: attention feature", "method", "N", "off-diagonal covariance", "KL",
                    "shift of means", "scale of variances")  # fmt: skip
     for method, learner in LEARNERS.items():
         if not learner.any_size:
@@ -100,10 +103,10 @@ def features(results: Results) -> Table:
 
 def responses(results: Results, points: Sequence[Point], title: str) -> Table:
     """Tabulate all methods in some scenarios, and compare ours with the best online heuristic."""
-    table = _table(title, "method", *(point.name for point in points))
+    table = new_table(title, "method", *(point.name for point in points))
     names = dict.fromkeys(name for point in points for name in results.methods(point))
     for method in names:
-        table.add_row(label(method), *(_text(results.mean(point, method)) for point in points))
+        table.add_row(label(method), *(interval(results.mean(point, method)) for point in points))
     table.add_section()
     best = [results.best_online(point) for point in points]
     table.add_row("best online heuristic", *map(label, best))
@@ -114,26 +117,5 @@ def responses(results: Results, points: Sequence[Point], title: str) -> Table:
     table.add_section()
     for method in (*dict.fromkeys(best), POINTER):
         cells = [results.mean(point, method, "ratio_to_bound") for point in points]
-        table.add_row(f"{label(method)}, to the bound", *map(_short, cells))
+        table.add_row(f"{label(method)}, to the bound", *map(short, cells))
     return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def _text(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else estimate.text()
-
-
-def _short(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.2f}"
-
-
-def _percent(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "-"
-    return estimate.text(form="+.1%")
