@@ -64,18 +64,21 @@ def reset_kernel(where: Any, parameters: Any, state: Any, observation: Any) -> N
             here.first_decided, here.last_decided = _NOBODY, _NOBODY
             here.first_undecided, here.last_undecided = _NOBODY, _NOBODY
             here.length, here.shown = 0, 0
-            here.instructions, here.local, here.remaining = 0.0, 0.0, 0.0
+            here.instructions, here.local = 0.0, 0.0
+            here.started, here.remaining = 0.0, 0.0
             here.busy, here.occupied, here.delay = 0.0, 0.0, 0.0
             here.received, here.processed = 0, 0
             here.refused, here.expired = 0, 0
             here.sent, here.kept = 0, 0
             here.credited = _NOBODY
+            here.changed, here.told = True, True
             here.potential = potential(here, parameters.nodes[n].queue_limit, parameters.rewards)
         for j in range(len(streams)):
             streams[j].n_arrivals, streams[j].next_arrival = 0, 0
             await_next(j, parameters, episode)
         describe(b, parameters, observation)
-        observe(b, 0, parameters, episode, observation)
+        for n in range(len(nodes)):
+            observe(b, 0, n, parameters, episode, observation)
 
 
 @compiled(entry=True)
@@ -116,14 +119,18 @@ def step_kernel(
         state.tick[b] = t
         if t == rules.ticks:
             state.done[b] = truncated[b] = True
-        observe(b, t, parameters, episode, observation)
+        # A large graph does not fit into the processor's cache: one walk over its nodes is enough.
+        for n in range(len(episode.nodes)):
+            _end_tick(t, n, parameters, episode)
+            observe(b, t, n, parameters, episode, observation)
+        if parameters.rewards.kind == _SPARSE:
+            _pay_potential(parameters, episode)
 
 
 @compiled
 def _play(t: Any, actions: Any, parameters: Any, episode: Any) -> None:
-    """Play tick t of an episode."""
-    nodes, rules, rewards = episode.nodes, parameters.rules, parameters.rewards
-    N = len(nodes)
+    """Play tick t of an episode, up to what has arrived by its end."""
+    nodes, rewards = episode.nodes, parameters.rewards
     if rewards.delay > 0:
         place = t % rewards.delay
         for a in range(len(actions)):
@@ -133,27 +140,36 @@ def _play(t: Any, actions: Any, parameters: Any, episode: Any) -> None:
         n = parameters.node[a]
         if nodes[n].first_undecided != _NOBODY:
             _decide(t, a, n, actions[a], parameters, episode)
-    for n in range(N):
+    for n in range(len(nodes)):
         _execute(t, n, parameters, episode)
     create(t, parameters, episode)
     _expire(t, parameters, episode)
-    if (t + 1) % rules.broadcast_ticks == 0:
-        for n in range(N):
-            nodes[n].shown = nodes[n].length
-    _deliver(t + 1, parameters, episode)
-    for n in range(N):
-        here = nodes[n]
-        here.occupied += here.length / parameters.nodes[n].queue_limit
-        if here.running == _NOBODY and here.first_undecided != _NOBODY:
-            draw = uniform(episode.seed, _START_DRAWS + (t + 1) * N + n)
-            if draw < rules.start_undecided:
-                _start(n, _next(n, parameters, episode), parameters, episode)
-    if rewards.kind == _SPARSE:
-        for a in range(len(actions)):
-            n = parameters.node[a]
-            here, before = nodes[n], nodes[n].potential
-            here.potential = potential(here, parameters.nodes[n].queue_limit, rewards)
-            episode.reward[a] += rewards.discount * here.potential - before
+    _bring(t + 1, episode)
+
+
+@compiled
+def _end_tick(t: Any, n: Any, parameters: Any, episode: Any) -> None:
+    """Let node n tell its neighbours its queue, hand out what has come by moment t, and start."""
+    here, rules = episode.nodes[n], parameters.rules
+    if t % rules.broadcast_ticks == 0 and here.shown != here.length:
+        here.shown = here.length
+        here.told = True
+    _hand_out(t, n, parameters, episode)
+    here.occupied += here.length / parameters.nodes[n].queue_limit
+    if here.running == _NOBODY and here.first_undecided != _NOBODY:
+        draw = uniform(episode.seed, _START_DRAWS + t * len(episode.nodes) + n)
+        if draw < rules.start_undecided:
+            _start(n, _next(n, parameters, episode), parameters, episode)
+
+
+@compiled
+def _pay_potential(parameters: Any, episode: Any) -> None:
+    """Pay each agent the change of its node's potential (equation 28)."""
+    rewards = parameters.rewards
+    for n in range(len(episode.nodes)):
+        here, before = episode.nodes[n], episode.nodes[n].potential
+        here.potential = potential(here, parameters.nodes[n].queue_limit, rewards)
+        _pay(n, rewards.discount * here.potential - before, parameters, episode)
 
 
 # Decisions ----------------------------------------------------------------------------------
@@ -186,6 +202,7 @@ def _keep(n: Any, task: Any, episode: Any) -> None:
     tasks[task].status = _DECIDED
     pool.append(n, task, nodes.first_decided, nodes.last_decided, tasks)
     nodes[n].local += tasks[task].instructions
+    nodes[n].changed = True
 
 
 @compiled
@@ -227,7 +244,9 @@ def _start(n: Any, task: Any, parameters: Any, episode: Any) -> None:
     """Begin to execute a task that has left its queue."""
     this, here = episode.tasks[task], episode.nodes[n]
     this.status = _RUNNING
-    here.running, here.remaining = task, this.instructions
+    here.running = task
+    here.started = here.remaining = this.instructions
+    here.changed = True
     if not parameters.rules.deadline_ends_all:
         pool.unschedule_end(task, episode.entries, episode.lists)
 
@@ -271,6 +290,7 @@ def _forget(here: Any, this: Any) -> None:
     """Count a task out of a node."""
     here.length -= 1
     here.instructions -= this.instructions
+    here.changed = True
 
 
 @compiled
@@ -395,33 +415,37 @@ def _pay(n: Any, amount: Any, parameters: Any, episode: Any) -> None:
 
 
 @compiled
-def _deliver(t: Any, parameters: Any, episode: Any) -> None:
-    """Hand out what has arrived since the last tick, to each node in the order of its arrival."""
-    tasks, nodes = episode.tasks, episode.nodes
+def _bring(t: Any, episode: Any) -> None:
+    """Put what arrives by moment t into the inboxes of the nodes."""
     entries, lists = episode.entries, episode.lists
     task = lists.arriving[t % _BUCKETS]
     lists.arriving[t % _BUCKETS] = _NOBODY
     while task != _NOBODY:
         later, due = entries[task].later, entries[task].due
         if due == t:
-            pool.post(task, tasks, nodes)
+            pool.post(task, episode.tasks, episode.nodes)
         else:
             pool.schedule_arrival(task, due, entries, lists)
         task = later
-    for n in range(len(nodes)):
-        task = nodes[n].inbox
-        nodes[n].inbox = _NOBODY
-        while task != _NOBODY:
-            this = tasks[task]
-            following = this.after
-            if this.status == _MOVING:
-                _receive(t, n, task, parameters, episode)
-            elif this.link == _AT_CLIENT:
-                episode.counts.response_ticks += this.moment - this.created
-                _end(t - 1, task, _FINISHED, parameters, episode)
-            else:
-                _return(t, n, task, this.moment, parameters, episode)
-            task = following
+
+
+@compiled
+def _hand_out(t: Any, n: Any, parameters: Any, episode: Any) -> None:
+    """Hand out what has arrived at node n by moment t, in the order of its arrival."""
+    here, tasks = episode.nodes[n], episode.tasks
+    task = here.inbox
+    here.inbox = _NOBODY
+    while task != _NOBODY:
+        this = tasks[task]
+        following = this.after
+        if this.status == _MOVING:
+            _receive(t, n, task, parameters, episode)
+        elif this.link == _AT_CLIENT:
+            episode.counts.response_ticks += this.moment - this.created
+            _end(t - 1, task, _FINISHED, parameters, episode)
+        else:
+            _return(t, n, task, this.moment, parameters, episode)
+        task = following
 
 
 @compiled
@@ -435,6 +459,7 @@ def _receive(t: Any, n: Any, task: Any, parameters: Any, episode: Any) -> None:
         return
     here.length += 1
     here.instructions += this.instructions
+    here.changed = True
     if node.agent == _NOBODY:  # nobody decides here
         _keep(n, task, episode)
     else:

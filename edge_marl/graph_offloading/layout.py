@@ -42,12 +42,15 @@ TASK = np.dtype(
 )
 ENTRY = np.dtype([(name, np.int32) for name in Entries._fields])
 DECISION = np.dtype([(name, np.int32) for name in Decisions._fields])
-_NODE_COUNTS = ("received", "processed", "refused", "expired", "sent", "kept", "credited")
-_NODE_SUMS = ("instructions", "local", "remaining", "busy", "occupied", "delay", "potential")
 NODE = np.dtype(
-    [(name, np.float64) for name in _NODE_SUMS]
-    + [(name, np.int64) for name in _NODE_COUNTS]
-    + [(name, np.int32) for name in Nodes._fields if name not in (*_NODE_COUNTS, *_NODE_SUMS)],
+    # What every tick reads of every node comes first, a cache line of it.
+    [(name, np.float64) for name in ("remaining", "started", "busy", "occupied")]
+    + [(name, np.int32) for name in ("running", "inbox", "length", "shown")]
+    + [(name, np.int32) for name in ("first_decided", "last_decided", "first_undecided")]
+    + [(name, np.bool_) for name in ("changed", "told")]
+    + [(name, np.float64) for name in ("instructions", "local", "delay", "potential")]
+    + [(name, np.int32) for name in ("received", "processed", "refused", "expired")]
+    + [(name, np.int32) for name in ("sent", "kept", "credited", "last_undecided")],
     align=True,
 )
 LISTS = np.dtype(

@@ -63,62 +63,88 @@ def describe(b: Any, parameters: Any, observation: Any) -> None:
 
 
 @compiled
-def observe(b: Any, t: Any, parameters: Any, episode: Any, observation: Any) -> None:
-    """Write the changing parts: queues, next tasks, masks and the global state."""
-    scales, tasks, nodes = parameters.scales, episode.tasks, episode.nodes
-    features, mask, state = observation.features, observation.action_mask, observation.state
-    start, step = _OWN, _PER_NEIGHBOUR
-    if scales.extended:
-        start, step = _OWN_EXTENDED, _PER_NEIGHBOUR_EXTENDED
-    inverse = 1.0 / scales.queue_limit
-    for a in range(features.shape[1]):
-        n = parameters.node[a]
-        node, here = parameters.nodes[n], nodes[n]
-        own = features[b, a]
-        own[0] = here.length * inverse
-        own[1] = 1.0 - here.length / node.queue_limit
-        own[2] = share_of_instructions(here.instructions, scales)
-        own[3] = share_of_instructions(here.local, scales)
-        task = here.first_undecided
-        _see_task(task, 0.0, own, 4, scales, tasks)
-        if scales.extended:
-            own[_OWN + 1] = -1.0
-            if task != _NOBODY:
-                age = t - tasks[task].created
-                own[_OWN + 1] = min(age / scales.age_ticks, 1.0)
-        k, open_ = start, 1
-        for link in range(node.first, node.end):
-            m = parameters.links[link].neighbour
-            own[k] = nodes[m].shown * inverse
-            own[k + 1] = 1.0 - nodes[m].shown / parameters.nodes[m].queue_limit
-            mask[b, a, open_] = task != _NOBODY
-            k += step
-            open_ += 1
-    for n in range(len(nodes)):
-        here = nodes[n]
-        of_node = state[b, STATE_PER_NODE * n : STATE_PER_NODE * (n + 1)]
-        of_node[0] = here.length * inverse
-        task = here.first_undecided
-        of_node[1] = progress = 0.0
-        if task == _NOBODY:
-            task = here.running
-            if task != _NOBODY:
-                instructions = tasks[task].instructions
-                progress = 1.0 - here.remaining / instructions if instructions > 0.0 else 0.0
-            else:
-                task = next_decided(here, parameters.rules)
-            of_node[1] = 1.0 if task != _NOBODY else -1.0
-        _see_task(task, progress, of_node, 2, scales, tasks)
+def observe(b: Any, t: Any, n: Any, parameters: Any, episode: Any, observation: Any) -> None:
+    """Write what has changed at node n: its queue, next task, mask and part of the global state.
+
+    Most of a large graph is as it was a tick ago, and does not fit into the processor's cache: what
+    is written again would first have to be fetched from memory, with its tasks.
+    """
+    here, a, scales = episode.nodes[n], parameters.nodes[n].agent, parameters.scales
+    features, state = observation.features[b], observation.state[b]
+    if here.told:
+        here.told = False
+        _show_to_neighbours(n, here.shown, parameters, features)
+    if here.changed:
+        here.changed = False
+        if a != _NOBODY:
+            _see_own(n, parameters, episode, features[a], observation.action_mask[b, a])
+        _write_state(n, parameters, episode, state)
+    task = here.first_undecided
+    if task == _NOBODY:
+        if here.running != _NOBODY and here.started > 0.0:
+            state[STATE_PER_NODE * n + 2] = 1.0 - here.remaining / here.started
+    elif scales.extended and a != _NOBODY:
+        age = t - episode.tasks[task].created
+        features[a, _OWN + 1] = min(age / scales.age_ticks, 1.0)
 
 
 @compiled
-def _see_task(task: Any, progress: Any, features: Any, k: Any, scales: Any, tasks: Any) -> None:
-    """Write progress, instructions and both sizes of a task from place k on; -1 without one."""
+def _show_to_neighbours(n: Any, shown: Any, parameters: Any, features: Any) -> None:
+    """Write the queue that node n has told into the observations of its neighbours."""
+    nodes, links, scales = parameters.nodes, parameters.links, parameters.scales
+    start, step = _OWN, _PER_NEIGHBOUR
+    if scales.extended:
+        start, step = _OWN_EXTENDED, _PER_NEIGHBOUR_EXTENDED
+    node = nodes[n]
+    share, free = shown / scales.queue_limit, 1.0 - shown / node.queue_limit
+    for link in range(node.first, node.end):
+        other = nodes[links[link].neighbour]
+        if other.agent != _NOBODY:
+            k = start + step * (links[link].back - other.first)
+            features[other.agent, k] = share
+            features[other.agent, k + 1] = free
+
+
+@compiled
+def _see_own(n: Any, parameters: Any, episode: Any, own: Any, mask: Any) -> None:
+    """Write what the agent of node n observes of the node, and what it may do."""
+    node, here, scales = parameters.nodes[n], episode.nodes[n], parameters.scales
+    task = here.first_undecided
+    own[0] = here.length / scales.queue_limit
+    own[1] = 1.0 - here.length / node.queue_limit
+    own[2] = share_of_instructions(here.instructions, scales)
+    own[3] = share_of_instructions(here.local, scales)
+    _see_task(task, own, 4, scales, episode.tasks)
+    if scales.extended and task == _NOBODY:
+        own[_OWN + 1] = -1.0
+    for k in range(node.end - node.first):
+        mask[k + 1] = task != _NOBODY
+
+
+@compiled
+def _write_state(n: Any, parameters: Any, episode: Any, state: Any) -> None:
+    """Write the part of the global state that is of node n, with a progress of 0."""
+    here, scales = episode.nodes[n], parameters.scales
+    of_node = state[STATE_PER_NODE * n : STATE_PER_NODE * (n + 1)]
+    of_node[0] = here.length / scales.queue_limit
+    of_node[1] = 0.0
+    task = here.first_undecided
+    if task == _NOBODY:
+        task = here.running
+        if task == _NOBODY:
+            task = next_decided(here, parameters.rules)
+        of_node[1] = 1.0 if task != _NOBODY else -1.0
+    _see_task(task, of_node, 2, scales, episode.tasks)
+
+
+@compiled
+def _see_task(task: Any, features: Any, k: Any, scales: Any, tasks: Any) -> None:
+    """Write no progress, instructions and both sizes of a task from place k on; -1 without one."""
     if task == _NOBODY:
         features[k] = features[k + 1] = features[k + 2] = features[k + 3] = -1.0
         return
     this = tasks[task]
-    features[k] = progress
+    features[k] = 0.0
     features[k + 1] = share_of_instructions(this.instructions, scales)
     features[k + 2] = features[k + 3] = this.size_mb / scales.size_mb
 

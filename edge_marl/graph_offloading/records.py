@@ -282,25 +282,31 @@ class Nodes(NamedTuple):
     """Of all tasks at the node (equation 37)."""
     local: FloatArray
     """Of those that are to be executed here (equation 38)."""
+    started: FloatArray
+    """Instructions of the running task."""
     remaining: FloatArray
-    """Instructions that the running task has yet to execute."""
+    """Those that it has yet to execute."""
     busy: FloatArray
     """Ticks in which it executed."""
     occupied: FloatArray
     """Sum of ``Q / Q_max`` over ticks."""
-    received: NDArray[np.int64]
+    received: IntArray
     """Tasks that arrived."""
-    processed: NDArray[np.int64]
-    refused: NDArray[np.int64]
-    expired: NDArray[np.int64]
-    sent: NDArray[np.int64]
-    kept: NDArray[np.int64]
-    credited: NDArray[np.int64]
+    processed: IntArray
+    refused: IntArray
+    expired: IntArray
+    sent: IntArray
+    kept: IntArray
+    credited: IntArray
     """The number of the task whose outcome was credited to its agent last, or -1."""
     delay: FloatArray
     """Sum over processed tasks, from creation to the end of execution, in ticks."""
     potential: FloatArray
     """``Phi`` of equation 29 at the last step."""
+    changed: NDArray[np.bool_]
+    """What is observed of it, but for the time, has changed since it was last written."""
+    told: NDArray[np.bool_]
+    """It has told its neighbours another length since they last observed."""
 
 
 class Pools(NamedTuple):

@@ -131,11 +131,11 @@ class EpisodeResults:
     """Share of the time that nodes execute, mean over nodes."""
     offered_load: FloatArray
     """Work of the tasks created, over what all nodes could have done so far."""
-    node_received: NDArray[np.int64]
-    node_processed: NDArray[np.int64]
-    node_refused: NDArray[np.int64]
-    node_expired: NDArray[np.int64]
-    node_sent: NDArray[np.int64]
+    node_received: IntArray
+    node_processed: IntArray
+    node_refused: IntArray
+    node_expired: IntArray
+    node_sent: IntArray
     node_occupancy: FloatArray
     node_utilisation: FloatArray
 
@@ -222,7 +222,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             tasks=aligned((B, P), TASK),
             entries=np.zeros((B, P), dtype=ENTRY),
             decisions=np.zeros((B, H), dtype=DECISION),
-            nodes=np.zeros((B, N), dtype=NODE),
+            nodes=aligned((B, N), NODE),
             lists=np.zeros(B, dtype=LISTS),
             link_free=np.zeros((B, L)),
             due=np.zeros((B, delay, A), dtype=np.float32),

@@ -245,7 +245,7 @@ def test_a_batch_without_episodes_is_refused() -> None:
 CROWDED = {"ticks": 120, "deadline_s": (2.0, 4.0)}
 SCENARIOS = {
     "published": GraphScenario(**CROWDED),
-    "text": GraphScenario(preset="text", rate_per_s=4.0, **CROWDED),
+    "text": GraphScenario(preset="text", rate_per_s=4.0, broadcast_ticks=3, **CROWDED),
     "random": GraphScenario(topology="random_10", rate_per_s=2.0, **CROWDED),
     "recorded": GraphScenario(topology="random_10", arrivals="recorded", **CROWDED),
     "regions": GraphScenario(topology="random_15", load="regions", **CROWDED),
@@ -308,10 +308,27 @@ def test_no_task_is_executed_twice_and_no_work_is_lost() -> None:
     assert (nodes.processed.sum(axis=1) > 50).all()
 
 
-def test_a_task_lies_in_one_cache_line() -> None:
-    tasks = GraphOffloadingSimulator(GraphScenario(), 2).state.tasks
-    assert tasks.itemsize == 64
-    assert tasks.ctypes.data % 64 == 0
+def test_a_task_lies_in_one_cache_line_and_a_node_in_two() -> None:
+    state = GraphOffloadingSimulator(GraphScenario(), 2).state
+    assert state.tasks.itemsize == 64
+    assert state.nodes.itemsize == 128
+    assert state.tasks.ctypes.data % 64 == state.nodes.ctypes.data % 64 == 0
+
+
+@scenarios
+@pytest.mark.parametrize("extended", [False, True], ids=["plain", "extended"])
+def test_what_is_not_written_again_is_as_it_was(scenario: GraphScenario, extended: bool) -> None:
+    some, all_ = (GraphOffloadingSimulator(scenario, 2, extended=extended) for _ in range(2))
+    some.reset([3, 4])
+    all_.reset([3, 4])
+    chance = chances(3, 4)
+    while not some.done.all():
+        actions = legal_actions(some, chance)
+        all_.nodes.changed[:], all_.nodes.told[:] = True, True
+        some.step(actions)
+        all_.step(actions)
+        for found, expected in zip(some.observation, all_.observation, strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 @scenarios
