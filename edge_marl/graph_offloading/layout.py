@@ -20,7 +20,6 @@ from edge_marl.graph_offloading.records import (
     Entries,
     FloatArray,
     IntArray,
-    Nodes,
     Parameters,
 )
 

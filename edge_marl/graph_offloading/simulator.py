@@ -37,6 +37,7 @@ from edge_marl.graph_offloading.records import (
     FULL_OF_DECISIONS,
     Episodes,
     FloatArray,
+    IntArray,
     Load,
     Network,
     Nodes,
