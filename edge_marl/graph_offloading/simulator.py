@@ -164,8 +164,8 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             :func:`edge_marl.graph_offloading.observing.n_features`.
 
     Raises:
-        InputError: for a batch size below 1 or a file that cannot be read; from a step, when there
-            is no place for more tasks.
+        InputError: for a batch size below 1, a file that cannot be read, or rewards that would be
+            paid after the end of an episode; from a step, when there is no place for more tasks.
     """
 
     def __init__(
@@ -190,6 +190,11 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         P = self.most_tasks = scenario.most_tasks or _ample(scenario, network, load)
         H = _DECISIONS_PER_TASK * P
         delay = self.parameters.rewards.delay
+        if delay >= scenario.ticks:
+            raise InputError(
+                f"rewards.delay_ticks: expected fewer than the {scenario.ticks} ticks of an "
+                f"episode, found {delay}"
+            )
         per_episode = (
             P * (TASK.itemsize + ENTRY.itemsize) + H * DECISION.itemsize + N * NODE.itemsize
             + J * STREAM.itemsize + LISTS.itemsize + 8 * L + 4 * delay * A

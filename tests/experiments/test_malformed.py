@@ -322,6 +322,8 @@ TOO_MUCH = (
     ("train graph_offloading_v0 ippo env.rewards.delay_ticks=9", "delay_ticks: expected 0"),
     ("train graph_offloading_v0 ippo env.rewards.kind=own env.rewards.delay_ticks=9000",
      "rollout_fragment_length"),
+    ("train graph_offloading_v0 ippo env.rewards.kind=own env.rewards.delay_ticks=10000",
+     "delay_ticks: expected fewer than the 10000 ticks of an episode"),
     ("train graph_offloading_v0 qmix env.rewards.kind=own env.rewards.delay_ticks=9",
      "pays rewards at once"),
 )  # fmt: skip
