@@ -24,6 +24,7 @@ from edge_marl.algorithms.mappo.rows import (
     VALUE_WEIGHTS,
     JointSteps,
     WholeFragments,
+    chooses,
     learning_targets,
 )
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -81,9 +82,11 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         for terms in history:
             terms["vf_explained_var"] = self._explained_variance
         if actor.normaliser is not None:
-            features, active = columns[Fragment.FEATURES], columns[Fragment.ACTIVE]
+            seen = columns[Fragment.ACTIVE]
+            if self.config.decisions_only:
+                seen = chooses(columns[Fragment.ACTION_MASK], seen)
             actor.normaliser.update(
-                features.flatten(0, -3), active.flatten(0, -2)[..., None],
+                columns[Fragment.FEATURES].flatten(0, -3), seen.flatten(0, -2)[..., None],
                 sets=actor.groups, total=self.total,
             )  # fmt: skip
         return history

@@ -33,7 +33,8 @@ class MAPPOOptions(JointOptions):
     decisions_only: bool = Field(
         False,
         description="whether all learning is from steps in which an agent has a choice, as where "
-        "agents wait most of the time; lambda_ then decays per decision",
+        "agents wait most of the time; lambda_ then decays per decision, and observations are "
+        "standardised over decisions",
     )
     lr: LearningRate = 5e-4
     grad_clip: Positive | None = 10.0

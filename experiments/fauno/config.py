@@ -57,7 +57,7 @@ class StudyConfig(StudyOptions):
     topologies: tuple[Shipped, ...] = Field(SHIPPED, min_length=1, description="of the paper")
     rates: tuple[Positive, ...] = Field(RATES, min_length=1, description="lambda, per second")
     methods: tuple[Method, ...] = Field(("IPPO", "MAPPO"), description="that are trained")
-    iterations: Count = Field(45, description="of a training, 65,536 ticks each")
+    iterations: Count = Field(20, description="of a training, 65,536 ticks each")
     ablation_seeds: CountOrZero = Field(
         3, description="trainings of every variant on random_15 with lambda 2; 0: no variants"
     )

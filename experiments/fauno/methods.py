@@ -61,10 +61,11 @@ class Learner:
 _OPTIONS: dict[str, Any] = {
     "team_reward": "own",
     "decisions_only": True,
+    "observation_normalisation": True,
     "gamma": _GAMMA,
     "lambda_": 0.95,
     "num_epochs": 4,
-    "minibatch_size": 4096,
+    "minibatch_size": 1024,
     "num_envs_per_env_runner": _ENVS,
     "rollout_fragment_length": _STEPS,
     "train_batch_size_per_learner": _ENVS * _STEPS,
@@ -84,6 +85,9 @@ VARIANTS: Mapping[str, Learner] = {
     "dense reward": Learner({"critic": "local"}, rewards={"kind": "dense"}),
     "sparse reward": Learner({"critic": "local"}, rewards={"kind": "sparse", "gamma": _GAMMA}),
     "observation of annex 10.2": Learner({"critic": "local"}, extended=False),
+    "observations not standardised": Learner(
+        {"critic": "local", "observation_normalisation": False}
+    ),
     "all steps": Learner({"critic": "local", "decisions_only": False}),
 }
 """IPPO with one choice changed, by label."""

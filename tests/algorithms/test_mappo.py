@@ -221,6 +221,31 @@ def test_where_decisions_alone_matter_a_local_critic_is_asked_for_their_values_a
     torch.testing.assert_close(found[~chooses], others)
 
 
+def test_observations_are_standardised_over_decisions_where_these_alone_are_learned_from(
+    local_ray: None,
+) -> None:
+    config = MAPPOConfig().environment(
+        "graph_offloading_v0", env_config={"scenario": {"topology": "random_10", "ticks": 60}}
+    )
+    config = config.env_runners(num_envs_per_env_runner=2)
+    algorithm = config.training(
+        train_batch_size_per_learner=120,
+        minibatch_size=None,
+        decisions_only=True,
+        observation_normalisation=True,
+    ).build_algo()
+    fragments = algorithm._train_batch()
+    assert fragments is not None
+    algorithm.learn_from([fragments], [120], team_reward="own")
+    decides = has_choice(torch.from_numpy(fragments[Fragment.ACTION_MASK])).numpy()
+    expected = fragments[Fragment.FEATURES][decides & fragments[Fragment.ACTIVE]].mean(0)
+    actor = algorithm.actor()
+    algorithm.stop()
+    assert 0 < decides.mean() < 0.5
+    assert actor.normaliser is not None
+    np.testing.assert_allclose(actor.normaliser.mean[0].numpy(), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("team_reward", ["sum", "own"])
 def test_a_central_critic_is_evaluated_once_per_step(team_reward: str) -> None:
     own = module(team_reward=team_reward)
