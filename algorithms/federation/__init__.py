@@ -1,0 +1,1 @@
+"""Federate learning: clients send updates of their networks, a manager aggregates them."""

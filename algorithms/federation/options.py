@@ -1,0 +1,62 @@
+"""Declare the options of a federation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from edge_marl.errors import InputError
+from edge_marl.options import NotNegative, Options, Positive, PositiveShare
+
+ByzantineShare = Annotated[float, Field(ge=0, lt=0.5)]
+
+
+class FederationOptions(Options):
+    """Declare how the manager of a federation turns updates into versions."""
+
+    participants: PositiveShare = Field(
+        0.5, description="K, as a share of the clients: a version needs updates of so many"
+    )
+    staleness: Literal["exact", "polynomial", "none"] = Field(
+        "exact",
+        description='"exact": only updates of the current version count; "polynomial": others '
+        'count less, by (1 + versions since)^-exponent; "none": all count alike',
+    )
+    staleness_exponent: NotNegative = Field(0.5, description="of the polynomial rule")
+    coefficients: Literal["steps", "equal"] = Field(
+        "steps", description="weights of the mean: by local trainings (Algorithm 3), or equal"
+    )
+    aggregation: Literal["mean", "median", "trimmed_mean", "krum"] = Field(
+        "mean", description="of the updates; all but the mean bear some Byzantine clients"
+    )
+    byzantine: ByzantineShare = Field(
+        0.0, description="share of the clients that a trimmed mean and Krum are to bear"
+    )
+    server_optimiser: Literal["sgd", "adam"] = Field(
+        "sgd", description="sgd with server_lr 1 is equation 15, adam is FedAdam"
+    )
+    server_lr: Positive = Field(1.0, description="learning rate of the server's optimiser")
+    norm_bound: Positive = Field(1000.0, description="updates of a larger norm are refused")
+    clip_norm: Positive | None = Field(
+        None, description="updates of a larger norm are scaled down to it; None: they are not"
+    )
+    noise_multiplier: NotNegative = Field(
+        0.0,
+        description="standard deviation of the noise on the sum of a version's updates, over "
+        "clip_norm; 0: no privacy",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.noise_multiplier > 0:
+            for name, expected in (("aggregation", "mean"), ("coefficients", "equal")):
+                found = getattr(self, name)
+                if found != expected:
+                    raise InputError(
+                        f"{name}: expected {expected!r} with noise, which makes nothing else "
+                        f"private, found {found!r}"
+                    )
+            if self.clip_norm is None:
+                raise InputError("clip_norm: expected a norm, which noise is relative to")
+        return self
