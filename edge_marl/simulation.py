@@ -38,6 +38,16 @@ class Transition(NamedTuple, Generic[ObservationT]):
     step takes equally long."""
 
 
+class Travel(NamedTuple):
+    """Hold how many steps a message takes between agents and the manager of a federation.
+
+    Both are ``[N]``, and infinite where there is no way.
+    """
+
+    to_manager: NDArray[np.float64]
+    from_manager: NDArray[np.float64]
+
+
 class Simulator(ABC, Generic[ObservationT, ResultsT]):
     """Simulate B episodes of N agents that are stepped together and end independently.
 
@@ -68,6 +78,11 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
         """``[B]``: seeds of the episodes under way."""
         self.done = np.ones(batch_size, dtype=np.bool_)
         """``[B]``: episodes that have ended and wait for a reset."""
+
+    def travel(self, n_bytes: float) -> Travel:
+        """Return how long a message takes; where there is no network, it is there at once."""
+        at_once = np.zeros(len(self.agents))
+        return Travel(at_once, at_once)
 
     def reset(self, seeds: ArrayLike, where: NDArray[np.bool_] | None = None) -> ObservationT:
         """Start episodes anew.

@@ -17,6 +17,7 @@ from edge_marl.envs import ENVIRONMENTS, intake, module_of
 from edge_marl.envs.actions import ActionSpec
 from edge_marl.envs.faults import naming_faults
 from edge_marl.errors import InputError
+from edge_marl.simulation import Travel
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -79,6 +80,10 @@ class BatchedEnv(Protocol):
     @property
     def observation(self) -> BatchedObservation:
         """Return the current observations of all agents and episodes."""
+        ...
+
+    def travel(self, n_bytes: float) -> Travel:
+        """Return how long a message takes between agents and the manager of a federation."""
         ...
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
@@ -247,6 +252,11 @@ class ParallelEnvBatch:
         self._warned = False
         self._state = self._room_for_state(env) if state else np.zeros((B, 0), dtype=np.float32)
         self.state_size = self._state.shape[1]
+
+    def travel(self, n_bytes: float) -> Travel:
+        """Return that every message is there at once."""
+        at_once = np.zeros(len(self.agents))
+        return Travel(at_once, at_once)
 
     def _room_for_state(self, env: intake.AnyParallelEnv) -> NDArray[Any]:
         """Allocate states ``[B, S]``; note whether the environment or observations fill them."""

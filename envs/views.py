@@ -23,7 +23,7 @@ from edge_marl.envs.legal_discrete import LegalDiscrete
 from edge_marl.errors import InputError
 from edge_marl.options import Options
 from edge_marl.seeds import EPISODE_SEED_LIMIT, SEED_LIMIT
-from edge_marl.simulation import Simulator
+from edge_marl.simulation import Simulator, Travel
 from edge_marl.validation import invalid
 
 ObsDict = dict[str, NDArray[Any]]
@@ -267,6 +267,10 @@ class SimulatorBatch:
     def observation(self) -> BatchedObservation:
         """Return the current observations of all agents and episodes."""
         return self._seen(self.simulator.observation)
+
+    def travel(self, n_bytes: float) -> Travel:
+        """Return how long a message takes, see :class:`edge_marl.envs.batched.BatchedEnv`."""
+        return self.simulator.travel(n_bytes)
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
         """Start episodes anew, see :class:`edge_marl.envs.batched.BatchedEnv`."""

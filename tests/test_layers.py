@@ -57,6 +57,7 @@ ROOMS = {
     "tandem": {"networks"},
     "sampling": {"networks", "core"},  # the spaces
     "core": {"networks", "sampling"},
+    "federation": set(),
     "replay": {"networks", "sampling", "core"},
     "offline": {"replay"},
     "sac": {"networks", "sampling", "core", "replay"},

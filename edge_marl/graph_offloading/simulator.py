@@ -49,10 +49,11 @@ from edge_marl.graph_offloading.records import (
     Status,
     Tasks,
 )
+from edge_marl.graph_offloading.routes import manager_of, travel
 from edge_marl.graph_offloading.scenario import MOST_TICKS, GraphScenario
 from edge_marl.memory import check_memory
 from edge_marl.options import NotNegative, Options, Share
-from edge_marl.simulation import Simulator, Transition
+from edge_marl.simulation import Simulator, Transition, Travel
 
 BoolArray = NDArray[np.bool_]
 
@@ -240,6 +241,12 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         )  # fmt: skip
         self.tasks = Tasks(**fields(self.state.tasks))
         self.nodes = Nodes(**fields(self.state.nodes))
+
+    def travel(self, n_bytes: float) -> Travel:
+        """Return how long a message takes, see :mod:`edge_marl.graph_offloading.routes`."""
+        network = self.parameters.network
+        found = travel(network, manager_of(self.graph, network), n_bytes)
+        return Travel(*(ticks[network.node] for ticks in found))
 
     def _start(self, where: BoolArray) -> None:
         kernels.reset_kernel(where, self.packed, self.state, self.observation)
