@@ -86,7 +86,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
             if self.config.decisions_only:
                 seen = chooses(columns[Fragment.ACTION_MASK], seen)
             actor.normaliser.update(
-                columns[Fragment.FEATURES].flatten(0, -3), seen.flatten(0, -2)[..., None],
+                columns[Fragment.FEATURES].flatten(0, -3), seen.flatten(0, -2),
                 sets=actor.groups, total=self.total,
             )  # fmt: skip
         return history

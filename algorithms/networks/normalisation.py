@@ -52,23 +52,29 @@ class RunningMoments(nn.Module):
 
         Args:
             x: ``[R, *shape]``, of any type; with ``sets``, ``[R, N, ...]`` of N agents.
-            present: bool ``[R, ...]``, broadcastable to ``x``: which samples count. All when None.
+            present: bool ``[R]``, or ``[R, N]``: which samples count. All when None.
             sets: ``[N]`` the moments, along their first axis, that each agent's samples belong to.
             total: adds up over the learners, each of which has samples of its own.
         """
+        n_sets = 1 if sets is None else len(self.mean)
+        mean = self.mean.double().view(n_sets, -1)
+        samples = x.reshape(-1, mean.shape[1])
+        which = sets if sets is not None else torch.zeros(1, dtype=torch.int64, device=x.device)
+        owners = which.repeat(len(samples) // len(which))
         # How many, and the sums of their differences from the mean so far and of the squares.
-        sums = self.mean.new_zeros(3, *self.mean.shape, dtype=torch.float64)
-        mean = self.mean.double() if sets is None else self.mean.double()[sets]
-        rows = max(1, _AT_ONCE // max(1, mean.numel()))
-        for k in range(0, len(x), rows):
-            difference = x[k : k + rows] - mean
-            counted = torch.ones_like(difference)
+        sums = torch.zeros_like(mean).repeat(3, 1, 1)
+        rows = max(1, _AT_ONCE // mean.shape[1])
+        for k in range(0, len(samples), rows):
+            part, owner = samples[k : k + rows], owners[k : k + rows]
             if present is not None:
-                counted *= present[k : k + rows]
-                difference *= counted
-            found = torch.stack([part.sum(0) for part in (counted, difference, difference**2)])
-            sums = sums + found if sets is None else sums.index_add(1, sets, found)
-        n, first, second = total(sums)
+                counted = present.flatten()[k : k + rows]
+                part, owner = part[counted], owner[counted]
+            difference = part - mean[owner]
+            of_set = nn.functional.one_hot(owner, n_sets).T.double()
+            sums[0] += of_set.sum(1, keepdim=True)
+            sums[1] += of_set @ difference
+            sums[2] += of_set @ difference.square_()
+        n, first, second = total(sums.view(3, *self.mean.shape))
         seen = (self.count + n).clamp(min=1)
         square_sum = self.var.double() * self.count + second - first.square() / seen
         self.var.copy_(torch.where(self.count + n > 0, square_sum.clamp(min=0) / seen, 1.0))

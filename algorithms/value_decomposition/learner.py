@@ -127,7 +127,7 @@ class ValueDecompositionLearner(JointLearner):
         if not math.isfinite(self.total(seen).item()):
             self._terms.clear()
             self._diverged({DEFAULT_MODULE_ID: columns})  # before it is in the moments for good
-        played = (columns[JointTransition.WEIGHTS] > 0).flatten()[:, None]
+        played = (columns[JointTransition.WEIGHTS] > 0).flatten()
         states = columns[JointTransition.STATE][:, :-1].flatten(0, 1)
         module.state_normaliser.update(states, played, total=self.total)
         if actor.normaliser is not None:
@@ -136,7 +136,7 @@ class ValueDecompositionLearner(JointLearner):
                 columns[JointTransition.PRESENT],
             )
             actor.normaliser.update(
-                features.flatten(0, 1), present.flatten(0, 1)[..., None],
+                features.flatten(0, 1), present.flatten(0, 1),
                 sets=actor.groups, total=self.total,
             )  # fmt: skip
 

@@ -230,10 +230,20 @@ def test_moments_are_those_of_everything_seen() -> None:
 
 def test_absent_samples_do_not_count() -> None:
     moments = RunningMoments((2,))
-    x = torch.tensor([[1.0, 10.0], [3.0, 99.0], [5.0, 99.0]])
-    moments.update(x, torch.tensor([[True, True], [True, False], [True, False]]))
-    assert moments.mean.tolist() == [3.0, 10.0]
-    assert moments.count.tolist() == [3, 1]
+    x = torch.tensor([[1.0, 10.0], [3.0, 20.0], [99.0, 99.0]])
+    moments.update(x, torch.tensor([True, True, False]))
+    assert moments.mean.tolist() == [2.0, 15.0]
+    assert moments.count.tolist() == [2, 2]
+
+
+def test_samples_of_agents_belong_to_the_moments_of_their_set() -> None:
+    moments = RunningMoments((2, 1))
+    x = torch.tensor([[[1.0], [10.0], [2.0]], [[3.0], [99.0], [4.0]]])
+    present = torch.tensor([[True, True, True], [True, False, True]])
+    moments.update(x, present, sets=torch.tensor([0, 1, 1]))
+    assert moments.mean.flatten().tolist() == pytest.approx([2.0, 16 / 3])
+    assert moments.count.flatten().tolist() == [2, 3]
+    assert moments.var[0].item() == 1.0
 
 
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name != "gru"])
