@@ -57,13 +57,13 @@ class RunningMoments(nn.Module):
             total: adds up over the learners, each of which has samples of its own.
         """
         n_sets = 1 if sets is None else len(self.mean)
-        mean = self.mean.double().view(n_sets, -1)
-        samples = x.reshape(-1, mean.shape[1])
         which = sets if sets is not None else torch.zeros(1, dtype=torch.int64, device=x.device)
-        owners = which.repeat(len(samples) // len(which))
+        owners = which.repeat(len(x))
+        mean = self.mean.double().view(n_sets, self.mean.numel() // n_sets)
+        samples = x.reshape(len(owners), mean.shape[1])
         # How many, and the sums of their differences from the mean so far and of the squares.
         sums = torch.zeros_like(mean).repeat(3, 1, 1)
-        rows = max(1, _AT_ONCE // mean.shape[1])
+        rows = max(1, _AT_ONCE // max(1, mean.shape[1]))
         for k in range(0, len(samples), rows):
             part, owner = samples[k : k + rows], owners[k : k + rows]
             if present is not None:
