@@ -9,6 +9,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from edge_marl.algorithms.core.config import JointConfig
 from edge_marl.algorithms.core.options import JointOptions
 from edge_marl.algorithms.mappo.algorithm import MAPPO
+from edge_marl.algorithms.mappo.independent import IndependentLearner
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.mappo.module import MAPPOModule
 from edge_marl.algorithms.mappo.options import MAPPOOptions
@@ -57,6 +58,21 @@ class MAPPOConfig(JointConfig, PPOConfig):
                 f"rollout_fragment_length: expected more than the {delay} steps after which "
                 f"rewards are paid, found {T} (train_batch_size_per_learner over "
                 "num_envs_per_env_runner)"
+            )
+
+    def get_default_learner_class(self) -> Any:
+        """Return the class of the learner, another one for agents that learn alone."""
+        if self.independent_learners:
+            return IndependentLearner
+        return super().get_default_learner_class()
+
+    def validate(self) -> None:
+        """Check all options, see :meth:`JointConfig.validate`."""
+        super().validate()
+        if self.independent_learners and self.num_learners > 1:
+            raise InputError(
+                f"num_learners: expected at most 1 with independent_learners, "
+                f"found {self.num_learners}"
             )
 
     def memory_needed(self, step_bytes: float) -> tuple[float, str]:

@@ -77,6 +77,22 @@ def team_ends(terminated: Tensor, truncated: Tensor, active: Tensor) -> tuple[Te
     return over & ~cut, over
 
 
+def standardised_by_agent(advantages: Tensor, mask: Tensor) -> Tensor:
+    """Scale the advantages of each agent to mean 0 and standard deviation 1 over its own.
+
+    Args:
+        advantages: ``[B, T, N]``.
+        mask: bool, of that shape: those that count.
+    """
+    # Agents first: the sums of one do not depend on how many others there are.
+    counted = advantages.flatten(0, 1).T.double().contiguous()
+    which = mask.flatten(0, 1).T.double().contiguous()
+    n = which.sum(1, keepdim=True).clamp(min=1)
+    counted -= (counted * which).sum(1, keepdim=True) / n
+    deviation = ((counted.square() * which).sum(1, keepdim=True) / n).sqrt().clamp(min=1e-6)
+    return (counted / deviation).T.to(advantages.dtype).view(advantages.shape)
+
+
 def standardised(advantages: Tensor, mask: Tensor, total: Total = unchanged) -> Tensor:
     """Scale advantages to mean 0 and standard deviation 1 over the true elements of ``mask``.
 

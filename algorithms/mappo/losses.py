@@ -32,8 +32,8 @@ def ppo_loss(
     batch: Mapping[str, Tensor],
     coefficients: Coefficients,
     *,
-    n_choices: float,
-    n_values: float,
+    n_choices: float | Tensor,
+    n_values: float | Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Combine the clipped surrogate, the squared error of the values and the entropy.
 
@@ -46,8 +46,10 @@ def ppo_loss(
         batch: ``PENALTIES [K, A]``, ``ACTIONS``, ``ACTION_LOGP`` and ``ADVANTAGES`` ``[K]``;
             ``VALUE_TARGETS`` in the shape of the values, and perhaps ``VALUE_WEIGHTS``.
         coefficients: of the terms.
-        n_choices: what sums over K are divided by, K where there is one learner.
-        n_values: what sums over the values are divided by, the sum of their weights.
+        n_choices: what sums over K are divided by, K where there is one learner; or what each row
+            is divided by, ``[K]``, for a sum of means.
+        n_values: what sums over the values are divided by, the sum of their weights; or what each
+            value is divided by.
 
     Returns:
         The loss, and its terms under RLlib's names.
@@ -73,8 +75,8 @@ class _PPOLoss(torch.autograd.Function):
         values: Tensor,
         batch: Mapping[str, Tensor],
         coefficients: Coefficients,
-        n_choices: float,
-        n_values: float,
+        n_choices: float | Tensor,
+        n_values: float | Tensor,
     ) -> tuple[Tensor, ...]:
         """Return the loss and its terms, and save the gradient up to a factor."""
         clip, vf_clip, vf_loss_coeff, entropy_coeff = coefficients
@@ -86,19 +88,19 @@ class _PPOLoss(torch.autograd.Function):
         chosen = logarithms.gather(0, actions[None])[0]
         ratios = (chosen - batch[Columns.ACTION_LOGP]).exp_()
         surrogate, clipped = ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages
-        policy_loss = torch.minimum(surrogate, clipped).sum() / -n_choices
-        entropy = negative_entropies.sum() / -n_choices
+        policy_loss = -_mean(torch.minimum(surrogate, clipped), n_choices)
+        entropy = -_mean(negative_entropies, n_choices)
 
         errors = values - batch[Postprocessing.VALUE_TARGETS]
         weights = batch.get(VALUE_WEIGHTS)
         weighted = errors if weights is None else errors * weights
-        vf_loss = vf_loss_unclipped = (errors * weighted).sum() / n_values
+        vf_loss = vf_loss_unclipped = _mean(errors * weighted, n_values)
         too_large = errors.square() > vf_clip
         if bool(too_large.any()):
             clipped_away = ((errors.square() - vf_clip) * too_large).mul_(
                 1.0 if weights is None else weights
             )
-            vf_loss = vf_loss_unclipped - clipped_away.sum() / n_values
+            vf_loss = vf_loss_unclipped - _mean(clipped_away, n_values)
             weighted = weighted * ~too_large
 
         # d log p_a = e_a - p and d sum p log p = p (log p - sum p log p), by the logits.
@@ -120,6 +122,11 @@ class _PPOLoss(torch.autograd.Function):
         of_outputs, of_values = ctx.saved_tensors
         factor = gradients[0]
         return of_outputs * factor, of_values * factor, None, None, None, None
+
+
+def _mean(numbers: Tensor, n: float | Tensor) -> Tensor:
+    """Return a sum over n, or the sum of numbers over their own ns."""
+    return (numbers / n).sum() if isinstance(n, Tensor) else numbers.sum() / n
 
 
 def explained_variance(targets: Tensor, values: Tensor, total: Total = unchanged) -> Tensor:

@@ -33,7 +33,9 @@ class MAPPOModule(PolicyModule, ValueFunctionAPI):
         self.action_dist_cls = MaskedCategorical
         self.critic = self.make_critic()
         normalised = self.model_config["value_normalisation"]
-        self.value_moments = RunningMoments() if normalised else None
+        alone = self.model_config["independent_learners"]
+        shape = (self.observation_space.n_agents, 1) if alone else ()
+        self.value_moments = RunningMoments(shape) if normalised else None
 
     def make_critic(self) -> nn.Module:
         """Build the critic that the options ask for."""

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge_marl.algorithms.core.options import Coefficient, JointOptions, LearningRate, Mark
 from edge_marl.options import Count, CountOrZero, NotNegative, Positive, Share
+from edge_marl.validation import shown
+
+_ALONE: Mapping[str, Any] = {
+    "critic": "local",
+    "parameter_sharing": "independent",
+    "team_reward": "own",
+    "decisions_only": True,
+    "use_kl_loss": False,
+    "critic_warmup_steps": 0,
+}
+"""What goes with agents that learn alone."""
+_WHY = " with independent_learners"
 
 
 class MAPPOOptions(JointOptions):
@@ -36,6 +49,12 @@ class MAPPOOptions(JointOptions):
         "agents wait most of the time; lambda_ then decays per decision, and observations are "
         "standardised over decisions",
     )
+    independent_learners: Annotated[bool, Mark.FIXED, Mark.MODULE] = Field(
+        False,
+        description="whether every agent learns alone: advantages are standardised, minibatches "
+        "drawn and gradients clipped for each, and returns standardised by its own; takes networks "
+        "and rewards of their own",
+    )
     lr: LearningRate = 5e-4
     grad_clip: Positive | None = 10.0
     rollout_fragment_length: Literal["auto"] | Count = "auto"
@@ -57,3 +76,13 @@ class MAPPOOptions(JointOptions):
     kl_target: NotNegative = Field(0.01, description="divergence for which it is adapted")
     use_critic: Literal[True] = Field(True, description="RLlib's; there is always a critic")
     use_gae: Literal[True] = Field(True, description="RLlib's; advantages are always estimated so")
+
+    @model_validator(mode="after")
+    def _are_alone(self) -> Self:
+        if self.independent_learners:
+            self.check(
+                *((name, getattr(self, name) == expected, f"{shown(expected)}{_WHY}")
+                  for name, expected in _ALONE.items()),
+                ("network", self.network.gru == 0, f"gru: 0{_WHY}"),
+            )  # fmt: skip
+        return self

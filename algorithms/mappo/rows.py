@@ -14,6 +14,7 @@ from edge_marl.algorithms.mappo.gae import (
     episode_ends,
     generalised_advantages,
     standardised,
+    standardised_by_agent,
     team_ends,
 )
 from edge_marl.algorithms.networks import MASKED, has_choice
@@ -44,6 +45,7 @@ def learning_targets(
     team_reward: str,
     shared_end: bool,
     decisions: bool = False,
+    by_agent: bool = False,
     total: Total = unchanged,
 ) -> Rows:
     """Compute the advantages and value targets of every step of every agent.
@@ -61,6 +63,7 @@ def learning_targets(
         decisions: only steps in which an agent has a choice count. Rewards between two of them
             are credited to the first, discounted step by step; the advantages' sum decays once per
             decision, and values of other observations are not used.
+        by_agent: advantages are standardised over each agent's own steps, not over those of all.
         total: adds up over the learners, each of which has fragments of its own.
 
     Returns:
@@ -93,8 +96,13 @@ def learning_targets(
     advantages = generalised_advantages(
         rewards, values, terminated, over, gamma=gamma**elapsed, lambda_=decays**elapsed
     )
+    scaled = (
+        standardised_by_agent(advantages, counts)
+        if by_agent
+        else standardised(advantages, counts, total)
+    )
     return {
-        Postprocessing.ADVANTAGES: standardised(advantages, counts, total),
+        Postprocessing.ADVANTAGES: scaled,
         Postprocessing.VALUE_TARGETS: advantages + values[:, :-1],
         Columns.LOSS_MASK: counts,
     }

@@ -177,7 +177,8 @@ def through_layers(
     weight, activate = layers[0].weight, ACTIVATIONS[activation]
     n_groups = len(weight)
     if torch.is_grad_enabled() and weight.requires_grad and (n_groups == 1 or groups is None):
-        by_agent = x if n_groups == 1 else x.transpose(0, 1)
+        # The order of sums would depend on strides, and these on how many groups there are.
+        by_agent = x if n_groups == 1 else x.transpose(0, 1).contiguous()
         rows = by_agent.reshape(n_groups, -1, x.shape[-1])
         y: Tensor = _Layers.apply(rows, weight, layers, activate, activate_last)
         y = y.view(*by_agent.shape[:-1], y.shape[-1])
@@ -223,7 +224,7 @@ class _Layers(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """Return the gradient of ``x`` if needed, and add the parameters' to their ``grad``."""
-        (gradient,) = gradients
+        gradient = gradients[0].contiguous()
         outputs = [*ctx.inputs[1:], *ctx.saved_tensors]
         for i in reversed(range(len(ctx.layers))):
             if i < len(ctx.sums):

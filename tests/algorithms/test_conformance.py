@@ -56,6 +56,13 @@ RECIPES: dict[str, Recipe] = {
     "sac": lambda: replayed(DiscreteSACConfig, target_entropy=0.5),
     "mappo": lambda: mappo(observation_normalisation=True, reward_scaling=True),
     "ippo": lambda: mappo(critic="local", team_reward="own"),
+    "alone": lambda: mappo(
+        critic="local",
+        team_reward="own",
+        decisions_only=True,
+        parameter_sharing="independent",
+        independent_learners=True,
+    ),
     "o2o": lambda: mappo(O2OConfig, guard_interval=1, guard_episodes=4),
     # Of tandem's queues and of agents unlike each other no network for servers can be made.
     "scale": lambda: mappo(

@@ -37,6 +37,14 @@ REPLAY = {
 }
 CONFIGS: dict[str, Callable[[], Any]] = {
     "mappo": lambda: MAPPOConfig().training(**PPO, network={"gru": 4}),
+    "alone": lambda: MAPPOConfig().training(
+        **PPO | {"use_kl_loss": False},
+        critic="local",
+        team_reward="own",
+        decisions_only=True,
+        parameter_sharing="independent",
+        independent_learners=True,
+    ),
     "qmix": lambda: QMIXConfig().training(**REPLAY, replay_alpha=0.6, epsilon=[(0, 1), (800, 0)]),
     "sac": lambda: DiscreteSACConfig().training(**REPLAY, target_entropy=0.5),
 }
@@ -82,6 +90,7 @@ def assert_alike(found: list[Any], expected: list[Any]) -> None:
     ("name", "runners", "learners", "ways"),
     [
         ("mappo", 0, 0, {"restore", "exploit"}),
+        ("alone", 0, 0, {"exploit"}),
         # Processes take seconds to start: new ones, and the other algorithms with any, are slow.
         # One runner plays 35 fragments, which two learners cannot share alike.
         ("mappo", 1, 2, set()),

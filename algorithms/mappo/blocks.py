@@ -1,0 +1,285 @@
+"""Train a block of agents, each of which learns alone, all of them at once.
+
+Nothing that one agent learns depends, to the last bit, on which others are in its block: what
+decides on the order of sums is the same in every block, and each agent draws from its own stream.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.evaluation.postprocessing import Postprocessing
+from torch import Tensor, nn
+
+from edge_marl.algorithms.core.learner import DivergenceError, Terms
+from edge_marl.algorithms.core.optimiser import aligned, rows_by_group
+from edge_marl.algorithms.mappo.critics import LocalCritic
+from edge_marl.algorithms.mappo.losses import Coefficients, ppo_loss
+from edge_marl.algorithms.mappo.rows import PENALTIES, Rows, learning_targets, penalties
+from edge_marl.algorithms.networks import has_choice
+from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.sampling.columns import Fragment
+
+ACTOR, CRITIC = "actor", "critic"
+"""The two networks of an agent."""
+
+_SEEN = (Fragment.FEATURES, Fragment.ACTION_MASK)
+_RECORDED = (Columns.ACTIONS, Columns.ACTION_LOGP)
+_TARGETS = (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS)
+_OF_ALL = (Fragment.VALID, Fragment.ELAPSED)
+_OF_EACH = (
+    Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.ACTIVE, Fragment.ACTIONS, Fragment.REWARDS,
+    Fragment.TERMINATED, Fragment.TRUNCATED, Fragment.ACTION_LOGP,
+)  # fmt: skip
+
+
+def part_of(fragments: Rows, begin: int, end: int) -> Rows:
+    """Return what agents ``begin`` to ``end - 1`` learn from, of fragments of all agents."""
+    part = {name: fragments[name][:, :, begin:end] for name in _OF_EACH}
+    return part | {name: fragments[name] for name in _OF_ALL if name in fragments}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Say how to learn from a train batch."""
+
+    coefficients: Coefficients
+    lr: Mapping[str, float]
+    """Of each network."""
+    gamma: float
+    lambda_: float
+    grad_clip: float | None
+    """Largest norm of an agent's gradient, of both networks together."""
+    n_epochs: int
+    n_parts: int
+    """Minibatches of an epoch, the same for all agents."""
+    most_rows: int
+    """The most observations with a choice that any agent has, whatever its block."""
+    proximal: float = 0.0
+    """``mu`` of equation 21, which keeps networks near what :meth:`AgentBlock.anchor` was given."""
+
+
+class AgentBlock:
+    """Hold the optimisers and random streams of a block of agents with networks of their own.
+
+    Every agent has the rows of the steps in which it has a choice; its advantages are standardised,
+    its gradients clipped and its minibatches drawn over these alone. All agents make the same
+    number of minibatches of an epoch, so that theirs are smaller who decide less often; where one
+    has no row, its weights and moments stay as they are.
+
+    Args:
+        actor: of G agents, with a parameter set of each.
+        critic: like the actor.
+        value_moments: of each agent's returns, ``[G, 1]``; None: the critic learns returns.
+        seeds: of each agent's stream.
+    """
+
+    def __init__(
+        self,
+        actor: Actor,
+        critic: LocalCritic,
+        value_moments: RunningMoments | None,
+        seeds: Sequence[int],
+    ) -> None:
+        self.actor, self.critic, self.value_moments = actor, critic, value_moments
+        self._n_agents = len(seeds)
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.weights: dict[str, Tensor] = {}
+        """``[G, P]`` of each network."""
+        self._gradients: dict[str, Tensor] = {}
+        self._optimisers: dict[str, torch.optim.Adam] = {}
+        for name, network in ((ACTOR, actor), (CRITIC, critic)):
+            weights, gradients = rows_by_group([*network.parameters()])
+            self.weights[name], self._gradients[name] = weights, gradients
+            rows = [nn.Parameter(row) for row in weights]  # one each: Adam counts steps by agent
+            self._optimisers[name] = torch.optim.Adam(rows, fused=True)
+        self._anchors: dict[str, Tensor] = {}
+
+    def anchor(self, name: str, weights: Tensor) -> None:
+        """Keep a network near these weights ``[G, P]``, see :attr:`Lesson.proximal`."""
+        self._anchors[name] = weights.clone()
+
+    def learn(self, fragments: Rows, lesson: Lesson) -> list[Terms]:
+        """Learn from fragments of these agents.
+
+        Args:
+            fragments: columns of :class:`Fragment`, of G agents.
+            lesson: how.
+
+        Returns:
+            The terms of the loss in every minibatch, means over the agents with a row in it.
+
+        Raises:
+            DivergenceError: for returns or gradients that are not finite; nothing has changed yet,
+                or the weights are those of the last minibatch.
+        """
+        for name, optimiser in self._optimisers.items():
+            optimiser.param_groups[0]["lr"] = lesson.lr[name]
+        targets = self._targets(fragments, lesson)
+        columns = _flat(fragments) | {name: targets[name].flatten() for name in _TARGETS}
+        steps = _steps_of_agents(targets[Columns.LOSS_MASK])
+        T = fragments[Fragment.VALID].shape[1]
+        history: list[Terms] = []
+        for _ in range(lesson.n_epochs):
+            shuffled = [
+                own[torch.randperm(len(own), generator=generator)]
+                for own, generator in zip(steps, self._generators, strict=True)
+            ]
+            history += [
+                self._step(self._minibatch(columns, arranged, T), sizes, lesson)
+                for arranged, sizes in _parts(shuffled, lesson)
+            ]
+        if self.actor.normaliser is not None:
+            seen = fragments[Fragment.ACTIVE] & has_choice(fragments[Fragment.ACTION_MASK])
+            self.actor.normaliser.update(
+                fragments[Fragment.FEATURES].flatten(0, 1), seen.flatten(0, 1),
+                sets=self.actor.groups,
+            )  # fmt: skip
+        return history
+
+    @torch.no_grad()
+    def _targets(self, fragments: Rows, lesson: Lesson) -> Rows:
+        """Return advantages and value targets; take the returns into their moments."""
+        targets = learning_targets(
+            fragments,
+            self._values(fragments, lesson),
+            gamma=lesson.gamma,
+            lambda_=lesson.lambda_,
+            team_reward="own",
+            shared_end=False,
+            decisions=True,
+            by_agent=True,
+        )
+        returns, counts = targets[Postprocessing.VALUE_TARGETS], targets[Columns.LOSS_MASK]
+        if not torch.isfinite(returns[counts]).all():
+            raise DivergenceError("value targets are not finite")
+        if self.value_moments is not None:
+            agents = torch.arange(self._n_agents)
+            samples = returns.flatten(0, 1)[..., None]
+            self.value_moments.update(samples, counts.flatten(0, 1), sets=agents)
+            scaled = self.value_moments.normalise(returns[..., None], agents)[..., 0]
+            targets[Postprocessing.VALUE_TARGETS] = scaled
+        return targets
+
+    def _values(self, fragments: Rows, lesson: Lesson) -> Tensor:
+        """Return values ``[B, T + 1, G]`` where an agent has a choice, in units of the return."""
+        mask = fragments[Fragment.ACTION_MASK]
+        chosen = fragments[Fragment.ACTIVE] & has_choice(mask)
+        columns, agents = _flat(fragments), torch.arange(self._n_agents)[:, None]
+        values = torch.zeros(chosen.numel())
+        for arranged, sizes in _parts(_steps_of_agents(chosen), lesson):
+            places = arranged * self._n_agents + agents
+            features, legal = (columns[name][places].transpose(0, 1) for name in _SEEN)
+            found = self.critic.values(features, legal)[0][..., -1].T
+            if self.value_moments is not None:
+                moments = self.value_moments
+                found = found * (moments.var + 1e-8).sqrt() + moments.mean
+            there = torch.arange(arranged.shape[1]) < sizes[:, None]
+            values[places[there]] = found[there]
+        return values.view(chosen.shape)
+
+    def _minibatch(self, columns: Rows, arranged: Tensor, T: int) -> Rows:
+        """Return the columns of rows ``[G, P]``, given their steps among ``B * T``."""
+        agents = torch.arange(self._n_agents)[:, None]
+        played = arranged * self._n_agents + agents
+        seen = (arranged + arranged // T) * self._n_agents + agents  # observations: one step more
+        legal = columns[Fragment.ACTION_MASK][seen]
+        batch = {Fragment.FEATURES: columns[Fragment.FEATURES][seen], Fragment.ACTION_MASK: legal}
+        batch[PENALTIES] = penalties(legal).flatten(0, 1)
+        return batch | {name: columns[name][played].flatten() for name in (*_RECORDED, *_TARGETS)}
+
+    def _step(self, batch: Rows, sizes: Tensor, lesson: Lesson) -> Terms:
+        """Make one gradient step of every agent with a row in a minibatch."""
+        features, legal = (batch[name].transpose(0, 1) for name in _SEEN)
+        # To divide by infinity takes rows away that are nobody's.
+        there = torch.arange(features.shape[0]) < sizes[:, None]
+        divisors = torch.where(there, sizes[:, None].float(), torch.inf).flatten()
+        loss, terms = ppo_loss(
+            self.actor(features, legal)[0].transpose(0, 1).flatten(0, 1),
+            self.critic.values(features, legal)[0][..., -1].T.flatten(),
+            batch, lesson.coefficients, n_choices=divisors, n_values=divisors,
+        )  # fmt: skip
+        for gradients in self._gradients.values():
+            gradients.zero_()
+        loss.backward()
+        if lesson.proximal:
+            for name, anchor in self._anchors.items():
+                self._gradients[name].add_(self.weights[name] - anchor, alpha=lesson.proximal)
+        norms = torch.stack([g.square().sum(1) for g in self._gradients.values()]).sum(0).sqrt()
+        if not torch.isfinite(norms).all():
+            raise DivergenceError("the gradient is not finite")
+        if lesson.grad_clip is not None:
+            scales = (lesson.grad_clip / norms.clamp(min=1e-12)).clamp(max=1.0)
+            for gradients in self._gradients.values():
+                gradients.mul_(scales[:, None])
+        present = sizes > 0
+        for name, optimiser in self._optimisers.items():
+            for row, gradient, there in zip(
+                optimiser.param_groups[0]["params"], self._gradients[name], present.tolist(),
+                strict=True,
+            ):  # fmt: skip
+                row.grad = gradient if there else None
+            optimiser.step()
+        n_present = present.sum().clamp(min=1)
+        means = {name: term.detach() / n_present for name, term in terms.items()}
+        return means | {"gradient_norm": norms[present].mean() if present.any() else norms.sum()}
+
+    # Checkpoints ---------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what is not among the weights of the networks: optimisers, streams, anchors."""
+        return {
+            "optimisers": {
+                name: copy.deepcopy(own.state_dict()["state"])
+                for name, own in self._optimisers.items()
+            },
+            "generators": [generator.get_state().numpy() for generator in self._generators],
+            "anchors": {name: anchor.numpy() for name, anchor in self._anchors.items()},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from where ``state`` was taken, with the weights of then."""
+        for name, own in self._optimisers.items():
+            groups = own.state_dict()["param_groups"]
+            own.load_state_dict({"state": state["optimisers"][name], "param_groups": groups})
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(torch.from_numpy(np.asarray(saved)))
+        self._anchors = {
+            name: torch.from_numpy(np.array(anchor)) for name, anchor in state["anchors"].items()
+        }
+
+
+def _flat(fragments: Rows) -> Rows:
+    """Return columns whose rows are the steps of agents, ``b * T + t`` times G plus the agent."""
+    flat = {name: fragments[name].flatten(0, 2) for name in _SEEN}
+    return flat | {name: fragments[name].flatten() for name in _RECORDED}
+
+
+def _steps_of_agents(counts: Tensor) -> list[Tensor]:
+    """Return the numbers ``b * T + t`` of the steps of each agent that count ``[B, T, G]``."""
+    return [own.nonzero()[:, 0] for own in counts.flatten(0, 1).T]
+
+
+def _parts(steps: Sequence[Tensor], lesson: Lesson) -> Iterator[tuple[Tensor, Tensor]]:
+    """Divide the steps of each agent into equal parts.
+
+    Yields:
+        The steps of each part, ``[G, P]``, and how many each agent has, ``[G]``; what is behind
+        these is nobody's. P is the same for all blocks.
+    """
+    P = aligned(-(-lesson.most_rows // lesson.n_parts))
+    divided = [own.tensor_split(lesson.n_parts) for own in steps]
+    for parts in zip(*divided, strict=True):
+        arranged = torch.zeros(len(steps), P, dtype=torch.int64)
+        for own, part in zip(arranged, parts, strict=True):
+            own[: len(part)] = part
+        sizes = torch.tensor([len(part) for part in parts])
+        if sizes.any():
+            yield arranged, sizes

@@ -1,0 +1,86 @@
+"""Let every agent learn alone, by PPO of its own: independent learners in the strict sense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.utils.schedules.scheduler import Scheduler
+from torch import Tensor
+
+from edge_marl.algorithms.core.learner import Terms
+from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
+from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
+from edge_marl.algorithms.mappo.losses import Coefficients
+from edge_marl.algorithms.networks import has_choice
+from edge_marl.algorithms.sampling.columns import Fragment
+
+_BLOCK = "block"
+
+
+class IndependentLearner(MAPPOTorchLearner):
+    """Learn from fragments for each agent alone, see :class:`.blocks.AgentBlock`."""
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Make a block of all agents, which has its own optimisers."""
+        module = self._own_module
+        seeds = torch.randint(2**62, (len(module.actor.spec.agents),)).tolist()
+        self.block = AgentBlock(module.actor, module.critic, module.value_moments, seeds)
+        self._rates = {name: Scheduler(rate) for name, rate in self.learning_rates(config).items()}
+
+    def learning_rates(self, config: Any) -> dict[str, Any]:
+        """Return the learning rate of each network, or its schedule."""
+        return {ACTOR: config.lr, CRITIC: config.lr}
+
+    def learn(
+        self,
+        columns: dict[str, Tensor],
+        *,
+        num_epochs: int = 1,
+        minibatch_size: int | None = None,
+        **_: Any,
+    ) -> list[Terms]:
+        """Train for all epochs on the fragments, then update the observation normaliser."""
+        return self.block.learn(columns, self.lesson(columns, num_epochs, minibatch_size))
+
+    def lesson(
+        self, columns: dict[str, Tensor], n_epochs: int, minibatch_size: int | None
+    ) -> Lesson:
+        """Return how every agent is to learn from fragments of all agents.
+
+        Args:
+            columns: of :class:`Fragment`.
+            n_epochs: passes over its rows.
+            minibatch_size: joint steps of a minibatch, of which an agent has those with a choice;
+                None: all.
+        """
+        config = self.config
+        seen = columns[Fragment.ACTIVE] & has_choice(columns[Fragment.ACTION_MASK])
+        n_steps = int(columns[Fragment.VALID].sum())
+        entropy_coeff = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
+        return Lesson(
+            coefficients=Coefficients(
+                config.clip_param, config.vf_clip_param, config.vf_loss_coeff,
+                float(entropy_coeff.get_current_value()),
+            ),
+            lr={name: float(rate.update(self._env_steps)) for name, rate in self._rates.items()},
+            gamma=config.gamma,
+            lambda_=config.lambda_,
+            grad_clip=config.grad_clip,
+            n_epochs=n_epochs,
+            n_parts=max(1, round(n_steps / minibatch_size)) if minibatch_size else 1,
+            most_rows=int(seen.flatten(0, 1).sum(0).max()),
+        )  # fmt: skip
+
+    # Checkpoints ---------------------------------------------------------------------------
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return what :meth:`set_state` needs."""
+        return super().get_state(*args, **kwargs) | {_BLOCK: self.block.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from where ``state`` was taken."""
+        super().set_state(state)
+        if _BLOCK in state:
+            self.block.set_state(state[_BLOCK])
