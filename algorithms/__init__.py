@@ -1,6 +1,6 @@
 """Train and load learned policies; importing this registers the environments with Ray.
 
-``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig``, ``SCALEConfig`` and
+``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig``, ``SCALEConfig``, ``FAuNOConfig`` and
 ``DiscreteSACConfig`` are configurations of RLlib algorithms, imported when they are first asked
 for.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_marl.envs import register
 
 if TYPE_CHECKING:
+    from edge_marl.algorithms.fauno import FAuNOConfig
     from edge_marl.algorithms.mappo import MAPPOConfig
     from edge_marl.algorithms.o2o import O2OConfig
     from edge_marl.algorithms.sac import DiscreteSACConfig
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiscreteSACConfig",
+    "FAuNOConfig",
     "MAPPOConfig",
     "O2OConfig",
     "QMIXConfig",
@@ -32,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "DiscreteSACConfig": "edge_marl.algorithms.sac",
+    "FAuNOConfig": "edge_marl.algorithms.fauno",
     "MAPPOConfig": "edge_marl.algorithms.mappo",
     "O2OConfig": "edge_marl.algorithms.o2o",
     "QMIXConfig": "edge_marl.algorithms.value_decomposition",

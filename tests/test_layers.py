@@ -58,6 +58,7 @@ ROOMS = {
     "sampling": {"networks", "core"},  # the spaces
     "core": {"networks", "sampling"},
     "federation": set(),
+    "fauno": {"networks", "sampling", "core", "mappo", "federation"},
     "replay": {"networks", "sampling", "core"},
     "offline": {"replay"},
     "sac": {"networks", "sampling", "core", "replay"},

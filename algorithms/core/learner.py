@@ -153,11 +153,12 @@ class JointLearner(TorchLearner):
             for name, column in whole.policy_batches[DEFAULT_MODULE_ID].items()
         }
         history = self.learn(columns, **how)
-        names = list(history[0])
-        means = [torch.cat([terms[name].flatten() for terms in history]).mean() for name in names]
-        agreed = self.average(torch.stack(means)).tolist()
-        reported = dict(zip(names, agreed, strict=True))
-        self.metrics.log_dict(reported, key=DEFAULT_MODULE_ID, window=1)
+        if history:
+            names = list(history[0])
+            terms = [torch.cat([terms[name].flatten() for terms in history]) for name in names]
+            agreed = self.average(torch.stack([found.mean() for found in terms])).tolist()
+            reported = dict(zip(names, agreed, strict=True))
+            self.metrics.log_dict(reported, key=DEFAULT_MODULE_ID, window=1)
         # RLlib takes the length of a batch for the number of steps in it.
         counted = SampleBatch({"steps": np.empty(self.agent_steps(columns), np.bool_)})
         self._log_steps_trained_metrics(
@@ -171,7 +172,7 @@ class JointLearner(TorchLearner):
         raise NotImplementedError
 
     def learn(self, columns: dict[str, Tensor], **how: Any) -> list[Terms]:
-        """Make all gradient steps that a batch allows, and return the terms of each."""
+        """Make all gradient steps that a batch allows, perhaps none; return the terms of each."""
         raise NotImplementedError
 
     def gradient_step(

@@ -33,8 +33,12 @@ def coefficients(steps: Sequence[int]) -> NDArray[np.float32]:
 
 
 def weighted_mean(deltas: Deltas, weights: NDArray[np.float32]) -> Deltas:
-    """Return the sum of updates ``[n, P]`` times their weights ``[n]``: that of equation 15."""
-    return weights @ deltas
+    """Return the sum of updates ``[n, P]`` times their weights ``[n]``: that of equation 15.
+
+    It is no matrix product, whose last bits depend on where in memory the updates lie.
+    """
+    mean: Deltas = (weights[:, None] * deltas).sum(axis=0)
+    return mean
 
 
 def median(deltas: Deltas, byzantine: int) -> Deltas:

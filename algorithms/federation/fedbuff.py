@@ -215,9 +215,10 @@ class FedBuff:
         self.version = state["version"]
         with torch.no_grad():
             self._weights.copy_(torch.from_numpy(state["weights"]))
-        self._optimiser.state[self._weights].update(
-            {name: torch.from_numpy(np.array(value)) for name, value in state["optimiser"].items()}
-        )
+        # Also that of an optimiser that had made no step yet.
+        self._optimiser.state[self._weights] = {
+            name: torch.from_numpy(np.array(value)) for name, value in state["optimiser"].items()
+        }
         self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
         self._buffer = {update["client"]: Update(**update) for update in state["buffer"]}
         self._clients = {
@@ -227,4 +228,4 @@ class FedBuff:
 
 
 def _norm(delta: NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(delta.astype(np.float64)))
+    return float(np.sqrt(np.square(delta.astype(np.float64)).sum()))

@@ -54,6 +54,7 @@ class SimulatedNetwork:
         self._drop_rate = drop_rate
         self._late_ticks = late_ticks
         self._seed = seed
+        self._n_sent = 0
         self._coming: list[tuple[int, int, int, Update]] = []
         self._versions: list[Version] = []
         reached = travel.from_manager[np.isfinite(travel.from_manager)]
@@ -61,8 +62,8 @@ class SimulatedNetwork:
 
     def send(self, update: Update, tick: float) -> None:
         """Send an update at the end of a tick."""
-        n = len(self._travel.to_manager)
-        chance = _CHANCES * (update.sequence * n + update.client)
+        chance = _CHANCES * self._n_sent
+        self._n_sent += 1
         late = self._late_ticks * uniform(self._seed, chance + 1)
         takes = float(self._travel.to_manager[update.client]) + late
         if math.isinf(takes) or uniform(self._seed, chance) < self._drop_rate:
@@ -95,6 +96,7 @@ class SimulatedNetwork:
         """Return the state of the network and of its manager."""
         return {
             "manager": self.manager.get_state(),
+            "n_sent": self._n_sent,
             "coming": [(tick, vars(update)) for tick, *_, update in self._coming],
             "versions": [
                 (number, tick, weights.numpy()) for number, tick, weights in self._versions
@@ -104,6 +106,7 @@ class SimulatedNetwork:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from where ``state`` was taken."""
         self.manager.set_state(state["manager"])
+        self._n_sent = state["n_sent"]
         self._coming = [
             (tick, update["client"], update["sequence"], Update(**update))
             for tick, update in state["coming"]

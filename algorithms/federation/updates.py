@@ -46,7 +46,7 @@ class Update:
     delta: NDArray[np.float32]
     """``[P]``: the client's weights minus those of the version."""
 
-    @property
-    def n_bytes(self) -> int:
-        """Return its size on the network: four whole numbers of 8 bytes, and the weights."""
-        return 4 * 8 + self.delta.nbytes
+
+def size_of_update(n_weights: int) -> int:
+    """Return the bytes of an update on the network: four whole numbers, and 32 bits a weight."""
+    return 4 * 8 + 4 * n_weights

@@ -89,6 +89,7 @@ class AgentBlock:
         seeds: Sequence[int],
     ) -> None:
         self.actor, self.critic, self.value_moments = actor, critic, value_moments
+        self.seeds = seeds
         self._n_agents = len(seeds)
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.weights: dict[str, Tensor] = {}

@@ -75,9 +75,19 @@ class IndependentLearner(MAPPOTorchLearner):
 
     # Checkpoints ---------------------------------------------------------------------------
 
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def own_state(self) -> dict[str, Any]:
+        """Return what is in no component of RLlib's learner."""
+        return {_BLOCK: self.block.get_state()}
+
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """Return what :meth:`set_state` needs."""
-        return super().get_state(*args, **kwargs) | {_BLOCK: self.block.get_state()}
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        # For weights alone, which runners are sent after every update, nothing else is collected.
+        if self._check_component(_BLOCK, components, not_components):
+            state |= self.own_state()
+        return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from where ``state`` was taken."""

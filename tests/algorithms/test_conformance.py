@@ -10,6 +10,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from edge_marl.algorithms import (
     DiscreteSACConfig,
+    FAuNOConfig,
     MAPPOConfig,
     O2OConfig,
     QMIXConfig,
@@ -63,6 +64,7 @@ RECIPES: dict[str, Recipe] = {
         parameter_sharing="independent",
         independent_learners=True,
     ),
+    "fauno": lambda: mappo(FAuNOConfig),
     "o2o": lambda: mappo(O2OConfig, guard_interval=1, guard_episodes=4),
     # Of tandem's queues and of agents unlike each other no network for servers can be made.
     "scale": lambda: mappo(

@@ -14,7 +14,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.tune.schedulers import PopulationBasedTraining
 
-from edge_marl.algorithms import DiscreteSACConfig, MAPPOConfig, QMIXConfig
+from edge_marl.algorithms import DiscreteSACConfig, FAuNOConfig, MAPPOConfig, QMIXConfig
 from edge_marl.algorithms.sampling import BatchedEnvRunner
 from edge_marl.errors import InputError
 from tests.algorithms.clusters import CLUSTER, register_clusters
@@ -44,6 +44,16 @@ CONFIGS: dict[str, Callable[[], Any]] = {
         decisions_only=True,
         parameter_sharing="independent",
         independent_learners=True,
+    ),
+    "fauno": lambda: FAuNOConfig().training(
+        **{name: PPO[name] for name in ("train_batch_size_per_learner", "minibatch_size", "lr")},
+        late_ticks=9.0,
+        drop_rate=0.1,
+        staleness="polynomial",
+        server_optimiser="adam",
+        proximal=0.01,
+        stragglers=0.3,
+        slowness=2,
     ),
     "qmix": lambda: QMIXConfig().training(**REPLAY, replay_alpha=0.6, epsilon=[(0, 1), (800, 0)]),
     "sac": lambda: DiscreteSACConfig().training(**REPLAY, target_entropy=0.5),
@@ -91,6 +101,7 @@ def assert_alike(found: list[Any], expected: list[Any]) -> None:
     [
         ("mappo", 0, 0, {"restore", "exploit"}),
         ("alone", 0, 0, {"exploit"}),
+        ("fauno", 0, 0, {"restore"}),
         # Processes take seconds to start: new ones, and the other algorithms with any, are slow.
         # One runner plays 35 fragments, which two learners cannot share alike.
         ("mappo", 1, 2, set()),

@@ -309,6 +309,7 @@ def test_a_saved_state_goes_on_bit_for_bit(
     cut = data.draw(st.integers(0, len(messages)))
     feed(first, messages[:cut])
     second = fedbuff(5, **rules)
+    feed(second, [*(update(client, sequence=9) for client in range(5)), None])  # used before
     second.set_state(first.get_state())
     for manager in (first, second):
         feed(manager, messages[cut:])

@@ -1,0 +1,70 @@
+"""Declare the options of FAuNO."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from edge_marl.algorithms.core.options import Coefficient, LearningRate, Mark
+from edge_marl.algorithms.federation.options import FederationOptions
+from edge_marl.algorithms.mappo.options import MAPPOOptions
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.errors import InputError
+from edge_marl.options import Count, NotNegative, Positive, Share
+
+_PER_EPISODE, _EPISODES = 150, 8
+
+
+class FAuNOOptions(FederationOptions, MAPPOOptions):
+    """Declare the options of FAuNO; defaults are those of Table 26, or of section 4 of the paper.
+
+    Eight episodes are played at once instead of one, with as many steps of each.
+    """
+
+    critic: Annotated[Literal["local"], Mark.FIXED, Mark.MODULE] = "local"
+    parameter_sharing: Annotated[Literal["independent"], Mark.FIXED, Mark.MODULE] = "independent"
+    team_reward: Annotated[Literal["own"], Mark.MODULE] = "own"
+    decisions_only: Literal[True] = True
+    independent_learners: Annotated[Literal[True], Mark.FIXED, Mark.MODULE] = True
+    federated: Annotated[Literal["critic", "actor", "both"], Mark.FIXED] = Field(
+        "critic", description="networks that the clients share; the others stay local"
+    )
+    synchronous: bool = Field(
+        False,
+        description="whether a client that has sent an update waits for the next version, which "
+        "takes an update of every client",
+    )
+    proximal: NotNegative = Field(
+        0.0, description="mu of the proximal term (FedProx), 0.005 in the paper's variant"
+    )
+    share_every: Count = Field(1, description="T, local trainings from one update to the next")
+    drop_rate: Share = Field(0.0, description="share of the updates that are lost on their way")
+    late_ticks: NotNegative = Field(
+        0.0, description="updates are late by up to so many ticks, drawn for each"
+    )
+    stragglers: Share = Field(0.0, description="share of the clients that are slow")
+    slowness: Count = Field(10, description="how many times as long as others they train")
+    critic_lr: LearningRate = Field(3e-4, description="learning rate of the critic")
+    lr: LearningRate = 1e-3
+    gamma: Share = 0.9
+    clip_param: Positive = 0.5
+    vf_loss_coeff: NotNegative = 0.5
+    entropy_coeff: Coefficient = 0.5
+    grad_clip: Positive | None = 0.5  # not given in the paper
+    num_epochs: Count = 10  # not given in the paper
+    value_normalisation: Annotated[bool, Mark.FIXED, Mark.MODULE] = False
+    num_envs_per_env_runner: Count = _EPISODES
+    train_batch_size_per_learner: Count = _EPISODES * _PER_EPISODE
+    minibatch_size: Count | None = _EPISODES * 30
+    network: Annotated[NetworkConfig, Mark.FIXED, Mark.MODULE] = NetworkConfig(
+        hidden_sizes=[64, 64], activation="tanh"
+    )
+
+    @model_validator(mode="after")
+    def _waits_for_all(self) -> Self:
+        if self.synchronous and self.participants != 1.0:
+            raise InputError(
+                f"participants: expected 1 with synchronous, found {self.participants:g}"
+            )
+        return self
