@@ -53,7 +53,6 @@ class FAuNOOptions(FederationOptions, MAPPOOptions):
     entropy_coeff: Coefficient = 0.5
     grad_clip: Positive | None = 0.5  # not given in the paper
     num_epochs: Count = 10  # not given in the paper
-    value_normalisation: Annotated[bool, Mark.FIXED, Mark.MODULE] = False
     num_envs_per_env_runner: Count = _EPISODES
     train_batch_size_per_learner: Count = _EPISODES * _PER_EPISODE
     minibatch_size: Count | None = _EPISODES * 30

@@ -41,6 +41,7 @@ ALGORITHMS: Mapping[str, _Known] = {
     "ippo": _Known("edge_marl.algorithms.mappo:MAPPOConfig", MappingProxyType({"critic": "local"})),
     "o2o": _Known("edge_marl.algorithms.o2o:O2OConfig", acts_by_sampling=True),
     "scale": _Known("edge_marl.algorithms.scale:SCALEConfig"),
+    "fauno": _Known("edge_marl.algorithms.fauno:FAuNOConfig"),
     "sac": _Known("edge_marl.algorithms.sac:DiscreteSACConfig"),
 }
 

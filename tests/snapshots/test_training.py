@@ -30,6 +30,7 @@ REPLAY: Mapping[str, Any] = {
     "replay_capacity": 1000,
 }
 OFFLOADING: Mapping[str, Any] = {"scenario": {"nodes": 5, "slots": 30}}
+GRAPH: Mapping[str, Any] = {"scenario": {"topology": "random_10", "ticks": 60, "rate_per_s": 2.0}}
 PLACEMENT: Mapping[str, Any] = {"scenario": {"servers": 6, "horizon_s": 6.0}}
 
 RUNS: Mapping[str, tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = {
@@ -51,6 +52,10 @@ RUNS: Mapping[str, tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = {
         "peer_offloading_v0", "o2o", OFFLOADING | {"reward": "own"},
         {**PPO, **NETWORK, "offline_updates": 8, "offline_updates_per_iteration": 8,
          "offline_batch_size": 32},
+    ),
+    "fauno": (
+        "graph_offloading_v0", "fauno", GRAPH,
+        {**PPO, **NETWORK, "late_ticks": 3.0, "drop_rate": 0.1, "staleness": "polynomial"},
     ),
     "scale": ("dag_placement_v0", "scale", PLACEMENT, PPO | {"srr_start_iteration": 0}),
     "sac": (
