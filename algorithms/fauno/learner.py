@@ -13,13 +13,16 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor
 
 from edge_marl.algorithms.core.learner import Terms
+from edge_marl.algorithms.fauno.clients import ClientActors
 from edge_marl.algorithms.fauno.options import FAuNOOptions
 from edge_marl.algorithms.federation.fedbuff import FedBuff
 from edge_marl.algorithms.federation.privacy import epsilon
 from edge_marl.algorithms.federation.simulated import SimulatedNetwork
 from edge_marl.algorithms.federation.updates import Outcome, Update, size_of_update
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, Lesson
+from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.independent import IndependentLearner
+from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.simulation import Travel
 
@@ -59,6 +62,18 @@ class FAuNOLearner(IndependentLearner):
         self._trainings = 0
         at_once = np.zeros(N)
         self.connect(Travel(at_once, at_once))
+
+    def make_block(
+        self, actor: Actor, critic: LocalCritic, value_moments: Any, seeds: list[int], config: Any
+    ) -> Any:
+        """Return a block of all clients, or Ray actors with blocks of some."""
+        if config.clients_per_actor is None:
+            return super().make_block(actor, critic, value_moments, seeds, config)
+        cpus = config.num_cpus_per_learner
+        return ClientActors(
+            actor, critic, value_moments, seeds,
+            clients_per_actor=config.clients_per_actor, num_cpus=1 if cpus == "auto" else cpus,
+        )  # fmt: skip
 
     def learning_rates(self, config: Any) -> dict[str, Any]:
         """Return the learning rate of each network, or its schedule."""

@@ -45,6 +45,11 @@ class FAuNOOptions(FederationOptions, MAPPOOptions):
     )
     stragglers: Share = Field(0.0, description="share of the clients that are slow")
     slowness: Count = Field(10, description="how many times as long as others they train")
+    clients_per_actor: Annotated[Count | None, Mark.FIXED] = Field(
+        None,
+        description="clients that a Ray actor trains; None: the learner trains all. It changes "
+        "no result",
+    )
     critic_lr: LearningRate = Field(3e-4, description="learning rate of the critic")
     lr: LearningRate = 1e-3
     gamma: Share = 0.9

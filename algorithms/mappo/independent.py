@@ -11,9 +11,11 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
+from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.mappo.losses import Coefficients
 from edge_marl.algorithms.networks import has_choice
+from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.sampling.columns import Fragment
 
 _BLOCK = "block"
@@ -26,8 +28,16 @@ class IndependentLearner(MAPPOTorchLearner):
         """Make a block of all agents, which has its own optimisers."""
         module = self._own_module
         seeds = torch.randint(2**62, (len(module.actor.spec.agents),)).tolist()
-        self.block = AgentBlock(module.actor, module.critic, module.value_moments, seeds)
+        self.block = self.make_block(
+            module.actor, module.critic, module.value_moments, seeds, config
+        )
         self._rates = {name: Scheduler(rate) for name, rate in self.learning_rates(config).items()}
+
+    def make_block(
+        self, actor: Actor, critic: LocalCritic, value_moments: Any, seeds: list[int], config: Any
+    ) -> Any:
+        """Return what trains all agents, with the methods of a block."""
+        return AgentBlock(actor, critic, value_moments, seeds)
 
     def learning_rates(self, config: Any) -> dict[str, Any]:
         """Return the learning rate of each network, or its schedule."""

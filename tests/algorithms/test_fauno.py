@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +30,13 @@ SMALL = {
 
 
 def configured(config: Any, topology: str = "random_10", **options: Any) -> Any:
-    env = {"scenario": {"topology": topology, "ticks": 200, "rate_per_s": 2.0},
-           "rewards": {"kind": "own"}}  # fmt: skip
-    config = config.environment("graph_offloading_v0", env_config=env)
+    env_config = {"scenario": {"topology": topology, "ticks": 200, "rate_per_s": 2.0},
+                  "rewards": {"kind": "own"}}  # fmt: skip
+    return in_env(config, "graph_offloading_v0", env_config, **options)
+
+
+def in_env(config: Any, env: str, env_config: dict[str, Any], **options: Any) -> Any:
+    config = config.environment(env, env_config=env_config)
     config = config.env_runners(num_envs_per_env_runner=2).debugging(seed=1)
     return config.training(**{**SMALL, **options})
 
@@ -208,3 +214,37 @@ def test_updates_that_wait_for_others_are_replaced_by_newer_ones() -> None:
 def test_who_waits_needs_updates_of_all() -> None:
     with pytest.raises(ValidationError, match="participants: expected 1 with synchronous"):
         FAuNOOptions(synchronous=True)
+
+
+# Slow with smaller blocks: every actor is a process.
+@pytest.mark.parametrize(
+    ("env", "size"),
+    [("random_10", 6), ("tandem_v0", 1), pytest.param("random_10", 1, marks=pytest.mark.slow)],
+)
+def test_clients_in_ray_actors_learn_the_same_to_the_bit(
+    env: str, size: int, tmp_path: Path
+) -> None:
+    found = []
+    for clients_per_actor in (None, size):
+        make = configured if env == "random_10" else partial(in_env, env=env, env_config={})
+        config = make(
+            FAuNOConfig(),
+            clients_per_actor=clients_per_actor,
+            proximal=0.01,
+            late_ticks=3.0,
+            observation_normalisation=True,
+        ).learners(num_cpus_per_learner=0)
+        algorithm = config.build_algo()
+        for iteration in range(3):
+            algorithm.train()
+            if iteration == 0:
+                algorithm.save_to_path(tmp_path)
+        expected = algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]
+        algorithm.restore_from_path(str(tmp_path))
+        algorithm.train()
+        algorithm.train()
+        found += [expected, algorithm.learner_group.get_weights()[DEFAULT_MODULE_ID]]
+        algorithm.stop()
+    for weights in found[1:]:
+        for name, values in found[0].items():
+            np.testing.assert_array_equal(weights[name], values, name)
