@@ -82,6 +82,11 @@ class FedBuff:
         return max(1, math.ceil(round(self.options.participants * n, 9)))
 
     @property
+    def is_ready(self) -> bool:
+        """Return whether so many have sent one."""
+        return len(self._buffer) >= self.needed
+
+    @property
     def outcomes(self) -> Mapping[int, Mapping[Outcome, int]]:
         """Return how many updates of each client came to which end."""
         return {number: client.outcomes for number, client in self._clients.items()}
@@ -134,7 +139,7 @@ class FedBuff:
         Returns:
             Whether there is a new version.
         """
-        if len(self._buffer) < self.needed:
+        if not self.is_ready:
             return False
         # In the order of clients: sums do not depend on who came first.
         self._weights.grad = -torch.from_numpy(
