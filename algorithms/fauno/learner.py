@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +30,18 @@ from edge_marl.simulation import Travel
 _FEDERATION = "federation"
 _SHARED = {"critic": (CRITIC,), "actor": (ACTOR,), "both": (ACTOR, CRITIC)}
 _DELTA = 1e-5  # of differential privacy
-_OF_CLIENTS = ("version", "steps", "sequence", "busy_until", "is_slow", "tick", "trainings", "seed")
+_ATTACKS = {"sign_flip": -1.0, "times_100": 100.0, "nan": math.nan}
+_OF_CLIENTS = (
+    "version",
+    "steps",
+    "sequence",
+    "busy_until",
+    "is_slow",
+    "is_attacker",
+    "tick",
+    "trainings",
+    "seed",
+)
 
 
 class FAuNOLearner(IndependentLearner):
@@ -57,8 +69,11 @@ class FAuNOLearner(IndependentLearner):
         self._busy_until = np.zeros(N, dtype=np.int64)
         self._tick = 0
         self._seed = self.block.seeds[0] % 2**31  # draws nothing that sampling would miss
-        slow = int(np.ceil(round(self._options.stragglers * N, 9)))
-        self._is_slow = np.random.default_rng(self._seed).permutation(N) < slow
+        chance = np.random.default_rng(self._seed)
+        self._is_slow, self._is_attacker = (
+            chance.permutation(N) < math.ceil(round(share * N, 9))
+            for share in (self._options.stragglers, self._options.attackers)
+        )
         self._trainings = 0
         at_once = np.zeros(N)
         self.connect(Travel(at_once, at_once))
@@ -155,10 +170,14 @@ class FAuNOLearner(IndependentLearner):
                     int(self._sequence[client]),
                     int(self._version[client]),
                     int(self._steps[client]),
-                    (shared[client] - self._base[client]).numpy(),
+                    self._forged(client, shared[client] - self._base[client]).numpy(),
                 ),
                 self._tick + (ticks * (self._options.slowness - 1) if slower else 0),
             )
+
+    def _forged(self, client: int, delta: Tensor) -> Tensor:
+        """Return what a client says that it has learned."""
+        return delta * _ATTACKS[self._options.attack] if self._is_attacker[client] else delta
 
     def _anchor(self) -> None:
         """Keep what is shared near the version that each client started from (equation 21)."""

@@ -45,6 +45,10 @@ class FAuNOOptions(FederationOptions, MAPPOOptions):
     )
     stragglers: Share = Field(0.0, description="share of the clients that are slow")
     slowness: Count = Field(10, description="how many times as long as others they train")
+    attackers: Share = Field(0.0, description="share of the clients whose updates are forged")
+    attack: Literal["sign_flip", "times_100", "nan"] = Field(
+        "sign_flip", description="what an attacker sends instead of what it has learned"
+    )
     clients_per_actor: Annotated[Count | None, Mark.FIXED] = Field(
         None,
         description="clients that a Ray actor trains; None: the learner trains all. It changes "

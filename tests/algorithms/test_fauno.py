@@ -202,6 +202,39 @@ def test_privacy_is_accounted_for() -> None:
     assert 0.0 < lost[1] < lost[2]
 
 
+@pytest.mark.parametrize(
+    ("attack", "aggregation"),
+    [("sign_flip", "median"), ("times_100", "trimmed_mean"), ("times_100", "krum")],
+)
+def test_robust_rules_keep_the_critic_where_honest_clients_would_have_it(
+    attack: str, aggregation: str
+) -> None:
+    off = {}
+    for rule in ("mean", aggregation):
+        how = {"attackers": 0.2, "attack": attack, "aggregation": rule, "byzantine": 0.2}
+        with training(participants=1.0, **how) as (algorithm, learner):
+            shared = rows(learner)[0]
+            algorithm.train()
+            honest = (rows(learner) - shared)[~learner._is_attacker].mean(0)
+            learner.federation.advance(learner._tick + 2)
+            made = learner.federation.manager.weights - shared
+            off[rule] = float((made - honest).norm() / honest.norm())
+    assert off[aggregation] < off["mean"]
+    if attack == "times_100":
+        assert off[aggregation] < 2.0 < off["mean"]
+
+
+def test_updates_that_are_no_numbers_are_refused_and_counted() -> None:
+    with training(attackers=0.2, attack="nan") as (algorithm, learner):
+        for _ in range(3):
+            result = algorithm.train()["learners"][DEFAULT_MODULE_ID]
+        assert result["updates_refused"] == 4, "those of the last batch are on their way"
+        refused = np.array(outcomes(learner, Outcome.REFUSED))
+        assert ((refused == 2) == learner._is_attacker).all()
+        assert torch.isfinite(learner._shared).all()
+        assert result["version"] == 2
+
+
 def test_updates_that_wait_for_others_are_replaced_by_newer_ones() -> None:
     with training(participants=1.0, stragglers=0.1, slowness=4) as (algorithm, learner):
         for _ in range(3):
