@@ -47,8 +47,8 @@ _OF_CLIENTS = (
 class FAuNOLearner(IndependentLearner):
     """Train all clients on a train batch, and let the federation go on for as long as it took.
 
-    The time of the federation is that of an episode: a train batch of T steps of each episode takes
-    T ticks. Clients learn from it and send their updates when it ends. A critic takes no part in
+    The time of the federation is that of an episode: a train batch with T steps of each of the
+    episodes that are played at once takes T ticks. Clients learn from it and send their updates when it ends. A critic takes no part in
     acting, so it is then that they go on from the newest version that has reached them. Algorithm 1
     looks for one before the steps are played; as versions are made some ticks after the updates
     have been sent, every second update would start from the version before, and count for nothing.
@@ -116,7 +116,9 @@ class FAuNOLearner(IndependentLearner):
 
     def learn(self, columns: dict[str, Tensor], **how: Any) -> list[Terms]:
         """Take over versions, train, send updates, and let the federation work meanwhile."""
-        begin, ticks = self._tick, columns[Fragment.VALID].shape[1]
+        config = self.config
+        episodes = config.num_envs_per_env_runner * max(1, config.num_env_runners)
+        begin, ticks = self._tick, max(1, columns[Fragment.VALID].numel() // episodes)
         trains = self._take_over(begin if ACTOR in self._names else begin + ticks)
         columns[Fragment.ACTIVE] = columns[Fragment.ACTIVE] & torch.from_numpy(trains)
         history = super().learn(columns, **how)

@@ -82,6 +82,12 @@ def test_with_all_clients_and_no_loss_it_is_federated_averaging() -> None:
             assert manager.weights.tolist() == shared.tolist()
 
 
+def test_a_train_batch_takes_as_long_as_its_steps_of_one_episode() -> None:
+    with training(rollout_fragment_length=10) as (algorithm, learner):  # four times, of two
+        algorithm.train()
+        assert learner._tick == 40
+
+
 def test_clients_go_on_from_the_newest_version() -> None:
     with training() as (algorithm, learner):
         algorithm.train()
