@@ -21,6 +21,6 @@ class FAuNO(MAPPO):
         """Build env runners and the clients, and connect these by the environment's network."""
         super().setup(config)
         env = self.env_runner.env
-        (n_bytes,) = self.learner_group.foreach_learner(lambda learner: learner.update_bytes)
+        (n_bytes,) = self.learner_group.foreach_learner(lambda own: own.federation.update_bytes)
         travel = env.travel(n_bytes.get())
-        self.learner_group.foreach_learner(lambda learner: learner.connect(travel))
+        self.learner_group.foreach_learner(lambda own: own.federation.connect(travel))

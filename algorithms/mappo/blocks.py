@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,8 +45,7 @@ def part_of(fragments: Rows, begin: int, end: int) -> Rows:
     return part | {name: fragments[name] for name in _OF_ALL if name in fragments}
 
 
-@dataclass(frozen=True)
-class Lesson:
+class Lesson(NamedTuple):
     """Say how to learn from a train batch."""
 
     coefficients: Coefficients

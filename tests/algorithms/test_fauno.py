@@ -76,7 +76,7 @@ def test_with_all_clients_and_no_loss_it_is_federated_averaging() -> None:
             n = len(deltas)
             # One local training each: all weigh alike.
             shared = shared + torch.from_numpy((np.float32(1 / n) * deltas.numpy()).sum(0))
-            learner.federation.advance(learner._tick + 2)
+            learner.federation._network.advance(learner.federation.tick + 2)
             manager = learner.federation.manager
             assert manager.version == version + 1
             assert manager.weights.tolist() == shared.tolist()
@@ -85,18 +85,18 @@ def test_with_all_clients_and_no_loss_it_is_federated_averaging() -> None:
 def test_a_train_batch_takes_as_long_as_its_steps_of_one_episode() -> None:
     with training(rollout_fragment_length=10) as (algorithm, learner):  # four times, of two
         algorithm.train()
-        assert learner._tick == 40
+        assert learner.federation.tick == 40
 
 
 def test_clients_go_on_from_the_newest_version() -> None:
     with training() as (algorithm, learner):
         algorithm.train()
-        learner.federation.advance(learner._tick + 2)
+        learner.federation._network.advance(learner.federation.tick + 2)
         made = learner.federation.manager.weights
         algorithm.train()
-        assert all(torch.equal(base, made) for base in learner._base)
-        assert learner._version.tolist() == [1] * len(learner._version)
-        assert learner._steps.tolist() == [1] * len(learner._version)
+        assert all(torch.equal(base, made) for base in learner.federation.base)
+        assert learner.federation.versions.tolist() == [1] * len(learner.federation.versions)
+        assert learner.federation.steps.tolist() == [1] * len(learner.federation.versions)
 
 
 def test_without_any_update_arriving_it_is_independent_learning_to_the_bit() -> None:
@@ -144,7 +144,7 @@ def test_slow_clients_delay_no_version_and_are_heard_if_the_rule_allows(
     with training(stragglers=0.2, slowness=3, staleness=staleness) as (algorithm, learner):
         for _ in range(8):
             algorithm.train()
-        slow = np.flatnonzero(learner._is_slow)
+        slow = np.flatnonzero(learner.federation.is_slow)
         assert len(slow) == 2
         used = np.array(outcomes(learner, Outcome.USED))
         assert learner.federation.manager.version == 7
@@ -166,7 +166,7 @@ def test_synchronous_clients_wait_for_the_version_of_their_round() -> None:
     with training(synchronous=True, participants=1.0, drop_rate=0.4) as (algorithm, learner):
         for _ in range(12):
             algorithm.train()
-            ahead = learner._steps.max()
+            ahead = learner.federation.steps.max()
             assert ahead <= 1, "nobody trains twice on one version"
         version = learner.federation.manager.version
         assert 2 <= version < 11, "rounds last until what was lost has been sent again"
@@ -183,12 +183,12 @@ def test_what_is_federated_is_shared_and_the_rest_stays_local(
 ) -> None:
     with training(federated=federated) as (algorithm, learner):
         algorithm.train()
-        learner.federation.advance(learner._tick + 2)
-        learner._take_over(learner._tick + 4)
+        learner.federation.tick += 4  # versions are there
+        learner.federation.before(4)
         for name in same:
             assert len(torch.unique(rows(learner, name), dim=0)) == 1
         for name in own:
-            assert len(torch.unique(rows(learner, name), dim=0)) == len(learner._version)
+            assert len(torch.unique(rows(learner, name), dim=0)) == len(learner.federation.versions)
 
 
 def test_a_proximal_term_keeps_critics_near_the_version() -> None:
@@ -196,7 +196,7 @@ def test_a_proximal_term_keeps_critics_near_the_version() -> None:
     for proximal in (0.0, 5.0):
         with training(proximal=proximal) as (algorithm, learner):
             algorithm.train()
-            distance[proximal] = float((learner._shared - learner._base).norm())
+            distance[proximal] = float((learner.federation.shared - learner.federation.base).norm())
     assert distance[5.0] < 0.9 * distance[0.0]
 
 
@@ -221,8 +221,8 @@ def test_robust_rules_keep_the_critic_where_honest_clients_would_have_it(
         with training(participants=1.0, **how) as (algorithm, learner):
             shared = rows(learner)[0]
             algorithm.train()
-            honest = (rows(learner) - shared)[~learner._is_attacker].mean(0)
-            learner.federation.advance(learner._tick + 2)
+            honest = (rows(learner) - shared)[~learner.federation.is_attacker].mean(0)
+            learner.federation._network.advance(learner.federation.tick + 2)
             made = learner.federation.manager.weights - shared
             off[rule] = float((made - honest).norm() / honest.norm())
     assert off[aggregation] < off["mean"]
@@ -236,8 +236,8 @@ def test_updates_that_are_no_numbers_are_refused_and_counted() -> None:
             result = algorithm.train()["learners"][DEFAULT_MODULE_ID]
         assert result["updates_refused"] == 4, "those of the last batch are on their way"
         refused = np.array(outcomes(learner, Outcome.REFUSED))
-        assert ((refused == 2) == learner._is_attacker).all()
-        assert torch.isfinite(learner._shared).all()
+        assert ((refused == 2) == learner.federation.is_attacker).all()
+        assert torch.isfinite(learner.federation.shared).all()
         assert result["version"] == 2
 
 
@@ -246,7 +246,7 @@ def test_updates_that_wait_for_others_are_replaced_by_newer_ones() -> None:
         for _ in range(3):
             algorithm.train()
         assert learner.federation.manager.version == 0
-        assert learner._steps.max() == 3
+        assert learner.federation.steps.max() == 3
         assert sum(outcomes(learner, Outcome.REPLACED)) > 0
 
 

@@ -1,0 +1,199 @@
+"""Federate clients in simulated time (FAuNO paper, Algorithms 1 to 3)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edge_marl.algorithms.fauno.clients import ClientActors
+from edge_marl.algorithms.fauno.options import FAuNOOptions
+from edge_marl.algorithms.federation.fedbuff import FedBuff
+from edge_marl.algorithms.federation.privacy import epsilon
+from edge_marl.algorithms.federation.simulated import SimulatedNetwork
+from edge_marl.algorithms.federation.updates import Outcome, Update, size_of_update
+from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock
+from edge_marl.simulation import Travel
+
+_SHARED = {"critic": (CRITIC,), "actor": (ACTOR,), "both": (ACTOR, CRITIC)}
+_ATTACKS = {"sign_flip": -1.0, "times_100": 100.0, "nan": math.nan}
+_DELTA = 1e-5  # of differential privacy
+_SAVED = (
+    "tick", "versions", "steps", "sequences", "busy_until", "trainings", "is_slow", "is_attacker",
+)  # fmt: skip
+
+
+class SimulatedFederation:
+    """Let the clients of a block take over versions and send updates, as their ticks pass.
+
+    Clients learn from the steps of some ticks and send their updates when these have passed. A
+    critic takes no part in acting, so it is then that they go on from the newest version that has
+    reached them. Algorithm 1 looks for one before the steps are played; as versions are made some
+    ticks after the updates have been sent, every second update would start from the version before,
+    and count for nothing. An actor that is shared acts, so the newest version is taken over when
+    the steps begin.
+
+    Args:
+        block: of N clients, who all begin with the shared weights of the first.
+        options: of the federation.
+        seed: of who is slow, who forges updates, what is lost and late, and of noise.
+    """
+
+    def __init__(self, block: AgentBlock | ClientActors, options: FAuNOOptions, seed: int) -> None:
+        self._block, self._options, self._seed = block, options, seed
+        self._names = _SHARED[options.federated]
+        self._widths = [block.weights[name].shape[1] for name in self._names]
+        self._load(slice(None), self.shared[0])
+        N = len(self.shared)
+        self.base = self.shared
+        """``[N, P]``: the version that each client started from, or its first weights."""
+        self.versions = np.zeros(N, dtype=np.int64)
+        """``[N]``: the number of that version."""
+        self.steps = np.zeros(N, dtype=np.int64)
+        """``[N]``: local trainings since."""
+        self.sequences = np.zeros(N, dtype=np.int64)
+        """``[N]``: updates so far."""
+        self.busy_until = np.zeros(N, dtype=np.int64)
+        """``[N]``: the tick in which a slow client has done with what it has begun."""
+        self.tick = 0
+        self.trainings = 0
+        """Train batches so far."""
+        chance = np.random.default_rng(seed)
+        self.is_slow, self.is_attacker = (
+            chance.permutation(N) < math.ceil(round(share * N, 9))
+            for share in (options.stragglers, options.attackers)
+        )
+        at_once = np.zeros(N)
+        self.connect(Travel(at_once, at_once))
+
+    @property
+    def update_bytes(self) -> int:
+        """Return the size of an update on the network."""
+        return size_of_update(sum(self._widths))
+
+    @property
+    def manager(self) -> FedBuff:
+        """Return the manager."""
+        return self._network.manager
+
+    @property
+    def shared(self) -> Tensor:
+        """Return a copy of what the clients share, ``[N, P]``."""
+        return torch.cat([self._block.weights[name] for name in self._names], dim=1)
+
+    def connect(self, travel: Travel) -> None:
+        """Connect the clients, before they train, with a manager on a network.
+
+        Args:
+            travel: how many ticks an update takes, and a version.
+        """
+        options, shared = self._options, self.shared
+        self._network = SimulatedNetwork(
+            FedBuff(shared[0], len(shared), options, seed=self._seed),
+            travel,
+            drop_rate=options.drop_rate,
+            late_ticks=options.late_ticks,
+            seed=self._seed,
+        )
+
+    def before(self, ticks: int) -> NDArray[np.bool_]:
+        """Let clients take over versions, before they learn from the steps of so many ticks.
+
+        Returns:
+            Which clients learn, ``[N]``: neither are they busy nor do they wait for a version.
+        """
+        known = self.tick if ACTOR in self._names else self.tick + ticks
+        self._network.advance(known)
+        trains = self.busy_until <= self.tick
+        for client in np.flatnonzero(trains).tolist():
+            made = self._network.newest(client, known)
+            if made is not None and made.number > self.versions[client]:
+                self._load(client, made.weights)
+                self.base[client] = made.weights
+                self.versions[client], self.steps[client] = made.number, 0
+            elif self._options.synchronous and self.steps[client]:
+                trains[client] = False  # it waits for the version that its update is for
+        if self._options.proximal:
+            for name, base in zip(self._names, self.base.split(self._widths, 1), strict=True):
+                self._block.anchor(name, base)
+        return trains
+
+    def after(self, trained: NDArray[np.bool_], ticks: int) -> None:
+        """Send updates, and let the manager work until so many ticks have passed.
+
+        Args:
+            trained: what :meth:`before` returned.
+            ticks: the same.
+        """
+        self.steps += trained
+        self.trainings += 1
+        waiting = ~trained & (self.busy_until <= self.tick)
+        slow = trained & self.is_slow
+        self.busy_until[slow] = self.tick + ticks * self._options.slowness
+        self.tick += ticks
+        if self.trainings % self._options.share_every == 0:
+            self._send(trained, waiting, ticks)
+        self._network.advance(self.tick)
+
+    def report(self) -> dict[str, float]:
+        """Return the version, updates by their outcomes, and how many clients count for nothing."""
+        outcomes = self.manager.outcomes.values()
+        found: dict[str, float] = {
+            f"updates_{outcome}": sum(own[outcome] for own in outcomes)
+            for outcome in Outcome
+            if outcome is not Outcome.BUFFERED
+        }
+        found["version"] = self.manager.version
+        found["silent_clients"] = sum(own[Outcome.USED] == 0 for own in outcomes)
+        if self._options.noise_multiplier > 0:
+            multiplier = self._options.noise_multiplier
+            found["epsilon"] = epsilon(multiplier, self.manager.most_releases, _DELTA)
+        return found
+
+    def _send(self, trained: NDArray[np.bool_], waiting: NDArray[np.bool_], ticks: int) -> None:
+        """Send the updates of clients that have trained; those that wait send theirs again."""
+        shared = self.shared
+        self.sequences += trained
+        for client in np.flatnonzero(trained | waiting).tolist():
+            slower = self.is_slow[client] and trained[client]
+            self._network.send(
+                Update(
+                    client,
+                    int(self.sequences[client]),
+                    int(self.versions[client]),
+                    int(self.steps[client]),
+                    self._forged(client, shared[client] - self.base[client]).numpy(),
+                ),
+                self.tick + (ticks * (self._options.slowness - 1) if slower else 0),
+            )
+
+    def _forged(self, client: int, delta: Tensor) -> Tensor:
+        """Return what a client says that it has learned."""
+        return delta * _ATTACKS[self._options.attack] if self.is_attacker[client] else delta
+
+    def _load(self, clients: int | slice, weights: Tensor) -> None:
+        """Let clients go on from shared weights ``[P]``."""
+        for name, part in zip(self._names, weights.split(self._widths), strict=True):
+            self._block.weights[name][clients] = part
+
+    # Checkpoints ---------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the states of the manager, the network and the clients, but for their weights."""
+        saved = {name: getattr(self, name) for name in _SAVED}
+        return copy.deepcopy(
+            {"base": self.base.numpy(), "network": self._network.get_state(), **saved}
+        )
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from where ``state`` was taken."""
+        self._network.set_state(state["network"])
+        self.base = torch.from_numpy(np.array(state["base"]))
+        for name in _SAVED:
+            setattr(self, name, copy.copy(state[name]))
