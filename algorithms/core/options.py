@@ -11,7 +11,7 @@ import inspect
 import textwrap
 from collections.abc import Sequence
 from enum import Enum
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, ValidationError
 
@@ -102,7 +102,7 @@ class JointOptions(Options):
     )
 
     @classmethod
-    def of(cls, config: Any) -> JointOptions:
+    def of(cls, config: Any) -> Self:
         """Read the options from the attributes of a configuration, and validate them.
 
         Raises:
