@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from edge_marl.algorithms.federation.options import FederationOptions
 from edge_marl.algorithms.federation.updates import Outcome, Update
 from edge_marl.errors import InputError
 from edge_marl.files import write_aside
+from edge_marl.json_files import json_text, parse_json
 
 _MOST_PENDING = 1000
 _KEPT = 2
@@ -114,7 +114,7 @@ class GlobalManager:
 
     def _note(self, message: Mapping[str, Any]) -> None:
         if self._log is not None:
-            self._log.write(json.dumps(message) + "\n")
+            self._log.write(json_text(message) + "\n")
             self._log.flush()
 
 
@@ -167,11 +167,12 @@ def _messages(path: Path) -> Iterator[dict[str, Any]]:
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            yield json.loads(line)
-        except ValueError:
-            if number < len(lines) and _RESTORED in lines[number]:
-                continue
-            raise InputError(f"{path}: line {number}: expected a message in JSON") from None
+            message: dict[str, Any] = parse_json(line, f"{path}: line {number}")
+        except InputError:
+            if number == len(lines) or _RESTORED not in lines[number]:
+                raise
+        else:
+            yield message
 
 
 def _open_log(path: Path) -> TextIO:
@@ -195,7 +196,7 @@ def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
     arrays |= {f"{_OPTIMISER}{name}": value for name, value in state["optimiser"].items()}
     rest = {"version": state["version"], "clients": state["clients"]}
     path = folder / f"version-{state['version']:09d}.safetensors"
-    write_aside(path, to_bytes(arrays, {_STATE: json.dumps(rest)}))
+    write_aside(path, to_bytes(arrays, {_STATE: json_text(rest)}))
     for old in _versions(folder)[:-_KEPT]:
         old.unlink()
 
@@ -204,7 +205,7 @@ def _read_state(path: Path) -> dict[str, Any]:
     """Read a state; its buffer is empty."""
     with safe_open(path, "np") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        rest = json.loads(file.metadata()[_STATE])
+        rest = parse_json(file.metadata()[_STATE], f"{path}: {_STATE}")
     optimiser = {
         name.removeprefix(_OPTIMISER): array
         for name, array in arrays.items()

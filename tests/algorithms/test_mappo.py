@@ -55,6 +55,7 @@ def module(**options: Any) -> MAPPOModule:
         "team_reward": "sum",
         "value_normalisation": True,
         "records_logits": True,
+        "independent_learners": False,
         **options,
     }
     torch.manual_seed(0)

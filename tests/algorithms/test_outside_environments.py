@@ -187,7 +187,7 @@ def test_pictures_are_learnt_from_as_the_same_floats(options: dict[str, Any]) ->
 
 def test_moments_of_pictures_are_those_of_floats(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = torch.randint(256, (50, 2, 3), dtype=torch.uint8)
-    present = torch.rand(50, 2, 1) < 0.5
+    present = torch.rand(50) < 0.5
     one, other = RunningMoments((2, 3)), RunningMoments((2, 3))
     one.update(pictures.float(), present)
     monkeypatch.setattr("edge_marl.algorithms.networks.normalisation._AT_ONCE", 42)

@@ -133,6 +133,7 @@ def assert_same(simulator: GraphOffloadingSimulator, reference: Reference) -> No
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios(), st.integers(0, 2**31 - 1), st.sampled_from([0, 1, 2, 5, 20]))
 def test_the_simulator_is_the_reference(scenario, seed, delay):
+    delay = min(delay, scenario.ticks - 1)
     rewards = RewardConfig(kind="own", delay_ticks=delay, gamma=0.5)  # exact in 32 bits
     simulator = GraphOffloadingSimulator(scenario, 1, rewards=rewards)
     reference = Reference(scenario, seed)
