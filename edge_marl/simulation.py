@@ -47,6 +47,11 @@ class Travel(NamedTuple):
     to_manager: NDArray[np.float64]
     from_manager: NDArray[np.float64]
 
+    @classmethod
+    def at_once(cls, n_agents: int) -> Travel:
+        """Return that messages of so many agents are there at once."""
+        return cls(np.zeros(n_agents), np.zeros(n_agents))
+
 
 class Simulator(ABC, Generic[ObservationT, ResultsT]):
     """Simulate B episodes of N agents that are stepped together and end independently.
@@ -81,8 +86,7 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
 
     def travel(self, n_bytes: float) -> Travel:
         """Return how long a message takes; where there is no network, it is there at once."""
-        at_once = np.zeros(len(self.agents))
-        return Travel(at_once, at_once)
+        return Travel.at_once(len(self.agents))
 
     def reset(self, seeds: ArrayLike, where: NDArray[np.bool_] | None = None) -> ObservationT:
         """Start episodes anew.

@@ -255,8 +255,7 @@ class ParallelEnvBatch:
 
     def travel(self, n_bytes: float) -> Travel:
         """Return that every message is there at once."""
-        at_once = np.zeros(len(self.agents))
-        return Travel(at_once, at_once)
+        return Travel.at_once(len(self.agents))
 
     def _room_for_state(self, env: intake.AnyParallelEnv) -> NDArray[Any]:
         """Allocate states ``[B, S]``; note whether the environment or observations fill them."""

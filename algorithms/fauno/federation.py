@@ -15,6 +15,7 @@ from torch import Tensor
 from edge_marl.algorithms.fauno.clients import ClientActors
 from edge_marl.algorithms.fauno.options import FAuNOOptions
 from edge_marl.algorithms.federation.fedbuff import FedBuff
+from edge_marl.algorithms.federation.options import how_many
 from edge_marl.algorithms.federation.privacy import epsilon
 from edge_marl.algorithms.federation.simulated import SimulatedNetwork
 from edge_marl.algorithms.federation.updates import Outcome, Update, size_of_update
@@ -66,11 +67,10 @@ class SimulatedFederation:
         """Train batches so far."""
         chance = np.random.default_rng(seed)
         self.is_slow, self.is_attacker = (
-            chance.permutation(N) < math.ceil(round(share * N, 9))
+            chance.permutation(N) < how_many(share, N)
             for share in (options.stragglers, options.attackers)
         )
-        at_once = np.zeros(N)
-        self.connect(Travel(at_once, at_once))
+        self.connect(Travel.at_once(N))
 
     @property
     def update_bytes(self) -> int:

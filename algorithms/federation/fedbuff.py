@@ -7,7 +7,6 @@ it in simulated time or on a running cluster.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_marl.algorithms.federation.aggregation import ROBUST, coefficients, weighted_mean
-from edge_marl.algorithms.federation.options import FederationOptions
+from edge_marl.algorithms.federation.options import FederationOptions, how_many
 from edge_marl.algorithms.federation.updates import Outcome, Update
 
 _SERVER_OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
@@ -79,7 +78,7 @@ class FedBuff:
     def needed(self) -> int:
         """Return K: of how many distinct clients a version needs updates."""
         n = sum(client.takes_part for client in self._clients.values())
-        return max(1, math.ceil(round(self.options.participants * n, 9)))
+        return max(1, how_many(self.options.participants, n))
 
     @property
     def is_ready(self) -> bool:
@@ -180,7 +179,7 @@ class FedBuff:
         if options.staleness == "polynomial":
             worth = (1.0 + ages).astype(np.float32) ** -np.float32(options.staleness_exponent)
         if options.aggregation != "mean":
-            byzantine = math.ceil(round(options.byzantine * n, 9))
+            byzantine = how_many(options.byzantine, n)
             return ROBUST[options.aggregation](deltas * worth[:, None], byzantine)
         equal = options.coefficients == "equal"
         steps = [1 if equal else update.steps for update in updates]

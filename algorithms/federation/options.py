@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,11 @@ from edge_marl.errors import InputError
 from edge_marl.options import NotNegative, Options, Positive, PositiveShare
 
 ByzantineShare = Annotated[float, Field(ge=0, lt=0.5)]
+
+
+def how_many(share: float, n: int) -> int:
+    """Return how many of n clients a share is, rounded up, but not for a rounding error."""
+    return math.ceil(round(share * n, 9))
 
 
 class FederationOptions(Options):

@@ -20,8 +20,7 @@ from edge_marl.algorithms.core.learner import DivergenceError, Terms
 from edge_marl.algorithms.core.optimiser import aligned, rows_by_group
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.losses import Coefficients, ppo_loss
-from edge_marl.algorithms.mappo.rows import PENALTIES, Rows, learning_targets, penalties
-from edge_marl.algorithms.networks import has_choice
+from edge_marl.algorithms.mappo.rows import PENALTIES, Rows, chooses, learning_targets, penalties
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment
@@ -136,7 +135,7 @@ class AgentBlock:
                 for arranged, sizes in _parts(shuffled, lesson)
             ]
         if self.actor.normaliser is not None:
-            seen = fragments[Fragment.ACTIVE] & has_choice(fragments[Fragment.ACTION_MASK])
+            seen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
             self.actor.normaliser.update(
                 fragments[Fragment.FEATURES].flatten(0, 1), seen.flatten(0, 1),
                 sets=self.actor.groups,
@@ -169,8 +168,7 @@ class AgentBlock:
 
     def _values(self, fragments: Rows, lesson: Lesson) -> Tensor:
         """Return values ``[B, T + 1, G]`` where an agent has a choice, in units of the return."""
-        mask = fragments[Fragment.ACTION_MASK]
-        chosen = fragments[Fragment.ACTIVE] & has_choice(mask)
+        chosen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
         columns, agents = _flat(fragments), torch.arange(self._n_agents)[:, None]
         values = torch.zeros(chosen.numel())
         for arranged, sizes in _parts(_steps_of_agents(chosen), lesson):
@@ -178,8 +176,7 @@ class AgentBlock:
             features, legal = (columns[name][places].transpose(0, 1) for name in _SEEN)
             found = self.critic.values(features, legal)[0][..., -1].T
             if self.value_moments is not None:
-                moments = self.value_moments
-                found = found * (moments.var + 1e-8).sqrt() + moments.mean
+                found = self.value_moments.denormalise(found)
             there = torch.arange(arranged.shape[1]) < sizes[:, None]
             values[places[there]] = found[there]
         return values.view(chosen.shape)

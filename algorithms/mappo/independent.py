@@ -14,7 +14,7 @@ from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.mappo.losses import Coefficients
-from edge_marl.algorithms.networks import has_choice
+from edge_marl.algorithms.mappo.rows import chooses
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.sampling.columns import Fragment
 
@@ -66,7 +66,7 @@ class IndependentLearner(MAPPOTorchLearner):
                 None: all.
         """
         config = self.config
-        seen = columns[Fragment.ACTIVE] & has_choice(columns[Fragment.ACTION_MASK])
+        seen = chooses(columns[Fragment.ACTION_MASK], columns[Fragment.ACTIVE])
         n_steps = int(columns[Fragment.VALID].sum())
         entropy_coeff = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
         return Lesson(
