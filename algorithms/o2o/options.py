@@ -75,6 +75,7 @@ class O2OOptions(MAPPOOptions):
     )
     critic: Literal["local"] = "local"
     team_reward: Literal["own"] = "own"
+    independent_learners: Literal[False] = False
     reward_scaling: Literal[False] = Field(False, description="never, see reward_normalisation")
     value_normalisation: bool = False
     # Observations of peer_offloading hold the node's one-hot index already (section IV-C2).

@@ -39,6 +39,7 @@ class SCALEOptions(MAPPOOptions):
         "cosine; 0: it stays as lr says",
     )
     critic: Literal["local"] = "local"
+    independent_learners: Literal[False] = False
     network: NetworkConfig = NetworkConfig(kind="pointer", hidden_sizes=(16, 16))
     # Agents that decide about different things share nothing.
     parameter_sharing: ParameterSharing = "independent"

@@ -20,7 +20,9 @@ from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.networks.spec import ActorSpec
+from edge_marl.algorithms.o2o.options import O2OOptions
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.scale.options import SCALEOptions
 
 B, T, N, F, A = 4, 40, 8, 5, 3
 
@@ -242,3 +244,11 @@ def test_what_agents_that_learn_alone_cannot_share_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=named):
         MAPPOOptions(**{**ALONE, **wrong})
+
+
+@pytest.mark.parametrize("options", [O2OOptions, SCALEOptions])
+def test_methods_with_learners_of_their_own_refuse_to_have_them_replaced(
+    options: type[MAPPOOptions],
+) -> None:
+    with pytest.raises(ValidationError, match="independent_learners"):
+        options(independent_learners=True)
