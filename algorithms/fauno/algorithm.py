@@ -1,13 +1,14 @@
-"""Define the training iteration of FAuNO."""
+"""Define the algorithm of FAuNO."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from edge_marl.algorithms.federation.training import FederatedAlgorithm
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 
 
-class FAuNO(MAPPO):
+class FAuNO(FederatedAlgorithm, MAPPO):
     """Run FAuNO; :class:`edge_marl.algorithms.fauno.config.FAuNOConfig` builds and describes it."""
 
     @classmethod
@@ -16,11 +17,3 @@ class FAuNO(MAPPO):
         from edge_marl.algorithms.fauno.config import FAuNOConfig
 
         return FAuNOConfig()
-
-    def setup(self, config: Any) -> None:
-        """Build env runners and the clients, and connect these by the environment's network."""
-        super().setup(config)
-        env = self.env_runner.env
-        (n_bytes,) = self.learner_group.foreach_learner(lambda own: own.federation.update_bytes)
-        travel = env.travel(n_bytes.get())
-        self.learner_group.foreach_learner(lambda own: own.federation.connect(travel))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from edge_marl.algorithms.core.options import Coefficient, LearningRate, Mark
-from edge_marl.algorithms.federation.options import FederationOptions
+from edge_marl.algorithms.federation.options import ClientOptions
 from edge_marl.algorithms.mappo.options import MAPPOOptions
 from edge_marl.algorithms.networks.config import NetworkConfig
-from edge_marl.errors import InputError
+from edge_marl.limits import LARGEST
 from edge_marl.options import Count, NotNegative, Positive, Share
 
 _PER_EPISODE, _EPISODES = 150, 8
 
 
-class FAuNOOptions(FederationOptions, MAPPOOptions):
+class FAuNOOptions(ClientOptions, MAPPOOptions):
     """Declare the options of FAuNO; defaults are those of Table 26, or of section 4 of the paper.
 
     Eight episodes are played at once instead of one, with as many steps of each.
@@ -30,25 +30,6 @@ class FAuNOOptions(FederationOptions, MAPPOOptions):
     federated: Annotated[Literal["critic", "actor", "both"], Mark.FIXED] = Field(
         "critic", description="networks that the clients share; the others stay local"
     )
-    synchronous: bool = Field(
-        False,
-        description="whether a client that has sent an update waits for the next version, which "
-        "takes an update of every client",
-    )
-    proximal: NotNegative = Field(
-        0.0, description="mu of the proximal term (FedProx), 0.005 in the paper's variant"
-    )
-    share_every: Count = Field(1, description="T, local trainings from one update to the next")
-    drop_rate: Share = Field(0.0, description="share of the updates that are lost on their way")
-    late_ticks: NotNegative = Field(
-        0.0, description="updates are late by up to so many ticks, drawn for each"
-    )
-    stragglers: Share = Field(0.0, description="share of the clients that are slow")
-    slowness: Count = Field(10, description="how many times as long as others they train")
-    attackers: Share = Field(0.0, description="share of the clients whose updates are forged")
-    attack: Literal["sign_flip", "times_100", "nan"] = Field(
-        "sign_flip", description="what an attacker sends instead of what it has learned"
-    )
     clients_per_actor: Annotated[Count | None, Mark.FIXED] = Field(
         None,
         description="clients that a Ray actor trains; None: the learner trains all. It changes "
@@ -58,6 +39,7 @@ class FAuNOOptions(FederationOptions, MAPPOOptions):
     lr: LearningRate = 1e-3
     gamma: Share = 0.9
     clip_param: Positive = 0.5
+    vf_clip_param: Positive = LARGEST  # values are not clipped
     vf_loss_coeff: NotNegative = 0.5
     entropy_coeff: Coefficient = 0.5
     grad_clip: Positive | None = 0.5  # not given in the paper
@@ -68,11 +50,3 @@ class FAuNOOptions(FederationOptions, MAPPOOptions):
     network: Annotated[NetworkConfig, Mark.FIXED, Mark.MODULE] = NetworkConfig(
         hidden_sizes=[64, 64], activation="tanh"
     )
-
-    @model_validator(mode="after")
-    def _waits_for_all(self) -> Self:
-        if self.synchronous and self.participants != 1.0:
-            raise InputError(
-                f"participants: expected 1 with synchronous, found {self.participants:g}"
-            )
-        return self

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from edge_marl.errors import InputError
-from edge_marl.options import NotNegative, Options, Positive, PositiveShare
+from edge_marl.options import Count, NotNegative, Options, Positive, PositiveShare, Share
 
 ByzantineShare = Annotated[float, Field(ge=0, lt=0.5)]
 
@@ -65,4 +65,36 @@ class FederationOptions(Options):
                     )
             if self.clip_norm is None:
                 raise InputError("clip_norm: expected a norm, which noise is relative to")
+        return self
+
+
+class ClientOptions(FederationOptions):
+    """Declare also what clients send and when, and what goes wrong on the way."""
+
+    synchronous: bool = Field(
+        False,
+        description="whether a client that has sent an update waits for the next version, which "
+        "takes an update of every client",
+    )
+    proximal: NotNegative = Field(
+        0.0, description="mu of the proximal term (FedProx), 0.005 in the paper's variant"
+    )
+    share_every: Count = Field(1, description="T, local trainings from one update to the next")
+    drop_rate: Share = Field(0.0, description="share of the updates that are lost on their way")
+    late_ticks: NotNegative = Field(
+        0.0, description="updates are late by up to so many ticks, drawn for each"
+    )
+    stragglers: Share = Field(0.0, description="share of the clients that are slow")
+    slowness: Count = Field(10, description="how many times as long as others they train")
+    attackers: Share = Field(0.0, description="share of the clients whose updates are forged")
+    attack: Literal["sign_flip", "times_100", "nan"] = Field(
+        "sign_flip", description="what an attacker sends instead of what it has learned"
+    )
+
+    @model_validator(mode="after")
+    def _waits_for_all(self) -> Self:
+        if self.synchronous and self.participants != 1.0:
+            raise InputError(
+                f"participants: expected 1 with synchronous, found {self.participants:g}"
+            )
         return self

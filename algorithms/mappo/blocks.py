@@ -1,23 +1,18 @@
-"""Train a block of agents, each of which learns alone, all of them at once.
-
-Nothing that one agent learns depends, to the last bit, on which others are in its block: what
-decides on the order of sums is the same in every block, and each agent draws from its own stream.
-"""
+"""Train a block of agents by PPO, each of which learns alone, all of them at once."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
-from torch import Tensor, nn
+from torch import Tensor
 
+from edge_marl.algorithms.core.blocks import Block
 from edge_marl.algorithms.core.learner import DivergenceError, Terms
-from edge_marl.algorithms.core.optimiser import aligned, rows_by_group
+from edge_marl.algorithms.core.optimiser import aligned
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.losses import Coefficients, ppo_loss
 from edge_marl.algorithms.mappo.rows import PENALTIES, Rows, chooses, learning_targets, penalties
@@ -53,18 +48,18 @@ class Lesson(NamedTuple):
     gamma: float
     lambda_: float
     grad_clip: float | None
-    """Largest norm of an agent's gradient, of both networks together."""
+    """See :meth:`.Block.gradient_step`."""
     n_epochs: int
     n_parts: int
     """Minibatches of an epoch, the same for all agents."""
     most_rows: int
     """The most observations with a choice that any agent has, whatever its block."""
     proximal: float = 0.0
-    """``mu`` of equation 21, which keeps networks near what :meth:`AgentBlock.anchor` was given."""
+    """See :meth:`.Block.gradient_step`."""
 
 
-class AgentBlock:
-    """Hold the optimisers and random streams of a block of agents with networks of their own.
+class AgentBlock(Block):
+    """Train a block of agents by PPO, each with an actor and a critic of its own.
 
     Every agent has the rows of the steps in which it has a choice; its advantages are standardised,
     its gradients clipped and its minibatches drawn over these alone. All agents make the same
@@ -85,24 +80,8 @@ class AgentBlock:
         value_moments: RunningMoments | None,
         seeds: Sequence[int],
     ) -> None:
+        super().__init__({ACTOR: actor, CRITIC: critic}, seeds)
         self.actor, self.critic, self.value_moments = actor, critic, value_moments
-        self.seeds = seeds
-        self._n_agents = len(seeds)
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.weights: dict[str, Tensor] = {}
-        """``[G, P]`` of each network."""
-        self._gradients: dict[str, Tensor] = {}
-        self._optimisers: dict[str, torch.optim.Adam] = {}
-        for name, network in ((ACTOR, actor), (CRITIC, critic)):
-            weights, gradients = rows_by_group([*network.parameters()])
-            self.weights[name], self._gradients[name] = weights, gradients
-            rows = [nn.Parameter(row) for row in weights]  # one each: Adam counts steps by agent
-            self._optimisers[name] = torch.optim.Adam(rows, fused=True)
-        self._anchors: dict[str, Tensor] = {}
-
-    def anchor(self, name: str, weights: Tensor) -> None:
-        """Keep a network near these weights ``[G, P]``, see :attr:`Lesson.proximal`."""
-        self._anchors[name] = weights.clone()
 
     def learn(self, fragments: Rows, lesson: Lesson) -> list[Terms]:
         """Learn from fragments of these agents.
@@ -118,8 +97,6 @@ class AgentBlock:
             DivergenceError: for returns or gradients that are not finite; nothing has changed yet,
                 or the weights are those of the last minibatch.
         """
-        for name, optimiser in self._optimisers.items():
-            optimiser.param_groups[0]["lr"] = lesson.lr[name]
         targets = self._targets(fragments, lesson)
         columns = _flat(fragments) | {name: targets[name].flatten() for name in _TARGETS}
         steps = _steps_of_agents(targets[Columns.LOSS_MASK])
@@ -128,7 +105,7 @@ class AgentBlock:
         for _ in range(lesson.n_epochs):
             shuffled = [
                 own[torch.randperm(len(own), generator=generator)]
-                for own, generator in zip(steps, self._generators, strict=True)
+                for own, generator in zip(steps, self.generators, strict=True)
             ]
             history += [
                 self._step(self._minibatch(columns, arranged, T), sizes, lesson)
@@ -159,7 +136,7 @@ class AgentBlock:
         if not torch.isfinite(returns[counts]).all():
             raise DivergenceError("value targets are not finite")
         if self.value_moments is not None:
-            agents = torch.arange(self._n_agents)
+            agents = torch.arange(self.n_agents)
             samples = returns.flatten(0, 1)[..., None]
             self.value_moments.update(samples, counts.flatten(0, 1), sets=agents)
             scaled = self.value_moments.normalise(returns[..., None], agents)[..., 0]
@@ -169,10 +146,10 @@ class AgentBlock:
     def _values(self, fragments: Rows, lesson: Lesson) -> Tensor:
         """Return values ``[B, T + 1, G]`` where an agent has a choice, in units of the return."""
         chosen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
-        columns, agents = _flat(fragments), torch.arange(self._n_agents)[:, None]
+        columns, agents = _flat(fragments), torch.arange(self.n_agents)[:, None]
         values = torch.zeros(chosen.numel())
         for arranged, sizes in _parts(_steps_of_agents(chosen), lesson):
-            places = arranged * self._n_agents + agents
+            places = arranged * self.n_agents + agents
             features, legal = (columns[name][places].transpose(0, 1) for name in _SEEN)
             found = self.critic.values(features, legal)[0][..., -1].T
             if self.value_moments is not None:
@@ -183,9 +160,9 @@ class AgentBlock:
 
     def _minibatch(self, columns: Rows, arranged: Tensor, T: int) -> Rows:
         """Return the columns of rows ``[G, P]``, given their steps among ``B * T``."""
-        agents = torch.arange(self._n_agents)[:, None]
-        played = arranged * self._n_agents + agents
-        seen = (arranged + arranged // T) * self._n_agents + agents  # observations: one step more
+        agents = torch.arange(self.n_agents)[:, None]
+        played = arranged * self.n_agents + agents
+        seen = (arranged + arranged // T) * self.n_agents + agents  # observations: one step more
         legal = columns[Fragment.ACTION_MASK][seen]
         batch = {Fragment.FEATURES: columns[Fragment.FEATURES][seen], Fragment.ACTION_MASK: legal}
         batch[PENALTIES] = penalties(legal).flatten(0, 1)
@@ -202,54 +179,13 @@ class AgentBlock:
             self.critic.values(features, legal)[0][..., -1].T.flatten(),
             batch, lesson.coefficients, n_choices=divisors, n_values=divisors,
         )  # fmt: skip
-        for gradients in self._gradients.values():
-            gradients.zero_()
-        loss.backward()
-        if lesson.proximal:
-            for name, anchor in self._anchors.items():
-                self._gradients[name].add_(self.weights[name] - anchor, alpha=lesson.proximal)
-        norms = torch.stack([g.square().sum(1) for g in self._gradients.values()]).sum(0).sqrt()
-        if not torch.isfinite(norms).all():
-            raise DivergenceError("the gradient is not finite")
-        if lesson.grad_clip is not None:
-            scales = (lesson.grad_clip / norms.clamp(min=1e-12)).clamp(max=1.0)
-            for gradients in self._gradients.values():
-                gradients.mul_(scales[:, None])
         present = sizes > 0
-        for name, optimiser in self._optimisers.items():
-            for row, gradient, there in zip(
-                optimiser.param_groups[0]["params"], self._gradients[name], present.tolist(),
-                strict=True,
-            ):  # fmt: skip
-                row.grad = gradient if there else None
-            optimiser.step()
+        norm = self.gradient_step(
+            loss, present, lr=lesson.lr, grad_clip=lesson.grad_clip, proximal=lesson.proximal
+        )
         n_present = present.sum().clamp(min=1)
         means = {name: term.detach() / n_present for name, term in terms.items()}
-        return means | {"gradient_norm": norms[present].mean() if present.any() else norms.sum()}
-
-    # Checkpoints ---------------------------------------------------------------------------
-
-    def get_state(self) -> dict[str, Any]:
-        """Return what is not among the weights of the networks: optimisers, streams, anchors."""
-        return {
-            "optimisers": {
-                name: copy.deepcopy(own.state_dict()["state"])
-                for name, own in self._optimisers.items()
-            },
-            "generators": [generator.get_state().numpy() for generator in self._generators],
-            "anchors": {name: anchor.numpy() for name, anchor in self._anchors.items()},
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from where ``state`` was taken, with the weights of then."""
-        for name, own in self._optimisers.items():
-            groups = own.state_dict()["param_groups"]
-            own.load_state_dict({"state": state["optimisers"][name], "param_groups": groups})
-        for generator, saved in zip(self._generators, state["generators"], strict=True):
-            generator.set_state(torch.from_numpy(np.asarray(saved)))
-        self._anchors = {
-            name: torch.from_numpy(np.array(anchor)) for name, anchor in state["anchors"].items()
-        }
+        return means | {"gradient_norm": norm}
 
 
 def _flat(fragments: Rows) -> Rows:

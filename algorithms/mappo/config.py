@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from edge_marl.algorithms.core.config import JointConfig
+from edge_marl.algorithms.core.batches import BatchConfig
 from edge_marl.algorithms.core.options import JointOptions
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.mappo.independent import IndependentLearner
@@ -16,7 +16,7 @@ from edge_marl.algorithms.mappo.options import MAPPOOptions
 from edge_marl.errors import InputError
 
 
-class MAPPOConfig(JointConfig, PPOConfig):
+class MAPPOConfig(BatchConfig, PPOConfig):
     """Configure multi-agent PPO (MAPPO), or independent PPO (IPPO) with ``critic="local"``.
 
     MAPPO is described by Yu et al. 2022, "The surprising effectiveness of PPO in cooperative
@@ -46,20 +46,6 @@ class MAPPOConfig(JointConfig, PPOConfig):
         """Return whether the critic looks at the global state, as only a central one does."""
         return self.critic == "central"
 
-    def check_reward_delay(self, delay: int) -> None:
-        """Refuse fragments in which no action's reward would be seen.
-
-        Raises:
-            InputError: if they are not longer than the delay.
-        """
-        T = self.get_rollout_fragment_length()
-        if delay >= T:
-            raise InputError(
-                f"rollout_fragment_length: expected more than the {delay} steps after which "
-                f"rewards are paid, found {T} (train_batch_size_per_learner over "
-                "num_envs_per_env_runner)"
-            )
-
     def get_default_learner_class(self) -> Any:
         """Return the class of the learner, another one for agents that learn alone."""
         if self.independent_learners:
@@ -74,17 +60,6 @@ class MAPPOConfig(JointConfig, PPOConfig):
                 f"num_learners: expected at most 1 with independent_learners, "
                 f"found {self.num_learners}"
             )
-
-    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
-        """Estimate the bytes of the fragments and of the rows chosen from them.
-
-        See :meth:`JointConfig.memory_needed` for arguments and results.
-        """
-        n_steps = self.total_train_batch_size
-        return (
-            2 * n_steps * step_bytes,
-            f"{n_steps} steps (train_batch_size_per_learner, rollout_fragment_length)",
-        )
 
     @property
     def fixed_options(self) -> dict[str, Any]:

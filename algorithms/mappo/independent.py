@@ -9,6 +9,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
+from edge_marl.algorithms.core.blocks import BlockLearner
 from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
 from edge_marl.algorithms.mappo.critics import LocalCritic
@@ -18,10 +19,8 @@ from edge_marl.algorithms.mappo.rows import chooses
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.sampling.columns import Fragment
 
-_BLOCK = "block"
 
-
-class IndependentLearner(MAPPOTorchLearner):
+class IndependentLearner(BlockLearner, MAPPOTorchLearner):
     """Learn from fragments for each agent alone, see :class:`.blocks.AgentBlock`."""
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
@@ -82,25 +81,3 @@ class IndependentLearner(MAPPOTorchLearner):
             n_parts=max(1, round(n_steps / minibatch_size)) if minibatch_size else 1,
             most_rows=int(seen.flatten(0, 1).sum(0).max()),
         )  # fmt: skip
-
-    # Checkpoints ---------------------------------------------------------------------------
-
-    def own_state(self) -> dict[str, Any]:
-        """Return what is in no component of RLlib's learner."""
-        return {_BLOCK: self.block.get_state()}
-
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Return what :meth:`set_state` needs."""
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        # For weights alone, which runners are sent after every update, nothing else is collected.
-        if self._check_component(_BLOCK, components, not_components):
-            state |= self.own_state()
-        return state
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from where ``state`` was taken."""
-        super().set_state(state)
-        if _BLOCK in state:
-            self.block.set_state(state[_BLOCK])

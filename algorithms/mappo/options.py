@@ -69,7 +69,9 @@ class MAPPOOptions(JointOptions):
     entropy_coeff: Coefficient = Field(0.01, description="weight of the policy's entropy")
     vf_loss_coeff: NotNegative = Field(1.0, description="weight of the critic's loss")
     vf_clip_param: Positive = Field(
-        10.0, description="squared errors of the critic are clipped there"
+        10.0,
+        description="squared errors of the critic are clipped there; what is further off than that "
+        "is not corrected any more, and if values are bootstrapped from it, it can stay so",
     )
     use_kl_loss: bool = Field(False, description="whether a policy is kept near the one before")
     kl_coeff: NotNegative = Field(0.2, description="weight of that penalty, at first")

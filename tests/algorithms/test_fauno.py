@@ -103,8 +103,8 @@ def test_without_any_update_arriving_it_is_independent_learning_to_the_bit() -> 
     alone: dict[str, Any] = {
         name: FAuNOOptions.model_fields[name].default
         for name in ("critic", "parameter_sharing", "team_reward", "decisions_only", "gamma",
-                     "independent_learners", "clip_param", "vf_loss_coeff", "entropy_coeff",
-                     "grad_clip", "value_normalisation")
+                     "independent_learners", "clip_param", "vf_clip_param", "vf_loss_coeff",
+                     "entropy_coeff", "grad_clip", "value_normalisation")
     }  # fmt: skip
     network = {"hidden_sizes": [8, 8], "activation": "tanh"}
     with training(drop_rate=1.0, lr=1e-3, critic_lr=1e-3) as (algorithm, learner):

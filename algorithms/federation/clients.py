@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_marl.algorithms.fauno.clients import ClientActors
-from edge_marl.algorithms.fauno.options import FAuNOOptions
 from edge_marl.algorithms.federation.fedbuff import FedBuff
-from edge_marl.algorithms.federation.options import how_many
+from edge_marl.algorithms.federation.options import ClientOptions, how_many
 from edge_marl.algorithms.federation.privacy import epsilon
 from edge_marl.algorithms.federation.simulated import SimulatedNetwork
 from edge_marl.algorithms.federation.updates import Outcome, Update, size_of_update
-from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock
 from edge_marl.simulation import Travel
 
-_SHARED = {"critic": (CRITIC,), "actor": (ACTOR,), "both": (ACTOR, CRITIC)}
 _ATTACKS = {"sign_flip": -1.0, "times_100": 100.0, "nan": math.nan}
 _DELTA = 1e-5  # of differential privacy
 _SAVED = (
@@ -30,26 +26,48 @@ _SAVED = (
 )  # fmt: skip
 
 
-class SimulatedFederation:
-    """Let the clients of a block take over versions and send updates, as their ticks pass.
+class Clients(Protocol):
+    """Describe what trains N clients."""
 
-    Clients learn from the steps of some ticks and send their updates when these have passed. A
-    critic takes no part in acting, so it is then that they go on from the newest version that has
-    reached them. Algorithm 1 looks for one before the steps are played; as versions are made some
-    ticks after the updates have been sent, every second update would start from the version before,
-    and count for nothing. An actor that is shared acts, so the newest version is taken over when
-    the steps begin.
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Return the weights ``[N, P]`` of each network, to be changed in place."""
+        ...
+
+    def anchor(self, name: str, weights: Tensor) -> None:
+        """Keep a network near these weights ``[N, P]``."""
+        ...
+
+
+class SimulatedFederation:
+    """Let clients take over versions and send updates, as their ticks pass.
+
+    Clients learn from the steps of some ticks and send their updates when these have passed. It is
+    then that they go on from the newest version that has reached them. Algorithm 1 looks for one
+    before the steps are played; as versions are made some ticks after the updates have been sent,
+    every second update would start from the version before, and count for nothing. What has to be
+    learned from by those who played the steps, as an actor of PPO, is taken over when they begin.
 
     Args:
-        block: of N clients, who all begin with the shared weights of the first.
+        clients: who all begin with the shared weights of the first.
+        names: of the networks that they share.
         options: of the federation.
         seed: of who is slow, who forges updates, what is lost and late, and of noise.
+        plays: whether versions are taken over when the steps begin.
     """
 
-    def __init__(self, block: AgentBlock | ClientActors, options: FAuNOOptions, seed: int) -> None:
-        self._block, self._options, self._seed = block, options, seed
-        self._names = _SHARED[options.federated]
-        self._widths = [block.weights[name].shape[1] for name in self._names]
+    def __init__(
+        self,
+        clients: Clients,
+        names: Sequence[str],
+        options: ClientOptions,
+        seed: int,
+        *,
+        plays: bool,
+    ) -> None:
+        self._clients, self._options, self._seed = clients, options, seed
+        self._names, self._plays = names, plays
+        self._widths = [clients.weights[name].shape[1] for name in self._names]
         self._load(slice(None), self.shared[0])
         N = len(self.shared)
         self.base = self.shared
@@ -85,7 +103,7 @@ class SimulatedFederation:
     @property
     def shared(self) -> Tensor:
         """Return a copy of what the clients share, ``[N, P]``."""
-        return torch.cat([self._block.weights[name] for name in self._names], dim=1)
+        return torch.cat([self._clients.weights[name] for name in self._names], dim=1)
 
     def connect(self, travel: Travel) -> None:
         """Connect the clients, before they train, with a manager on a network.
@@ -108,7 +126,7 @@ class SimulatedFederation:
         Returns:
             Which clients learn, ``[N]``: neither are they busy nor do they wait for a version.
         """
-        known = self.tick if ACTOR in self._names else self.tick + ticks
+        known = self.tick if self._plays else self.tick + ticks
         self._network.advance(known)
         trains = self.busy_until <= self.tick
         for client in np.flatnonzero(trains).tolist():
@@ -121,7 +139,7 @@ class SimulatedFederation:
                 trains[client] = False  # it waits for the version that its update is for
         if self._options.proximal:
             for name, base in zip(self._names, self.base.split(self._widths, 1), strict=True):
-                self._block.anchor(name, base)
+                self._clients.anchor(name, base)
         return trains
 
     def after(self, trained: NDArray[np.bool_], ticks: int) -> None:
@@ -180,7 +198,7 @@ class SimulatedFederation:
     def _load(self, clients: int | slice, weights: Tensor) -> None:
         """Let clients go on from shared weights ``[P]``."""
         for name, part in zip(self._names, weights.split(self._widths), strict=True):
-            self._block.weights[name][clients] = part
+            self._clients.weights[name][clients] = part
 
     # Checkpoints ---------------------------------------------------------------------------
 

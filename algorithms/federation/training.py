@@ -1,0 +1,78 @@
+"""Train clients in simulated time: the parts of an algorithm that know of the federation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.core import DEFAULT_MODULE_ID
+from torch import Tensor
+
+from edge_marl.algorithms.core.algorithm import JointAlgorithm
+from edge_marl.algorithms.core.blocks import BlockLearner
+from edge_marl.algorithms.core.learner import Terms
+from edge_marl.algorithms.federation.clients import SimulatedFederation
+from edge_marl.algorithms.federation.options import ClientOptions
+from edge_marl.algorithms.sampling.columns import Fragment
+
+_FEDERATION = "federation"
+
+
+class FederatedAlgorithm(JointAlgorithm):
+    """Extend an algorithm whose learner is a :class:`FederatedLearner`."""
+
+    def setup(self, config: Any) -> None:
+        """Build env runners and the clients, and connect these by the environment's network."""
+        super().setup(config)
+        env = self.env_runner.env
+        (n_bytes,) = self.learner_group.foreach_learner(lambda own: own.federation.update_bytes)
+        travel = env.travel(n_bytes.get())
+        self.learner_group.foreach_learner(lambda own: own.federation.connect(travel))
+
+
+class FederatedLearner(BlockLearner):
+    """Extend a learner of agents that learn alone: let the federation go on with every train batch.
+
+    The time of the federation is that of an episode: a train batch with T steps of each of the
+    episodes that are played at once takes T ticks.
+    """
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Make clients and federation, which draw no number that sampling would miss."""
+        super().configure_optimizers_for_module(module_id, config)
+        self.options: ClientOptions = config.options_model.of(config)
+        self.federation = self.make_federation(self.block.seeds[0] % 2**31)
+
+    def make_federation(self, seed: int) -> SimulatedFederation:
+        """Return the federation of the block's clients."""
+        raise NotImplementedError
+
+    def learn_alone(
+        self, columns: dict[str, Tensor], trains: NDArray[np.bool_], **how: Any
+    ) -> list[Terms]:
+        """Let those clients learn that train, ``[N]``; the rest is as for :meth:`learn`."""
+        raise NotImplementedError
+
+    def learn(self, columns: dict[str, Tensor], **how: Any) -> list[Terms]:
+        """Take over versions, train, send updates, and let the federation work meanwhile."""
+        config = self.config
+        episodes = config.num_envs_per_env_runner * max(1, config.num_env_runners)
+        ticks = max(1, columns[Fragment.VALID].numel() // episodes)
+        trains = self.federation.before(ticks)
+        history = self.learn_alone(columns, trains, **how)
+        self.federation.after(trains, ticks)
+        self.metrics.log_dict(self.federation.report(), key=DEFAULT_MODULE_ID, window=1)
+        return history
+
+    # Checkpoints ---------------------------------------------------------------------------
+
+    def own_state(self) -> dict[str, Any]:
+        """Return the states of the clients and of the federation."""
+        return super().own_state() | {_FEDERATION: self.federation.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from where ``state`` was taken."""
+        super().set_state(state)
+        if _FEDERATION in state:
+            self.federation.set_state(state[_FEDERATION])
