@@ -1,8 +1,8 @@
 """Train and load learned policies; importing this registers the environments with Ray.
 
-``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig``, ``SCALEConfig``, ``FAuNOConfig`` and
-``DiscreteSACConfig`` are configurations of RLlib algorithms, imported when they are first asked
-for.
+``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig``, ``SCALEConfig``, ``FAuNOConfig``,
+``SCOFConfig`` and ``DiscreteSACConfig`` are configurations of RLlib algorithms, imported when they
+are first asked for.
 """
 
 if __name__ != "edge_marl.algorithms":
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge_marl.algorithms.o2o import O2OConfig
     from edge_marl.algorithms.sac import DiscreteSACConfig
     from edge_marl.algorithms.scale import SCALEConfig
+    from edge_marl.algorithms.scof import SCOFConfig
     from edge_marl.algorithms.value_decomposition import QMIXConfig, VDNConfig
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "O2OConfig",
     "QMIXConfig",
     "SCALEConfig",
+    "SCOFConfig",
     "VDNConfig",
 ]
 
@@ -39,6 +41,7 @@ _HOMES = {
     "O2OConfig": "edge_marl.algorithms.o2o",
     "QMIXConfig": "edge_marl.algorithms.value_decomposition",
     "SCALEConfig": "edge_marl.algorithms.scale",
+    "SCOFConfig": "edge_marl.algorithms.scof",
     "VDNConfig": "edge_marl.algorithms.value_decomposition",
 }
 

@@ -75,6 +75,14 @@ def greedy(outputs: Tensor, action_mask: Tensor) -> Tensor:
     return outputs.masked_fill(~action_mask, MASKED).argmax(dim=-1)
 
 
+def chosen_values(values: Tensor, actions: Tensor) -> Tensor:
+    """Pick the value of each agent's action.
+
+    This maps ``values [..., A]`` and ``actions [...]`` to ``[...]``.
+    """
+    return values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+
 def sample_categorical(probabilities: Tensor, random: Tensor) -> Tensor:
     """Draw an index from each distribution; never one of probability zero.
 

@@ -57,7 +57,7 @@ ROOMS = {
     "tandem": {"networks"},
     "sampling": {"networks", "core"},  # the spaces
     "core": {"networks", "sampling"},
-    "federation": set(),
+    "federation": {"core", "sampling"},
     "fauno": {"networks", "sampling", "core", "mappo", "federation"},
     "replay": {"networks", "sampling", "core"},
     "offline": {"replay"},
@@ -65,6 +65,7 @@ ROOMS = {
     "value_decomposition": {"networks", "sampling", "core", "replay"},
     "mappo": {"networks", "sampling", "core"},
     "o2o": {"networks", "sampling", "core", "replay", "offline", "sac", "mappo"},
+    "scof": {"networks", "sampling", "core", "replay", "federation"},
     "scale": {"networks", "sampling", "core", "mappo"},
 }
 

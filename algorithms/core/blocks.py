@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor, nn
 
 from edge_marl.algorithms.core.learner import DivergenceError, JointLearner
 from edge_marl.algorithms.core.optimiser import rows_by_group
+from edge_marl.errors import InputError
 
 _BLOCK = "block"
 
@@ -120,10 +122,33 @@ class Block:
         }
 
 
+def check_single_learner(config: Any) -> None:
+    """Refuse several learners for agents of which each learns alone.
+
+    Raises:
+        InputError: if there are any.
+    """
+    if config.num_learners > 1:
+        raise InputError(
+            "num_learners: expected at most 1 for agents that learn alone, "
+            f"found {config.num_learners}"
+        )
+
+
 class BlockLearner(JointLearner):
-    """Extend a learner with a block of agents; its subclass makes the block."""
+    """Extend a learner: a block of agents has the optimisers."""
 
     block: Any
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Make a block of all agents."""
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        seeds = torch.randint(2**62, (len(module.actor.spec.agents),)).tolist()
+        self.block = self.make_block(module, seeds, config)
+
+    def make_block(self, module: Any, seeds: list[int], config: Any) -> Any:
+        """Return what trains the agents of a module, with their seeds."""
+        raise NotImplementedError
 
     def own_state(self) -> dict[str, Any]:
         """Return what is in no component of RLlib's learner."""

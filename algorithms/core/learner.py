@@ -40,6 +40,8 @@ class JointLearner(TorchLearner):
     """
 
     generator: torch.Generator
+    env_steps = 0
+    """Environment steps sampled so far."""
 
     def build(self) -> None:
         """Build module and optimisers."""
@@ -122,14 +124,14 @@ class JointLearner(TorchLearner):
     # Learning -------------------------------------------------------------------------------
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Set the learning rate.
+        """Note how many steps were sampled, and set the learning rate.
 
         RLlib does so only after an update, too late for the first one after a restore.
         """
         super().before_gradient_based_update(timesteps=timesteps)
+        self.env_steps = int(timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
         for optimiser, schedule in self._optimizer_lr_schedules.items():
-            steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
-            self._set_optimizer_lr(optimiser, lr=schedule.update(steps))
+            self._set_optimizer_lr(optimiser, lr=schedule.update(self.env_steps))
 
     def log_terms(self, **terms: Tensor) -> None:
         """Name the terms of the loss being computed, for metrics and for diagnosis."""
@@ -173,6 +175,10 @@ class JointLearner(TorchLearner):
 
     def learn(self, columns: dict[str, Tensor], **how: Any) -> list[Terms]:
         """Make all gradient steps that a batch allows, perhaps none; return the terms of each."""
+        raise NotImplementedError
+
+    def compute_loss_for_module(self, **_: Any) -> Tensor:
+        """Return the loss of a minibatch for :meth:`gradient_step`, for learners that call it."""
         raise NotImplementedError
 
     def gradient_step(

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
-from edge_marl.algorithms.actors import decide, is_stochastic
+from edge_marl.algorithms.actors import decide, greedy, is_stochastic
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor
@@ -69,32 +70,11 @@ class JointModule(TorchRLModule):
         """Do the same as :meth:`forward_inference`, but explore."""
         return self._forward_exploration(batch, **kwargs)
 
+    def evaluate(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Return the actor's outputs ``[..., N, A]`` and, if it has one, its next memory.
 
-class PolicyModule(JointModule, InferenceOnlyAPI):
-    """Take the actor's outputs as logits: draw actions to explore, else decide as when deployed."""
-
-    def _forward_inference(
-        self, batch: dict[str, Any], generator: torch.Generator | None = None, **kwargs: Any
-    ) -> dict[str, Tensor]:
-        """Decide as the actors do when they are deployed, see :func:`.actors.decide`."""
-        outputs, hidden = self._step(batch)
-        random: Tensor | float = 0.5
-        if is_stochastic(self.actor, sampled=False):
-            random = torch.rand(outputs.shape[:-1], generator=generator)
-        actions = decide(self.actor, outputs, batch[Columns.OBS][Fragment.ACTION_MASK], random)
-        return _with_state({Columns.ACTIONS: actions}, hidden)
-
-    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        """Draw actions from the policy, and return them with their log-probabilities."""
-        outputs, hidden = self._step(batch)
-        mask = batch[Columns.OBS][Fragment.ACTION_MASK]
-        actions, log_probabilities = sample_actions(outputs, mask)
-        chosen = {Columns.ACTIONS: actions, Columns.ACTION_LOGP: log_probabilities}
-        if self.model_config.get("records_logits", False):
-            chosen[Columns.ACTION_DIST_INPUTS] = outputs.masked_fill(~mask, MASKED)
-        return _with_state(chosen, hidden)
-
-    def _step(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        Without a memory, outputs are arbitrary where an agent has no choice.
+        """
         seen = batch[Columns.OBS]
         features, mask = seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK]
         with torch.no_grad():
@@ -103,6 +83,59 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
             outputs: tuple[Tensor, Tensor | None] = self.actor(
                 features, mask, batch.get(Columns.STATE_IN)
             )
+        return outputs
+
+
+class PolicyModule(JointModule, InferenceOnlyAPI):
+    """Take the actor's outputs as logits: draw actions to explore, else decide as when deployed."""
+
+    def _forward_inference(
+        self, batch: dict[str, Any], generator: torch.Generator | None = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Decide as the actors do when they are deployed, see :func:`.actors.decide`."""
+        outputs, hidden = self.evaluate(batch)
+        random: Tensor | float = 0.5
+        if is_stochastic(self.actor, sampled=False):
+            random = torch.rand(outputs.shape[:-1], generator=generator)
+        actions = decide(self.actor, outputs, batch[Columns.OBS][Fragment.ACTION_MASK], random)
+        return _with_state({Columns.ACTIONS: actions}, hidden)
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
+        """Draw actions from the policy, and return them with their log-probabilities."""
+        outputs, hidden = self.evaluate(batch)
+        mask = batch[Columns.OBS][Fragment.ACTION_MASK]
+        actions, log_probabilities = sample_actions(outputs, mask)
+        chosen = {Columns.ACTIONS: actions, Columns.ACTION_LOGP: log_probabilities}
+        if self.model_config.get("records_logits", False):
+            chosen[Columns.ACTION_DIST_INPUTS] = outputs.masked_fill(~mask, MASKED)
+        return _with_state(chosen, hidden)
+
+
+class ValueModule(JointModule, InferenceOnlyAPI):
+    """Take the actor's outputs as values of actions: choose the best, explore at random.
+
+    A subclass has the option ``epsilon``, the share of random actions or its schedule.
+    """
+
+    def setup(self) -> None:
+        """Build the actor."""
+        super().setup()
+        self.epsilon = Scheduler(self.model_config["epsilon"])
+
+    def _forward_inference(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Choose the best legal action for each agent."""
+        values, hidden = self.evaluate(batch)
+        actions = greedy(values, batch[Columns.OBS][Fragment.ACTION_MASK])
+        return _with_state({Columns.ACTIONS: actions}, hidden)
+
+    def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **_: Any) -> dict[str, Any]:
+        """Choose each agent's best legal action or, with probability epsilon, a random one."""
+        outputs = self._forward_inference(batch)
+        legal, best = batch[Columns.OBS][Fragment.ACTION_MASK], outputs[Columns.ACTIONS]
+        # Uniform numbers in [1, 2) for legal actions, in [0, 1) for all others.
+        random = (torch.rand(legal.shape) + legal).argmax(-1)
+        explore = torch.rand(best.shape) < self.epsilon.update(t)
+        outputs[Columns.ACTIONS] = torch.where(explore, random, best)
         return outputs
 
 

@@ -139,9 +139,9 @@ class JointOptions(Options):
         return "\n".join(lines)
 
     @classmethod
-    def _declaring(cls, name: str) -> list[type[JointOptions]]:
+    def _declaring(cls, name: str) -> list[type[Options]]:
         """Return the classes that have an option, the most derived first."""
-        bases = [base for base in cls.__mro__ if issubclass(base, JointOptions)]
+        bases = [base for base in cls.__mro__ if issubclass(base, Options)]
         return [base for base in bases if name in base.model_fields]
 
     def check(self, *checks: tuple[str, bool, str]) -> None:

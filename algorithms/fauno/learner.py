@@ -14,9 +14,7 @@ from edge_marl.algorithms.fauno.clients import ClientActors
 from edge_marl.algorithms.federation.clients import SimulatedFederation
 from edge_marl.algorithms.federation.training import FederatedLearner
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
-from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.independent import IndependentLearner
-from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.sampling.columns import Fragment
 
 _SHARED = {"critic": (CRITIC,), "actor": (ACTOR,), "both": (ACTOR, CRITIC)}
@@ -25,15 +23,13 @@ _SHARED = {"critic": (CRITIC,), "actor": (ACTOR,), "both": (ACTOR, CRITIC)}
 class FAuNOLearner(FederatedLearner, IndependentLearner):
     """Train clients by PPO, and federate their critics, their actors or both."""
 
-    def make_block(
-        self, actor: Actor, critic: LocalCritic, value_moments: Any, seeds: list[int], config: Any
-    ) -> AgentBlock | ClientActors:
+    def make_block(self, module: Any, seeds: list[int], config: Any) -> AgentBlock | ClientActors:
         """Return a block of all clients, or Ray actors with blocks of some."""
         if config.clients_per_actor is None:
-            return super().make_block(actor, critic, value_moments, seeds, config)
+            return IndependentLearner.make_block(self, module, seeds, config)
         cpus = config.num_cpus_per_learner
         return ClientActors(
-            actor, critic, value_moments, seeds,
+            module.actor, module.critic, module.value_moments, seeds,
             clients_per_actor=config.clients_per_actor, num_cpus=1 if cpus == "auto" else cpus,
         )  # fmt: skip
 

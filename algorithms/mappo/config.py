@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from edge_marl.algorithms.core.batches import BatchConfig
+from edge_marl.algorithms.core.blocks import check_single_learner
 from edge_marl.algorithms.core.options import JointOptions
 from edge_marl.algorithms.mappo.algorithm import MAPPO
 from edge_marl.algorithms.mappo.independent import IndependentLearner
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.mappo.module import MAPPOModule
 from edge_marl.algorithms.mappo.options import MAPPOOptions
-from edge_marl.errors import InputError
 
 
 class MAPPOConfig(BatchConfig, PPOConfig):
@@ -55,11 +55,8 @@ class MAPPOConfig(BatchConfig, PPOConfig):
     def validate(self) -> None:
         """Check all options, see :meth:`JointConfig.validate`."""
         super().validate()
-        if self.independent_learners and self.num_learners > 1:
-            raise InputError(
-                f"num_learners: expected at most 1 with independent_learners, "
-                f"found {self.num_learners}"
-            )
+        if self.independent_learners:
+            check_single_learner(self)
 
     @property
     def fixed_options(self) -> dict[str, Any]:

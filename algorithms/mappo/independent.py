@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
@@ -12,11 +11,9 @@ from torch import Tensor
 from edge_marl.algorithms.core.blocks import BlockLearner
 from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
-from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.mappo.losses import Coefficients
 from edge_marl.algorithms.mappo.rows import chooses
-from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.sampling.columns import Fragment
 
 
@@ -24,19 +21,13 @@ class IndependentLearner(BlockLearner, MAPPOTorchLearner):
     """Learn from fragments for each agent alone, see :class:`.blocks.AgentBlock`."""
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Make a block of all agents, which has its own optimisers."""
-        module = self._own_module
-        seeds = torch.randint(2**62, (len(module.actor.spec.agents),)).tolist()
-        self.block = self.make_block(
-            module.actor, module.critic, module.value_moments, seeds, config
-        )
+        """Make a block of all agents, and the schedules of its learning rates."""
+        super().configure_optimizers_for_module(module_id, config)
         self._rates = {name: Scheduler(rate) for name, rate in self.learning_rates(config).items()}
 
-    def make_block(
-        self, actor: Actor, critic: LocalCritic, value_moments: Any, seeds: list[int], config: Any
-    ) -> Any:
+    def make_block(self, module: Any, seeds: list[int], config: Any) -> Any:
         """Return what trains all agents, with the methods of a block."""
-        return AgentBlock(actor, critic, value_moments, seeds)
+        return AgentBlock(module.actor, module.critic, module.value_moments, seeds)
 
     def learning_rates(self, config: Any) -> dict[str, Any]:
         """Return the learning rate of each network, or its schedule."""
@@ -73,7 +64,7 @@ class IndependentLearner(BlockLearner, MAPPOTorchLearner):
                 config.clip_param, config.vf_clip_param, config.vf_loss_coeff,
                 float(entropy_coeff.get_current_value()),
             ),
-            lr={name: float(rate.update(self._env_steps)) for name, rate in self._rates.items()},
+            lr={name: float(rate.update(self.env_steps)) for name, rate in self._rates.items()},
             gamma=config.gamma,
             lambda_=config.lambda_,
             grad_clip=config.grad_clip,

@@ -11,7 +11,6 @@ from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from edge_marl.algorithms.core.learner import JointLearner, Terms
@@ -41,8 +40,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Note the environment steps sampled so far, and set the entropy coefficient by them."""
         super().before_gradient_based_update(timesteps=timesteps)
-        self._env_steps = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0)
-        self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID].update(self._env_steps)
+        self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID].update(self.env_steps)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Register Adam on one tensor that holds all parameters, those of the actor first."""
@@ -72,7 +70,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         actor = self._own_module.actor
         rows, steps_per_row = self._rows(dict(columns), team_reward)
         size = minibatch_size and max(1, minibatch_size // steps_per_row)
-        warming_up = self._env_steps <= self.config.critic_warmup_steps
+        warming_up = self.env_steps <= self.config.critic_warmup_steps
         fixed = sum(weights.numel() for weights in actor.parameters()) if warming_up else 0
         history = [
             self.gradient_step(batch, self._optimiser, clip=self.config.grad_clip, fixed=fixed)

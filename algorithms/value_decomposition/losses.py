@@ -11,14 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def chosen_values(values: Tensor, actions: Tensor) -> Tensor:
-    """Pick the value of each agent's action.
-
-    This maps ``values [..., A]`` and ``actions [...]`` to ``[...]``.
-    """
-    return values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-
-
 def td_targets(returns: Tensor, discounts: Tensor, bootstrap: Tensor, mixed: Tensor) -> Tensor:
     """Return ``y_t = sum_k gamma^k r_{t+k} + gamma^n Q_tot(s_{t+n}, greedy actions)``.
 

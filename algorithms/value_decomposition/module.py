@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.utils import make_target_network
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, TargetNetworkAPI
-from ray.rllib.utils.schedules.scheduler import Scheduler
+from ray.rllib.core.rl_module.apis import TargetNetworkAPI
 from torch import Tensor, nn
 
-from edge_marl.algorithms.actors import greedy
-from edge_marl.algorithms.core.module import JointModule
+from edge_marl.algorithms.actors import chosen_values, greedy
+from edge_marl.algorithms.core.module import ValueModule
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.replay.columns import JointTransition
-from edge_marl.algorithms.sampling.columns import Fragment
-from edge_marl.algorithms.value_decomposition.losses import chosen_values
 from edge_marl.algorithms.value_decomposition.mixers import QMixer, SumMixer, make_mixer
 
 PREDICTED = "predicted"
@@ -29,7 +25,7 @@ FOLLOWING = "following"
 ``forward_train``."""
 
 
-class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
+class ValueDecompositionModule(ValueModule, TargetNetworkAPI):
     """Hold an actor whose outputs are action values, and a mixer that only training needs."""
 
     target_actor: Actor
@@ -39,7 +35,6 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         """Build actor and mixer."""
         super().setup()
         options, space = self.model_config, self.observation_space
-        self.epsilon = Scheduler(options["epsilon"])
         self.mixer = make_mixer(
             options["mixer"],
             n_agents=space.n_agents,
@@ -49,27 +44,6 @@ class ValueDecompositionModule(JointModule, InferenceOnlyAPI, TargetNetworkAPI):
         )
         # States come in units of their own and hypernetworks multiply them: always standardised.
         self.state_normaliser = RunningMoments((space.state_size,))
-
-    # Acting --------------------------------------------------------------------------------
-
-    def _forward_inference(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Choose the best legal action for each agent."""
-        seen = batch[Columns.OBS]
-        values, hidden = self.actor(
-            seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK], batch.get(Columns.STATE_IN)
-        )
-        outputs = {Columns.ACTIONS: greedy(values, seen[Fragment.ACTION_MASK])}
-        return outputs if hidden is None else outputs | {Columns.STATE_OUT: hidden}
-
-    def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **_: Any) -> dict[str, Any]:
-        """Choose each agent's best legal action or, with probability epsilon, a random one."""
-        outputs = self._forward_inference(batch)
-        legal, greedy = batch[Columns.OBS][Fragment.ACTION_MASK], outputs[Columns.ACTIONS]
-        # Uniform numbers in [1, 2) for legal actions, in [0, 1) for all others.
-        random = (torch.rand(legal.shape) + legal).argmax(-1)
-        explore = torch.rand(greedy.shape) < self.epsilon.update(t)
-        outputs[Columns.ACTIONS] = torch.where(explore, random, greedy)
-        return outputs
 
     def get_non_inference_attributes(self) -> list[str]:
         """Name the parts that environment runners do without."""

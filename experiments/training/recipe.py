@@ -42,6 +42,7 @@ ALGORITHMS: Mapping[str, _Known] = {
     "o2o": _Known("edge_marl.algorithms.o2o:O2OConfig", acts_by_sampling=True),
     "scale": _Known("edge_marl.algorithms.scale:SCALEConfig"),
     "fauno": _Known("edge_marl.algorithms.fauno:FAuNOConfig"),
+    "scof": _Known("edge_marl.algorithms.scof:SCOFConfig"),
     "sac": _Known("edge_marl.algorithms.sac:DiscreteSACConfig"),
 }
 

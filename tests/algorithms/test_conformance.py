@@ -15,6 +15,7 @@ from edge_marl.algorithms import (
     O2OConfig,
     QMIXConfig,
     SCALEConfig,
+    SCOFConfig,
     VDNConfig,
 )
 from tests.algorithms import conformance
@@ -65,6 +66,13 @@ RECIPES: dict[str, Recipe] = {
         independent_learners=True,
     ),
     "fauno": lambda: mappo(FAuNOConfig),
+    "scof": lambda: (
+        SCOFConfig()
+        .env_runners(**SMALL)
+        .training(
+            train_batch_size_per_learner=128, minibatch_size=8, updates_per_batch=4, network=NETWORK
+        )
+    ),
     "o2o": lambda: mappo(O2OConfig, guard_interval=1, guard_episodes=4),
     # Of tandem's queues and of agents unlike each other no network for servers can be made.
     "scale": lambda: mappo(

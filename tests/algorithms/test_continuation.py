@@ -14,7 +14,13 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.tune.schedulers import PopulationBasedTraining
 
-from edge_marl.algorithms import DiscreteSACConfig, FAuNOConfig, MAPPOConfig, QMIXConfig
+from edge_marl.algorithms import (
+    DiscreteSACConfig,
+    FAuNOConfig,
+    MAPPOConfig,
+    QMIXConfig,
+    SCOFConfig,
+)
 from edge_marl.algorithms.sampling import BatchedEnvRunner
 from edge_marl.errors import InputError
 from tests.algorithms.clusters import CLUSTER, register_clusters
@@ -54,6 +60,15 @@ CONFIGS: dict[str, Callable[[], Any]] = {
         proximal=0.01,
         stragglers=0.3,
         slowness=2,
+    ),
+    "scof": lambda: SCOFConfig().training(
+        train_batch_size_per_learner=PPO["train_batch_size_per_learner"],
+        minibatch_size=4,
+        updates_per_batch=3,
+        replay_capacity=50,
+        late_ticks=9.0,
+        proximal=0.01,
+        epsilon=[(0, 1), (800, 0)],
     ),
     "qmix": lambda: QMIXConfig().training(**REPLAY, replay_alpha=0.6, epsilon=[(0, 1), (800, 0)]),
     "sac": lambda: DiscreteSACConfig().training(**REPLAY, target_entropy=0.5),
@@ -102,6 +117,7 @@ def assert_alike(found: list[Any], expected: list[Any]) -> None:
         ("mappo", 0, 0, {"restore", "exploit"}),
         ("alone", 0, 0, {"exploit"}),
         ("fauno", 0, 0, {"restore"}),
+        ("scof", 0, 0, {"exploit"}),
         # Processes take seconds to start: new ones, and the other algorithms with any, are slow.
         # One runner plays 35 fragments, which two learners cannot share alike.
         ("mappo", 1, 2, set()),

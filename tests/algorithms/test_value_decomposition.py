@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edge_marl.algorithms.actors import greedy
+from edge_marl.algorithms.actors import chosen_values, greedy
 from edge_marl.algorithms.value_decomposition.losses import (
-    chosen_values,
     mean_errors,
     td_loss,
     td_targets,

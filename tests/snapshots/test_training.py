@@ -57,6 +57,11 @@ RUNS: Mapping[str, tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = {
         "graph_offloading_v0", "fauno", GRAPH,
         {**PPO, **NETWORK, "late_ticks": 3.0, "drop_rate": 0.1, "staleness": "polynomial"},
     ),
+    "scof": (
+        "graph_offloading_v0", "scof", GRAPH,
+        {**NETWORK, "train_batch_size_per_learner": 128, "minibatch_size": 8,
+         "updates_per_batch": 4, "proximal": 0.01},
+    ),
     "scale": ("dag_placement_v0", "scale", PLACEMENT, PPO | {"srr_start_iteration": 0}),
     "sac": (
         "dag_placement_v0", "sac", PLACEMENT,
