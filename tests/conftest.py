@@ -6,10 +6,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
 from edge_marl.envs import register
 from edge_marl.experiments import parallel
+
+# A machine may be slow, or busy.
+hypothesis.settings.register_profile("edge-marl", deadline=None)
+hypothesis.settings.load_profile("edge-marl")
 
 exit_status = 0
 

@@ -14,13 +14,11 @@ from torch import Tensor
 
 from edge_marl.algorithms.federation.fedbuff import FedBuff
 from edge_marl.algorithms.federation.options import ClientOptions, how_many
-from edge_marl.algorithms.federation.privacy import epsilon
 from edge_marl.algorithms.federation.simulated import SimulatedNetwork
-from edge_marl.algorithms.federation.updates import Outcome, Update, size_of_update
+from edge_marl.algorithms.federation.updates import Update, size_of_update
 from edge_marl.simulation import Travel
 
 _ATTACKS = {"sign_flip": -1.0, "times_100": 100.0, "nan": math.nan}
-_DELTA = 1e-5  # of differential privacy
 _SAVED = (
     "tick", "versions", "steps", "sequences", "busy_until", "trainings", "is_slow", "is_attacker",
 )  # fmt: skip
@@ -37,6 +35,38 @@ class Clients(Protocol):
     def anchor(self, name: str, weights: Tensor) -> None:
         """Keep a network near these weights ``[N, P]``."""
         ...
+
+
+class SharedNetworks:
+    """Show what clients share as one row of each.
+
+    Args:
+        weights: ``[N, P]`` of each network, which stay where they are.
+        names: of the networks that are shared.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        self._weights, self._names = weights, names
+        self._widths = [weights[name].shape[1] for name in names]
+
+    @property
+    def n_bytes(self) -> int:
+        """Return the size of an update on the network."""
+        return size_of_update(sum(self._widths))
+
+    @property
+    def rows(self) -> Tensor:
+        """Return a copy, ``[N, P]``."""
+        return torch.cat([self._weights[name] for name in self._names], dim=1)
+
+    def load(self, clients: int | slice, weights: Tensor) -> None:
+        """Let clients go on from weights ``[P]``."""
+        for name, part in self.parts(weights).items():
+            self._weights[name][clients] = part
+
+    def parts(self, weights: Tensor) -> dict[str, Tensor]:
+        """Return the weights of each network, of ``weights [..., P]`` of all."""
+        return dict(zip(self._names, weights.split(self._widths, -1), strict=True))
 
 
 class SimulatedFederation:
@@ -65,13 +95,12 @@ class SimulatedFederation:
         *,
         plays: bool,
     ) -> None:
-        self._clients, self._options, self._seed = clients, options, seed
-        self._names, self._plays = names, plays
-        self._widths = [clients.weights[name].shape[1] for name in self._names]
-        self._load(slice(None), self.shared[0])
-        N = len(self.shared)
-        self.base = self.shared
+        self._clients, self._options, self._seed, self._plays = clients, options, seed, plays
+        self.shared = SharedNetworks(clients.weights, names)
+        self.shared.load(slice(None), self.shared.rows[0])
+        self.base = self.shared.rows
         """``[N, P]``: the version that each client started from, or its first weights."""
+        N = len(self.base)
         self.versions = np.zeros(N, dtype=np.int64)
         """``[N]``: the number of that version."""
         self.steps = np.zeros(N, dtype=np.int64)
@@ -91,19 +120,13 @@ class SimulatedFederation:
         self.connect(Travel.at_once(N))
 
     @property
-    def update_bytes(self) -> int:
-        """Return the size of an update on the network."""
-        return size_of_update(sum(self._widths))
-
-    @property
     def manager(self) -> FedBuff:
         """Return the manager."""
         return self._network.manager
 
-    @property
-    def shared(self) -> Tensor:
-        """Return a copy of what the clients share, ``[N, P]``."""
-        return torch.cat([self._clients.weights[name] for name in self._names], dim=1)
+    def report(self) -> dict[str, float]:
+        """Return what can be said of all updates, see :meth:`.fedbuff.FedBuff.report`."""
+        return self.manager.report()
 
     def connect(self, travel: Travel) -> None:
         """Connect the clients, before they train, with a manager on a network.
@@ -111,9 +134,9 @@ class SimulatedFederation:
         Args:
             travel: how many ticks an update takes, and a version.
         """
-        options, shared = self._options, self.shared
+        options, base = self._options, self.base
         self._network = SimulatedNetwork(
-            FedBuff(shared[0], len(shared), options, seed=self._seed),
+            FedBuff(base[0], len(base), options, seed=self._seed),
             travel,
             drop_rate=options.drop_rate,
             late_ticks=options.late_ticks,
@@ -132,13 +155,13 @@ class SimulatedFederation:
         for client in np.flatnonzero(trains).tolist():
             made = self._network.newest(client, known)
             if made is not None and made.number > self.versions[client]:
-                self._load(client, made.weights)
+                self.shared.load(client, made.weights)
                 self.base[client] = made.weights
                 self.versions[client], self.steps[client] = made.number, 0
             elif self._options.synchronous and self.steps[client]:
                 trains[client] = False  # it waits for the version that its update is for
         if self._options.proximal:
-            for name, base in zip(self._names, self.base.split(self._widths, 1), strict=True):
+            for name, base in self.shared.parts(self.base).items():
                 self._clients.anchor(name, base)
         return trains
 
@@ -159,24 +182,9 @@ class SimulatedFederation:
             self._send(trained, waiting, ticks)
         self._network.advance(self.tick)
 
-    def report(self) -> dict[str, float]:
-        """Return the version, updates by their outcomes, and how many clients count for nothing."""
-        outcomes = self.manager.outcomes.values()
-        found: dict[str, float] = {
-            f"updates_{outcome}": sum(own[outcome] for own in outcomes)
-            for outcome in Outcome
-            if outcome is not Outcome.BUFFERED
-        }
-        found["version"] = self.manager.version
-        found["silent_clients"] = sum(own[Outcome.USED] == 0 for own in outcomes)
-        if self._options.noise_multiplier > 0:
-            multiplier = self._options.noise_multiplier
-            found["epsilon"] = epsilon(multiplier, self.manager.most_releases, _DELTA)
-        return found
-
     def _send(self, trained: NDArray[np.bool_], waiting: NDArray[np.bool_], ticks: int) -> None:
         """Send the updates of clients that have trained; those that wait send theirs again."""
-        shared = self.shared
+        shared = self.shared.rows
         self.sequences += trained
         for client in np.flatnonzero(trained | waiting).tolist():
             slower = self.is_slow[client] and trained[client]
@@ -194,11 +202,6 @@ class SimulatedFederation:
     def _forged(self, client: int, delta: Tensor) -> Tensor:
         """Return what a client says that it has learned."""
         return delta * _ATTACKS[self._options.attack] if self.is_attacker[client] else delta
-
-    def _load(self, clients: int | slice, weights: Tensor) -> None:
-        """Let clients go on from shared weights ``[P]``."""
-        for name, part in zip(self._names, weights.split(self._widths), strict=True):
-            self._clients.weights[name][clients] = part
 
     # Checkpoints ---------------------------------------------------------------------------
 

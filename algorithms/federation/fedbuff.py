@@ -19,9 +19,11 @@ from torch import Tensor
 
 from edge_marl.algorithms.federation.aggregation import ROBUST, coefficients, weighted_mean
 from edge_marl.algorithms.federation.options import FederationOptions, how_many
+from edge_marl.algorithms.federation.privacy import epsilon
 from edge_marl.algorithms.federation.updates import Outcome, Update
 
 _SERVER_OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+_DELTA = 1e-5  # of differential privacy
 
 
 @dataclass
@@ -94,6 +96,24 @@ class FedBuff:
     def most_releases(self) -> int:
         """Return the most versions that updates of one client are part of."""
         return max((client.releases for client in self._clients.values()), default=0)
+
+    def report(self) -> dict[str, float]:
+        """Return the version, updates by their outcomes, and how many clients count for nothing.
+
+        With noise, also the ``epsilon`` of whoever was part of most versions, for a delta of 1e-5.
+        """
+        clients = self._clients.values()
+        found: dict[str, float] = {
+            f"updates_{outcome}": sum(client.outcomes[outcome] for client in clients)
+            for outcome in Outcome
+            if outcome is not Outcome.BUFFERED
+        }
+        found["version"] = self.version
+        found["silent_clients"] = sum(client.outcomes[Outcome.USED] == 0 for client in clients)
+        if self.options.noise_multiplier > 0:
+            multiplier = self.options.noise_multiplier
+            found["epsilon"] = epsilon(multiplier, self.most_releases, _DELTA)
+        return found
 
     def join(self, client: int) -> None:
         """Let a client take part from now on, for the first time or again."""

@@ -102,6 +102,10 @@ class GlobalManager:
         """Return how many updates of each client came to which end."""
         return self._fedbuff.outcomes
 
+    async def report(self) -> dict[str, float]:
+        """Return what can be said of all updates, see :meth:`.fedbuff.FedBuff.report`."""
+        return self._fedbuff.report()
+
     async def process(self) -> int:
         """Return the number of the process that this is."""
         return os.getpid()

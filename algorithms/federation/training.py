@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.federation.clients import SimulatedFederation
 from edge_marl.algorithms.federation.options import ClientOptions
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.simulation import Travel
 
 _FEDERATION = "federation"
 
@@ -25,10 +27,10 @@ class FederatedAlgorithm(JointAlgorithm):
     def setup(self, config: Any) -> None:
         """Build env runners and the clients, and connect these by the environment's network."""
         super().setup(config)
-        env = self.env_runner.env
-        (n_bytes,) = self.learner_group.foreach_learner(lambda own: own.federation.update_bytes)
-        travel = env.travel(n_bytes.get())
-        self.learner_group.foreach_learner(lambda own: own.federation.connect(travel))
+        (found,) = self.learner_group.foreach_learner(lambda own: own.federation.shared.n_bytes)
+        travel = self.env_runner.env.travel(found.get())
+        folder = Path(self.logdir) / "federation"
+        self.learner_group.foreach_learner(lambda own: own.connect(travel, folder))
 
 
 class FederatedLearner(BlockLearner):
@@ -43,6 +45,15 @@ class FederatedLearner(BlockLearner):
         super().configure_optimizers_for_module(module_id, config)
         self.options: ClientOptions = config.options_model.of(config)
         self.federation = self.make_federation(self.block.seeds[0] % 2**31)
+
+    def connect(self, travel: Travel, folder: Path) -> None:
+        """Connect the clients with their manager, before they train.
+
+        Args:
+            travel: how many ticks an update takes, and a version.
+            folder: for what the manager keeps on disk.
+        """
+        self.federation.connect(travel)
 
     def make_federation(self, seed: int) -> SimulatedFederation:
         """Return the federation of the block's clients."""

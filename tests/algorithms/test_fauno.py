@@ -196,7 +196,9 @@ def test_a_proximal_term_keeps_critics_near_the_version() -> None:
     for proximal in (0.0, 5.0):
         with training(proximal=proximal) as (algorithm, learner):
             algorithm.train()
-            distance[proximal] = float((learner.federation.shared - learner.federation.base).norm())
+            distance[proximal] = float(
+                (learner.federation.shared.rows - learner.federation.base).norm()
+            )
     assert distance[5.0] < 0.9 * distance[0.0]
 
 
@@ -237,7 +239,7 @@ def test_updates_that_are_no_numbers_are_refused_and_counted() -> None:
         assert result["updates_refused"] == 4, "those of the last batch are on their way"
         refused = np.array(outcomes(learner, Outcome.REFUSED))
         assert ((refused == 2) == learner.federation.is_attacker).all()
-        assert torch.isfinite(learner.federation.shared).all()
+        assert torch.isfinite(learner.federation.shared.rows).all()
         assert result["version"] == 2
 
 

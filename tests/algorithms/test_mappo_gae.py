@@ -176,7 +176,7 @@ def loop_over_episodes(
     return advantages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shape=st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 3)),

@@ -54,7 +54,7 @@ def test_q_mixer_by_hand() -> None:
     assert alone.item() == pytest.approx(9.0)  # 2 ELU(6 - 3) + 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**16),
     scale=st.floats(0.1, 10.0),

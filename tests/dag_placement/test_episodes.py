@@ -47,7 +47,7 @@ def scenarios(draw: st.DrawFn) -> DagScenario:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scenario=scenarios(), seed=st.integers(0, 2**31))
 def test_servers_precedence_memory_bounds_and_rewards_hold(
     scenario: DagScenario, seed: int

@@ -245,7 +245,7 @@ def scenarios(draw: st.DrawFn) -> DagScenario:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scenario=scenarios(), seed=st.integers(0, 2**31), name=st.sampled_from([*HEURISTICS]))
 def test_episodes_end_and_are_the_same_alone_and_in_a_batch(
     scenario: DagScenario, seed: int, name: str

@@ -118,7 +118,7 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, list[tuple[int, int]], list[f
     return execution_s, edges, rng.uniform(0, 3, len(edges)).round(1).tolist()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(problem=problems(), rule=st.sampled_from(RULES), occupies=st.booleans())
 def test_every_plan_can_be_carried_out(
     problem: tuple[np.ndarray, list[tuple[int, int]], list[float]], rule: Rule, occupies: bool

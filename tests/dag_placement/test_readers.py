@@ -54,7 +54,7 @@ def test_work_begins_when_the_last_parent_has_ended(tmp_path: Path) -> None:
     assert report.changed == {"output of 0.5 GB, as none is recorded": 3}
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=7),
     st.booleans(),
@@ -303,7 +303,6 @@ def graphs(draw: st.DrawFn) -> tuple[list[list[int]], float]:
     return parents, draw(st.floats(0, 100))
 
 
-@settings(deadline=None)
 @given(st.lists(graphs(), min_size=1, max_size=5), st.booleans())
 def test_what_is_collected_is_what_pack_makes(
     made: list[tuple[list[list[int]], float]], timed: bool
@@ -350,9 +349,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("format_", list(DAMAGED))
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_in_one_line(
     format_: str, tmp_path: Path, data: st.DataObject

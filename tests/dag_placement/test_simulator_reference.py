@@ -38,7 +38,7 @@ def scenarios(draw: st.DrawFn) -> DagScenario:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     scenario=scenarios(),
     seed=st.integers(0, 2**31),

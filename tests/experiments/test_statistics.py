@@ -155,7 +155,7 @@ def test_different_traces_cannot_be_compared() -> None:
         statistics.compare(np.ones((1, 5)), np.ones((1, 4)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(arrays(np.float64, (2, 8), elements=st.floats(0, 10)))
 def test_a_method_improves_on_another_as_often_as_it_is_worse(values: np.ndarray) -> None:
     first, second = values[:1], values[1:]

@@ -193,7 +193,7 @@ def test_the_shipped_jobs_are_those_of_the_trace() -> None:
 # Files of jobs
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.floats(0, 1e18), st.floats(0, 1e12), st.floats(0, 1e12)),

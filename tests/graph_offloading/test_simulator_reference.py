@@ -130,7 +130,7 @@ def assert_same(simulator: GraphOffloadingSimulator, reference: Reference) -> No
     assert simulator.episodes.response_ticks[0] == pytest.approx(sum(responses))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios(), st.integers(0, 2**31 - 1), st.sampled_from([0, 1, 2, 5, 20]))
 def test_the_simulator_is_the_reference(scenario, seed, delay):
     delay = min(delay, scenario.ticks - 1)

@@ -319,7 +319,7 @@ def test_links_of_generated_clusters_are_as_long_as_in_the_papers(clusters: int)
     assert lengths_m(made, "server", "sbc").max() < 75
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sbcs=st.integers(1, 40),
     nucs=st.integers(0, 20),
@@ -345,7 +345,7 @@ def test_a_random_graph_links_nodes_within_the_radius_and_the_nearest(
     assert made.degree.min() >= least
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     clusters=st.integers(1, 12),
     sbcs=st.integers(1, 12),
@@ -363,7 +363,7 @@ def test_generated_clusters_are_connected_and_valid(
 
 
 @given(seed=st.integers(0, 2**31 - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_equal_seeds_give_equal_topologies_and_others_do_not(seed: int) -> None:
     for make in (lambda s: aot_clusters(2, seed=s), lambda s: random_geometric(8, 4, seed=s)):
         assert make(seed) == make(seed)

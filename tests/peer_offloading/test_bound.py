@@ -67,7 +67,7 @@ def small_scenarios(draw) -> OffloadingScenario:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scenario=small_scenarios(), seed=st.integers(0, 2**40))
 def test_no_assignment_exceeds_the_bound(scenario: OffloadingScenario, seed: int) -> None:
     rate, succeeded = best_of_all_assignments(scenario, seed)

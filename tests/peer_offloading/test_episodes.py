@@ -42,7 +42,7 @@ def scenarios(draw) -> OffloadingScenario:
     )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(scenario=scenarios(), seed=st.integers(0, 2**40))
 def test_every_task_that_arrived_is_in_one_place(scenario: OffloadingScenario, seed: int) -> None:
     simulator = PeerOffloadingSimulator(scenario, 2)
@@ -66,7 +66,7 @@ def test_every_task_that_arrived_is_in_one_place(scenario: OffloadingScenario, s
     assert np.all((results.utilisation >= 0) & (results.utilisation <= 1 + 1e-9))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(scenario=scenarios(), seed=st.integers(0, 2**40))
 def test_an_episode_alone_is_that_in_any_batch(scenario: OffloadingScenario, seed: int) -> None:
     alone, batch = PeerOffloadingSimulator(scenario, 1), PeerOffloadingSimulator(scenario, 3)

@@ -204,7 +204,7 @@ def test_an_episode_is_played_the_same_in_any_batch(name: str, variant: str) -> 
     assert together.success_rate.shape == (7,)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**40),
     limit=st.sampled_from([0.01, 0.25]),

@@ -291,7 +291,7 @@ def plans(draw):
     return N, T, slot_s, tasks, network
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(plan=plans())
 def test_the_simulator_is_the_reference(plan) -> None:
     N, T, slot_s, tasks, network = plan

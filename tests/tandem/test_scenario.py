@@ -61,7 +61,6 @@ def steady_uplink(folder, mbit_s=8.0):
 # Random streams
 
 
-@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**40))
 def test_a_draw_is_splitmix64_of_seed_and_counter(seed, counter):
     golden = 0x9E3779B97F4A7C15
@@ -90,7 +89,7 @@ def test_the_normal_quantile_inverts_the_distribution_function():
 # Traces and seeds
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     files=st.integers(0, 5),
     videos=st.integers(1, 5),

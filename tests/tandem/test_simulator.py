@@ -159,7 +159,7 @@ def test_an_action_that_points_at_no_job_is_refused_by_name(action):
 
 
 @given(traces_strategy(), st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_job_is_exactly_one_of_completed_and_dropped(traces, seed):
     rng = np.random.default_rng(seed)
     K = len(traces)
@@ -179,7 +179,7 @@ def test_every_job_is_exactly_one_of_completed_and_dropped(traces, seed):
 
 
 @given(traces_strategy(max_traces=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_an_episode_is_the_same_alone_and_in_a_batch(traces):
     policy = TimelineRecorder(heuristic("llf+srtf"))
     objective = run_traces(policy, traces).objective
@@ -212,7 +212,7 @@ def test_heuristics_follow_their_rules():
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_johnsons_rule_is_optimal_on_a_two_machine_flow_shop(times):
     from itertools import permutations
 

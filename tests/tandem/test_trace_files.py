@@ -60,7 +60,7 @@ JOB = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     traces=st.lists(st.lists(JOB, min_size=1, max_size=4), min_size=1, max_size=4),
     downlink=st.integers(0, 5),

@@ -81,7 +81,7 @@ def test_a_log_that_would_be_kept_nowhere_is_refused(
     assert {path.name for path in tmp_path.iterdir()} <= {log.name, f".{log.name}.lock"}
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(nodes=st.integers(2, 17), slots=st.integers(1, 6), seed=st.integers(0, 2**62))
 def test_any_episode_is_read_back_exactly(nodes: int, slots: int, seed: int) -> None:
     scenario = OffloadingScenario(nodes=nodes, slots=slots, deadline_s=(0.5, 3.0))

@@ -25,7 +25,7 @@ def many(count: int, n: int = 6, tight: float = 3.0) -> TraceSet:
     return TraceSet.from_jobs([[tuple(job) for job in trace] for trace in jobs], downlink=2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_with_nothing_left_to_arrive_the_global_view_is_optimal(seed: int) -> None:
     traces = random_trace(np.random.default_rng(seed), tight=5.0)

@@ -88,7 +88,7 @@ def replay(schedule: Schedule, traces: TraceSet, penalty: float) -> TandemSimula
     return simulator
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tiny_traces())
 def test_search_equals_brute_force_over_all_slots(trace: tuple[list[Job], int, float]) -> None:
     jobs, downlink, penalty = trace
@@ -98,7 +98,7 @@ def test_search_equals_brute_force_over_all_slots(trace: tuple[list[Job], int, f
     assert schedule.objective == pytest.approx(brute_force(jobs, downlink, penalty))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tiny_traces())
 def test_integer_programme_equals_brute_force(trace: tuple[list[Job], int, float]) -> None:
     jobs, downlink, penalty = trace
@@ -120,7 +120,7 @@ def test_integer_programme_equals_search_on_six_jobs(seed: int) -> None:
     assert by_ilp.method == "ilp"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([5.0, 100.0]))
 def test_replayed_schedule_gives_exactly_its_objective(seed: int, penalty: float) -> None:
     traces = random_trace(np.random.default_rng(seed))
@@ -193,7 +193,7 @@ def test_integer_programme_proves_a_thirty_job_flow_shop() -> None:
     assert schedule.makespan == johnson_makespan(jobs)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=12))
 def test_johnson_is_optimal_without_deadlines_and_releases(jobs: list[tuple[int, int]]) -> None:
     schedule = solve(flow_shop(jobs), drop_penalty=NEVER_DROP)
@@ -228,7 +228,7 @@ def test_search_cut_short_still_bounds_the_optimum() -> None:
             assert not found.exact or found.objective == pytest.approx(best)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tiny_traces(), st.data())
 def test_search_from_a_state_with_received_jobs(
     trace: tuple[list[Job], int, float], data: st.DataObject
