@@ -25,7 +25,6 @@ from edge_marl.errors import InputError
 
 fuzzed = settings(
     max_examples=40,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
