@@ -158,11 +158,15 @@ class BlockLearner(JointLearner):
         self, components: Any = None, *, not_components: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
         """Return what :meth:`set_state` needs."""
-        state = super().get_state(components, not_components=not_components, **kwargs)
         # For weights alone, which runners are sent after every update, nothing else is collected.
-        if self._check_component(_BLOCK, components, not_components):
-            state |= self.own_state()
-        return state
+        is_whole = self._check_component(_BLOCK, components, not_components)
+        if is_whole:
+            self.settle()
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        return state | self.own_state() if is_whole else state
+
+    def settle(self) -> None:
+        """Finish what is under way, before states are taken."""
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from where ``state`` was taken."""

@@ -96,6 +96,7 @@ class ClientActors:
         seeds: of the clients' streams.
         clients_per_actor: of the last actor they may be fewer.
         num_cpus: that Ray sets aside for each actor.
+        actor_class: of the actors.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class ClientActors:
         *,
         clients_per_actor: int,
         num_cpus: float,
+        actor_class: type[ClientActor] = ClientActor,
     ) -> None:
         self.actor, self.critic, self.value_moments, self.seeds = (
             actor, critic, value_moments, seeds,
@@ -117,7 +119,7 @@ class ClientActors:
         }
         ends = [*range(0, len(seeds), clients_per_actor), len(seeds)]
         self._blocks = list(pairwise(ends))
-        remote = ray.remote(num_cpus=num_cpus)(ClientActor)
+        remote = ray.remote(num_cpus=num_cpus)(actor_class)
         self._actors = [
             remote.remote(
                 actor.spec.model_copy(update={"agents": actor.spec.agents[begin:end]}),
@@ -136,20 +138,30 @@ class ClientActors:
 
     def learn(self, fragments: Rows, lesson: Lesson) -> list[Terms]:
         """Have all actors learn from fragments of their clients, see :meth:`AgentBlock.learn`."""
-        own = _learned(self)
         found = ray.get([
-            client.learn.remote(
-                {name: c.contiguous() for name, c in part_of(fragments, begin, end).items()},
-                lesson,
-                {name: values[begin:end].clone() for name, values in own.items()},
-            )
-            for client, (begin, end) in zip(self._actors, self._blocks, strict=True)
+            self.ask(k, "learn", fragments, lesson) for k in range(len(self._actors))
         ])  # fmt: skip
-        history: list[Terms] = []
-        for (learned, terms), (begin, end) in zip(found, self._blocks, strict=True):
-            for name, values in learned.items():
-                own[name][begin:end] = values
-            history += terms
+        return [terms for k, one in enumerate(found) for terms in self.take(k, one)]
+
+    def actors(self) -> list[tuple[Any, tuple[int, int]]]:
+        """Return each actor, and which clients it has: the first, and the one after the last."""
+        return [*zip(self._actors, self._blocks, strict=True)]
+
+    def ask(self, k: int, method: str, fragments: Rows, lesson: Lesson) -> Any:
+        """Ask an actor to learn from the fragments of its clients, by one of its methods."""
+        begin, end = self._blocks[k]
+        return getattr(self._actors[k], method).remote(
+            {name: c.contiguous() for name, c in part_of(fragments, begin, end).items()},
+            lesson,
+            {name: values[begin:end].clone() for name, values in _learned(self).items()},
+        )
+
+    def take(self, k: int, found: tuple[Learned, list[Terms]]) -> list[Terms]:
+        """Take over what an actor has learned; return the terms of its loss."""
+        (learned, history), (begin, end) = found, self._blocks[k]
+        own = _learned(self)
+        for name, values in learned.items():
+            own[name][begin:end] = values
         return history
 
     def get_state(self) -> dict[str, Any]:

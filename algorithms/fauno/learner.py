@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_marl.algorithms.core.learner import Terms
-from edge_marl.algorithms.fauno.clients import ClientActors
+from edge_marl.algorithms.fauno.clients import ClientActor, ClientActors
+from edge_marl.algorithms.fauno.pace import PacedClientActor, PacedFederation
 from edge_marl.algorithms.federation.clients import SimulatedFederation
 from edge_marl.algorithms.federation.training import FederatedLearner
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
 from edge_marl.algorithms.mappo.independent import IndependentLearner
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.simulation import Travel
 
 _SHARED = {"critic": (CRITIC,), "actor": (ACTOR,), "both": (ACTOR, CRITIC)}
 
@@ -31,12 +34,35 @@ class FAuNOLearner(FederatedLearner, IndependentLearner):
         return ClientActors(
             module.actor, module.critic, module.value_moments, seeds,
             clients_per_actor=config.clients_per_actor, num_cpus=1 if cpus == "auto" else cpus,
+            actor_class=PacedClientActor if config.clock == "wall" else ClientActor,
         )  # fmt: skip
 
-    def make_federation(self, seed: int) -> SimulatedFederation:
+    def make_federation(self, seed: int) -> SimulatedFederation | PacedFederation:
         """Return the federation; a critic takes no part in playing, an actor does."""
-        names = _SHARED[self.options.federated]
-        return SimulatedFederation(self.block, names, self.options, seed, plays=ACTOR in names)
+        options, names = self.options, _SHARED[self.options.federated]
+        if options.clock == "wall":
+            return PacedFederation(self.block, names, options, seed)
+        return SimulatedFederation(self.block, names, options, seed, plays=ACTOR in names)
+
+    def connect(self, travel: Travel, folder: Path) -> None:
+        """See :meth:`FederatedLearner.connect`."""
+        if isinstance(self.federation, PacedFederation):
+            self.federation.start(folder)
+        else:
+            super().connect(travel, folder)
+
+    def disconnect(self) -> None:
+        """See :meth:`FederatedLearner.disconnect`."""
+        if isinstance(self.federation, PacedFederation):
+            self.federation.close()
+
+    def learn(self, columns: dict[str, Tensor], **how: Any) -> list[Terms]:
+        """See :meth:`FederatedLearner.learn`; by the clock on the wall, clients do all of it."""
+        if not isinstance(self.federation, PacedFederation):
+            return super().learn(columns, **how)
+        history = self.federation.learn(columns, self.lesson(columns, **how))
+        self.report()
+        return history
 
     def learning_rates(self, config: Any) -> dict[str, Any]:
         """Return the learning rate of each network, or its schedule."""
@@ -49,6 +75,11 @@ class FAuNOLearner(FederatedLearner, IndependentLearner):
         columns[Fragment.ACTIVE] = columns[Fragment.ACTIVE] & torch.from_numpy(trains)
         return IndependentLearner.learn(self, columns, **how)
 
-    def lesson(self, columns: dict[str, Tensor], *how: Any) -> Lesson:
+    def lesson(self, columns: dict[str, Tensor], **how: Any) -> Lesson:
         """Return how every client is to learn, see :meth:`IndependentLearner.lesson`."""
-        return super().lesson(columns, *how)._replace(proximal=self.options.proximal)
+        return super().lesson(columns, **how)._replace(proximal=self.options.proximal)
+
+    def settle(self) -> None:
+        """Wait for clients that are at work."""
+        if isinstance(self.federation, PacedFederation):
+            self.federation.settle()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge_marl.algorithms.core.options import Coefficient, LearningRate, Mark
 from edge_marl.algorithms.federation.options import ClientOptions
@@ -14,6 +14,8 @@ from edge_marl.limits import LARGEST
 from edge_marl.options import Count, NotNegative, Positive, Share
 
 _PER_EPISODE, _EPISODES = 150, 8
+_SIMULATED = ("synchronous", "drop_rate", "late_ticks", "attackers")
+"""Options of what happens in simulated time alone."""
 
 
 class FAuNOOptions(ClientOptions, MAPPOOptions):
@@ -29,6 +31,12 @@ class FAuNOOptions(ClientOptions, MAPPOOptions):
     independent_learners: Annotated[Literal[True], Mark.FIXED, Mark.MODULE] = True
     federated: Annotated[Literal["critic", "actor", "both"], Mark.FIXED] = Field(
         "critic", description="networks that the clients share; the others stay local"
+    )
+    clock: Annotated[Literal["simulated", "wall"], Mark.FIXED] = Field(
+        "simulated",
+        description='"simulated": updates take their ticks on the environment\'s network, and the '
+        'same training has the same outcome; "wall": clients in Ray actors train at their own '
+        "pace, and a manager takes updates as they come",
     )
     clients_per_actor: Annotated[Count | None, Mark.FIXED] = Field(
         None,
@@ -50,3 +58,15 @@ class FAuNOOptions(ClientOptions, MAPPOOptions):
     network: Annotated[NetworkConfig, Mark.FIXED, Mark.MODULE] = NetworkConfig(
         hidden_sizes=[64, 64], activation="tanh"
     )
+
+    @model_validator(mode="after")
+    def _fits_the_clock(self) -> Self:
+        if self.clock == "wall":
+            own = type(self).defaults()
+            self.check(
+                ("clients_per_actor", self.clients_per_actor is not None,
+                 'a number with clock "wall"'),
+                *((name, getattr(self, name) == own[name], f'{own[name]} with clock "wall"')
+                  for name in _SIMULATED),
+            )  # fmt: skip
+        return self

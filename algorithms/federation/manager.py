@@ -106,6 +106,17 @@ class GlobalManager:
         """Return what can be said of all updates, see :meth:`.fedbuff.FedBuff.report`."""
         return self._fedbuff.report()
 
+    async def get_state(self) -> dict[str, Any]:
+        """Return what :meth:`set_state` needs, the open buffer included."""
+        return self._fedbuff.get_state()
+
+    async def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from where ``state`` was taken, with no versions on disk but that one."""
+        for path in _versions(self._folder):
+            path.unlink()
+        self._fedbuff.set_state(state)
+        _write_state(self._folder, {**self._fedbuff.get_state(), "buffer": []})
+
     async def process(self) -> int:
         """Return the number of the process that this is."""
         return os.getpid()

@@ -32,6 +32,12 @@ class FederatedAlgorithm(JointAlgorithm):
         folder = Path(self.logdir) / "federation"
         self.learner_group.foreach_learner(lambda own: own.connect(travel, folder))
 
+    def cleanup(self) -> None:
+        """Release all resources."""
+        if getattr(self, "learner_group", None) is not None:
+            self.learner_group.foreach_learner(lambda own: own.disconnect())
+        super().cleanup()
+
 
 class FederatedLearner(BlockLearner):
     """Extend a learner of agents that learn alone: let the federation go on with every train batch.
@@ -55,6 +61,9 @@ class FederatedLearner(BlockLearner):
         """
         self.federation.connect(travel)
 
+    def disconnect(self) -> None:
+        """Release what :meth:`connect` has taken."""
+
     def make_federation(self, seed: int) -> SimulatedFederation:
         """Return the federation of the block's clients."""
         raise NotImplementedError
@@ -73,8 +82,12 @@ class FederatedLearner(BlockLearner):
         trains = self.federation.before(ticks)
         history = self.learn_alone(columns, trains, **how)
         self.federation.after(trains, ticks)
-        self.metrics.log_dict(self.federation.report(), key=DEFAULT_MODULE_ID, window=1)
+        self.report()
         return history
+
+    def report(self) -> None:
+        """Log what can be said of all updates."""
+        self.metrics.log_dict(self.federation.report(), key=DEFAULT_MODULE_ID, window=1)
 
     # Checkpoints ---------------------------------------------------------------------------
 

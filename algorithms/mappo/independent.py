@@ -33,25 +33,23 @@ class IndependentLearner(BlockLearner, MAPPOTorchLearner):
         """Return the learning rate of each network, or its schedule."""
         return {ACTOR: config.lr, CRITIC: config.lr}
 
-    def learn(
+    def learn(self, columns: dict[str, Tensor], **how: Any) -> list[Terms]:
+        """Train for all epochs on the fragments, then update the observation normaliser."""
+        return self.block.learn(columns, self.lesson(columns, **how))
+
+    def lesson(
         self,
         columns: dict[str, Tensor],
         *,
         num_epochs: int = 1,
         minibatch_size: int | None = None,
         **_: Any,
-    ) -> list[Terms]:
-        """Train for all epochs on the fragments, then update the observation normaliser."""
-        return self.block.learn(columns, self.lesson(columns, num_epochs, minibatch_size))
-
-    def lesson(
-        self, columns: dict[str, Tensor], n_epochs: int, minibatch_size: int | None
     ) -> Lesson:
         """Return how every agent is to learn from fragments of all agents.
 
         Args:
             columns: of :class:`Fragment`.
-            n_epochs: passes over its rows.
+            num_epochs: passes over its rows.
             minibatch_size: joint steps of a minibatch, of which an agent has those with a choice;
                 None: all.
         """
@@ -68,7 +66,7 @@ class IndependentLearner(BlockLearner, MAPPOTorchLearner):
             gamma=config.gamma,
             lambda_=config.lambda_,
             grad_clip=config.grad_clip,
-            n_epochs=n_epochs,
+            n_epochs=num_epochs,
             n_parts=max(1, round(n_steps / minibatch_size)) if minibatch_size else 1,
             most_rows=int(seen.flatten(0, 1).sum(0).max()),
         )  # fmt: skip
