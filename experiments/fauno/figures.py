@@ -9,7 +9,7 @@ import numpy as np
 from edge_marl.experiments.fauno import paper
 from edge_marl.experiments.fauno.config import Cell
 from edge_marl.experiments.fauno.methods import METHODS
-from edge_marl.experiments.fauno.results import Results, label
+from edge_marl.experiments.fauno.results import FINISHED, Results, label
 from edge_marl.experiments.publish import new_figure, save_figure
 
 _DRAWN = ("local", "least_queues", "shortest", "least_queues_triage", *METHODS)
@@ -34,7 +34,7 @@ def ratios(results: Results, path: Path) -> None:
                 label=label(method), capsize=2, marker="o" if method in METHODS else None,
                 linestyle="-" if method in METHODS else "--",
             )  # fmt: skip
-        of_paper = [paper.FINISHED[paper.FAUNO].get(cell, np.nan) for cell in cells]
+        of_paper = [paper.figures(paper.FAUNO, FINISHED).get(cell, np.nan) for cell in cells]
         axis.plot(config.rates, of_paper, "kx", label="FAuNO, the paper's")
         axis.set_title(topology)
         axis.set_xlabel("lambda, tasks per second")

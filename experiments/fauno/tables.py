@@ -43,9 +43,9 @@ def least_queues(results: Results, cells: Sequence[Cell]) -> Table:
             cell.title,
             short(results.mean(cell, _LEAST_QUEUES, "offered_load")),
             interval(results.mean(cell, _LEAST_QUEUES)),
-            _given(paper.FINISHED[paper.LEAST_QUEUES], cell, ".3f"),
+            _given(paper.LEAST_QUEUES, FINISHED, cell),
             _ticks(results.mean(cell, _LEAST_QUEUES, RESPONSE)),
-            _given(paper.RESPONSE[paper.LEAST_QUEUES], cell, ".0f"),
+            _given(paper.LEAST_QUEUES, RESPONSE, cell),
         )
     return table
 
@@ -58,8 +58,7 @@ def finished(results: Results, cells: Sequence[Cell], where: str) -> Table:
     for method in _played(results, cells):
         table.add_row(label(method), *(interval(results.mean(cell, method)) for cell in cells))
     table.add_section()
-    for name, figures in paper.FINISHED.items():
-        table.add_row(f"{name}, the paper's", *(_given(figures, cell, ".3f") for cell in cells))
+    _add_papers(table, FINISHED, cells)
     table.add_section()
     loads = (results.mean(cell, _LEAST_QUEUES, "offered_load") for cell in cells)
     table.add_row("offered load", *map(short, loads))
@@ -84,8 +83,7 @@ def response(results: Results, cells: Sequence[Cell], where: str) -> Table:
         found = (results.mean(cell, method, RESPONSE) for cell in cells)
         table.add_row(label(method), *map(_ticks, found))
     table.add_section()
-    for name, figures in paper.RESPONSE.items():
-        table.add_row(f"{name}, the paper's", *(_given(figures, cell, ".0f") for cell in cells))
+    _add_papers(table, RESPONSE, cells)
     return table
 
 
@@ -113,8 +111,16 @@ def _played(results: Results, cells: Sequence[Cell]) -> Iterator[str]:
     yield from (name for name in (*HEURISTICS, *METHODS) if name in played)
 
 
-def _given(figures: paper.Figures, cell: Cell, form: str) -> str:
+def _add_papers(table: Table, metric: str, cells: Sequence[Cell]) -> None:
+    """Add a row for each method of the paper."""
+    for method, name in paper.NAMES.items():
+        table.add_row(f"{name}, the paper's", *(_given(method, metric, cell) for cell in cells))
+
+
+def _given(method: str, metric: str, cell: Cell) -> str:
     """Return what the paper gives for a cell."""
+    figures = paper.figures(method, metric)
+    form = ".3f" if metric == FINISHED else ".0f"
     return f"{figures[cell]:{form}}" if cell in figures else "-"
 
 

@@ -76,9 +76,10 @@ def test_recipes_are_valid_and_no_test_episode_is_trained_on(method: str) -> Non
 
 
 def test_the_papers_figures_are_those_of_its_cells() -> None:
-    assert paper.FINISHED["FAuNO"][Cell("random_10", 2.0)] == 0.570
-    assert paper.RESPONSE["Least Queues"][Cell("ether_4", 0.5)] == 239.6
-    assert paper.FINISHED["SCOF"][Cell("random_15", 1.0)] == 0.435
-    assert all(
-        len(figures) == 12 for figures in (*paper.FINISHED.values(), *paper.RESPONSE.values())
-    )
+    finished, response = "finished_ratio", "response_ticks"
+    assert paper.figures("fauno", finished)[Cell("random_10", 2.0)] == 0.570
+    assert paper.figures("least_queues", response)[Cell("ether_4", 0.5)] == 239.59
+    assert paper.figures("scof", finished)[Cell("random_15", 1.0)] == 0.435
+    assert paper.figures("mappo", finished)[Cell("ether_2", 2.0)] == 0.878
+    for method in paper.NAMES:
+        assert len(paper.figures(method, finished)) == len(paper.figures(method, response)) == 12
