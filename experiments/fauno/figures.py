@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from edge_marl.experiments.publish import new_figure, save_figure
 
 _DRAWN = ("local", "least_queues", "shortest", "least_queues_triage", *METHODS)
 _PANEL = (4.0, 3.4)
+_STYLES = ("-", ":", "--", "-.", (0, (1, 3)))
 
 
 def ratios(results: Results, path: Path) -> None:
@@ -51,14 +53,14 @@ def curves(results: Results, path: Path) -> None:
     figure, axes = new_figure(1, n, (_PANEL[0] * n, _PANEL[1]))
     for axis, topology in zip(axes, config.topologies, strict=True):
         for k, rate in enumerate(config.rates):
-            for method in config.methods:
+            for method, style in zip(config.methods, cycle(_STYLES)):
                 found = results.curve(Cell(topology, rate), method)
                 if found is None:
                     continue
                 steps, values = found
                 axis.plot(
                     steps / 1e6, values.mean(axis=0), color=f"C{k}", label=f"{method}, {rate:g}",
-                    linestyle="-" if method == config.methods[0] else ":",
+                    linestyle=style,
                 )  # fmt: skip
                 low, high = values.min(axis=0), values.max(axis=0)
                 axis.fill_between(steps / 1e6, low, high, color=f"C{k}", alpha=0.15, linewidth=0)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from edge_marl.experiments.fauno.config import ENVIRONMENT, Cell, StudyConfig
+from edge_marl.experiments.fauno.config import (
+    ABLATED,
+    ENVIRONMENT,
+    FEDERATED,
+    Cell,
+    Setting,
+    StudyConfig,
+)
 from edge_marl.experiments.study.policies import Training
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe
@@ -26,6 +33,9 @@ _ENTROPY_COEFF = (5e-2, 5e-4)
 """The same. With a tenth at the beginning, agents on Ether keep everything before they have seen
 what the server does for the few tasks that are too large for them."""
 
+_EPSILON = (1.0, 0.02)
+"""Share of random actions at the beginning and from half of the training on."""
+
 _GAMMA = 0.998
 _DELAY_TICKS = 300
 """An outcome counts for decisions up to so long before it."""
@@ -38,11 +48,15 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 OWN: Mapping[str, Any] = MappingProxyType({"kind": "own", "delay_ticks": _DELAY_TICKS})
 """Own outcomes, credited to their decisions; their discount follows from the deadlines."""
 
+SPARSE: Mapping[str, Any] = MappingProxyType({"kind": "sparse", "gamma": _GAMMA})
+"""Equations 23 to 33 in their policy-invariant form."""
+
 
 @dataclass(frozen=True)
 class Learner:
-    """Describe a learned method, by what differs from IPPO as the study has it."""
+    """Describe a learned method, by what differs from its algorithm as the study has it."""
 
+    algorithm: str = "mappo"
     options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     """Of the algorithm."""
     rewards: Mapping[str, Any] = field(default_factory=lambda: OWN)
@@ -57,13 +71,22 @@ class Learner:
             rewards["gamma"] = _AT_DEADLINE ** (scenario.tick_s / scenario.deadline_s[0])
         return {"extended": self.extended, "rewards": rewards}
 
+    def but(self, **options: Any) -> Learner:
+        """Return the method with some options of the algorithm changed."""
+        return replace(self, options={**self.options, **options})
+
 
 # Chosen on validation seeds, one training each.
 _OPTIONS: dict[str, Any] = {
-    "team_reward": "own",
-    "decisions_only": True,
     "observation_normalisation": True,
     "gamma": _GAMMA,
+    "num_envs_per_env_runner": _ENVS,
+    "rollout_fragment_length": _STEPS,
+    "train_batch_size_per_learner": _ENVS * _STEPS,
+}
+_PPO: dict[str, Any] = {
+    "team_reward": "own",
+    "decisions_only": True,
     "lambda_": 0.95,
     "num_epochs": 2,
     "grad_clip": 0.5,
@@ -71,33 +94,138 @@ _OPTIONS: dict[str, Any] = {
     # Values of agents that wait long between decisions are bootstrapped from one another: what is
     # not corrected because it is too far off goes on growing, and the advantages with it.
     "vf_clip_param": LARGEST,
-    "num_envs_per_env_runner": _ENVS,
-    "rollout_fragment_length": _STEPS,
-    "train_batch_size_per_learner": _ENVS * _STEPS,
 }
+_OWN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "mappo": _PPO,
+    # The paper's settings, those of FAuNOConfig, learn little of what comes after ten ticks.
+    "fauno": {**_PPO, "clip_param": 0.2, "vf_loss_coeff": 1.0},
+    "scof": {"updates_per_batch": 100, "minibatch_size": 256, "replay_capacity": 10_000},
+}
+
+IPPO = Learner(options={"critic": "local"})
+MAPPO = Learner(options={"critic": "central"})
+FAUNO, SCOF = Learner("fauno"), Learner("scof")
 
 METHODS: Mapping[str, Learner] = {
-    "IPPO": Learner({"critic": "local"}),
-    "MAPPO": Learner({"critic": "central"}),
+    "IPPO": IPPO,
+    "MAPPO": MAPPO,
+    "FAuNO": FAUNO,
+    # The same, but that nothing is federated: no update arrives.
+    "Independent": FAUNO.but(drop_rate=1.0),
+    "SCOF": SCOF,
 }
 
-_LATER = {"kind": "own"}
 VARIANTS: Mapping[str, Learner] = {
-    "discount 0.9": Learner({"critic": "local", "gamma": 0.9}),
-    "discount 0.99": Learner({"critic": "local", "gamma": 0.99}),
-    "paid when known": Learner({"critic": "local"}, rewards=_LATER),
-    "paid when known, lambda 0.995": Learner({"critic": "local", "lambda_": 0.995}, rewards=_LATER),
-    "dense reward": Learner({"critic": "local"}, rewards={"kind": "dense"}),
-    "sparse reward": Learner({"critic": "local"}, rewards={"kind": "sparse", "gamma": _GAMMA}),
-    "observation of annex 10.2": Learner({"critic": "local"}, extended=False),
-    "observations not standardised": Learner(
-        {"critic": "local", "observation_normalisation": False}
-    ),
-    "all steps": Learner({"critic": "local", "decisions_only": False}),
+    "discount 0.9": IPPO.but(gamma=0.9),
+    "discount 0.99": IPPO.but(gamma=0.99),
+    "paid when known": replace(IPPO, rewards={"kind": "own"}),
+    "paid when known, lambda 0.995": replace(IPPO.but(lambda_=0.995), rewards={"kind": "own"}),
+    "dense reward": replace(IPPO, rewards={"kind": "dense"}),
+    "sparse reward": replace(IPPO, rewards=SPARSE),
+    "observation of annex 10.2": replace(IPPO, extended=False),
+    "observations not standardised": IPPO.but(observation_normalisation=False),
+    "all steps": IPPO.but(decisions_only=False),
+    "values clipped": IPPO.but(vf_clip_param=10.0),
 }
 """IPPO with one choice changed, by label."""
 
-LEARNERS: Mapping[str, Learner] = {**METHODS, **VARIANTS}
+
+class Group(NamedTuple):
+    """Describe methods that are compared with one another, apart from the main tables."""
+
+    title: str
+    methods: Mapping[str, Learner]
+    beside: Sequence[str] = ()
+    """Methods of the main tables that stand beside them."""
+    cell: Cell | None = None
+    """Where; None: in all cells."""
+    papers: Mapping[str, str] = MappingProxyType({})
+    """What the paper's tables call its methods, by the name that they have here."""
+    tables: tuple[int, ...] = ()
+    """Of the paper: ratio, response, ratio, response."""
+
+
+_KS, _LOST = (0.3, 0.5), (0.3, 0.5, 0.8)
+_ATTACKS = ("sign_flip", "times_100", "nan")
+_NOISES = (0.5, 1.0, 2.0, 4.0)
+_FORGED = 0.2
+_CLIP_NORM = 1.0
+
+GROUPS: Mapping[Setting, Group] = {
+    "components": Group(
+        "what is federated, and when",
+        {
+            "FAuNO, actor": FAUNO.but(federated="actor"),
+            "FAuNO, actor and critic": FAUNO.but(federated="both"),
+            "FAuNO, synchronous": FAUNO.but(synchronous=True, participants=1.0),
+        },
+        ("FAuNO", "Independent"),
+        papers={
+            "FAuNO": "fauno",
+            "FAuNO, actor": "fauno_actor",
+            "FAuNO, actor and critic": "fauno_actor_critic",
+            "FAuNO, synchronous": "fauno_sync",
+        },
+        tables=(12, 13, 10, 11),
+    ),
+    "proximal": Group(
+        "with a proximal term",
+        {"FAuNO, proximal": FAUNO.but(proximal=0.005)},
+        ("FAuNO",),
+        papers={"FAuNO": "fauno", "FAuNO, proximal": "fauno_prox"},
+        tables=(14, 15, 16, 17),
+    ),
+    "sparse": Group(
+        "with the sparse reward",
+        {
+            "FAuNO, sparse": replace(FAUNO, rewards=SPARSE),
+            "SCOF, sparse": replace(SCOF, rewards=SPARSE),
+            "MAPPO, sparse": replace(MAPPO, rewards=SPARSE),
+        },
+        ("least_queues",),
+        papers={"FAuNO, sparse": "fauno", "SCOF, sparse": "scof", "MAPPO, sparse": "mappo"},
+        tables=(18, 19, 20, 21, 22, 23, 24, 25),
+    ),
+    "threshold": Group(
+        "updates that a version takes, and updates that are lost (Table 8)",
+        {
+            f"K {k:g}, {lost:g} lost": FAUNO.but(participants=k, drop_rate=lost)
+            for k in _KS
+            for lost in _LOST
+        },
+        ("FAuNO", "Independent"),
+        FEDERATED,
+    ),
+    "byzantine": Group(
+        f"a share of {_FORGED:g} of the clients that forge their updates",
+        {
+            f"{attack}, {rule}": FAUNO.but(
+                attackers=_FORGED, attack=attack, aggregation=rule, byzantine=_FORGED
+            )
+            for attack in _ATTACKS
+            for rule in ("mean", "median", "trimmed_mean", "krum")
+        },
+        ("FAuNO", "Independent"),
+        FEDERATED,
+    ),
+    "privacy": Group(
+        "noise on the versions",
+        {
+            f"noise {noise:g}": FAUNO.but(
+                noise_multiplier=noise, clip_norm=_CLIP_NORM, coefficients="equal"
+            )
+            for noise in _NOISES
+        },
+        ("FAuNO", "Independent"),
+        FEDERATED,
+    ),
+    "ablation": Group("IPPO with one choice changed", VARIANTS, ("IPPO",), ABLATED),
+}
+
+LEARNERS: Mapping[str, Learner] = {
+    **METHODS,
+    **{name: learner for group in GROUPS.values() for name, learner in group.methods.items()},
+}
 
 
 @cache
@@ -108,11 +236,11 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
     env_steps = config.iterations * _OPTIONS["train_batch_size_per_learner"]
     recipe = Recipe(
         env=ENVIRONMENT,
-        algorithm="mappo",
+        algorithm=learner.algorithm,
         options={
             **_OPTIONS,
-            "lr": [[0, _LR[0]], [env_steps, _LR[1]]],
-            "entropy_coeff": [[0, _ENTROPY_COEFF[0]], [env_steps, _ENTROPY_COEFF[1]]],
+            **_OWN_OPTIONS[learner.algorithm],
+            **_schedules(learner.algorithm, env_steps),
             **learner.options,
         },
         env_config={"scenario": scenario.model_dump(), **env},
@@ -125,5 +253,16 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
         config.validation(cell, env, _VALIDATION_EPISODES),
         metrics=("finished_ratio", "response_ticks"),
         evaluations=_EVALUATIONS,
+        played=("finished_ratio", "response_ticks"),
         further={"topology": cell.topology, "rate": cell.rate},
     )
+
+
+def _schedules(algorithm: str, env_steps: int) -> dict[str, Any]:
+    """Return what changes while an algorithm learns."""
+    lr = [[0, _LR[0]], [env_steps, _LR[1]]]
+    if algorithm == "scof":
+        return {"lr": lr, "epsilon": [[0, _EPSILON[0]], [env_steps // 2, _EPSILON[1]]]}
+    entropy_coeff = [[0, _ENTROPY_COEFF[0]], [env_steps, _ENTROPY_COEFF[1]]]
+    own = {"critic_lr": lr} if algorithm == "fauno" else {}
+    return {"lr": lr, "entropy_coeff": entropy_coeff, **own}

@@ -6,7 +6,7 @@ learning included (section 4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,15 @@ def records() -> tuple[Mapping[str, Any], ...]:
 
 
 @cache
-def figures(method: str, metric: str) -> Figures:
-    """Return a metric of a method in the cells of Tables 2 to 5; of MAPPO, of Tables 22 to 25."""
-    tables = _ORACLE if method == MAPPO else _MAIN
+def figures(method: str, metric: str, tables: Sequence[int] = ()) -> Figures:
+    """Return a metric of a method by topology and lambda.
+
+    Args:
+        method: as the file calls it.
+        metric: ``finished_ratio`` or ``response_ticks``.
+        tables: their numbers; by default Tables 2 to 5, and 22 to 25 of MAPPO.
+    """
+    tables = tables or (_ORACLE if method == MAPPO else _MAIN)
     return {
         Cell(record["topology"], float(record["lambda"])): record["mean"]
         for record in records()

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.experiments import statistics
-from edge_marl.experiments.fauno.config import ABLATED, Cell, StudyConfig
-from edge_marl.experiments.fauno.methods import METHODS, VARIANTS
+from edge_marl.experiments.fauno.config import Cell, StudyConfig
+from edge_marl.experiments.fauno.methods import GROUPS, LEARNERS
 from edge_marl.experiments.statistics import Estimate
 from edge_marl.experiments.study.outcomes import Outcomes
-from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, TEST, TRAINING
+from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, PLAYED, TEST, TRAINING
 from edge_marl.graph_offloading.heuristics import HEURISTICS
 
 FloatArray = NDArray[np.float64]
@@ -46,9 +46,17 @@ class Results:
     outcomes: Outcomes
 
     def methods(self, cell: Cell) -> list[str]:
-        """Return everything played in a cell: heuristics, learned methods, variants."""
+        """Return everything played in a cell: heuristics, then learned methods."""
         played = set(self.outcomes.where(**_test(cell))[METHOD])
-        return [name for name in (*HEURISTICS, *METHODS, *VARIANTS) if name in played]
+        return [name for name in (*HEURISTICS, *LEARNERS) if name in played]
+
+    def cells(self) -> list[Cell]:
+        """Return all cells that something was played in."""
+        of_groups = [
+            group.cell for setting in self.config.settings
+            if (group := GROUPS.get(setting)) is not None and group.cell is not None
+        ]  # fmt: skip
+        return list(dict.fromkeys([*self.config.cells(), *of_groups]))
 
     def values(self, cell: Cell, method: str, metric: str = FINISHED) -> FloatArray | None:
         """Return a metric ``[S, K]`` by training and episode, None if it was not played."""
@@ -77,10 +85,19 @@ class Results:
         labels = {KIND: TRAINING, METHOD: method, **_of(cell)}
         return self.outcomes.curve(FINISHED, ENV_STEPS, **labels)
 
+    def while_learning(self, cell: Cell, method: str, metric: str = FINISHED) -> Estimate | None:
+        """Average over all episodes of a method's trainings, as the paper does."""
+        rows = self.outcomes.where(**{KIND: TRAINING, METHOD: method, **_of(cell)})
+        if rows.empty or f"{PLAYED}{metric}" not in rows:
+            return None
+        last = rows[rows[ENV_STEPS] == rows[ENV_STEPS].max()]
+        values = last.groupby(self.outcomes.replicate)[f"{PLAYED}{metric}"].first().to_numpy()
+        return None if np.isnan(values).any() else statistics.mean(values[:, None])
+
     def records(self) -> list[dict[str, Any]]:
         """Return one flat row per cell and method."""
         rows = []
-        for cell in dict.fromkeys([*self.config.cells(), ABLATED]):
+        for cell in self.cells():
             for method in self.methods(cell):
                 row: dict[str, Any] = {**_of(cell), "method": label(method)}
                 for metric in _REPORTED:

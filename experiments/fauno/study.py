@@ -1,4 +1,4 @@
-"""Reproduce Tables 2 to 5 of the FAuNO paper with independent learners: ``reproduce fauno``.
+"""Reproduce Tables 2 to 5 and 8 to 25 of the FAuNO paper: ``reproduce fauno``.
 
 The study first checks its world: the heuristic Least Queues has to do as in the paper. Then it
 trains every method on each topology at each rate, and plays final policies and heuristics on the
@@ -8,8 +8,8 @@ same episodes.
 from __future__ import annotations
 
 from edge_marl.experiments.fauno import figures, tables
-from edge_marl.experiments.fauno.config import ABLATED, ENVIRONMENT, Cell, StudyConfig
-from edge_marl.experiments.fauno.methods import LEARNERS, VARIANTS, training_of
+from edge_marl.experiments.fauno.config import ENVIRONMENT, Cell, StudyConfig
+from edge_marl.experiments.fauno.methods import GROUPS, LEARNERS, training_of
 from edge_marl.experiments.fauno.results import Results
 from edge_marl.experiments.study.engine import Report, Study
 from edge_marl.experiments.study.outcomes import Outcomes
@@ -22,22 +22,37 @@ Ratio of finished tasks of all that were created; those in flight at the end of 
 as not finished. Means over trainings and test episodes, with 95% t intervals over both; \
 differences are paired by episode. Preset published.
 The paper's figures are means over the 40 episodes of one training, learning included; ours are of \
-final policies on episodes that nothing was trained or chosen on.
+final policies on episodes that nothing was trained or chosen on, but for rows that say "while \
+learning", which are means over all episodes of the trainings.
 Thresholds of triage rules, and settings of the methods, were chosen on validation episodes."""
 
 
 def units_of(config: StudyConfig) -> list[Unit]:
     """Return every policy in every cell that it is played in, with its trainings."""
-    units: list[Unit] = []
     cells = config.cells()
-    for cell in dict.fromkeys([*cells, *([ABLATED] if config.ablation_seeds else [])]):
-        units += [_play(config, name, cell) for name in HEURISTICS]
     # Settings were chosen on trainings with seed 0.
-    for seed in range(1, config.seeds + 1):
-        for cell in cells:
-            units += [_play(config, method, cell, seed) for method in config.methods]
-    for seed in range(1, config.ablation_seeds + 1):
-        units += [_play(config, method, ABLATED, seed) for method in ("IPPO", *VARIANTS)]
+    plays = [
+        (method, cell, seed)
+        for seed in range(1, config.seeds + 1)
+        for cell in cells
+        for method in (config.methods if "main" in config.settings else ())
+    ]
+    for setting in config.settings:
+        if setting not in GROUPS:
+            continue
+        group = GROUPS[setting]
+        seeds = config.ablation_seeds if setting == "ablation" else config.seeds
+        plays += [
+            (method, cell, seed)
+            for seed in range(1, seeds + 1)
+            for cell in (cells if group.cell is None else [group.cell])
+            for method in (*group.beside, *group.methods)
+            if method in LEARNERS
+        ]
+    where = dict.fromkeys([*(cells if "main" in config.settings else []),
+                           *(cell for _, cell, _ in plays)])  # fmt: skip
+    units: list[Unit] = [_play(config, name, cell) for cell in where for name in HEURISTICS]
+    units += [_play(config, *play) for play in plays]
     return list(dict.fromkeys(units))
 
 
@@ -57,14 +72,15 @@ def _play(config: StudyConfig, method: str, cell: Cell, seed: int | None = None)
 def report(config: StudyConfig, outcomes: Outcomes) -> Report:
     """Return the tables, records and figures of the outcomes."""
     results = Results(config, outcomes)
+    drawn = {
+        "finished.png": lambda path: figures.ratios(results, path),
+        "curves.png": lambda path: figures.curves(results, path),
+    }
     return Report(
         tables.all_tables(results),
         NOTES,
         results.records(),
-        {
-            "finished.png": lambda path: figures.ratios(results, path),
-            "curves.png": lambda path: figures.curves(results, path),
-        },
+        drawn if "main" in config.settings else {},
     )
 
 

@@ -8,8 +8,8 @@ from functools import partial
 from rich.table import Table
 
 from edge_marl.experiments.fauno import paper
-from edge_marl.experiments.fauno.config import ABLATED, Cell
-from edge_marl.experiments.fauno.methods import METHODS, VARIANTS
+from edge_marl.experiments.fauno.config import Cell
+from edge_marl.experiments.fauno.methods import GROUPS, METHODS, Group
 from edge_marl.experiments.fauno.results import FINISHED, RESPONSE, Results, label
 from edge_marl.experiments.publish import interval, new_table, short
 from edge_marl.graph_offloading.heuristics import HEURISTICS
@@ -18,19 +18,31 @@ _ticks = partial(interval, form=".0f")
 _signed = partial(interval, form="+.3f")
 
 _LEAST_QUEUES = "least_queues"
+_METRICS = {FINISHED: "ratio of finished tasks", RESPONSE: "response in ticks"}
 
 
 def all_tables(results: Results) -> list[Table]:
     """Return all tables, in the order of the page."""
-    cells = results.config.cells()
-    tables = [least_queues(results, cells)]
-    for kind in (False, True):
-        some = [cell for cell in cells if cell.is_random is kind]
-        if some:
-            where = "random graphs" if kind else "Ether"
+    config = results.config
+    cells, tables = config.cells(), []
+    graphs = [
+        (where, some)
+        for where, is_random in (("Ether", False), ("random graphs", True))
+        if (some := [cell for cell in cells if cell.is_random is is_random])
+    ]
+    if "main" in config.settings:
+        tables.append(least_queues(results, cells))
+        for where, some in graphs:
             tables += [finished(results, some, where), response(results, some, where)]
-    if results.config.ablation_seeds:
-        tables.append(ablation(results))
+    for setting in config.settings:
+        group = GROUPS.get(setting)
+        if group is None:
+            continue
+        if group.cell is not None:
+            tables.append(in_one_cell(results, group, group.cell))
+            continue
+        for where, some in graphs:
+            tables += [in_cells(results, group, some, where, metric) for metric in _METRICS]
     return tables
 
 
@@ -65,6 +77,10 @@ def finished(results: Results, cells: Sequence[Cell], where: str) -> Table:
     best = [results.best_triage(cell) for cell in cells]
     table.add_row("best triage rule", *map(label, best))
     for method in results.config.methods:
+        found = (results.while_learning(cell, method) for cell in cells)
+        table.add_row(f"{method}, while learning", *map(interval, found))
+    table.add_section()
+    for method in results.config.methods:
         for name, others in (
             ("Least Queues", [_LEAST_QUEUES] * len(cells)), ("the best triage rule", best),
         ):  # fmt: skip
@@ -87,20 +103,49 @@ def response(results: Results, cells: Sequence[Cell], where: str) -> Table:
     return table
 
 
-def ablation(results: Results) -> Table:
-    """Compare IPPO with what it is with one choice changed, on random 15."""
-    table = new_table(f"IPPO with one choice changed, {ABLATED.title}", "variant", "finished",
+def in_cells(
+    results: Results, group: Group, cells: Sequence[Cell], where: str, metric: str
+) -> Table:
+    """Compare a group's methods in several cells, with the paper's beside them."""
+    what = _METRICS[metric]
+    table = new_table(f"{group.title}, {where}: {what}", "method", *_titles(cells))
+    form = interval if metric == FINISHED else _ticks
+    for method in (*group.beside, *group.methods):
+        found = (results.mean(cell, method, metric) for cell in cells)
+        table.add_row(label(method), *map(form, found))
+    table.add_section()
+    for method in group.methods:
+        found = (results.while_learning(cell, method, metric) for cell in cells)
+        table.add_row(f"{method}, while learning", *map(form, found))
+    table.add_section()
+    for method, name in group.papers.items():
+        given = (_given(name, metric, cell, group.tables) for cell in cells)
+        table.add_row(f"{method}, the paper's", *given)
+    if metric == FINISHED:
+        table.add_section()
+        for reference in group.beside:
+            for method in group.methods:
+                found = (results.difference(cell, method, reference) for cell in cells)
+                table.add_row(f"{method} minus {label(reference)}", *map(_signed, found))
+    return table
+
+
+def in_one_cell(results: Results, group: Group, cell: Cell) -> Table:
+    """Compare a group's methods where they all are, with the first that stands beside them."""
+    reference = group.beside[0]
+    table = new_table(f"{group.title}, {cell.title}", "method", "finished", f"minus {reference}",
                    "response, ticks", "refused", "expired")  # fmt: skip
-    for method in ("IPPO", *VARIANTS):
-        counts = (results.mean(ABLATED, method, name) for name in ("refused", "expired"))
-        created = results.mean(ABLATED, method, "created")
+    for method in (*group.beside, *group.methods):
+        counts = (results.mean(cell, method, name) for name in ("refused", "expired"))
+        created = results.mean(cell, method, "created")
         shares = (
             "-" if count is None or created is None else f"{count.value / created.value:.3f}"
             for count in counts
         )
+        change = None if method == reference else results.difference(cell, method, reference)
         table.add_row(
-            method, interval(results.mean(ABLATED, method, FINISHED)),
-            _ticks(results.mean(ABLATED, method, RESPONSE)), *shares,
+            label(method), interval(results.mean(cell, method, FINISHED)), _signed(change),
+            _ticks(results.mean(cell, method, RESPONSE)), *shares,
         )  # fmt: skip
     return table
 
@@ -117,9 +162,9 @@ def _add_papers(table: Table, metric: str, cells: Sequence[Cell]) -> None:
         table.add_row(f"{name}, the paper's", *(_given(method, metric, cell) for cell in cells))
 
 
-def _given(method: str, metric: str, cell: Cell) -> str:
+def _given(method: str, metric: str, cell: Cell, tables: tuple[int, ...] = ()) -> str:
     """Return what the paper gives for a cell."""
-    figures = paper.figures(method, metric)
+    figures = paper.figures(method, metric, tables)
     form = ".3f" if metric == FINISHED else ".0f"
     return f"{figures[cell]:{form}}" if cell in figures else "-"
 

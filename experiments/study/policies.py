@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ TRAINING, TEST = "training", "test"
 """Values of :data:`KIND`."""
 
 ITERATION, ENV_STEPS, PHASE = "iteration", "env_steps", "phase"
-"""Further columns of a training's rows."""
+PLAYED = "played_"
+"""Further columns of a training's rows, and the beginning of their names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,9 @@ class Training(Unit):
     """Of the validation episodes, that are kept."""
     evaluations: int = 10
     """Equally distant on the way, the last at the end."""
+    played: tuple[str, ...] = ()
+    """Metrics of the episodes that were learned from, whose means so far are kept beside them, in
+    columns with the prefix :data:`PLAYED`."""
     further: Mapping[str, Label] = field(default_factory=dict)
     """Labels beside method and seed."""
 
@@ -67,6 +72,7 @@ class Training(Unit):
             "validation_seeds": self.validation.seeds.tolist(),
             "metrics": self.metrics,
             "evaluations": self.evaluations,
+            "played": self.played,
         }
 
     @property
@@ -101,10 +107,13 @@ class Training(Unit):
         seeds = self.validation.seeds
         env = make_batched(self.recipe.env, self.validation.env_config, len(seeds), state=False)
         parts: list[Columns] = []
+        played: dict[str, list[float]] = {name: [] for name in self.played}
         # Without ours, RLlib would start a Ray of its own, open to the network.
         with self.prepared(artefacts) as recipe, local_ray(1), built(recipe.config()) as algorithm:
             for progress in training(algorithm, self.limits):
                 phase = progress.phase or getattr(algorithm, "phase", "")
+                for name, means in played.items():
+                    means.append(_of_training(progress, name))
                 if self.due(progress):
                     actor = algorithm.actor()
                     found = play(actor, env, seeds, sampled=recipe.acts_by_sampling)
@@ -114,6 +123,8 @@ class Training(Unit):
                         PHASE: np.full(len(seeds), phase, dtype=object),
                         EPISODE: np.arange(len(seeds)),
                         **{name: np.asarray(found[name], float) for name in self.metrics},
+                        **{f"{PLAYED}{name}": np.full(len(seeds), _mean_of_known(means))
+                           for name, means in played.items()},
                     })  # fmt: skip
                 if progress.iteration > 0 and _ends_phase(progress, algorithm):
                     save_actor(algorithm.actor(), artefacts / (phase or "end"))
@@ -197,6 +208,21 @@ def actor_of(folder: Path, phase: str = "end") -> Actor:
 
 def _ends_phase(progress: Progress, algorithm: Any) -> bool:
     return progress.share >= 1.0 or getattr(algorithm, "phase", "") != progress.phase
+
+
+def _of_training(progress: Progress, metric: str) -> float:
+    """Return a metric of the episodes that ended in an iteration, NaN if there were none."""
+    from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
+
+    from edge_marl.algorithms.sampling.episodes import DOMAIN_METRICS
+
+    of_runners = progress.results.get(ENV_RUNNER_RESULTS, {})
+    return float(of_runners.get(DOMAIN_METRICS, {}).get(metric, math.nan))
+
+
+def _mean_of_known(means: Sequence[float]) -> float:
+    known = [mean for mean in means if not math.isnan(mean)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _modules_of(environment: str) -> tuple[str, ...]:

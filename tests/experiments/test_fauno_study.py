@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_marl.experiments.fauno import methods, paper, study
-from edge_marl.experiments.fauno.config import ABLATED, Cell, StudyConfig
-from edge_marl.experiments.fauno.methods import LEARNERS, METHODS, VARIANTS, training_of
+from edge_marl.experiments.fauno import methods, paper, study, tables
+from edge_marl.experiments.fauno import results as results_module
+from edge_marl.experiments.fauno.config import ABLATED, FEDERATED, Cell, Setting, StudyConfig
+from edge_marl.experiments.fauno.methods import GROUPS, LEARNERS, METHODS, training_of
 from edge_marl.experiments.fauno.results import TRIAGE, Results
 from edge_marl.experiments.study.engine import reproduce
 from edge_marl.experiments.study.policies import Play
@@ -16,54 +17,84 @@ from edge_marl.graph_offloading.heuristics import HEURISTICS
 from tests import snapshots
 
 SMALLEST = StudyConfig(
-    seeds=1, episodes=2, ticks=40, topologies=("random_15",), rates=(2.0,), iterations=1,
-    ablation_seeds=1, workers=0,
+    seeds=1, episodes=2, ticks=40, topologies=("random_10",), rates=(2.0,), iterations=1,
+    ablation_seeds=1, workers=0, settings=("main", "components", "byzantine"),
 )  # fmt: skip
+CELL = Cell("random_10", 2.0)
 
 
 def test_a_study_is_written_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:
-    # One variant; the others differ in options only.
-    kept = {"paid when known": VARIANTS["paid when known"]}
-    short = {"num_envs_per_env_runner": 2, "rollout_fragment_length": 44, "minibatch_size": 40,
-             "train_batch_size_per_learner": 80}  # fmt: skip
+    # One method of each group; the others differ in options only.
+    groups: dict[Setting, methods.Group] = {
+        "components": GROUPS["components"]._replace(
+            methods={"FAuNO, synchronous": LEARNERS["FAuNO, synchronous"]}
+        ),
+        "byzantine": GROUPS["byzantine"]._replace(methods={"nan, mean": LEARNERS["nan, mean"]}),
+    }
+    played = {*METHODS, "FAuNO, synchronous", "nan, mean"}
+    short = {"num_envs_per_env_runner": 2, "rollout_fragment_length": 42,
+             "train_batch_size_per_learner": 84}  # fmt: skip
     monkeypatch.setattr(methods, "_OPTIONS", {**methods._OPTIONS, **short})
+    small = {
+        "mappo": {**methods._PPO, "minibatch_size": 40},
+        "fauno": {**methods._OWN_OPTIONS["fauno"], "minibatch_size": 40},
+        "scof": {"updates_per_batch": 2, "minibatch_size": 2},
+    }
+    monkeypatch.setattr(methods, "_OWN_OPTIONS", small)
     soon = {name: replace(learner, rewards={**learner.rewards, "delay_ticks": 20})
-            for name, learner in METHODS.items()}  # fmt: skip
-    monkeypatch.setattr(methods, "LEARNERS", soon | kept)
-    monkeypatch.setattr(study, "LEARNERS", soon | kept)
-    monkeypatch.setattr(study, "VARIANTS", kept)
+            for name, learner in LEARNERS.items() if name in played}  # fmt: skip
+    for module in (methods, study, results_module):
+        monkeypatch.setattr(module, "LEARNERS", soon)
+    for module in (study, results_module, tables):
+        monkeypatch.setattr(module, "GROUPS", groups)
     results = Results(SMALLEST, reproduce(study.STUDY, SMALLEST, tmp_path))
     written = {path.name for path in tmp_path.iterdir()}
     assert {"tables.md", "results.csv", "summary.json", "finished.png", "curves.png"} <= written
-    assert set(results.methods(ABLATED)) == {*HEURISTICS, *METHODS, *kept}
-    steps, ratios = results.curve(ABLATED, "IPPO") or ([], np.empty(0))
+    assert set(results.methods(CELL)) == {*HEURISTICS, *played}
+    steps, ratios = results.curve(CELL, "IPPO") or ([], np.empty(0))
     assert len(steps) == 1
     assert ratios.shape == (1, 1)
-    own = results.values(ABLATED, "IPPO")
-    other = results.values(ABLATED, "least_queues")
+    own = results.values(CELL, "IPPO")
+    other = results.values(CELL, "least_queues")
     assert own is not None
     assert other is not None
-    found = results.difference(ABLATED, "IPPO", "least_queues")
+    found = results.difference(CELL, "IPPO", "least_queues")
     assert found is not None
     assert found.value == pytest.approx(own.mean() - other.mean())
-    assert results.best_triage(ABLATED) in TRIAGE
-    tables = (tmp_path / "tables.md").read_text()
-    assert "| random_15, 2 |" in tables
-    assert "| 0.358 |" in tables, "the paper's Least Queues stands beside ours"
-    snapshots.check_table(
-        "study-fauno", tmp_path / "results.csv", drawn={*METHODS, *kept}, rel=1e-6
-    )
+    assert results.best_triage(CELL) in TRIAGE
+    learning = results.while_learning(CELL, "FAuNO")
+    assert learning is not None
+    assert 0.0 < learning.value < 1.0
+    text = (tmp_path / "tables.md").read_text()
+    assert "| random_10, 2 |" in text
+    assert "| 0.803 |" in text, "the paper's Least Queues stands beside ours"
+    assert "FAuNO, synchronous minus FAuNO" in text
+    snapshots.check_table("study-fauno", tmp_path / "results.csv", drawn=played, rel=1e-6)
+
+
+def trained(config: StudyConfig) -> list[tuple[str, float, str]]:
+    """Topology, lambda and method of every training that is played."""
+    plays = [unit for unit in study.units_of(config) if isinstance(unit, Play) and unit.training]
+    return [(str(p.labels["topology"]), float(p.labels["rate"]), p.method) for p in plays]
 
 
 def test_every_method_is_trained_in_every_cell_with_seeds_of_its_own() -> None:
-    config = StudyConfig(seeds=2, topologies=("ether_2",), rates=(1.0, 2.0), ablation_seeds=3)
-    plays = [unit for unit in study.units_of(config) if isinstance(unit, Play) and unit.training]
-    trained = [(str(p.labels["topology"]), p.labels["rate"], p.method) for p in plays]
-    assert trained.count(("ether_2", 1.0, "IPPO")) == trained.count(("ether_2", 2.0, "MAPPO")) == 2
-    assert trained.count(("random_15", 2.0, "IPPO")) == 3, "beside its variants"
-    assert all(trained.count(("random_15", 2.0, name)) == 3 for name in VARIANTS)
+    found = trained(StudyConfig(seeds=2, topologies=("ether_2",), rates=(1.0, 2.0)))
+    for name in (*METHODS, *GROUPS["components"].methods, *GROUPS["sparse"].methods):
+        assert found.count(("ether_2", 1.0, name)) == found.count(("ether_2", 2.0, name)) == 2
+    for setting in ("threshold", "byzantine", "privacy"):
+        for name in ("FAuNO", *GROUPS[setting].methods):
+            assert found.count((FEDERATED.topology, FEDERATED.rate, name)) == 2
+    for name in ("IPPO", *GROUPS["ablation"].methods):
+        assert found.count((ABLATED.topology, ABLATED.rate, name)) == 3
+
+
+def test_only_what_is_asked_for_is_trained() -> None:
+    found = trained(StudyConfig(settings=("proximal",), seeds=1, topologies=("ether_2",)))
+    assert {name for _, _, name in found} == {"FAuNO", "FAuNO, proximal"}
+    assert {name for name, _, _ in found} == {"ether_2"}
 
 
 @pytest.mark.parametrize("method", LEARNERS)
@@ -83,3 +114,10 @@ def test_the_papers_figures_are_those_of_its_cells() -> None:
     assert paper.figures("mappo", finished)[Cell("ether_2", 2.0)] == 0.878
     for method in paper.NAMES:
         assert len(paper.figures(method, finished)) == len(paper.figures(method, response)) == 12
+
+
+def test_every_group_stands_beside_the_papers_tables() -> None:
+    for group in GROUPS.values():
+        for name in group.papers.values():
+            for metric in ("finished_ratio", "response_ticks"):
+                assert len(paper.figures(name, metric, group.tables)) == 12, (group.title, name)
