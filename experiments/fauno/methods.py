@@ -102,6 +102,10 @@ _OWN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "scof": {"updates_per_batch": 100, "minibatch_size": 256, "replay_capacity": 10_000},
 }
 
+# Of a core, roughly: a training of IPPO with few tasks, and how many times as long others take.
+_SECONDS = {"ether_2": 35.0, "ether_4": 75.0, "random_10": 25.0, "random_15": 65.0}
+_COST = {"mappo": 1.0, "fauno": 1.5, "scof": 1.5}
+
 IPPO = Learner(options={"critic": "local"})
 MAPPO = Learner(options={"critic": "central"})
 FAUNO, SCOF = Learner("fauno"), Learner("scof")
@@ -255,6 +259,7 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
         evaluations=_EVALUATIONS,
         played=("finished_ratio", "response_ticks"),
         further={"topology": cell.topology, "rate": cell.rate},
+        seconds=_seconds(config, learner.algorithm, cell),
     )
 
 
@@ -266,3 +271,8 @@ def _schedules(algorithm: str, env_steps: int) -> dict[str, Any]:
     entropy_coeff = [[0, _ENTROPY_COEFF[0]], [env_steps, _ENTROPY_COEFF[1]]]
     own = {"critic_lr": lr} if algorithm == "fauno" else {}
     return {"lr": lr, "entropy_coeff": entropy_coeff, **own}
+
+
+def _seconds(config: StudyConfig, algorithm: str, cell: Cell) -> float:
+    per_iteration = _SECONDS[cell.topology] / StudyConfig().iterations * (1.0 + cell.rate)
+    return per_iteration * config.iterations * _COST[algorithm]

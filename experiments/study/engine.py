@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -129,7 +130,15 @@ def compute_missing(units: Sequence[Unit], folder: Path, *, workers: int) -> Non
     """
     every = list(dict.fromkeys(_with_needs(units)))
     missing = [unit for unit in every if not (folder / unit.name).is_dir()]
+    seconds = sum(unit.seconds for unit in missing)
     with progress_bar() as bar:
+        if seconds:
+            together = max(1, workers)
+            bar.console.print(
+                f"study: {len(missing)} of {len(every)} units to compute, roughly "
+                f"{timedelta(seconds=round(seconds / together / 60) * 60)} with {together} at a "
+                "time, if they have a core each; it goes on where it was stopped"
+            )
         shown = bar.add_task("study", total=len(every), completed=len(every) - len(missing))
         while missing:
             absent = set(missing)

@@ -56,6 +56,8 @@ class Training(Unit):
     columns with the prefix :data:`PLAYED`."""
     further: Mapping[str, Label] = field(default_factory=dict)
     """Labels beside method and seed."""
+    seconds: float = 0.0
+    """See :attr:`.units.Unit.seconds`."""
 
     @property
     def labels(self) -> Mapping[str, Label]:

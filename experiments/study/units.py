@@ -51,6 +51,9 @@ Columns = Mapping[str, Any]
 class Unit(ABC):
     """Describe one computation, which a Ray task can run; units of the same name are equal."""
 
+    seconds: float = 0.0
+    """Of a core that it takes, roughly, where a study can tell: it says so before it begins."""
+
     @property
     @abstractmethod
     def labels(self) -> Mapping[str, Label]:

@@ -24,7 +24,10 @@ CELL = Cell("random_10", 2.0)
 
 
 def test_a_study_is_written_and_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_ray: None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    local_ray: None,
 ) -> None:
     # One method of each group; the others differ in options only.
     groups: dict[Setting, methods.Group] = {
@@ -50,6 +53,7 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     for module in (study, results_module, tables):
         monkeypatch.setattr(module, "GROUPS", groups)
     results = Results(SMALLEST, reproduce(study.STUDY, SMALLEST, tmp_path))
+    assert "units to compute, roughly 0:0" in capsys.readouterr().err
     written = {path.name for path in tmp_path.iterdir()}
     assert {"tables.md", "results.csv", "summary.json", "finished.png", "curves.png"} <= written
     assert set(results.methods(CELL)) == {*HEURISTICS, *played}
