@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
@@ -21,11 +21,17 @@ RATES = (0.5, 1.0, 2.0)
 
 Method = Literal["IPPO", "MAPPO", "FAuNO", "Independent", "SCOF"]
 Setting = Literal[
-    "main", "components", "proximal", "sparse", "threshold", "byzantine", "privacy", "ablation"
+    "main",
+    "components",
+    "proximal",
+    "sparse",
+    "disagreement",
+    "threshold",
+    "byzantine",
+    "privacy",
+    "ablation",
 ]
-SETTINGS: tuple[Setting, ...] = (
-    "main", "components", "proximal", "sparse", "threshold", "byzantine", "privacy", "ablation",
-)  # fmt: skip
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
 
 
 class Cell(NamedTuple):
@@ -34,15 +40,25 @@ class Cell(NamedTuple):
     topology: Shipped
     rate: float
     """lambda, per second."""
+    load: Literal["alibaba", "regions"] = "alibaba"
+    """Of the three regions of annex 6.1, each has tasks and a rate of its own."""
 
     def scenario(self, ticks: int) -> GraphScenario:
         """Return what its episodes are drawn from: the preset ``published``."""
-        return GraphScenario(topology=self.topology, rate_per_s=self.rate, ticks=ticks)
+        return GraphScenario(
+            topology=self.topology, rate_per_s=self.rate, load=self.load, ticks=ticks
+        )
 
     @property
     def title(self) -> str:
         """Return how tables call it."""
-        return f"{self.topology}, {self.rate:g}"
+        own = f"{self.rate:g}" if self.load == "alibaba" else "three regions"
+        return f"{self.topology}, {own}"
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Return what tells its units from those of others."""
+        return {"topology": self.topology, "rate": self.rate, "load": self.load}
 
     @property
     def is_random(self) -> bool:
@@ -52,6 +68,9 @@ class Cell(NamedTuple):
 
 ABLATED = Cell("random_15", 2.0)
 """Where choices of IPPO are changed one by one: every reactive rule loses most there."""
+
+REGIONS = Cell("random_15", 1.0, "regions")
+"""Where critics of Tables 6 and 7 disagree; its rates are the regions' own."""
 
 FEDERATED = Cell("random_10", 2.0)
 """Where the federation is put to the test; Table 8 names neither topology nor lambda."""
@@ -64,8 +83,8 @@ class StudyConfig(StudyOptions):
         SETTINGS,
         min_length=1,
         description="main: Tables 2 to 5; components: 10 to 13; proximal: 14 to 17; sparse: 18 to "
-        "25; threshold: 8; byzantine: forged updates and the rules against them; privacy: noise; "
-        "ablation: IPPO with one choice changed",
+        "25; disagreement: 6 and 7; threshold: 8; byzantine: forged updates and the rules against "
+        "them; privacy: noise; ablation: IPPO with one choice changed",
     )
     seeds: Count = Field(5, description="trainings of every method")
     episodes: Several = Field(20, description="test episodes of each topology and rate")

@@ -12,10 +12,12 @@ from edge_marl.experiments.fauno.config import (
     ABLATED,
     ENVIRONMENT,
     FEDERATED,
+    REGIONS,
     Cell,
     Setting,
     StudyConfig,
 )
+from edge_marl.experiments.fauno.disagreement import CriticTraining
 from edge_marl.experiments.study.policies import Training
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe
@@ -134,6 +136,12 @@ VARIANTS: Mapping[str, Learner] = {
 """IPPO with one choice changed, by label."""
 
 
+DISAGREEING: Mapping[float, str] = {lost: f"FAuNO, {lost:g} lost" for lost in (0.3, 0.5, 0.8, 1.0)}
+"""Methods of Tables 6 and 7 by the share of updates that is lost; with all, clients are alone."""
+
+ORACLE = "One critic for all"
+
+
 class Group(NamedTuple):
     """Describe methods that are compared with one another, apart from the main tables."""
 
@@ -189,6 +197,15 @@ GROUPS: Mapping[Setting, Group] = {
         ("least_queues",),
         papers={"FAuNO, sparse": "fauno", "SCOF, sparse": "scof", "MAPPO, sparse": "mappo"},
         tables=(18, 19, 20, 21, 22, 23, 24, 25),
+    ),
+    "disagreement": Group(
+        "where tasks differ by region",
+        {
+            **{name: FAUNO.but(drop_rate=lost) for lost, name in DISAGREEING.items()},
+            ORACLE: IPPO.but(network={"agent_id": False}),
+        },
+        ("least_queues",),
+        REGIONS,
     ),
     "threshold": Group(
         "updates that a version takes, and updates that are lost (Table 8)",
@@ -250,7 +267,8 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
         env_config={"scenario": scenario.model_dump(), **env},
         seed=seed,
     )
-    return Training(
+    kind = CriticTraining if cell.load == "regions" else Training
+    return kind(
         method,
         recipe,
         Limits(iterations=config.iterations),
@@ -258,7 +276,7 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
         metrics=("finished_ratio", "response_ticks"),
         evaluations=_EVALUATIONS,
         played=("finished_ratio", "response_ticks"),
-        further={"topology": cell.topology, "rate": cell.rate},
+        further=cell.labels,
         seconds=_seconds(config, learner.algorithm, cell),
     )
 

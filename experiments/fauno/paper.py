@@ -49,3 +49,18 @@ def figures(method: str, metric: str, tables: Sequence[int] = ()) -> Figures:
         for record in records()
         if record["table"] in tables and (record["method"], record["metric"]) == (method, metric)
     }
+
+
+def disagreement(lost: float) -> tuple[str, str]:
+    """Return delta among FAuNO's critics and from the oracle's, by the share of lost updates.
+
+    Where all are lost they are those of Table 7, others of Table 6; a dash for what is not given.
+    """
+    found = {
+        (record["table"], record["method"]): f"{record['mean']:g}"
+        for record in records()
+        if record["metric"] == "disagreement" and record["drop_rate"] == lost
+    }
+    if lost == 1.0:
+        return found[7, "marl_vs_marl"], found[7, "oracle_vs_marl"]
+    return found[6, "fauno_vs_fauno"], found[6, "fauno_vs_oracle"]

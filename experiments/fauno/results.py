@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.experiments import statistics
-from edge_marl.experiments.fauno.config import Cell, StudyConfig
+from edge_marl.experiments.fauno.config import REGIONS, Cell, StudyConfig
+from edge_marl.experiments.fauno.disagreement import DISAGREEMENT
 from edge_marl.experiments.fauno.methods import GROUPS, LEARNERS
 from edge_marl.experiments.statistics import Estimate
 from edge_marl.experiments.study.outcomes import Outcomes
@@ -82,24 +83,28 @@ class Results:
 
     def curve(self, cell: Cell, method: str) -> tuple[NDArray[np.int64], FloatArray] | None:
         """Return environment steps ``[P]`` and finished ratios ``[S, P]`` while learning."""
-        labels = {KIND: TRAINING, METHOD: method, **_of(cell)}
+        labels = {KIND: TRAINING, METHOD: method, **cell.labels}
         return self.outcomes.curve(FINISHED, ENV_STEPS, **labels)
 
     def while_learning(self, cell: Cell, method: str, metric: str = FINISHED) -> Estimate | None:
         """Average over all episodes of a method's trainings, as the paper does."""
-        rows = self.outcomes.where(**{KIND: TRAINING, METHOD: method, **_of(cell)})
+        rows = self.outcomes.where(**{KIND: TRAINING, METHOD: method, **cell.labels})
         if rows.empty or f"{PLAYED}{metric}" not in rows:
             return None
         last = rows[rows[ENV_STEPS] == rows[ENV_STEPS].max()]
         values = last.groupby(self.outcomes.replicate)[f"{PLAYED}{metric}"].first().to_numpy()
         return None if np.isnan(values).any() else statistics.mean(values[:, None])
 
+    def disagreement(self, method: str, reading: str) -> Estimate | None:
+        """Return a column of :mod:`.disagreement`, averaged over trainings and episodes."""
+        return self.outcomes.mean(reading, kind=DISAGREEMENT, method=method, **REGIONS.labels)
+
     def records(self) -> list[dict[str, Any]]:
         """Return one flat row per cell and method."""
         rows = []
         for cell in self.cells():
             for method in self.methods(cell):
-                row: dict[str, Any] = {**_of(cell), "method": label(method)}
+                row: dict[str, Any] = {**cell.labels, "method": label(method)}
                 for metric in _REPORTED:
                     found = self.mean(cell, method, metric)
                     row[metric] = None if found is None else found.value
@@ -110,9 +115,5 @@ class Results:
         return rows
 
 
-def _of(cell: Cell) -> dict[str, Any]:
-    return {"topology": cell.topology, "rate": cell.rate}
-
-
 def _test(cell: Cell) -> dict[str, Any]:
-    return {KIND: TEST, **_of(cell)}
+    return {KIND: TEST, **cell.labels}

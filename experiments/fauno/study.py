@@ -1,4 +1,4 @@
-"""Reproduce Tables 2 to 5 and 8 to 25 of the FAuNO paper: ``reproduce fauno``.
+"""Reproduce Tables 2 to 8 and 10 to 25 of the FAuNO paper: ``reproduce fauno``.
 
 The study first checks its world: the heuristic Least Queues has to do as in the paper. Then it
 trains every method on each topology at each rate, and plays final policies and heuristics on the
@@ -8,8 +8,9 @@ same episodes.
 from __future__ import annotations
 
 from edge_marl.experiments.fauno import figures, tables
-from edge_marl.experiments.fauno.config import ENVIRONMENT, Cell, StudyConfig
-from edge_marl.experiments.fauno.methods import GROUPS, LEARNERS, training_of
+from edge_marl.experiments.fauno.config import ENVIRONMENT, REGIONS, Cell, StudyConfig
+from edge_marl.experiments.fauno.disagreement import Disagreement
+from edge_marl.experiments.fauno.methods import DISAGREEING, GROUPS, LEARNERS, ORACLE, training_of
 from edge_marl.experiments.fauno.results import Results
 from edge_marl.experiments.study.engine import Report, Study
 from edge_marl.experiments.study.outcomes import Outcomes
@@ -53,6 +54,12 @@ def units_of(config: StudyConfig) -> list[Unit]:
                            *(cell for _, cell, _ in plays)])  # fmt: skip
     units: list[Unit] = [_play(config, name, cell) for cell in where for name in HEURISTICS]
     units += [_play(config, *play) for play in plays]
+    if "disagreement" in config.settings:
+        units += [
+            _disagreement(config, method, seed)
+            for seed in range(1, config.seeds + 1)
+            for method in (*DISAGREEING.values(), ORACLE)
+        ]
     return list(dict.fromkeys(units))
 
 
@@ -64,9 +71,18 @@ def _play(config: StudyConfig, method: str, cell: Cell, seed: int | None = None)
         ),
         method,
         None if seed is None else training_of(config, method, cell, seed),
-        further={"topology": cell.topology, "rate": cell.rate},
+        further=cell.labels,
         cost=2.0 if cell.is_random else 1.0,
     )
+
+
+def _disagreement(config: StudyConfig, method: str, seed: int) -> Disagreement:
+    env = LEARNERS[method].env(REGIONS.scenario(config.ticks))
+    return Disagreement(
+        ENVIRONMENT, config.test(REGIONS, env), method,
+        training_of(config, method, REGIONS, seed), further=REGIONS.labels, cost=5.0,
+        oracle=training_of(config, ORACLE, REGIONS, seed),
+    )  # fmt: skip
 
 
 def report(config: StudyConfig, outcomes: Outcomes) -> Report:

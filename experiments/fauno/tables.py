@@ -9,7 +9,8 @@ from rich.table import Table
 
 from edge_marl.experiments.fauno import paper
 from edge_marl.experiments.fauno.config import Cell
-from edge_marl.experiments.fauno.methods import GROUPS, METHODS, Group
+from edge_marl.experiments.fauno.disagreement import FROM_ORACLE, OWN, SAME
+from edge_marl.experiments.fauno.methods import DISAGREEING, GROUPS, METHODS, ORACLE, Group
 from edge_marl.experiments.fauno.results import FINISHED, RESPONSE, Results, label
 from edge_marl.experiments.publish import interval, new_table, short
 from edge_marl.graph_offloading.heuristics import HEURISTICS
@@ -40,6 +41,8 @@ def all_tables(results: Results) -> list[Table]:
             continue
         if group.cell is not None:
             tables.append(in_one_cell(results, group, group.cell))
+            if setting == "disagreement":
+                tables.append(disagreement(results))
             continue
         for where, some in graphs:
             tables += [in_cells(results, group, some, where, metric) for metric in _METRICS]
@@ -147,6 +150,24 @@ def in_one_cell(results: Results, group: Group, cell: Cell) -> Table:
             label(method), interval(results.mean(cell, method, FINISHED)), _signed(change),
             _ticks(results.mean(cell, method, RESPONSE)), *shares,
         )  # fmt: skip
+    return table
+
+
+def disagreement(results: Results) -> Table:
+    """Make Tables 6 and 7: how far critics are from one another."""
+    table = new_table(
+        "Tables 6 and 7: disagreement of critics by share of lost updates", "method",
+        "own states (17)", "the paper's", "the same states", "from one critic for all",
+        "the paper's",
+    )  # fmt: skip
+    for lost, method in DISAGREEING.items():
+        own, apart = paper.disagreement(lost)
+        readings = [results.disagreement(method, name) for name in (OWN, SAME, FROM_ORACLE)]
+        table.add_row(
+            method, interval(readings[0]), own, interval(readings[1]), interval(readings[2]), apart
+        )
+    same = [interval(results.disagreement(ORACLE, name)) for name in (OWN, SAME)]
+    table.add_row(ORACLE, same[0], "", same[1], "", "")
     return table
 
 

@@ -99,9 +99,14 @@ class Training(Unit):
         """Provide the recipe, with what it needs in place for as long as the training lasts."""
         yield self.recipe
 
+    def keep(self, algorithm: Any, folder: Path) -> None:
+        """Keep the actors in a folder."""
+        from edge_marl.algorithms.actors import save_actor
+
+        save_actor(algorithm.actor(), folder)
+
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
         """Train, evaluate on the way, and keep the actors."""
-        from edge_marl.algorithms.actors import save_actor
         from edge_marl.envs.batched import make_batched
 
         one_thread()
@@ -129,7 +134,7 @@ class Training(Unit):
                            for name, means in played.items()},
                     })  # fmt: skip
                 if progress.iteration > 0 and _ends_phase(progress, algorithm):
-                    save_actor(algorithm.actor(), artefacts / (phase or "end"))
+                    self.keep(algorithm, artefacts / (phase or "end"))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -8,8 +8,23 @@ import pytest
 
 from edge_marl.experiments.fauno import methods, paper, study, tables
 from edge_marl.experiments.fauno import results as results_module
-from edge_marl.experiments.fauno.config import ABLATED, FEDERATED, Cell, Setting, StudyConfig
-from edge_marl.experiments.fauno.methods import GROUPS, LEARNERS, METHODS, training_of
+from edge_marl.experiments.fauno.config import (
+    ABLATED,
+    FEDERATED,
+    REGIONS,
+    Cell,
+    Setting,
+    StudyConfig,
+)
+from edge_marl.experiments.fauno.disagreement import FROM_ORACLE, OWN, SAME, disagreement
+from edge_marl.experiments.fauno.methods import (
+    DISAGREEING,
+    GROUPS,
+    LEARNERS,
+    METHODS,
+    ORACLE,
+    training_of,
+)
 from edge_marl.experiments.fauno.results import TRIAGE, Results
 from edge_marl.experiments.study.engine import reproduce
 from edge_marl.experiments.study.policies import Play
@@ -18,7 +33,7 @@ from tests import snapshots
 
 SMALLEST = StudyConfig(
     seeds=1, episodes=2, ticks=40, topologies=("random_10",), rates=(2.0,), iterations=1,
-    ablation_seeds=1, workers=0, settings=("main", "components", "byzantine"),
+    ablation_seeds=1, workers=0, settings=("main", "components", "disagreement", "byzantine"),
 )  # fmt: skip
 CELL = Cell("random_10", 2.0)
 
@@ -30,13 +45,19 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     local_ray: None,
 ) -> None:
     # One method of each group; the others differ in options only.
+    lost = DISAGREEING[0.3]
+    monkeypatch.setattr(study, "DISAGREEING", {0.3: lost})
+    monkeypatch.setattr(tables, "DISAGREEING", {0.3: lost})
     groups: dict[Setting, methods.Group] = {
         "components": GROUPS["components"]._replace(
             methods={"FAuNO, synchronous": LEARNERS["FAuNO, synchronous"]}
         ),
+        "disagreement": GROUPS["disagreement"]._replace(
+            methods={name: LEARNERS[name] for name in (lost, ORACLE)}
+        ),
         "byzantine": GROUPS["byzantine"]._replace(methods={"nan, mean": LEARNERS["nan, mean"]}),
     }
-    played = {*METHODS, "FAuNO, synchronous", "nan, mean"}
+    played = {*METHODS, "FAuNO, synchronous", "nan, mean", lost, ORACLE}
     short = {"num_envs_per_env_runner": 2, "rollout_fragment_length": 42,
              "train_batch_size_per_learner": 84}  # fmt: skip
     monkeypatch.setattr(methods, "_OPTIONS", {**methods._OPTIONS, **short})
@@ -56,7 +77,15 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     assert "units to compute, roughly 0:0" in capsys.readouterr().err
     written = {path.name for path in tmp_path.iterdir()}
     assert {"tables.md", "results.csv", "summary.json", "finished.png", "curves.png"} <= written
-    assert set(results.methods(CELL)) == {*HEURISTICS, *played}
+    assert set(results.methods(CELL)) == {*HEURISTICS, *played} - {lost, ORACLE}
+    assert set(results.methods(REGIONS)) == {*HEURISTICS, lost, ORACLE}
+    for name in (OWN, SAME, FROM_ORACLE):
+        found = results.disagreement(lost, name)
+        assert found is not None
+        assert found.value > 0.0
+    alike = results.disagreement(ORACLE, SAME)
+    assert alike is not None
+    assert alike.value == pytest.approx(0.0, abs=1e-5), "there it is one critic"
     steps, ratios = results.curve(CELL, "IPPO") or ([], np.empty(0))
     assert len(steps) == 1
     assert ratios.shape == (1, 1)
@@ -125,3 +154,15 @@ def test_every_group_stands_beside_the_papers_tables() -> None:
         for name in group.papers.values():
             for metric in ("finished_ratio", "response_ticks"):
                 assert len(paper.figures(name, metric, group.tables)) == 12, (group.title, name)
+
+
+def test_disagreement_is_the_mean_over_pairs_of_critics() -> None:
+    # RMSE of the pairs: sqrt((9 + 16) / 2) = 3.5355, sqrt((0 + 4) / 2), sqrt((9 + 4) / 2).
+    valued = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
+    pairs = [12.5**0.5, 2.0**0.5, 6.5**0.5]
+    assert disagreement(valued) == pytest.approx(sum(pairs) / 3)
+
+
+def test_the_papers_disagreement() -> None:
+    assert paper.disagreement(0.3) == ("74.5", "63.6")
+    assert paper.disagreement(1.0) == ("319.35", "325.55")
