@@ -286,6 +286,21 @@ def benchmark_graph(
     run_benchmark(out, apply_overrides(GraphSizes(), overrides or ()))
 
 
+@benchmark_app.command("federation")
+def benchmark_federation(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path(
+        "results/benchmark-federation.json"
+    ),
+) -> None:
+    """Time federated learning: the manager by its clients, what federating costs, stragglers."""
+    from edge_marl.experiments.benchmarks.federation import FederationSizes
+    from edge_marl.experiments.benchmarks.federation import benchmark as run_benchmark
+    from edge_marl.experiments.overrides import apply_overrides
+
+    run_benchmark(out, apply_overrides(FederationSizes(), overrides or ()))
+
+
 @benchmark_app.command("learning")
 def benchmark_learning(
     overrides: Overrides = None,

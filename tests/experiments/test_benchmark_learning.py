@@ -12,6 +12,7 @@ from edge_marl.envs import tandem_v0
 from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks import (
     dag_placement,
+    federation,
     graph_offloading,
     learning,
     learning_spread,
@@ -93,6 +94,19 @@ def test_smallest_benchmark_of_offloading_on_a_graph(tmp_path: Path, local_ray: 
     assert all(f"heuristic {name}" in value for name in OFFLOADING)
     assert value["iteration of IPPO, ether_4, lambda 0.5, of all steps over decisions"] > 0
     assert all(line.value > 0 for line in found if not line.name.startswith("growth"))
+    assert len(json.loads(out.read_text())["measurements"]) == len(found)
+
+
+def test_smallest_benchmark_of_a_federation(tmp_path: Path, local_ray: None) -> None:
+    out = tmp_path / "federation.json"
+    found = federation.benchmark(out, federation.FederationSizes.smallest())
+    assert {(line.name, line.target, line.better) for line in found if line.target} == {
+        ("iteration of FAuNO over one of independent clients", 1.15, "lower"),
+        ("synchronous over asynchronous", 3.0, "higher"),
+    }
+    value = {line.name: line.value for line in found}
+    assert value["manager, 4 clients"] > value["manager, 4 clients: versions"]
+    assert value["ticks to 0.01 finished, 10% of the clients 10 times slower, asynchronous"] == 32
     assert len(json.loads(out.read_text())["measurements"]) == len(found)
 
 

@@ -14,6 +14,7 @@ from edge_marl.dag_placement.scenario import RecordedWorkflows
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.experiments import cli
 from edge_marl.experiments.benchmarks.dag_placement import PlacementSizes
+from edge_marl.experiments.benchmarks.federation import FederationSizes
 from edge_marl.experiments.benchmarks.graph_offloading import GraphSizes
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.learning_spread import SpreadSizes
@@ -67,6 +68,7 @@ NEEDED: dict[Line, Line] = {
     ("benchmark", "offloading"): (),
     ("benchmark", "dag"): (),
     ("benchmark", "graph"): (),
+    ("benchmark", "federation"): (),
     ("benchmark", "learning"): (),
     ("benchmark", "spread"): (),
 }
@@ -83,6 +85,7 @@ MODELS: dict[Line, type[BaseModel]] = {
     ("benchmark", "offloading"): OffloadingSizes,
     ("benchmark", "dag"): PlacementSizes,
     ("benchmark", "graph"): GraphSizes,
+    ("benchmark", "federation"): FederationSizes,
     ("benchmark", "learning"): LearningSizes,
     ("benchmark", "spread"): SpreadSizes,
 }

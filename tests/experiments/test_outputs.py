@@ -28,6 +28,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "benchmark offloading": ("--out", OUT),
     "benchmark dag": ("--out", OUT),
     "benchmark graph": ("--out", OUT),
+    "benchmark federation": ("--out", OUT),
     "benchmark learning": ("--out", OUT),
     "log collect": (OUT,),
     "log import": ("log.sqlite", OUT),
