@@ -177,7 +177,9 @@ class JointLearner(TorchLearner):
         """Make all gradient steps that a batch allows, perhaps none; return the terms of each."""
         raise NotImplementedError
 
-    def compute_loss_for_module(self, **_: Any) -> Tensor:
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
         """Return the loss of a minibatch for :meth:`gradient_step`, for learners that call it."""
         raise NotImplementedError
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from edge_marl.algorithms.core.algorithm import JointAlgorithm
 from edge_marl.algorithms.core.blocks import BlockLearner
 from edge_marl.algorithms.core.learner import Terms
-from edge_marl.algorithms.federation.clients import SimulatedFederation
-from edge_marl.algorithms.federation.options import ClientOptions
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.simulation import Travel
 
@@ -46,10 +44,14 @@ class FederatedLearner(BlockLearner):
     episodes that are played at once takes T ticks.
     """
 
+    federation: Any
+    options: Any
+    """Of the algorithm, among them those of :class:`.options.ClientOptions`."""
+
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Make clients and federation, which draw no number that sampling would miss."""
         super().configure_optimizers_for_module(module_id, config)
-        self.options: ClientOptions = config.options_model.of(config)
+        self.options = config.options_model.of(config)
         self.federation = self.make_federation(self.block.seeds[0] % 2**31)
 
     def connect(self, travel: Travel, folder: Path) -> None:
@@ -64,8 +66,8 @@ class FederatedLearner(BlockLearner):
     def disconnect(self) -> None:
         """Release what :meth:`connect` has taken."""
 
-    def make_federation(self, seed: int) -> SimulatedFederation:
-        """Return the federation of the block's clients."""
+    def make_federation(self, seed: int) -> Any:
+        """Return the federation of the block's clients, such as a :class:`SimulatedFederation`."""
         raise NotImplementedError
 
     def learn_alone(

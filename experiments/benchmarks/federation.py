@@ -19,13 +19,13 @@ import ray
 import torch
 from pydantic import Field
 
-from edge_marl.algorithms.core.options import NetworkConfig
 from edge_marl.algorithms.federation.manager import start_manager
 from edge_marl.algorithms.federation.options import FederationOptions
 from edge_marl.algorithms.federation.updates import Update
 from edge_marl.algorithms.mappo.blocks import AgentBlock
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.networks.spec import ActorSpec
 from edge_marl.envs.batched import make_batched
@@ -140,7 +140,7 @@ def _trained_block(n: int) -> AgentBlock:
 
 def _cost(sizes: FederationSizes) -> Iterator[Measurement]:
     """Compare an iteration of FAuNO with one of clients that share nothing, turn by turn."""
-    alone = {
+    alone: dict[str, Any] = {
         "critic": "local", "parameter_sharing": "independent", "team_reward": "own",
         "decisions_only": True, "independent_learners": True,
     }  # fmt: skip

@@ -32,7 +32,7 @@ def units_of(config: StudyConfig) -> list[Unit]:
     """Return every policy in every cell that it is played in, with its trainings."""
     cells = config.cells()
     # Settings were chosen on trainings with seed 0.
-    plays = [
+    plays: list[tuple[str, Cell, int]] = [
         (method, cell, seed)
         for seed in range(1, config.seeds + 1)
         for cell in cells
