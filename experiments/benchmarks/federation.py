@@ -66,15 +66,7 @@ class FederationSizes(Options):
 
 
 def benchmark(out: Path, sizes: FederationSizes | None = None) -> list[Measurement]:
-    """Measure, print the table and write it as JSON with the machine and the versions.
-
-    Args:
-        out: JSON file.
-        sizes: how much is measured.
-
-    Raises:
-        InputError: when the file cannot be written.
-    """
+    """Measure, print and write like :func:`.graph_offloading.benchmark`."""
     check_output(out)
     sizes = sizes or FederationSizes()
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ def measure_parts(
 ) -> list[Measurement]:
     """Measure one part of a benchmark after the other, behind a progress bar."""
     with progress_bar() as bar:
-        return [line for part in bar.track(parts, description="simulator") for line in part(sizes)]
+        return [line for part in bar.track(parts, description="measuring") for line in part(sizes)]
 
 
 class Replay:
