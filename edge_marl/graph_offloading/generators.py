@@ -6,8 +6,10 @@ The same arguments give the same topology on every machine.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import cycle, islice
 from typing import Literal
 
@@ -51,6 +53,30 @@ _BLOCK = 2**18
 
 
 _SBCS = ("rpi4", "rpi5_6g", "rpi5_8g")
+
+
+GENERATED = r"(aot|random)_(\d{1,5})_seed_(\d{1,9})"
+"""Names of generated graphs, for :func:`generated`."""
+
+
+@lru_cache(maxsize=16)
+def generated(name: str) -> Topology:
+    """Generate a graph by its name.
+
+    Args:
+        name: ``aot_C_seed_S`` for C clusters whose NUCs alone are linked to the server, or
+            ``random_N_seed_S`` for N nodes, a third of them NUCs.
+
+    Raises:
+        InputError: for another name, and for numbers out of range.
+    """
+    found = re.fullmatch(GENERATED, name)
+    if found is None:
+        raise InputError(f"topology: expected aot_C_seed_S or random_N_seed_S, found {shown(name)}")
+    n, seed = int(found[2]), int(found[3])
+    if found[1] == "aot":
+        return aot_clusters(n, seed=seed, server_links="nucs")
+    return random_geometric(n - n // 3, n // 3, seed=seed)
 
 
 def aot_clusters(

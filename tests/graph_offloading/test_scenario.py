@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from edge_marl.errors import InputError
+from edge_marl.graph_offloading.generators import aot_clusters, random_geometric
 from edge_marl.graph_offloading.scenario import (
     GraphScenario,
     mean_gap_ticks,
@@ -161,6 +162,22 @@ def test_nodes_at_the_same_place_are_taken_as_a_metre_apart() -> None:
     # 34 dB more than over 50 m: 2e6 log2(10^6.915)
     mbit_per_s = 8 / GraphScenario(tick_s=1.0).network(here).ticks_per_mb
     np.testing.assert_allclose(mbit_per_s, 2 * 6.915 / math.log10(2), rtol=1e-3)
+
+
+def test_graphs_are_generated_by_name() -> None:
+    random = GraphScenario(topology="random_24_seed_3")
+    assert random.graph() == random_geometric(16, 8, seed=3)
+    assert (random.clients, random.deadline_s) == ("own_and_neighbours", (100, 200))
+    aot = GraphScenario(topology="aot_3_seed_5")
+    assert aot.graph() == aot_clusters(3, seed=5, server_links="nucs")
+    assert (aot.clients, aot.deadline_s) == ("own", (30, 60))
+    again = GraphScenario.model_validate(random.model_dump(mode="json"))
+    assert again.graph() == random.graph()
+
+
+def test_numbers_of_generated_graphs_are_checked() -> None:
+    with pytest.raises(InputError, match="sbcs: expected"):
+        GraphScenario(topology="random_0_seed_1").graph()
 
 
 @pytest.mark.parametrize(
