@@ -166,10 +166,12 @@ class BlockLearner(JointLearner):
         return state | self.own_state() if is_whole else state
 
     def settle(self) -> None:
-        """Finish what is under way, before states are taken."""
+        """Finish what is under way, before states are taken or set."""
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from where ``state`` was taken."""
+        if _BLOCK in state:
+            self.settle()  # or what is under way would be learned afterwards
         super().set_state(state)
         if _BLOCK in state:
             self.block.set_state(state[_BLOCK])

@@ -66,6 +66,8 @@ class FAuNOOptions(ClientOptions, MAPPOOptions):
             self.check(
                 ("clients_per_actor", self.clients_per_actor is not None,
                  'a number with clock "wall"'),
+                # Others would learn from steps that an earlier version has played.
+                ("federated", self.federated == "critic", '"critic" with clock "wall"'),
                 *((name, getattr(self, name) == own[name], f'{own[name]} with clock "wall"')
                   for name in _SIMULATED),
             )  # fmt: skip

@@ -111,11 +111,21 @@ class GlobalManager:
         return self._fedbuff.get_state()
 
     async def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from where ``state`` was taken, with no versions on disk but that one."""
+        """Continue from where ``state`` was taken, without its open buffer.
+
+        Of the versions on disk only that one stays, and a new log begins.
+        """
         for path in _versions(self._folder):
             path.unlink()
-        self._fedbuff.set_state(state)
-        _write_state(self._folder, {**self._fedbuff.get_state(), "buffer": []})
+        self._fedbuff.set_state({**state, "buffer": []})
+        _write_state(self._folder, self._fedbuff.get_state())
+        if self._log is not None:
+            self._log.close()
+            path = self._folder / _LOG
+            earlier = len([*self._folder.glob(f"{path.stem}-*{path.suffix}")])
+            path.rename(path.with_stem(f"{path.stem}-{earlier + 1}"))
+            self._log = _open_log(path)
+            self._note({_RESTORED: self._fedbuff.version})
 
     async def process(self) -> int:
         """Return the number of the process that this is."""
@@ -154,7 +164,7 @@ def replay(log: str | Path, fedbuff: FedBuff) -> list[Tensor]:
 
     Args:
         log: file of a :class:`GlobalManager`.
-        fedbuff: as that manager was at first.
+        fedbuff: as that manager was when the log began.
 
     Returns:
         The weights of every version that it made, ``[P]`` each; versions whose files a killed
@@ -163,13 +173,13 @@ def replay(log: str | Path, fedbuff: FedBuff) -> list[Tensor]:
     Raises:
         InputError: for a line that is no message.
     """
-    states = [fedbuff.get_state()]
+    states, first = [fedbuff.get_state()], fedbuff.version
     for message in _messages(Path(log)):
         if _CLOSED in message:
             fedbuff.close()
             states.append(fedbuff.get_state())
         elif _RESTORED in message:
-            del states[message[_RESTORED] + 1 :]
+            del states[message[_RESTORED] - first + 1 :]
             fedbuff.set_state(states[-1])
         else:
             delta = np.frombuffer(base64.b64decode(message["delta"]), np.float32)
