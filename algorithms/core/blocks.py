@@ -158,20 +158,14 @@ class BlockLearner(JointLearner):
         self, components: Any = None, *, not_components: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
         """Return what :meth:`set_state` needs."""
-        # For weights alone, which runners are sent after every update, nothing else is collected.
-        is_whole = self._check_component(_BLOCK, components, not_components)
-        if is_whole:
-            self.settle()
         state = super().get_state(components, not_components=not_components, **kwargs)
-        return state | self.own_state() if is_whole else state
-
-    def settle(self) -> None:
-        """Finish what is under way, before states are taken or set."""
+        # For weights alone, which runners are sent after every update, nothing else is collected.
+        if self._check_component(_BLOCK, components, not_components):
+            state |= self.own_state()
+        return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from where ``state`` was taken."""
-        if _BLOCK in state:
-            self.settle()  # or what is under way would be learned afterwards
         super().set_state(state)
         if _BLOCK in state:
             self.block.set_state(state[_BLOCK])

@@ -80,6 +80,6 @@ class FAuNOLearner(FederatedLearner, IndependentLearner):
         return super().lesson(columns, **how)._replace(proximal=self.options.proximal)
 
     def settle(self) -> None:
-        """Wait for clients that are at work."""
+        """See :meth:`FederatedLearner.settle`."""
         if isinstance(self.federation, PacedFederation):
             self.federation.settle()

@@ -238,7 +238,7 @@ class FedBuff:
         """Continue from where ``state`` was taken."""
         self.version = state["version"]
         with torch.no_grad():
-            self._weights.copy_(torch.from_numpy(state["weights"]))
+            self._weights.copy_(torch.from_numpy(np.array(state["weights"])))
         # Also that of an optimiser that had made no step yet.
         self._optimiser.state[self._weights] = {
             name: torch.from_numpy(np.array(value)) for name, value in state["optimiser"].items()

@@ -30,6 +30,20 @@ class FederatedAlgorithm(JointAlgorithm):
         folder = Path(self.logdir) / "federation"
         self.learner_group.foreach_learner(lambda own: own.connect(travel, folder))
 
+    def save_to_path(self, *args: Any, **kwargs: Any) -> Any:
+        """Save a checkpoint, once clients that are at work have ended."""
+        self._settle()
+        return super().save_to_path(*args, **kwargs)
+
+    def restore_from_path(self, *args: Any, **kwargs: Any) -> None:
+        """Continue from a checkpoint, once clients that are at work have ended."""
+        self._settle()
+        super().restore_from_path(*args, **kwargs)
+
+    def _settle(self) -> None:
+        # RLlib saves and restores parts of a learner one by one: no weight may change meanwhile.
+        self.learner_group.foreach_learner(lambda own: own.settle())
+
     def cleanup(self) -> None:
         """Release all resources."""
         if getattr(self, "learner_group", None) is not None:
@@ -62,6 +76,9 @@ class FederatedLearner(BlockLearner):
             folder: for what the manager keeps on disk.
         """
         self.federation.connect(travel)
+
+    def settle(self) -> None:
+        """Wait for clients that are at work, if they can be while nobody calls."""
 
     def disconnect(self) -> None:
         """Release what :meth:`connect` has taken."""
