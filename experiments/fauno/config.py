@@ -29,6 +29,7 @@ Setting = Literal[
     "threshold",
     "byzantine",
     "privacy",
+    "size",
     "ablation",
 ]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
@@ -37,7 +38,7 @@ SETTINGS: tuple[Setting, ...] = get_args(Setting)
 class Cell(NamedTuple):
     """Name a column of Tables 2 to 5."""
 
-    topology: Shipped
+    topology: str
     rate: float
     """lambda, per second."""
     load: Literal["alibaba", "regions"] = "alibaba"
@@ -69,6 +70,9 @@ class Cell(NamedTuple):
 ABLATED = Cell("random_15", 2.0)
 """Where choices of IPPO are changed one by one: every reactive rule loses most there."""
 
+LARGE = (Cell("random_200_seed_0", 0.5), Cell("random_1000_seed_0", 0.5))
+"""Graphs like random 15, with as many neighbours per node."""
+
 REGIONS = Cell("random_15", 1.0, "regions")
 """Where critics of Tables 6 and 7 disagree; its rates are the regions' own."""
 
@@ -84,7 +88,7 @@ class StudyConfig(StudyOptions):
         min_length=1,
         description="main: Tables 2 to 5; components: 10 to 13; proximal: 14 to 17; sparse: 18 to "
         "25; disagreement: 6 and 7; threshold: 8; byzantine: forged updates and the rules against "
-        "them; privacy: noise; ablation: IPPO with one choice changed",
+        "them; privacy: noise; size: 200 and 1,000 nodes; ablation: IPPO with one choice changed",
     )
     seeds: Count = Field(5, description="trainings of every method")
     episodes: Several = Field(20, description="test episodes of each topology and rate")

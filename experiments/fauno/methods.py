@@ -12,6 +12,7 @@ from edge_marl.experiments.fauno.config import (
     ABLATED,
     ENVIRONMENT,
     FEDERATED,
+    LARGE,
     REGIONS,
     Cell,
     Setting,
@@ -25,6 +26,9 @@ from edge_marl.graph_offloading.scenario import GraphScenario
 from edge_marl.limits import LARGEST
 
 _ENVS, _STEPS = 32, 2048
+_FEWER = {"random_200_seed_0": (8, 1024), "random_1000_seed_0": (2, 1024)}
+"""Episodes at once and steps of a train batch, where more would not fit into the memory."""
+
 _VALIDATION_EPISODES = 4
 _EVALUATIONS = 5
 
@@ -82,9 +86,6 @@ class Learner:
 _OPTIONS: dict[str, Any] = {
     "observation_normalisation": True,
     "gamma": _GAMMA,
-    "num_envs_per_env_runner": _ENVS,
-    "rollout_fragment_length": _STEPS,
-    "train_batch_size_per_learner": _ENVS * _STEPS,
 }
 _PPO: dict[str, Any] = {
     "team_reward": "own",
@@ -106,6 +107,7 @@ _OWN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 
 # Of a core, roughly: a training of IPPO with few tasks, and how many times as long others take.
 _SECONDS = {"ether_2": 35.0, "ether_4": 75.0, "random_10": 25.0, "random_15": 65.0}
+_LARGE_SECONDS = 400.0
 _COST = {"mappo": 1.0, "fauno": 1.5, "scof": 1.5}
 
 IPPO = Learner(options={"critic": "local"})
@@ -149,8 +151,8 @@ class Group(NamedTuple):
     methods: Mapping[str, Learner]
     beside: Sequence[str] = ()
     """Methods of the main tables that stand beside them."""
-    cell: Cell | None = None
-    """Where; None: in all cells."""
+    cells: tuple[Cell, ...] = ()
+    """Where; none: in all cells of the study."""
     papers: Mapping[str, str] = MappingProxyType({})
     """What the paper's tables call its methods, by the name that they have here."""
     tables: tuple[int, ...] = ()
@@ -205,7 +207,7 @@ GROUPS: Mapping[Setting, Group] = {
             ORACLE: IPPO.but(network={"agent_id": False}),
         },
         ("least_queues",),
-        REGIONS,
+        (REGIONS,),
     ),
     "threshold": Group(
         "updates that a version takes, and updates that are lost (Table 8)",
@@ -215,7 +217,7 @@ GROUPS: Mapping[Setting, Group] = {
             for lost in _LOST
         },
         ("FAuNO", "Independent"),
-        FEDERATED,
+        (FEDERATED,),
     ),
     "byzantine": Group(
         f"a share of {_FORGED:g} of the clients that forge their updates",
@@ -227,7 +229,7 @@ GROUPS: Mapping[Setting, Group] = {
             for rule in ("mean", "median", "trimmed_mean", "krum")
         },
         ("FAuNO", "Independent"),
-        FEDERATED,
+        (FEDERATED,),
     ),
     "privacy": Group(
         "noise on the versions",
@@ -238,9 +240,15 @@ GROUPS: Mapping[Setting, Group] = {
             for noise in _NOISES
         },
         ("FAuNO", "Independent"),
-        FEDERATED,
+        (FEDERATED,),
     ),
-    "ablation": Group("IPPO with one choice changed", VARIANTS, ("IPPO",), ABLATED),
+    "size": Group(
+        "200 and 1,000 nodes",
+        {"FAuNO": FAUNO, "Independent": METHODS["Independent"]},
+        ("least_queues", "least_queues_triage"),
+        LARGE,
+    ),
+    "ablation": Group("IPPO with one choice changed", VARIANTS, ("IPPO",), (ABLATED,)),
 }
 
 LEARNERS: Mapping[str, Learner] = {
@@ -254,11 +262,15 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
     """Return the training of a method in a cell."""
     learner, scenario = LEARNERS[method], cell.scenario(config.ticks)
     env = learner.env(scenario)
-    env_steps = config.iterations * _OPTIONS["train_batch_size_per_learner"]
+    envs, steps = _FEWER.get(cell.topology, (_ENVS, _STEPS))
+    env_steps = config.iterations * envs * steps
     recipe = Recipe(
         env=ENVIRONMENT,
         algorithm=learner.algorithm,
         options={
+            "num_envs_per_env_runner": envs,
+            "rollout_fragment_length": steps,
+            "train_batch_size_per_learner": envs * steps,
             **_OPTIONS,
             **_OWN_OPTIONS[learner.algorithm],
             **_schedules(learner.algorithm, env_steps),
@@ -292,5 +304,6 @@ def _schedules(algorithm: str, env_steps: int) -> dict[str, Any]:
 
 
 def _seconds(config: StudyConfig, algorithm: str, cell: Cell) -> float:
-    per_iteration = _SECONDS[cell.topology] / StudyConfig().iterations * (1.0 + cell.rate)
-    return per_iteration * config.iterations * _COST[algorithm]
+    share = config.iterations / StudyConfig().iterations
+    seconds = _SECONDS.get(cell.topology, _LARGE_SECONDS)
+    return share * seconds * (1.0 + cell.rate) * _COST[algorithm]

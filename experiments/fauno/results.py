@@ -54,9 +54,11 @@ class Results:
     def cells(self) -> list[Cell]:
         """Return all cells that something was played in."""
         of_groups = [
-            group.cell for setting in self.config.settings
-            if (group := GROUPS.get(setting)) is not None and group.cell is not None
-        ]  # fmt: skip
+            cell
+            for setting in self.config.settings
+            if setting in GROUPS
+            for cell in GROUPS[setting].cells
+        ]
         return list(dict.fromkeys([*self.config.cells(), *of_groups]))
 
     def values(self, cell: Cell, method: str, metric: str = FINISHED) -> FloatArray | None:

@@ -46,7 +46,7 @@ def units_of(config: StudyConfig) -> list[Unit]:
         plays += [
             (method, cell, seed)
             for seed in range(1, seeds + 1)
-            for cell in (cells if group.cell is None else [group.cell])
+            for cell in (group.cells or cells)
             for method in (*group.beside, *group.methods)
             if method in LEARNERS
         ]

@@ -39,8 +39,8 @@ def all_tables(results: Results) -> list[Table]:
         group = GROUPS.get(setting)
         if group is None:
             continue
-        if group.cell is not None:
-            tables.append(in_one_cell(results, group, group.cell))
+        if group.cells:
+            tables += [in_one_cell(results, group, cell) for cell in group.cells]
             if setting == "disagreement":
                 tables.append(disagreement(results))
             continue
@@ -136,8 +136,10 @@ def in_cells(
 def in_one_cell(results: Results, group: Group, cell: Cell) -> Table:
     """Compare a group's methods where they all are, with the first that stands beside them."""
     reference = group.beside[0]
-    table = new_table(f"{group.title}, {cell.title}", "method", "finished", f"minus {reference}",
-                   "response, ticks", "refused", "expired")  # fmt: skip
+    table = new_table(
+        f"{group.title}, {cell.title}", "method", "finished", f"minus {label(reference)}",
+        "response, ticks", "refused", "expired",
+    )  # fmt: skip
     for method in (*group.beside, *group.methods):
         counts = (results.mean(cell, method, name) for name in ("refused", "expired"))
         created = results.mean(cell, method, "created")

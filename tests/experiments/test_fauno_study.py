@@ -11,6 +11,7 @@ from edge_marl.experiments.fauno import results as results_module
 from edge_marl.experiments.fauno.config import (
     ABLATED,
     FEDERATED,
+    LARGE,
     REGIONS,
     Cell,
     Setting,
@@ -120,6 +121,8 @@ def test_every_method_is_trained_in_every_cell_with_seeds_of_its_own() -> None:
     for setting in ("threshold", "byzantine", "privacy"):
         for name in ("FAuNO", *GROUPS[setting].methods):
             assert found.count((FEDERATED.topology, FEDERATED.rate, name)) == 2
+    for cell in LARGE:
+        assert found.count((cell.topology, cell.rate, "FAuNO")) == 2
     for name in ("IPPO", *GROUPS["ablation"].methods):
         assert found.count((ABLATED.topology, ABLATED.rate, name)) == 3
 
@@ -154,6 +157,14 @@ def test_every_group_stands_beside_the_papers_tables() -> None:
         for name in group.papers.values():
             for metric in ("finished_ratio", "response_ticks"):
                 assert len(paper.figures(name, metric, group.tables)) == 12, (group.title, name)
+
+
+@pytest.mark.parametrize("cell", LARGE)
+def test_batches_of_large_graphs_are_smaller(cell: Cell) -> None:
+    large = training_of(StudyConfig(), "FAuNO", cell, 1).recipe.options
+    usual = training_of(StudyConfig(), "FAuNO", ABLATED, 1).recipe.options
+    size = "train_batch_size_per_learner"
+    assert large[size] < usual[size]
 
 
 def test_disagreement_is_the_mean_over_pairs_of_critics() -> None:
