@@ -100,6 +100,8 @@ def test_the_log_of_a_training_makes_its_versions_again(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+# Slow: every actor is a process; that slow clients delay no version is tested in simulated time.
+@pytest.mark.slow
 def test_slow_clients_keep_nobody_waiting() -> None:
     with training(stragglers=0.1, slowness=1000, staleness="exact") as (algorithm, learner):
         for k in range(6):
