@@ -15,7 +15,8 @@ from edge_marl.algorithms.core.learner import DivergenceError, Terms
 from edge_marl.algorithms.core.optimiser import aligned
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.losses import Coefficients, ppo_loss
-from edge_marl.algorithms.mappo.rows import PENALTIES, Rows, chooses, learning_targets, penalties
+from edge_marl.algorithms.mappo.rows import PENALTIES, Rows, learning_targets, penalties
+from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.sampling.columns import Fragment

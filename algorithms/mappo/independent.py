@@ -13,7 +13,7 @@ from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.mappo.losses import Coefficients
-from edge_marl.algorithms.mappo.rows import chooses
+from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.sampling.columns import Fragment
 
 

@@ -23,9 +23,9 @@ from edge_marl.algorithms.mappo.rows import (
     VALUE_WEIGHTS,
     JointSteps,
     WholeFragments,
-    chooses,
     learning_targets,
 )
+from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.sampling.columns import Fragment
 
 _KL = "kl_coeff"

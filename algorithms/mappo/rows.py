@@ -17,7 +17,7 @@ from edge_marl.algorithms.mappo.gae import (
     standardised_by_agent,
     team_ends,
 )
-from edge_marl.algorithms.networks import MASKED, has_choice
+from edge_marl.algorithms.networks import MASKED, chooses, has_choice
 from edge_marl.algorithms.networks.normalisation import Total, unchanged
 from edge_marl.algorithms.sampling.columns import Fragment
 
@@ -116,16 +116,6 @@ def _of_last_decision(values: Tensor, decides: Tensor) -> Tensor:
     steps = torch.arange(decides.shape[1], device=decides.device)[:, None]
     last = torch.where(decides, steps, 0).cummax(1).values
     return values.expand(decides.shape).gather(1, last)
-
-
-def chooses(action_mask: Tensor, counts: Tensor) -> Tensor:
-    """Return ``[..., N]``, true where a step counts and the agent has more than one legal action.
-
-    Args:
-        action_mask: ``[..., N, A]`` legal actions.
-        counts: ``[..., N]`` bool, steps that count.
-    """
-    return counts & has_choice(action_mask)
 
 
 def penalties(action_mask: Tensor) -> Tensor:

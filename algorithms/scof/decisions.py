@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_marl.algorithms.networks import has_choice
+from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.replay.columns import AgentTransition
 from edge_marl.algorithms.sampling.columns import Fragment
 
@@ -23,7 +23,7 @@ _REST = (AgentTransition.ACTIONS, AgentTransition.REWARDS, AgentTransition.DISCO
 _DRAWABLE = "drawable"
 
 
-def until_next_decision(fragments: Mapping[str, Tensor], gamma: float) -> Columns:
+def until_next_decision(fragments: Mapping[str, Tensor], decides: Tensor, gamma: float) -> Columns:
     """Return what came of every decision until the agent's next one.
 
     Where that comes k steps later, it is ``r_t + gamma r_{t+1} + ... + gamma^{k-1} r_{t+k-1}`` and
@@ -31,6 +31,7 @@ def until_next_decision(fragments: Mapping[str, Tensor], gamma: float) -> Column
 
     Args:
         fragments: columns of :class:`Fragment`.
+        decides: bool ``[B, T + 1, N]``: who has a choice.
         gamma: discount, of a step or of the time that it took.
 
     Returns:
@@ -38,7 +39,6 @@ def until_next_decision(fragments: Mapping[str, Tensor], gamma: float) -> Column
         are not that have no other after them in the fragment, or in what is left of the episode.
         All are ``[B, T, N]``.
     """
-    decides = has_choice(fragments[Fragment.ACTION_MASK]) & fragments[Fragment.ACTIVE]
     terminated, truncated = fragments[Fragment.TERMINATED], fragments[Fragment.TRUNCATED]
     rewards = fragments[Fragment.REWARDS]
     B, T, N = rewards.shape
@@ -88,8 +88,8 @@ class DecisionReplay:
 
     def add(self, fragments: Mapping[str, Tensor], gamma: float) -> None:
         """Take in fragments ``[B, T, G, ...]``, columns of :class:`Fragment`."""
-        found = until_next_decision(fragments, gamma)
-        decides = has_choice(fragments[Fragment.ACTION_MASK]) & fragments[Fragment.ACTIVE]
+        decides = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
+        found = until_next_decision(fragments, decides, gamma)
         found[AgentTransition.ACTIONS] = fragments[Fragment.ACTIONS].long()
         # Nothing is known of what follows the last observation; others bootstrap from it.
         found = {name: _with_end(column) for name, column in found.items()}

@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from edge_marl.algorithms import SCOFConfig
+from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.spec import ActorSpec
@@ -81,7 +82,8 @@ def decisions(columns: dict[str, Any], agent: int) -> list[tuple[int, int]]:
 
 def test_what_comes_of_a_decision_is_what_is_earned_until_the_next() -> None:
     columns = fragments(6, 30)
-    found = until_next_decision(columns, GAMMA)
+    decides = chooses(columns[Fragment.ACTION_MASK], columns[Fragment.ACTIVE])
+    found = until_next_decision(columns, decides, GAMMA)
     n_known = 0
     for agent in range(N_AGENTS):
         for b, t in decisions(columns, agent):
