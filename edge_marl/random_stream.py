@@ -22,6 +22,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _ONE = np.uint64(1)
 _S11, _S27, _S30, _S31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
 _TO_UNIT = 2.0**-53
+_MOST_TICKS = 1e9
 
 
 @compiled(inline=True)
@@ -51,6 +52,12 @@ def uniforms(seeds: Any, first: int, n: int) -> NDArray[np.float64]:
         for k in range(n):
             draws[b, k] = uniform(seeds[b], first + k)
     return draws
+
+
+@compiled(entry=True, inline=True)
+def exponential_ticks(u: Any, mean: Any) -> Any:
+    """Return for ``u`` in [0, 1) an exponential time in whole ticks, from 1 to 1e9."""
+    return max(1, int(min(-math.log(1.0 - u) * mean, _MOST_TICKS) + 0.5))
 
 
 @compiled(entry=True, inline=True)

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from edge_marl.compiled import compiled
-from edge_marl.graph_offloading import pool
+from edge_marl.graph_offloading import failures, pool
 from edge_marl.graph_offloading.records import FULL_OF_TASKS, NOBODY, Status
-from edge_marl.random_stream import uniform
+from edge_marl.random_stream import exponential_ticks, uniform
 
 _NOBODY, _FULL_OF_TASKS = NOBODY, FULL_OF_TASKS
 _MOVING, _RETURNING, _DOOMED = int(Status.MOVING), int(Status.RETURNING), int(Status.DOOMED)
@@ -20,9 +20,10 @@ _LONGEST = 1e9  # in ticks: what takes longer is beyond every episode too
 def send(
     t: Any, task: Any, link: Any, moment: Any, status: Any, parameters: Any, episode: Any
 ) -> None:
-    """Send a task or its result over a link, from ``moment`` on."""
+    """Send a task or its result over a link, from ``moment`` on, or from when it is repaired."""
     this, over = episode.tasks[task], parameters.links[link]
     duration = this.size_mb * over.ticks_per_mb
+    moment = max(moment, failures.repaired(link, parameters, episode.parts))
     if parameters.rules.contention:
         moment = max(moment, episode.link_free[link])
         episode.link_free[link] = moment + duration
@@ -130,8 +131,7 @@ def await_next(j: Any, parameters: Any, episode: Any) -> None:
         stream.next_arrival = math.ceil(min(moment, _LONGEST))
     else:
         draw = uniform(episode.seed, _counter(j, episode.streams))
-        gap = -math.log(1.0 - draw) * parameters.streams[j].gap_ticks
-        stream.next_arrival += max(1, int(min(gap, _LONGEST) + 0.5))
+        stream.next_arrival += exponential_ticks(draw, parameters.streams[j].gap_ticks)
 
 
 @compiled

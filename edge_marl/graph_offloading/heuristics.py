@@ -29,6 +29,7 @@ import numpy as np
 
 from edge_marl.compiled import compiled
 from edge_marl.errors import InputError
+from edge_marl.graph_offloading.failures import is_open
 from edge_marl.graph_offloading.records import NOBODY, IntArray
 from edge_marl.graph_offloading.simulator import GraphOffloadingSimulator
 from edge_marl.random_stream import uniform
@@ -114,33 +115,51 @@ def _decide_all(rule: Any, parameters: Any, state: Any, actions: Any) -> None:
             if task != _NOBODY:
                 draw = uniform(state.seeds[b], _DRAWS + state.tick[b] * len(nodes) + n)
                 this = state.tasks[b, task]
-                actions[b, a] = _choose(n, this, draw, rule, parameters, nodes)
+                parts = state.parts[b]
+                actions[b, a] = _choose(n, this, draw, rule, parameters, nodes, parts)
 
 
 @compiled
-def _choose(n: Any, this: Any, draw: Any, rule: Any, parameters: Any, nodes: Any) -> Any:
+def _choose(
+    n: Any, this: Any, draw: Any, rule: Any, parameters: Any, nodes: Any, parts: Any
+) -> Any:
     """Return the action of node n for a task."""
     node = parameters.nodes[n]
-    degree = node.end - node.first
-    if degree == 0 or rule.base == _LOCAL:
+    n_open = 0
+    for link in range(node.first, node.end):
+        n_open += is_open(link, parameters, parts)
+    if n_open == 0 or rule.base == _LOCAL:
         return 0
     if rule.giant_ticks < np.inf:
         fastest = node.capacity
         for link in range(node.first, node.end):
             fastest = max(fastest, parameters.nodes[parameters.links[link].neighbour].capacity)
         if this.instructions / fastest > rule.giant_ticks:
-            return 1 + int(draw * degree)
+            return _open_one(n, int(draw * n_open), parameters, parts)
     if rule.base == _RANDOM:
-        return int(draw * (degree + 1))
+        return _open_one(n, int(draw * (n_open + 1)) - 1, parameters, parts)
     short = rule.short_ticks * node.capacity
     if nodes[n].local <= short and this.instructions <= short:
         return 0
     best, least = 0, _cost(n, this, _NOBODY, rule, parameters, nodes)
-    for k in range(degree):
-        cost = _cost(n, this, node.first + k, rule, parameters, nodes)
-        if cost < least:
-            best, least = k + 1, cost
+    for link in range(node.first, node.end):
+        if is_open(link, parameters, parts):
+            cost = _cost(n, this, link, rule, parameters, nodes)
+            if cost < least:
+                best, least = 1 + link - node.first, cost
     return best
+
+
+@compiled
+def _open_one(n: Any, k: Any, parameters: Any, parts: Any) -> Any:
+    """Return the action that sends over the k-th of the links that are open; keep if k is -1."""
+    node = parameters.nodes[n]
+    for link in range(node.first, node.end):
+        if k >= 0 and is_open(link, parameters, parts):
+            if k == 0:
+                return 1 + link - node.first
+            k -= 1
+    return 0
 
 
 @compiled

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_marl.compiled import compiled
-from edge_marl.graph_offloading import pool
+from edge_marl.graph_offloading import failures, outcomes, pool
 from edge_marl.graph_offloading.arrivals import (
     await_next,
     be_on_the_way,
@@ -21,15 +21,16 @@ from edge_marl.graph_offloading.arrivals import (
 from edge_marl.graph_offloading.layout import Episode
 from edge_marl.graph_offloading.observing import describe, observe
 from edge_marl.graph_offloading.records import BUCKETS, FULL_OF_DECISIONS, NOBODY, Status
-from edge_marl.graph_offloading.rewards import OWN, SPARSE, delay_and_overload, potential
+from edge_marl.graph_offloading.rewards import SPARSE, delay_and_overload, potential
 from edge_marl.random_stream import uniform
 from edge_marl.seeds import START_DRAWS
 
 (
     _MOVING, _RETURNING, _DOOMED, _UNDECIDED, _DECIDED, _RUNNING, _FINISHED, _REFUSED, _EXPIRED,
+    _FAILED,
 ) = (int(status) for status in Status)  # fmt: skip
 _NOBODY, _BUCKETS = NOBODY, BUCKETS
-_OWN, _SPARSE = OWN, SPARSE
+_SPARSE = SPARSE
 _AT_CLIENT = -2  # in place of the link from the client: the result is on the last part of its way
 _START_DRAWS = START_DRAWS.start
 _FULL_OF_DECISIONS = FULL_OF_DECISIONS
@@ -40,8 +41,8 @@ def _episode(b: Any, state: Any) -> Any:
     """Return the rows of episode b."""
     return Episode(
         state.seeds[b], state.counts[b], state.streams[b], state.tasks[b], state.entries[b],
-        state.decisions[b], state.nodes[b], state.lists[b], state.link_free[b], state.due[b],
-        state.reward[b],
+        state.decisions[b], state.nodes[b], state.lists[b], state.parts[b], state.link_free[b],
+        state.due[b], state.reward[b],
     )  # fmt: skip
 
 
@@ -76,6 +77,7 @@ def reset_kernel(where: Any, parameters: Any, state: Any, observation: Any) -> N
         for j in range(len(streams)):
             streams[j].n_arrivals, streams[j].next_arrival = 0, 0
             await_next(j, parameters, episode)
+        failures.begin(parameters, episode)
         describe(b, parameters, observation)
         for n in range(len(nodes)):
             observe(b, 0, n, parameters, episode, observation)
@@ -90,10 +92,13 @@ def first_illegal(actions: Any, parameters: Any, state: Any) -> Any:
             continue
         for a in range(A):
             n = parameters.node[a]
-            most = 0
+            action, node, most = actions[b, a], parameters.nodes[n], 0
             if state.nodes[b, n].first_undecided != _NOBODY:
-                most = parameters.nodes[n].end - parameters.nodes[n].first
-            if actions[b, a] < 0 or actions[b, a] > most:
+                most = node.end - node.first
+            if action < 0 or action > most:
+                return b * A + a
+            link = node.first + action - 1
+            if action > 0 and not failures.is_open(link, parameters, state.parts[b]):
                 return b * A + a
     return -1
 
@@ -144,14 +149,16 @@ def _play(t: Any, actions: Any, parameters: Any, episode: Any) -> None:
         _execute(t, n, parameters, episode)
     create(t, parameters, episode)
     _expire(t, parameters, episode)
-    _bring(t + 1, episode)
+    _bring(t + 1, parameters, episode)
+    _fail_and_repair(t + 1, parameters, episode)
 
 
 @compiled
 def _end_tick(t: Any, n: Any, parameters: Any, episode: Any) -> None:
     """Let node n tell its neighbours its queue, hand out what has come by moment t, and start."""
     here, rules = episode.nodes[n], parameters.rules
-    if t % rules.broadcast_ticks == 0 and here.shown != here.length:
+    tells = t % rules.broadcast_ticks == 0 and failures.is_up(n, episode.parts)
+    if tells and here.shown != here.length:
         here.shown = here.length
         here.told = True
     _hand_out(t, n, parameters, episode)
@@ -169,7 +176,7 @@ def _pay_potential(parameters: Any, episode: Any) -> None:
     for n in range(len(episode.nodes)):
         here, before = episode.nodes[n], episode.nodes[n].potential
         here.potential = potential(here, parameters.nodes[n].queue_limit, rewards)
-        _pay(n, rewards.discount * here.potential - before, parameters, episode)
+        outcomes.pay(n, rewards.discount * here.potential - before, parameters, episode)
 
 
 # Decisions ----------------------------------------------------------------------------------
@@ -276,11 +283,11 @@ def _execute(t: Any, n: Any, parameters: Any, episode: Any) -> None:
         here.processed += 1
         here.delay += now - this.created
         if parameters.rewards.kind == _SPARSE:
-            _pay(n, parameters.rewards.utility, parameters, episode)
+            outcomes.pay(n, parameters.rewards.utility, parameters, episode)
         if parameters.rules.deadline_ends_all:
             pool.unschedule_end(task, episode.entries, episode.lists)
         else:  # its result will not be lost
-            _credit_all(t, task, 1.0, parameters, episode)
+            outcomes.credit_all(t, task, 1.0, parameters, episode)
         _return(t, n, task, now, parameters, episode)
     here.busy += now - t
 
@@ -346,86 +353,80 @@ def _expire(t: Any, parameters: Any, episode: Any) -> None:
             if status != _DOOMED:
                 _forget(here, this)
             here.expired += 1
-            _lose(t, n, task, _EXPIRED, parameters, episode)
+            outcomes.lose(t, n, task, _EXPIRED, parameters, episode)
         task = later
 
 
-@compiled
-def _lose(t: Any, n: Any, task: Any, status: Any, parameters: Any, episode: Any) -> None:
-    """Lose a task in tick t at node n, or on its way to it.
+# Failures -----------------------------------------------------------------------------------
 
-    Where nobody has decided on it, the node is to blame that had no place or no time for it.
+
+@compiled
+def _fail_and_repair(t: Any, parameters: Any, episode: Any) -> None:
+    """Let nodes and links fail at moment t, or be repaired.
+
+    Action masks follow by themselves: they matter where there is a task to decide on, and in every
+    tick there is another.
     """
-    this, rewards = episode.tasks[task], parameters.rewards
-    if rewards.kind == _SPARSE:
-        _pay(n, -rewards.utility, parameters, episode)
-    if rewards.kind == _OWN and this.decision == _NOBODY and this.status != _DOOMED:
-        _credit(t, t, n, -1.0, parameters, episode)
-    _end(t, task, status, parameters, episode)
+    parts = episode.parts
+    for part in range(len(parts)):
+        if parts[part].changes_at == t:
+            failures.change(part, parameters, episode)
+            if part < len(episode.nodes) and not parts[part].is_up:
+                _lose_all(t, part, parameters, episode)
 
 
 @compiled
-def _end(t: Any, task: Any, status: Any, parameters: Any, episode: Any) -> None:
-    """Count the fate of a task, tell everyone who decided on it, and free its place."""
-    episode.counts.outcomes[status] += 1
-    if status != _FINISHED:
-        _credit_all(t, task, -1.0, parameters, episode)
-    elif parameters.rules.deadline_ends_all:
-        _credit_all(t, task, 1.0, parameters, episode)
-    pool.free(task, episode.tasks, episode.decisions, episode.lists)
+def _lose_all(t: Any, n: Any, parameters: Any, episode: Any) -> None:
+    """Lose the tasks at a node that fails at moment t; its neighbours notice at once."""
+    here, tasks = episode.nodes[n], episode.tasks
+    ends_running = parameters.rules.deadline_ends_all
+    for first in (here.running, here.first_decided, here.first_undecided):
+        task = first
+        while task != _NOBODY:
+            following = tasks[task].after if task != here.running else _NOBODY
+            if task != here.running or ends_running:
+                pool.unschedule_end(task, episode.entries, episode.lists)
+            outcomes.lose(t - 1, n, task, _FAILED, parameters, episode)
+            task = following
+    here.running = _NOBODY
+    here.first_decided, here.last_decided = _NOBODY, _NOBODY
+    here.first_undecided, here.last_undecided = _NOBODY, _NOBODY
+    here.length, here.instructions, here.local = 0, 0.0, 0.0
+    here.shown = parameters.nodes[n].queue_limit
+    here.changed, here.told = True, True
+    task = here.inbox
+    here.inbox = _NOBODY
+    while task != _NOBODY:
+        following = tasks[task].after
+        _await_repair(t, task, parameters, episode)
+        task = following
 
 
 @compiled
-def _credit_all(t: Any, task: Any, amount: Any, parameters: Any, episode: Any) -> None:
-    """Credit the outcome of a task, certain in tick t, to everyone who decided on it."""
-    if parameters.rewards.kind != _OWN:
-        return
+def _await_repair(t: Any, task: Any, parameters: Any, episode: Any) -> None:
+    """Let a task, or its result, arrive when the node is repaired that it has come to."""
     this = episode.tasks[task]
-    place = this.decision
-    while place != _NOBODY:
-        decision = episode.decisions[place]
-        here = episode.nodes[decision.node]
-        if here.credited != this.number:  # its last decision on the task
-            here.credited = this.number
-            _credit(t, decision.tick, decision.node, amount, parameters, episode)
-        place = decision.before
-
-
-@compiled
-def _credit(t: Any, tick: Any, n: Any, amount: Any, parameters: Any, episode: Any) -> None:
-    """Pay in tick t for what an agent did in an earlier tick: at once, or a fixed time after it."""
-    delay = parameters.rewards.delay
-    if delay == 0:
-        _pay(n, amount, parameters, episode)
-    elif t - tick < delay:
-        a = parameters.nodes[n].agent
-        if a != _NOBODY:
-            episode.due[tick % delay, a] += amount * parameters.rewards.discount ** (t - tick)
-
-
-@compiled
-def _pay(n: Any, amount: Any, parameters: Any, episode: Any) -> None:
-    """Add to the reward of the agent of node n, if it has one."""
-    a = parameters.nodes[n].agent
-    if a != _NOBODY:
-        episode.reward[a] += amount
+    moment = max(this.moment, failures.up_from(this.node, episode.parts))
+    be_on_the_way(t, task, moment, this.status, parameters, episode)
 
 
 # Arrivals -----------------------------------------------------------------------------------
 
 
 @compiled
-def _bring(t: Any, episode: Any) -> None:
-    """Put what arrives by moment t into the inboxes of the nodes."""
+def _bring(t: Any, parameters: Any, episode: Any) -> None:
+    """Put what arrives by moment t into the inboxes of the nodes that are up."""
     entries, lists = episode.entries, episode.lists
     task = lists.arriving[t % _BUCKETS]
     lists.arriving[t % _BUCKETS] = _NOBODY
     while task != _NOBODY:
         later, due = entries[task].later, entries[task].due
-        if due == t:
+        if due != t:
+            pool.schedule_arrival(task, due, entries, lists)
+        elif failures.is_up(episode.tasks[task].node, episode.parts):
             pool.post(task, episode.tasks, episode.nodes)
         else:
-            pool.schedule_arrival(task, due, entries, lists)
+            _await_repair(t, task, parameters, episode)
         task = later
 
 
@@ -442,7 +443,7 @@ def _hand_out(t: Any, n: Any, parameters: Any, episode: Any) -> None:
             _receive(t, n, task, parameters, episode)
         elif this.link == _AT_CLIENT:
             episode.counts.response_ticks += this.moment - this.created
-            _end(t - 1, task, _FINISHED, parameters, episode)
+            outcomes.end(t - 1, task, _FINISHED, parameters, episode)
         else:
             _return(t, n, task, this.moment, parameters, episode)
         task = following
@@ -455,7 +456,7 @@ def _receive(t: Any, n: Any, task: Any, parameters: Any, episode: Any) -> None:
     here.received += 1
     if here.length >= node.queue_limit:
         here.refused += 1
-        _lose(t - 1, n, task, _REFUSED, parameters, episode)
+        outcomes.lose(t - 1, n, task, _REFUSED, parameters, episode)
         return
     here.length += 1
     here.instructions += this.instructions

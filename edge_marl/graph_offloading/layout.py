@@ -52,6 +52,9 @@ NODE = np.dtype(
     + [(name, np.int32) for name in ("sent", "kept", "credited", "last_undecided")],
     align=True,
 )
+PART = np.dtype(
+    [(name, np.int32) for name in ("changes_at", "n_changes")] + [("is_up", np.bool_)], align=True
+)
 LISTS = np.dtype(
     [("free_task", np.int32), ("free_decision", np.int32)]
     + [(name, np.int32, (BUCKETS,)) for name in ("arriving", "ending")]
@@ -105,6 +108,8 @@ class State(NamedTuple):
     """``[B, N]``: of :class:`Nodes`."""
     lists: RecordArray
     """``[B]``: of :class:`Pools`."""
+    parts: RecordArray
+    """``[B, N + L]`` or ``[B, 0]``: of :class:`Parts`."""
     link_free: FloatArray
     """``[B, L]``: of :class:`Pools`."""
     due: NDArray[np.float32]
@@ -124,6 +129,7 @@ class Episode(NamedTuple):
     decisions: RecordArray
     nodes: RecordArray
     lists: np.void
+    parts: RecordArray
     link_free: FloatArray
     due: NDArray[np.float32]
     reward: NDArray[np.float32]

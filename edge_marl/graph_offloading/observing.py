@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from edge_marl.compiled import compiled
+from edge_marl.graph_offloading.failures import is_open
 from edge_marl.graph_offloading.pool import next_decided
 from edge_marl.graph_offloading.records import NOBODY
 
@@ -118,7 +119,7 @@ def _see_own(n: Any, parameters: Any, episode: Any, own: Any, mask: Any) -> None
     if scales.extended and task == _NOBODY:
         own[_OWN + 1] = -1.0
     for k in range(node.end - node.first):
-        mask[k + 1] = task != _NOBODY
+        mask[k + 1] = task != _NOBODY and is_open(node.first + k, parameters, episode.parts)
 
 
 @compiled

@@ -10,6 +10,7 @@ and over which links it came. How all this lies in memory is said in
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ class Status(IntEnum):
     """Lost where it arrived, at a full queue."""
     EXPIRED = 8
     """Lost at its deadline."""
+    FAILED = 9
+    """Lost with the node that it was at."""
 
 
 N_STATUS = len(Status)
@@ -119,6 +122,17 @@ class Rules(NamedTuple):
     """A link sends one thing at a time."""
     broadcast_ticks: int
     """Nodes tell their neighbours the lengths of their queues once in so many ticks."""
+    node_mttf_ticks: float
+    """Mean time until a node fails; infinite if nodes do not."""
+    node_mttr_ticks: float
+    """Mean time until it is repaired."""
+    link_mttf_ticks: float
+    link_mttr_ticks: float
+
+    @property
+    def can_fail(self) -> bool:
+        """Return whether anything fails."""
+        return math.isfinite(min(self.node_mttf_ticks, self.link_mttf_ticks))
 
 
 class RewardTerms(NamedTuple):
@@ -199,7 +213,7 @@ class Episodes(NamedTuple):
     n_arrivals: IntArray
     """``[B, J]``: tasks of each stream so far."""
     outcomes: NDArray[np.int64]
-    """``[B, 9]``: tasks by final :class:`Status`."""
+    """``[B, 10]``: tasks by final :class:`Status`."""
     work: FloatArray
     """``[B]``: instructions of all tasks created."""
     response_ticks: FloatArray
@@ -324,6 +338,19 @@ class Pools(NamedTuple):
     """``[B, L]``: moment at which a link has sent all that was given to it; with contention."""
     due: NDArray[np.float32]
     """``[B, H, A]``: rewards of the last H ticks that are paid H ticks after them."""
+
+
+class Parts(NamedTuple):
+    """Hold what can fail, ``[B, N + L]`` each: the nodes, then the links; 0 of them if nothing can.
+
+    A link and the one in the other direction are one part, that of the first of the two.
+    """
+
+    changes_at: IntArray
+    """Tick in whose end it fails, or is repaired."""
+    n_changes: IntArray
+    """So far."""
+    is_up: NDArray[np.bool_]
 
 
 class Observation(NamedTuple):

@@ -131,6 +131,14 @@ class GraphScenario(Options):
     contention: bool = Field(
         False, description="a link sends one thing at a time, as it is given them (topology)"
     )
+    node_mttf_s: Positive | None = Field(
+        None, description="mean time until a node fails, and loses its tasks; none: nodes do not"
+    )
+    node_mttr_s: Positive = Field(30.0, description="mean time until it is repaired")
+    link_mttf_s: Positive | None = Field(
+        None, description="mean time until a link fails, in both directions; none: links do not"
+    )
+    link_mttr_s: Positive = Field(30.0, description="mean time until it is repaired")
     most_tasks: Count | None = Field(
         None, description="tasks under way at once in an episode; none: ample for the load"
     )
@@ -305,7 +313,15 @@ class GraphScenario(Options):
             last_first=self.queue_order == "lifo",
             contention=self.contention,
             broadcast_ticks=self.broadcast_ticks,
+            node_mttf_ticks=self._ticks(self.node_mttf_s),
+            node_mttr_ticks=self._ticks(self.node_mttr_s),
+            link_mttf_ticks=self._ticks(self.link_mttf_s),
+            link_mttr_ticks=self._ticks(self.link_mttr_s),
         )
+
+    def _ticks(self, time_s: float | None) -> float:
+        """Return a time in ticks; that of what never happens is infinite."""
+        return math.inf if time_s is None else time_s / self.tick_s
 
     @property
     def longest_wait_ticks(self) -> float:

@@ -25,6 +25,7 @@ from edge_marl.graph_offloading.layout import (
     ENTRY,
     LISTS,
     NODE,
+    PART,
     STREAM,
     TASK,
     State,
@@ -35,6 +36,7 @@ from edge_marl.graph_offloading.layout import (
 from edge_marl.graph_offloading.observing import STATE_PER_NODE, n_features
 from edge_marl.graph_offloading.records import (
     FULL_OF_DECISIONS,
+    NOBODY,
     Episodes,
     FloatArray,
     IntArray,
@@ -63,7 +65,8 @@ _ENOUGH_TASKS = 256
 
 METRICS = (
     "finished_ratio", "finished_known", "response_ticks", "created", "finished", "refused",
-    "expired", "in_flight", "offloaded", "traffic_mb", "occupancy", "utilisation", "offered_load",
+    "expired", "failed", "in_flight", "offloaded", "traffic_mb", "occupancy", "utilisation",
+    "offered_load",
 )  # fmt: skip
 """Numbers of :class:`EpisodeResults` that are reported of every episode."""
 
@@ -121,6 +124,8 @@ class EpisodeResults:
     """Lost at a full queue."""
     expired: NDArray[np.int64]
     """Lost at their deadline."""
+    failed: NDArray[np.int64]
+    """Lost with the node that they were at."""
     in_flight: NDArray[np.int64]
     decisions: NDArray[np.int64]
     offloaded: FloatArray
@@ -149,6 +154,8 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     to keep the last or the first; a task that is sent to a neighbour may be sent on from there.
     Queues are bounded and lose what does not fit. Results go back the way that their task has come,
     without its detours.
+
+    Nodes and links may fail, see :mod:`edge_marl.graph_offloading.failures`.
 
     Random numbers of a task do not depend on decisions: the same seed has the same tasks under
     every policy.
@@ -190,6 +197,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         F = n_features(D, extended)
         P = self.most_tasks = scenario.most_tasks or _ample(scenario, network, load)
         H = _DECISIONS_PER_TASK * P
+        n_parts = N + L if self.parameters.rules.can_fail else 0
         delay = self.parameters.rewards.delay
         if delay >= scenario.ticks:
             raise InputError(
@@ -198,7 +206,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             )
         per_episode = (
             P * (TASK.itemsize + ENTRY.itemsize) + H * DECISION.itemsize + N * NODE.itemsize
-            + J * STREAM.itemsize + LISTS.itemsize + 8 * L + 4 * delay * A
+            + J * STREAM.itemsize + LISTS.itemsize + n_parts * PART.itemsize + 8 * L + 4 * delay * A
             + A * (4 * F + D + 1) + 4 * STATE_PER_NODE * N
         )  # fmt: skip
         check_memory(
@@ -231,6 +239,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             decisions=np.zeros((B, H), dtype=DECISION),
             nodes=aligned((B, N), NODE),
             lists=np.zeros(B, dtype=LISTS),
+            parts=np.zeros((B, n_parts), dtype=PART),
             link_free=np.zeros((B, L)),
             due=np.zeros((B, delay, A), dtype=np.float32),
             reward=self.transition.reward,
@@ -255,8 +264,11 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         illegal = kernels.first_illegal(actions, self.packed, self.state)
         if illegal >= 0:
             b, a = divmod(illegal, len(self.agents))
-            most = int(self.observation.action_mask[b, a].sum()) - 1
-            expected = f"0 to {most}" if most else "0, for there is nothing to decide"
+            mask = self.observation.action_mask[b, a]
+            legal = np.flatnonzero(mask).tolist()
+            expected = f"0 to {legal[-1]}" if mask[: legal[-1]].all() else f"one of {legal}"
+            if self.nodes.first_undecided[b, self.parameters.network.node[a]] == NOBODY:
+                expected = "0, for there is nothing to decide"
             raise InputError(
                 f"action of {self.agents[a]} in episode {b}: expected {expected}, "
                 f"found {actions[b, a]}"
@@ -281,11 +293,11 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         """Return the metrics of every episode up to now (copies)."""
         nodes, outcomes = self.nodes, self.episodes.outcomes
         created = self.episodes.created.copy()
-        finished, refused, expired = (
+        finished, refused, expired, failed = (
             outcomes[:, status].copy()
-            for status in (Status.FINISHED, Status.REFUSED, Status.EXPIRED)
+            for status in (Status.FINISHED, Status.REFUSED, Status.EXPIRED, Status.FAILED)
         )
-        known = finished + refused + expired
+        known = finished + refused + expired + failed
         sent = nodes.sent.sum(axis=1)
         decisions = sent + nodes.kept.sum(axis=1)
         played = np.maximum(self.tick, 1).astype(np.float64)
@@ -299,6 +311,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
                 finished=finished,
                 refused=refused,
                 expired=expired,
+                failed=failed,
                 in_flight=created - known,
                 decisions=decisions,
                 offloaded=sent / decisions,
@@ -322,6 +335,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             "entries": fields(self.state.entries),
             "decisions": fields(self.state.decisions),
             "nodes": self.nodes._asdict(),
+            "parts": fields(self.state.parts),
             "pools": Pools(
                 **fields(self.state.lists), link_free=self.state.link_free, due=self.state.due
             )._asdict(),

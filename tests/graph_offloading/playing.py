@@ -124,9 +124,12 @@ def legal_actions(
     simulator: GraphOffloadingSimulator, chances: Sequence[random.Random]
 ) -> np.ndarray:
     """Choose any legal actions ``[B, A]``, for each episode by its own chance."""
-    choices = simulator.observation.action_mask.sum(axis=2).tolist()
+    masks = simulator.observation.action_mask
     return np.array(
-        [[chance.randrange(n) for n in row] for chance, row in zip(chances, choices, strict=True)],
+        [
+            [chance.choice(np.flatnonzero(mask).tolist()) for mask in row]
+            for chance, row in zip(chances, masks, strict=True)
+        ],
         dtype=np.int32,
     )
 

@@ -17,7 +17,10 @@ from itertools import count
 
 from edge_marl.graph_offloading.scenario import GraphScenario
 from edge_marl.random_stream import uniform
-from edge_marl.seeds import START_DRAWS
+from edge_marl.seeds import FAILURE_DRAWS, START_DRAWS
+
+OVER = ("finished", "refused", "expired", "failed")
+"""Fates of tasks."""
 
 
 @dataclass(eq=False)
@@ -35,7 +38,7 @@ class Task:
     size_mb: float
     status: str = "moving"
     """Or undecided, decided, running, returning, doomed (on the way, but too late), finished,
-    refused, expired."""
+    refused, expired, failed."""
     node: int = -1
     """Where it is, or where it is on its way to."""
     moment: float = math.nan
@@ -73,6 +76,8 @@ class Node:
     busy: float = 0.0
     occupied: float = 0.0
     count: Counter[str] = field(default_factory=Counter)
+    outages: list[tuple[int, int]] = field(default_factory=list)
+    """Moments at which it fails, and is repaired."""
 
     @property
     def to_execute(self) -> list[Task]:
@@ -106,6 +111,8 @@ class Reference:
             self.ticks_per_mb[link.source, link.target] = float(network.ticks_per_mb[k])
             self.latency[link.source, link.target] = float(network.latency_ticks[k])
         self.link_free = dict.fromkeys(self.ticks_per_mb, 0.0)
+        self.link_outages: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._foresee_failures()
         self.traffic_mb = 0.0
         self.coming = all_tasks(scenario, seed)
         self.tasks: list[Task] = []
@@ -125,28 +132,39 @@ class Reference:
             self._leave_client(self.tasks[-1])
         for task in self.tasks:
             self._check_deadline(task, end)
-        if end % self.scenario.broadcast_ticks == 0:
-            for node in self.nodes:
-                node.shown = len(node.queue)
+        told = end % self.scenario.broadcast_ticks == 0
+        before = {node.name: len(node.queue) for node in self.nodes}
         self.t = end
         arrived = [k for k in self.on_the_way if k.status != "doomed" and k.moment <= end]
         self.on_the_way = [k for k in self.on_the_way if k not in arrived]
-        for task in sorted(arrived, key=lambda task: (task.moment, task.number)):
-            self._arrive(task)
         for node in self.nodes:
+            if end in [fails for fails, _ in node.outages]:
+                self._lose_all(node)
+        for task in sorted(arrived, key=lambda task: (task.moment, task.number)):
+            outages = self.nodes[task.node].outages
+            at_work = repaired(outages, t), repaired(outages, end)
+            if at_work == (t, end):
+                self._arrive(task)
+            else:  # it waits for the node
+                self._travel(task, task.node, max(task.moment, *at_work), task.status)
+        for node in self.nodes:
+            if repaired(node.outages, end) > end:
+                node.shown = node.limit
+            elif told:
+                node.shown = before[node.name]
             node.occupied += len(node.queue) / node.limit
             if node.running is None and node.undecided:
                 draw = uniform(self.seed, START_DRAWS.start + end * len(self.nodes) + node.name)
                 if draw < self.scenario.start_undecided:
                     self._start_next(node, end)
         for task in self.tasks:
-            if task.ended is None and task.status in ("finished", "refused", "expired"):
+            if task.ended is None and task.status in OVER:
                 task.ended = t
 
     def under_way(self) -> dict[int, tuple[str, int]]:
         """Status and node of all tasks in flight, by number."""
         return {task.number: (task.status, task.node) for task in self.tasks
-                if task.status not in ("finished", "refused", "expired")}  # fmt: skip
+                if task.status not in OVER}  # fmt: skip
 
     def own_outcomes(self, delay: int, gamma: float) -> list[list[float]]:
         """What the agents earn in each tick by own outcomes, given all that has happened."""
@@ -171,6 +189,43 @@ class Reference:
     def fates(self) -> Counter[str]:
         """How many tasks have which status."""
         return Counter(task.status for task in self.tasks)
+
+    # What fails
+
+    def _foresee_failures(self) -> None:
+        """Draw all outages of nodes and links up to the end of the episode."""
+        own, links = self.scenario, list(self.ticks_per_mb)
+        if own.node_mttf_s is None and own.link_mttf_s is None:
+            return
+        n_parts = len(self.nodes) + len(links)
+        for node in self.nodes:
+            node.outages = self._outages(node.name, n_parts, own.node_mttf_s, own.node_mttr_s)
+        for k, (source, target) in enumerate(links):
+            if links.index((target, source)) > k:
+                part = len(self.nodes) + k
+                found = self._outages(part, n_parts, own.link_mttf_s, own.link_mttr_s)
+                self.link_outages[source, target] = self.link_outages[target, source] = found
+
+    def _outages(
+        self, part: int, n_parts: int, mttf_s: float | None, mttr_s: float
+    ) -> list[tuple[int, int]]:
+        changes, moment = [], 0
+        while mttf_s is not None and (moment <= self.scenario.ticks or len(changes) % 2):
+            u = uniform(self.seed, FAILURE_DRAWS.start + len(changes) * n_parts + part)
+            mean = (mttr_s if len(changes) % 2 else mttf_s) / self.scenario.tick_s
+            moment += max(1, math.floor(-math.log(1.0 - u) * mean + 0.5))
+            changes.append(moment)
+        return list(zip(changes[::2], changes[1::2], strict=False))
+
+    def _lose_all(self, node: Node) -> None:
+        for task in node.queue:
+            task.status, task.lost_at = "failed", None
+        node.undecided, node.decided, node.running = [], [], None
+
+    def may_send(self, source: int, target: int) -> bool:
+        """Whether an agent can send over a link now."""
+        parts = self.link_outages.get((source, target), []), self.nodes[target].outages
+        return all(repaired(outages, self.t) == self.t for outages in parts)
 
     # What happens at nodes
 
@@ -275,6 +330,9 @@ class Reference:
     def _send(self, task: Task, source: int, target: int, moment: float, status: str) -> None:
         link = source, target
         duration = task.size_mb * self.ticks_per_mb[link]
+        for outages in self.link_outages.get(link, []), self.nodes[source].outages:
+            if repaired(outages, self.t) > self.t:
+                moment = max(moment, repaired(outages, self.t))
         if self.scenario.contention:  # a link goes by the order in which it is given things
             moment = max(moment, self.link_free[link])
             self.link_free[link] = moment + duration
@@ -287,6 +345,14 @@ class Reference:
         doomed = self.scenario.deadline_ends == "everything" and not in_time
         task.node, task.moment, task.status = target, moment, "doomed" if doomed else status
         self.on_the_way.append(task)
+
+
+def repaired(outages: Sequence[tuple[int, int]], moment: int) -> int:
+    """From when on something works that is looked at in this moment: the moment itself if it does.
+
+    What fails in a moment, or is repaired in it, has done so.
+    """
+    return next((end for begin, end in outages if begin <= moment < end), moment)
 
 
 def way_back(task: Task) -> list[int]:

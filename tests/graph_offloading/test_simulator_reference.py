@@ -13,7 +13,7 @@ from edge_marl.graph_offloading.scenario import GraphScenario
 from edge_marl.graph_offloading.simulator import GraphOffloadingSimulator, RewardConfig
 from edge_marl.graph_offloading.topology import Link, Node, Topology
 from tests.graph_offloading.playing import legal_actions, places_used
-from tests.graph_offloading.reference import Reference
+from tests.graph_offloading.reference import OVER, Reference
 
 # All times are multiples of a power of two, so that ties are ties and sums are exact; but for the
 # links by Shannon's theorem, and deadlines that are drawn, which meet nothing else.
@@ -80,6 +80,10 @@ def scenarios(draw):
         broadcast_ticks=draw(st.integers(1, 4)),
         link_model=link_model,
         contention=contention,
+        node_mttf_s=draw(st.sampled_from([None, None, 5.0, 20.0])),
+        node_mttr_s=draw(st.sampled_from([0.5, 4.0])),
+        link_mttf_s=draw(st.sampled_from([None, None, 5.0, 20.0])),
+        link_mttr_s=draw(st.sampled_from([0.5, 4.0])),
     )
 
 
@@ -100,6 +104,11 @@ def assert_same(simulator: GraphOffloadingSimulator, reference: Reference) -> No
         assert tasks.deadline[0, p] == pytest.approx(task.deadline)
         if task.status in ("moving", "returning"):
             assert tasks.moment[0, p] == pytest.approx(task.moment)
+    for node, agent in zip(reference.agents, range(len(reference.agents)), strict=True):
+        around = reference.neighbours[node.name]
+        allowed = [bool(node.undecided) and reference.may_send(node.name, n) for n in around]
+        mask = simulator.observation.action_mask[0, agent].tolist()
+        assert mask[: len(around) + 1] == [True, *allowed]
     number = {int(p): int(tasks.number[0, p]) for p in used}
     assert [number.get(p) for p in state.running[0].tolist()] == [
         node.running.number if node.running else None for node in nodes
@@ -122,7 +131,7 @@ def assert_same(simulator: GraphOffloadingSimulator, reference: Reference) -> No
     )
     fates, results = reference.fates(), simulator.results
     assert results.created[0] == len(reference.tasks)
-    for fate in ("finished", "refused", "expired"):
+    for fate in OVER:
         assert getattr(results, fate)[0] == fates[fate]
     assert results.in_flight[0] == len(used)
     assert results.traffic_mb[0] == pytest.approx(reference.traffic_mb)
