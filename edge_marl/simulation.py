@@ -38,6 +38,11 @@ class Transition(NamedTuple, Generic[ObservationT]):
     step takes equally long."""
 
 
+NOTHING_TO_SHARE = (
+    "shares_links: expected false with an environment that simulates no network, found true"
+)
+
+
 class Travel(NamedTuple):
     """Hold how many steps a message takes between agents and the manager of a federation.
 
@@ -84,8 +89,19 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
         self.done = np.ones(batch_size, dtype=np.bool_)
         """``[B]``: episodes that have ended and wait for a reset."""
 
-    def travel(self, n_bytes: float) -> Travel:
-        """Return how long a message takes; where there is no network, it is there at once."""
+    def travel(self, n_bytes: float, every: int | None = None) -> Travel:
+        """Return how long a message takes; where there is no network, it is there at once.
+
+        Args:
+            n_bytes: of the message.
+            every: steps from one message of an agent to the next, for messages that are to share
+                links with all else.
+
+        Raises:
+            InputError: for messages that are to share links where there are none to share.
+        """
+        if every is not None:
+            raise InputError(NOTHING_TO_SHARE)
         return Travel.at_once(len(self.agents))
 
     def reset(self, seeds: ArrayLike, where: NDArray[np.bool_] | None = None) -> ObservationT:

@@ -17,7 +17,7 @@ from edge_marl.envs import ENVIRONMENTS, intake, module_of
 from edge_marl.envs.actions import ActionSpec
 from edge_marl.envs.faults import naming_faults
 from edge_marl.errors import InputError
-from edge_marl.simulation import Travel
+from edge_marl.simulation import NOTHING_TO_SHARE, Travel
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -82,8 +82,11 @@ class BatchedEnv(Protocol):
         """Return the current observations of all agents and episodes."""
         ...
 
-    def travel(self, n_bytes: float) -> Travel:
-        """Return how long a message takes between agents and the manager of a federation."""
+    def travel(self, n_bytes: float, every: int | None = None) -> Travel:
+        """Return how long a message takes between agents and the manager of a federation.
+
+        See :meth:`edge_marl.simulation.Simulator.travel`.
+        """
         ...
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
@@ -253,8 +256,10 @@ class ParallelEnvBatch:
         self._state = self._room_for_state(env) if state else np.zeros((B, 0), dtype=np.float32)
         self.state_size = self._state.shape[1]
 
-    def travel(self, n_bytes: float) -> Travel:
+    def travel(self, n_bytes: float, every: int | None = None) -> Travel:
         """Return that every message is there at once."""
+        if every is not None:
+            raise InputError(NOTHING_TO_SHARE)
         return Travel.at_once(len(self.agents))
 
     def _room_for_state(self, env: intake.AnyParallelEnv) -> NDArray[Any]:

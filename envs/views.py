@@ -268,9 +268,9 @@ class SimulatorBatch:
         """Return the current observations of all agents and episodes."""
         return self._seen(self.simulator.observation)
 
-    def travel(self, n_bytes: float) -> Travel:
+    def travel(self, n_bytes: float, every: int | None = None) -> Travel:
         """Return how long a message takes, see :class:`edge_marl.envs.batched.BatchedEnv`."""
-        return self.simulator.travel(n_bytes)
+        return self.simulator.travel(n_bytes, every)
 
     def reset(self, seeds: NDArray[np.int64], where: BoolArray | None = None) -> BatchedObservation:
         """Start episodes anew, see :class:`edge_marl.envs.batched.BatchedEnv`."""

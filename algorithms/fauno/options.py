@@ -14,7 +14,7 @@ from edge_marl.limits import LARGEST
 from edge_marl.options import Count, NotNegative, Positive, Share
 
 _PER_EPISODE, _EPISODES = 150, 8
-_SIMULATED = ("synchronous", "drop_rate", "late_ticks", "attackers")
+_SIMULATED = ("synchronous", "drop_rate", "late_ticks", "shares_links", "attackers")
 """Options of what happens in simulated time alone."""
 
 

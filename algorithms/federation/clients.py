@@ -143,6 +143,10 @@ class SimulatedFederation:
             seed=self._seed,
         )
 
+    def take(self, travel: Travel) -> None:
+        """Let messages take so long from now on."""
+        self._network.take(travel)
+
     def before(self, ticks: int) -> NDArray[np.bool_]:
         """Let clients take over versions, before they learn from the steps of so many ticks.
 

@@ -84,6 +84,11 @@ class ClientOptions(FederationOptions):
     late_ticks: NotNegative = Field(
         0.0, description="updates are late by up to so many ticks, drawn for each"
     )
+    shares_links: bool = Field(
+        False,
+        description="whether updates and versions take turns with tasks on the links of the "
+        "environment, which has to simulate contention: then it is measured how long they take",
+    )
     stragglers: Share = Field(0.0, description="share of the clients that are slow")
     slowness: Count = Field(10, description="how many times as long as others they train")
     attackers: Share = Field(0.0, description="share of the clients whose updates are forged")

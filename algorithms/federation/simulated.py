@@ -50,13 +50,17 @@ class SimulatedNetwork:
         self, manager: FedBuff, travel: Travel, *, drop_rate: float, late_ticks: float, seed: int
     ) -> None:
         self.manager = manager
-        self._travel = travel
         self._drop_rate = drop_rate
         self._late_ticks = late_ticks
         self._seed = seed
         self._n_sent = 0
         self._coming: list[tuple[int, int, int, Update]] = []
         self._versions: list[Version] = []
+        self.take(travel)
+
+    def take(self, travel: Travel) -> None:
+        """Let messages that are sent from now on take so long, and versions until they arrive."""
+        self._travel = travel
         reached = travel.from_manager[np.isfinite(travel.from_manager)]
         self._longest = float(reached.max(initial=0.0))
 
@@ -96,6 +100,7 @@ class SimulatedNetwork:
         """Return the state of the network and of its manager."""
         return {
             "manager": self.manager.get_state(),
+            "travel": tuple(self._travel),
             "n_sent": self._n_sent,
             "coming": [(tick, vars(update)) for tick, *_, update in self._coming],
             "versions": [
@@ -106,6 +111,7 @@ class SimulatedNetwork:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from where ``state`` was taken."""
         self.manager.set_state(state["manager"])
+        self.take(Travel(*state["travel"]))
         self._n_sent = state["n_sent"]
         self._coming = [
             (tick, update["client"], update["sequence"], Update(**update))

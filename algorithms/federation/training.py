@@ -26,9 +26,34 @@ class FederatedAlgorithm(JointAlgorithm):
         """Build env runners and the clients, and connect these by the environment's network."""
         super().setup(config)
         (found,) = self.learner_group.foreach_learner(lambda own: own.federation.shared.n_bytes)
-        travel = self.env_runner.env.travel(found.get())
+        self._n_bytes = found.get()
+        travel = self.env_runner.env.travel(self._n_bytes)
         folder = Path(self.logdir) / "federation"
         self.learner_group.foreach_learner(lambda own: own.connect(travel, folder))
+        if self.config.shares_links:
+            self._measured()  # before it has begun
+
+    def learn_from(self, *args: Any, **kwargs: Any) -> Any:
+        """Learn, with updates that take as long as they did while the train batch was played."""
+        if self.config.shares_links:
+            travel = self._measured()
+            self.learner_group.foreach_learner(lambda own: own.federation.take(travel))
+        return super().learn_from(*args, **kwargs)
+
+    def _measured(self) -> Travel:
+        """Return how long messages took on links that they share with tasks, and go on measuring.
+
+        A runner that has taken the place of a lost one begins with it here.
+        """
+        config, n_bytes, group = self.config, self._n_bytes, self.env_runner_group
+        runners = max(1, group.num_remote_env_runners())
+        episodes = config.num_envs_per_env_runner * runners
+        every = config.share_every * max(1, config.total_train_batch_size // episodes)
+        found = group.foreach_env_runner(
+            lambda runner: runner.env.travel(n_bytes, every),
+            local_env_runner=not group.num_remote_env_runners(),
+        )
+        return Travel(*(np.mean(ticks, axis=0) for ticks in zip(*found, strict=True)))
 
     def save_to_path(self, *args: Any, **kwargs: Any) -> Any:
         """Save a checkpoint, once clients that are at work have ended."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_marl.compiled import compiled
-from edge_marl.graph_offloading import failures, outcomes, pool
+from edge_marl.graph_offloading import failures, mail, outcomes, pool
 from edge_marl.graph_offloading.arrivals import (
     await_next,
     be_on_the_way,
@@ -41,8 +41,8 @@ def _episode(b: Any, state: Any) -> Any:
     """Return the rows of episode b."""
     return Episode(
         state.seeds[b], state.counts[b], state.streams[b], state.tasks[b], state.entries[b],
-        state.decisions[b], state.nodes[b], state.lists[b], state.parts[b], state.link_free[b],
-        state.due[b], state.reward[b],
+        state.decisions[b], state.nodes[b], state.lists[b], state.parts[b], state.messages[b],
+        state.link_free[b], state.due[b], state.reward[b],
     )  # fmt: skip
 
 
@@ -78,6 +78,7 @@ def reset_kernel(where: Any, parameters: Any, state: Any, observation: Any) -> N
             streams[j].n_arrivals, streams[j].next_arrival = 0, 0
             await_next(j, parameters, episode)
         failures.begin(parameters, episode)
+        mail.forget(episode)
         describe(b, parameters, observation)
         for n in range(len(nodes)):
             observe(b, 0, n, parameters, episode, observation)
@@ -136,6 +137,7 @@ def step_kernel(
 def _play(t: Any, actions: Any, parameters: Any, episode: Any) -> None:
     """Play tick t of an episode, up to what has arrived by its end."""
     nodes, rewards = episode.nodes, parameters.rewards
+    mail.carry(t, parameters, episode)
     if rewards.delay > 0:
         place = t % rewards.delay
         for a in range(len(actions)):

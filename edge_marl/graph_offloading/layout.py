@@ -20,12 +20,14 @@ from edge_marl.graph_offloading.records import (
     Entries,
     FloatArray,
     IntArray,
+    Messages,
     Parameters,
 )
 
 RecordArray = NDArray[np.void]
 
 _CACHE_LINE = 64  # bytes
+_TIMES = ("moment", "sent", "to_manager", "from_manager")
 
 COUNTS = np.dtype(
     [(name, np.float64) for name in ("work", "response_ticks", "traffic_mb")]
@@ -55,6 +57,9 @@ NODE = np.dtype(
 PART = np.dtype(
     [(name, np.int32) for name in ("changes_at", "n_changes")] + [("is_up", np.bool_)], align=True
 )
+MESSAGE = np.dtype(
+    [(name, np.float64 if name in _TIMES else np.int32) for name in Messages._fields]
+)
 LISTS = np.dtype(
     [("free_task", np.int32), ("free_decision", np.int32)]
     + [(name, np.int32, (BUCKETS,)) for name in ("arriving", "ending")]
@@ -80,6 +85,11 @@ class Packed(NamedTuple):
     typical: float
     arrival_ticks: FloatArray
     """``[K + 1]`` or ``[0]``: of :class:`Load`."""
+    ways: IntArray
+    """``[A, 1 + H]``: of each agent's messages to the manager of a federation, the number of links,
+    -1 if there is no way, and the links; ``[0, 1]`` without messages."""
+    mail: np.void
+    """Size of a message in MB, and ticks from one to the next."""
     rules: np.void
     rewards: np.void
     scales: np.void
@@ -110,6 +120,8 @@ class State(NamedTuple):
     """``[B]``: of :class:`Pools`."""
     parts: RecordArray
     """``[B, N + L]`` or ``[B, 0]``: of :class:`Parts`."""
+    messages: RecordArray
+    """``[B, A]`` or ``[B, 0]``: of :class:`Messages`."""
     link_free: FloatArray
     """``[B, L]``: of :class:`Pools`."""
     due: NDArray[np.float32]
@@ -130,6 +142,7 @@ class Episode(NamedTuple):
     nodes: RecordArray
     lists: np.void
     parts: RecordArray
+    messages: RecordArray
     link_free: FloatArray
     due: NDArray[np.float32]
     reward: NDArray[np.float32]
@@ -151,10 +164,17 @@ def pack(parameters: Parameters) -> Packed:
         jobs=_together(instructions=load.instructions, size_mb=load.size_mb),
         typical=load.typical,
         arrival_ticks=load.arrival_ticks,
+        ways=np.zeros((0, 1), dtype=np.int32),
+        mail=mail_of(0.0, 1),
         rules=_record(**parameters.rules._asdict()),
         rewards=_record(**parameters.rewards._asdict()),
         scales=_record(**parameters.scales._asdict()),
     )  # fmt: skip
+
+
+def mail_of(size_mb: float, every_ticks: int) -> np.void:
+    """Return what the kernels need to know of messages."""
+    return _record(size_mb=size_mb, every_ticks=every_ticks)
 
 
 def _together(**columns: NDArray[Any]) -> RecordArray:

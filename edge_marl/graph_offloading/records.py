@@ -353,6 +353,24 @@ class Parts(NamedTuple):
     is_up: NDArray[np.bool_]
 
 
+class Messages(NamedTuple):
+    """Hold each agent's message to or from the manager of a federation, ``[B, A]`` each."""
+
+    moment: FloatArray
+    """At which it reaches the next node of its way."""
+    sent: FloatArray
+    """When it was."""
+    to_manager: FloatArray
+    """Sum of the ticks that messages took since somebody asked, as are the next three."""
+    from_manager: FloatArray
+    n_to_manager: IntArray
+    n_from_manager: IntArray
+    leg: IntArray
+    """0: there is none; 1: to the manager; 2: from it."""
+    hop: IntArray
+    """Links between its agent and the node that it goes to."""
+
+
 class Observation(NamedTuple):
     """Hold what the agents see, in buffers of the simulator that the next step overwrites."""
 

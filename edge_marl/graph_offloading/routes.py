@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from edge_marl.graph_offloading.records import Network
+from edge_marl.graph_offloading.records import IntArray, Network
 from edge_marl.graph_offloading.topology import Topology
 from edge_marl.simulation import Travel
 
-_BYTES_PER_MB = 1e6
+BYTES_PER_MB = 1e6
 
 
 def manager_of(graph: Topology, network: Network) -> int:
@@ -35,10 +38,38 @@ def travel(network: Network, manager: int, n_bytes: float) -> Travel:
         manager: its node.
         n_bytes: of the message.
     """
-    links = _links(network, n_bytes / _BYTES_PER_MB)
+    links = _links(network, n_bytes / BYTES_PER_MB)
     return Travel(
         to_manager=dijkstra(links.T, indices=manager), from_manager=dijkstra(links, indices=manager)
     )
+
+
+def ways(network: Network, manager: int, n_bytes: float) -> IntArray:
+    """Return the links of the fastest way from each agent to a manager.
+
+    Args:
+        network: of a scenario.
+        manager: its node.
+        n_bytes: of a message.
+
+    Returns:
+        ``[A, 1 + H]``: the number of links, -1 where there is no way, then the links; H is that of
+        the longest way.
+    """
+    links = _links(network, n_bytes / BYTES_PER_MB)
+    ticks, following = dijkstra(links.T, indices=manager, return_predecessors=True)
+    found: list[list[int]] = []
+    for n in network.node.tolist():
+        way = []
+        while n != manager and math.isfinite(ticks[n]):
+            first, end = network.first[n : n + 2]
+            way.append(int(first + np.flatnonzero(network.neighbour[first:end] == following[n])[0]))
+            n = int(following[n])
+        found.append([len(way) if n == manager else -1, *way])
+    table = np.zeros((len(found), max(map(len, found))), dtype=np.int32)
+    for row, way in zip(table, found, strict=True):
+        row[: len(way)] = way
+    return table
 
 
 def _links(network: Network, size_mb: float) -> csr_array:

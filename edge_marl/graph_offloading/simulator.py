@@ -24,6 +24,7 @@ from edge_marl.graph_offloading.layout import (
     DECISION,
     ENTRY,
     LISTS,
+    MESSAGE,
     NODE,
     PART,
     STREAM,
@@ -31,6 +32,7 @@ from edge_marl.graph_offloading.layout import (
     State,
     aligned,
     fields,
+    mail_of,
     pack,
 )
 from edge_marl.graph_offloading.observing import STATE_PER_NODE, n_features
@@ -51,7 +53,7 @@ from edge_marl.graph_offloading.records import (
     Status,
     Tasks,
 )
-from edge_marl.graph_offloading.routes import manager_of, travel
+from edge_marl.graph_offloading.routes import BYTES_PER_MB, manager_of, travel, ways
 from edge_marl.graph_offloading.scenario import MOST_TICKS, GraphScenario
 from edge_marl.memory import check_memory
 from edge_marl.options import NotNegative, Options, Share
@@ -240,6 +242,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             nodes=aligned((B, N), NODE),
             lists=np.zeros(B, dtype=LISTS),
             parts=np.zeros((B, n_parts), dtype=PART),
+            messages=np.zeros((B, 0), dtype=MESSAGE),
             link_free=np.zeros((B, L)),
             due=np.zeros((B, delay, A), dtype=np.float32),
             reward=self.transition.reward,
@@ -251,11 +254,45 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         self.tasks = Tasks(**fields(self.state.tasks))
         self.nodes = Nodes(**fields(self.state.nodes))
 
-    def travel(self, n_bytes: float) -> Travel:
-        """Return how long a message takes, see :mod:`edge_marl.graph_offloading.routes`."""
+    def travel(self, n_bytes: float, every: int | None = None) -> Travel:
+        """Return how long a message takes, see :mod:`edge_marl.graph_offloading.routes`.
+
+        With ``every``, messages share the links with tasks from now on, see
+        :mod:`edge_marl.graph_offloading.mail`, and the times are means over those that arrived
+        since the last call; those without other traffic for agents of which none did.
+
+        Raises:
+            InputError: for messages that are to share links that are without contention.
+        """
         network = self.parameters.network
-        found = travel(network, manager_of(self.graph, network), n_bytes)
-        return Travel(*(ticks[network.node] for ticks in found))
+        manager = manager_of(self.graph, network)
+        found = travel(network, manager, n_bytes)
+        alone = Travel(*(ticks[network.node] for ticks in found))
+        if every is None:
+            return alone
+        if not self.scenario.contention:
+            raise InputError(
+                "scenario.contention: expected true for messages that share links with tasks, "
+                "found false"
+            )
+        self.packed = self.packed._replace(
+            ways=ways(network, manager, n_bytes), mail=mail_of(n_bytes / BYTES_PER_MB, every)
+        )
+        if not self.state.messages.size:
+            messages = np.zeros((self.batch_size, len(self.agents)), dtype=MESSAGE)
+            self.state = self.state._replace(messages=messages)
+        return self._measured(alone)
+
+    def _measured(self, alone: Travel) -> Travel:
+        """Return how long messages took since the last call."""
+        measured = []
+        for name, otherwise in alone._asdict().items():
+            ticks, n = self.state.messages[name], self.state.messages[f"n_{name}"]
+            with np.errstate(invalid="ignore"):
+                mean = ticks.sum(axis=0) / n.sum(axis=0)
+            measured.append(np.where(np.isnan(mean), otherwise, mean))
+            ticks[:], n[:] = 0.0, 0
+        return Travel(*measured)
 
     def _start(self, where: BoolArray) -> None:
         kernels.reset_kernel(where, self.packed, self.state, self.observation)
@@ -336,6 +373,7 @@ class GraphOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             "decisions": fields(self.state.decisions),
             "nodes": self.nodes._asdict(),
             "parts": fields(self.state.parts),
+            "messages": fields(self.state.messages),
             "pools": Pools(
                 **fields(self.state.lists), link_free=self.state.link_free, due=self.state.due
             )._asdict(),

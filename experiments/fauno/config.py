@@ -30,9 +30,14 @@ Setting = Literal[
     "byzantine",
     "privacy",
     "size",
+    "failures",
     "ablation",
 ]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
+
+
+FAILURES = {"node_mttf_s": 300.0, "node_mttr_s": 30.0, "link_mttf_s": 300.0, "link_mttr_s": 30.0}
+"""Mean times until nodes and links fail, and until they are repaired."""
 
 
 class Cell(NamedTuple):
@@ -43,23 +48,26 @@ class Cell(NamedTuple):
     """lambda, per second."""
     load: Literal["alibaba", "regions"] = "alibaba"
     """Of the three regions of annex 6.1, each has tasks and a rate of its own."""
+    failing: bool = False
+    """Whether nodes and links fail now and then."""
 
     def scenario(self, ticks: int) -> GraphScenario:
         """Return what its episodes are drawn from: the preset ``published``."""
         return GraphScenario(
-            topology=self.topology, rate_per_s=self.rate, load=self.load, ticks=ticks
-        )
+            topology=self.topology, rate_per_s=self.rate, load=self.load, ticks=ticks,
+            **(FAILURES if self.failing else {}),
+        )  # fmt: skip
 
     @property
     def title(self) -> str:
         """Return how tables call it."""
         own = f"{self.rate:g}" if self.load == "alibaba" else "three regions"
-        return f"{self.topology}, {own}"
+        return f"{self.topology}, {own}{', failing' if self.failing else ''}"
 
     @property
     def labels(self) -> dict[str, Any]:
         """Return what tells its units from those of others."""
-        return {"topology": self.topology, "rate": self.rate, "load": self.load}
+        return self._asdict()
 
     @property
     def is_random(self) -> bool:
@@ -80,6 +88,10 @@ FEDERATED = Cell("random_10", 2.0)
 """Where the federation is put to the test; Table 8 names neither topology nor lambda."""
 
 
+FAILING = FEDERATED._replace(failing=True)
+"""Where nodes and links fail."""
+
+
 class StudyConfig(StudyOptions):
     """Configure ``edge-marl reproduce fauno``."""
 
@@ -88,7 +100,8 @@ class StudyConfig(StudyOptions):
         min_length=1,
         description="main: Tables 2 to 5; components: 10 to 13; proximal: 14 to 17; sparse: 18 to "
         "25; disagreement: 6 and 7; threshold: 8; byzantine: forged updates and the rules against "
-        "them; privacy: noise; size: 200 and 1,000 nodes; ablation: IPPO with one choice changed",
+        "them; privacy: noise; size: 200 and 1,000 nodes; failures: of nodes and links; ablation: "
+        "IPPO with one choice changed",
     )
     seeds: Count = Field(5, description="trainings of every method")
     episodes: Several = Field(20, description="test episodes of each topology and rate")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from edge_marl.experiments.fauno.config import (
     ABLATED,
     ENVIRONMENT,
+    FAILING,
     FEDERATED,
     LARGE,
     REGIONS,
@@ -247,6 +248,12 @@ GROUPS: Mapping[Setting, Group] = {
         {"FAuNO": FAUNO, "Independent": METHODS["Independent"]},
         ("least_queues", "least_queues_triage"),
         LARGE,
+    ),
+    "failures": Group(
+        "where nodes and links fail",
+        {name: METHODS[name] for name in ("IPPO", "FAuNO", "Independent", "SCOF")},
+        ("least_queues", "triage_true", "least_queues_triage"),
+        (FAILING,),
     ),
     "ablation": Group("IPPO with one choice changed", VARIANTS, ("IPPO",), (ABLATED,)),
 }

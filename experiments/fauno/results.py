@@ -20,8 +20,11 @@ from edge_marl.graph_offloading.heuristics import HEURISTICS
 FloatArray = NDArray[np.float64]
 
 FINISHED, RESPONSE = "finished_ratio", "response_ticks"
-_REPORTED = (FINISHED, "finished_known", RESPONSE, "created", "refused", "expired", "in_flight",
-             "offloaded", "traffic_mb", "occupancy", "utilisation", "offered_load")  # fmt: skip
+LOSSES = ("refused", "expired", "failed")
+"""How tasks are lost: at a full queue, at their deadline, or with the node that they are at."""
+
+_REPORTED = (FINISHED, "finished_known", RESPONSE, "created", *LOSSES, "in_flight", "offloaded",
+             "traffic_mb", "occupancy", "utilisation", "offered_load")  # fmt: skip
 
 TRIAGE = ("triage", "triage_true", "least_queues_triage")
 """Heuristics that pass giants on."""

@@ -11,7 +11,7 @@ from edge_marl.experiments.fauno import paper
 from edge_marl.experiments.fauno.config import Cell
 from edge_marl.experiments.fauno.disagreement import FROM_ORACLE, OWN, SAME
 from edge_marl.experiments.fauno.methods import DISAGREEING, GROUPS, METHODS, ORACLE, Group
-from edge_marl.experiments.fauno.results import FINISHED, RESPONSE, Results, label
+from edge_marl.experiments.fauno.results import FINISHED, LOSSES, RESPONSE, Results, label
 from edge_marl.experiments.publish import interval, new_table, short
 from edge_marl.graph_offloading.heuristics import HEURISTICS
 
@@ -138,10 +138,10 @@ def in_one_cell(results: Results, group: Group, cell: Cell) -> Table:
     reference = group.beside[0]
     table = new_table(
         f"{group.title}, {cell.title}", "method", "finished", f"minus {label(reference)}",
-        "response, ticks", "refused", "expired",
+        "response, ticks", "refused", "expired", "failed",
     )  # fmt: skip
     for method in (*group.beside, *group.methods):
-        counts = (results.mean(cell, method, name) for name in ("refused", "expired"))
+        counts = (results.mean(cell, method, name) for name in LOSSES)
         created = results.mean(cell, method, "created")
         shares = (
             "-" if count is None or created is None else f"{count.value / created.value:.3f}"

@@ -20,6 +20,8 @@ from edge_marl.algorithms.fauno.options import FAuNOOptions
 from edge_marl.algorithms.federation.updates import Outcome
 from edge_marl.algorithms.mappo import MAPPOConfig
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC
+from edge_marl.errors import InputError
+from tests.graph_offloading.playing import graph
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -289,3 +291,31 @@ def test_clients_in_ray_actors_learn_the_same_to_the_bit(
     for weights in found[1:]:
         for name, values in found[0].items():
             np.testing.assert_array_equal(weights[name], values, name)
+
+
+def test_updates_that_share_links_with_tasks_take_as_long_as_they_did_there() -> None:
+    scenario = {
+        "topology": graph((0, 1), (1, 2), receives=(0, 1, 2)), "ticks": 200, "rate_per_s": 1.0,
+        "load": "constant", "instructions": 1000.0, "size_mb": 3.0, "link_model": "topology",
+        "contention": True,
+    }  # fmt: skip
+    env_config = {"scenario": scenario, "rewards": {"kind": "own"}}
+    config = in_env(FAuNOConfig(), "graph_offloading_v0", env_config, shares_links=True)
+    algorithm = config.build_algo()
+    learner = algorithm.learner_group._learner
+    alone = algorithm.env_runner.env.travel(algorithm._n_bytes).to_manager
+    for _ in range(3):
+        algorithm.train()
+    measured = learner.federation._network._travel.to_manager
+    assert (measured >= alone - 1e-9).all()
+    assert measured.sum() > 1.01 * alone.sum()
+    assert learner.federation.manager.version > 0
+    algorithm.stop()
+
+
+def test_updates_cannot_share_links_that_nobody_waits_for() -> None:
+    with (
+        pytest.raises(InputError, match="contention: expected true for messages that share links"),
+        training(shares_links=True),
+    ):
+        pass

@@ -10,6 +10,7 @@ from edge_marl.experiments.fauno import methods, paper, study, tables
 from edge_marl.experiments.fauno import results as results_module
 from edge_marl.experiments.fauno.config import (
     ABLATED,
+    FAILING,
     FEDERATED,
     LARGE,
     REGIONS,
@@ -108,29 +109,30 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     snapshots.check_table("study-fauno", tmp_path / "results.csv", drawn=played, rel=1e-6)
 
 
-def trained(config: StudyConfig) -> list[tuple[str, float, str]]:
-    """Topology, lambda and method of every training that is played."""
+def trained(config: StudyConfig) -> list[tuple[Cell, str]]:
+    """Where which method is trained and played."""
     plays = [unit for unit in study.units_of(config) if isinstance(unit, Play) and unit.training]
-    return [(str(p.labels["topology"]), float(p.labels["rate"]), p.method) for p in plays]
+    return [(Cell(*(play.labels[name] for name in Cell._fields)), play.method) for play in plays]
 
 
 def test_every_method_is_trained_in_every_cell_with_seeds_of_its_own() -> None:
     found = trained(StudyConfig(seeds=2, topologies=("ether_2",), rates=(1.0, 2.0)))
     for name in (*METHODS, *GROUPS["components"].methods, *GROUPS["sparse"].methods):
-        assert found.count(("ether_2", 1.0, name)) == found.count(("ether_2", 2.0, name)) == 2
+        for cell in (Cell("ether_2", 1.0), Cell("ether_2", 2.0)):
+            assert found.count((cell, name)) == 2
     for setting in ("threshold", "byzantine", "privacy"):
         for name in ("FAuNO", *GROUPS[setting].methods):
-            assert found.count((FEDERATED.topology, FEDERATED.rate, name)) == 2
-    for cell in LARGE:
-        assert found.count((cell.topology, cell.rate, "FAuNO")) == 2
+            assert found.count((FEDERATED, name)) == 2
+    for cell in (*LARGE, FAILING):
+        assert found.count((cell, "FAuNO")) == 2
     for name in ("IPPO", *GROUPS["ablation"].methods):
-        assert found.count((ABLATED.topology, ABLATED.rate, name)) == 3
+        assert found.count((ABLATED, name)) == 3
 
 
 def test_only_what_is_asked_for_is_trained() -> None:
     found = trained(StudyConfig(settings=("proximal",), seeds=1, topologies=("ether_2",)))
-    assert {name for _, _, name in found} == {"FAuNO", "FAuNO, proximal"}
-    assert {name for name, _, _ in found} == {"ether_2"}
+    assert {name for _, name in found} == {"FAuNO", "FAuNO, proximal"}
+    assert {cell.topology for cell, _ in found} == {"ether_2"}
 
 
 @pytest.mark.parametrize("method", LEARNERS)
