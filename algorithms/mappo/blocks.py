@@ -55,8 +55,6 @@ class Lesson(NamedTuple):
     """Minibatches of an epoch, the same for all agents."""
     most_rows: int
     """The most observations with a choice that any agent has, whatever its block."""
-    most_learned: int
-    """Decisions of an agent in an epoch; the rest, others in each, is left out."""
     proximal: float = 0.0
     """See :meth:`.Block.gradient_step`."""
 
@@ -64,7 +62,7 @@ class Lesson(NamedTuple):
 class AgentBlock(Block):
     """Train a block of agents by PPO, each with an actor and a critic of its own.
 
-    Every agent has rows of the steps in which it has a choice; its advantages are standardised,
+    Every agent has the rows of the steps in which it has a choice; its advantages are standardised,
     its gradients clipped and its minibatches drawn over these alone. All agents make the same
     number of minibatches of an epoch, so that theirs are smaller who decide less often; where one
     has no row, its weights and moments stay as they are.
@@ -107,12 +105,12 @@ class AgentBlock(Block):
         history: list[Terms] = []
         for _ in range(lesson.n_epochs):
             shuffled = [
-                own[torch.randperm(len(own), generator=generator)][: lesson.most_learned]
+                own[torch.randperm(len(own), generator=generator)]
                 for own, generator in zip(steps, self.generators, strict=True)
             ]
             history += [
                 self._step(self._minibatch(columns, arranged, T), sizes, lesson)
-                for arranged, sizes in _parts(shuffled, lesson.most_learned, lesson.n_parts)
+                for arranged, sizes in _parts(shuffled, lesson)
             ]
         if self.actor.normaliser is not None:
             seen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
@@ -151,8 +149,7 @@ class AgentBlock(Block):
         chosen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
         columns, agents = _flat(fragments), torch.arange(self.n_agents)[:, None]
         values = torch.zeros(chosen.numel())
-        steps = _steps_of_agents(chosen)
-        for arranged, sizes in _parts(steps, lesson.most_rows, lesson.n_parts):
+        for arranged, sizes in _parts(_steps_of_agents(chosen), lesson):
             places = arranged * self.n_agents + agents
             features, legal = (columns[name][places].transpose(0, 1) for name in _SEEN)
             found = self.critic.values(features, legal)[0][..., -1].T
@@ -203,17 +200,15 @@ def _steps_of_agents(counts: Tensor) -> list[Tensor]:
     return [own.nonzero()[:, 0] for own in counts.flatten(0, 1).T]
 
 
-def _parts(
-    steps: Sequence[Tensor], most_rows: int, n_parts: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Divide the steps of each agent, of which there are at most so many, into equal parts.
+def _parts(steps: Sequence[Tensor], lesson: Lesson) -> Iterator[tuple[Tensor, Tensor]]:
+    """Divide the steps of each agent into equal parts.
 
     Yields:
         The steps of each part, ``[G, P]``, and how many each agent has, ``[G]``; what is behind
         these is nobody's. P is the same for all blocks.
     """
-    P = aligned(-(-most_rows // n_parts))
-    divided = [own.tensor_split(n_parts) for own in steps]
+    P = aligned(-(-lesson.most_rows // lesson.n_parts))
+    divided = [own.tensor_split(lesson.n_parts) for own in steps]
     for parts in zip(*divided, strict=True):
         arranged = torch.zeros(len(steps), P, dtype=torch.int64)
         for own, part in zip(arranged, parts, strict=True):

@@ -56,9 +56,6 @@ class IndependentLearner(BlockLearner, MAPPOTorchLearner):
         config = self.config
         seen = chooses(columns[Fragment.ACTION_MASK], columns[Fragment.ACTIVE])
         n_steps = int(columns[Fragment.VALID].sum())
-        n_parts = max(1, round(n_steps / minibatch_size)) if minibatch_size else 1
-        most_rows = int(seen.flatten(0, 1).sum(0).max())
-        of_minibatch = config.minibatch_decisions or most_rows
         entropy_coeff = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
         return Lesson(
             coefficients=Coefficients(
@@ -70,7 +67,6 @@ class IndependentLearner(BlockLearner, MAPPOTorchLearner):
             lambda_=config.lambda_,
             grad_clip=config.grad_clip,
             n_epochs=num_epochs,
-            n_parts=n_parts,
-            most_rows=most_rows,
-            most_learned=min(most_rows, n_parts * of_minibatch),
+            n_parts=max(1, round(n_steps / minibatch_size)) if minibatch_size else 1,
+            most_rows=int(seen.flatten(0, 1).sum(0).max()),
         )  # fmt: skip

@@ -62,12 +62,6 @@ class MAPPOOptions(JointOptions):
     minibatch_size: Count | None = Field(
         1024, description="environment steps of a minibatch; None: the whole train batch"
     )
-    minibatch_decisions: Count | None = Field(
-        None,
-        description="most decisions of an agent in a minibatch, with independent_learners: what it "
-        "has beyond them is left out of the pass, so that who decides far more often than others "
-        "does not make them wait; None: all",
-    )
     lambda_: Share = Field(0.95, description="of generalised advantage estimation")
     clip_param: Positive = Field(
         0.2, description="how far the ratio of probabilities is followed from 1"
@@ -93,6 +87,4 @@ class MAPPOOptions(JointOptions):
                   for name, expected in _ALONE.items()),
                 ("network", self.network.gru == 0, f"gru: 0{_WHY}"),
             )  # fmt: skip
-        elif self.minibatch_decisions is not None:
-            self.check(("minibatch_decisions", False, "None without independent_learners"))
         return self
