@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.blocks import Block
 from edge_marl.algorithms.core.learner import DivergenceError, Terms
-from edge_marl.algorithms.core.optimiser import aligned
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.losses import Coefficients, ppo_loss
 from edge_marl.algorithms.mappo.rows import PENALTIES, Rows, learning_targets, penalties
@@ -27,6 +27,7 @@ ACTOR, CRITIC = "actor", "critic"
 _SEEN = (Fragment.FEATURES, Fragment.ACTION_MASK)
 _RECORDED = (Columns.ACTIONS, Columns.ACTION_LOGP)
 _TARGETS = (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS)
+_FEWEST_ROWS = 128
 _OF_ALL = (Fragment.VALID, Fragment.ELAPSED)
 _OF_EACH = (
     Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.ACTIVE, Fragment.ACTIONS, Fragment.REWARDS,
@@ -53,10 +54,24 @@ class Lesson(NamedTuple):
     n_epochs: int
     n_parts: int
     """Minibatches of an epoch, the same for all agents."""
-    most_rows: int
-    """The most observations with a choice that any agent has, whatever its block."""
     proximal: float = 0.0
     """See :meth:`.Block.gradient_step`."""
+
+
+class Alike(NamedTuple):
+    """Hold the steps in a minibatch of S agents that have about as many."""
+
+    agents: Tensor
+    """``[S]``"""
+    steps: Tensor
+    """``[S, P]``: numbers ``b * T + t``."""
+    sizes: Tensor
+    """``[S]``: how many are an agent's; what is behind them is nobody's."""
+
+    @property
+    def there(self) -> Tensor:
+        """Return which of the steps are somebody's, ``[S, P]``."""
+        return torch.arange(self.steps.shape[1]) < self.sizes[:, None]
 
 
 class AgentBlock(Block):
@@ -109,8 +124,7 @@ class AgentBlock(Block):
                 for own, generator in zip(steps, self.generators, strict=True)
             ]
             history += [
-                self._step(self._minibatch(columns, arranged, T), sizes, lesson)
-                for arranged, sizes in _parts(shuffled, lesson)
+                self._step(columns, part, T, lesson) for part in _parts(shuffled, lesson.n_parts)
             ]
         if self.actor.normaliser is not None:
             seen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
@@ -147,45 +161,46 @@ class AgentBlock(Block):
     def _values(self, fragments: Rows, lesson: Lesson) -> Tensor:
         """Return values ``[B, T + 1, G]`` where an agent has a choice, in units of the return."""
         chosen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
-        columns, agents = _flat(fragments), torch.arange(self.n_agents)[:, None]
-        values = torch.zeros(chosen.numel())
-        for arranged, sizes in _parts(_steps_of_agents(chosen), lesson):
-            places = arranged * self.n_agents + agents
+        columns, values = _flat(fragments), torch.zeros(chosen.numel())
+        for alike in chain.from_iterable(_parts(_steps_of_agents(chosen), lesson.n_parts)):
+            agents = alike.agents
+            places = alike.steps * self.n_agents + agents[:, None]
             features, legal = (columns[name][places].transpose(0, 1) for name in _SEEN)
-            found = self.critic.values(features, legal)[0][..., -1].T
+            found = self.critic.values.of_some(features, legal, agents)[..., -1:]
             if self.value_moments is not None:
-                found = self.value_moments.denormalise(found)
-            there = torch.arange(arranged.shape[1]) < sizes[:, None]
-            values[places[there]] = found[there]
+                found = self.value_moments.denormalise(found, agents)
+            values[places[alike.there]] = found[..., 0].T[alike.there]
         return values.view(chosen.shape)
 
-    def _minibatch(self, columns: Rows, arranged: Tensor, T: int) -> Rows:
-        """Return the columns of rows ``[G, P]``, given their steps among ``B * T``."""
-        agents = torch.arange(self.n_agents)[:, None]
-        played = arranged * self.n_agents + agents
-        seen = (arranged + arranged // T) * self.n_agents + agents  # observations: one step more
-        legal = columns[Fragment.ACTION_MASK][seen]
-        batch = {Fragment.FEATURES: columns[Fragment.FEATURES][seen], Fragment.ACTION_MASK: legal}
-        batch[PENALTIES] = penalties(legal).flatten(0, 1)
-        return batch | {name: columns[name][played].flatten() for name in (*_RECORDED, *_TARGETS)}
-
-    def _step(self, batch: Rows, sizes: Tensor, lesson: Lesson) -> Terms:
-        """Make one gradient step of every agent with a row in a minibatch."""
-        features, legal = (batch[name].transpose(0, 1) for name in _SEEN)
-        # To divide by infinity takes rows away that are nobody's.
-        there = torch.arange(features.shape[0]) < sizes[:, None]
-        divisors = torch.where(there, sizes[:, None].float(), torch.inf).flatten()
+    def _step(self, columns: Rows, part: list[Alike], T: int, lesson: Lesson) -> Terms:
+        """Make one gradient step of every agent with a step in a minibatch."""
+        batches, outputs, values, divisors = [], [], [], []
+        present = torch.zeros(self.n_agents, dtype=torch.bool)
+        for alike in part:
+            agents, steps = alike.agents, alike.steps
+            present[agents] = True
+            played = steps * self.n_agents + agents[:, None]
+            seen = (steps + steps // T) * self.n_agents + agents[:, None]  # one step more
+            features, legal = (columns[name][seen].transpose(0, 1) for name in _SEEN)
+            outputs.append(
+                self.actor.of_some(features, legal, agents).transpose(0, 1).flatten(0, 1)
+            )
+            values.append(self.critic.values.of_some(features, legal, agents)[..., -1].T.flatten())
+            # To divide by infinity takes rows away that are nobody's.
+            sizes = alike.sizes[:, None].float()
+            divisors.append(torch.where(alike.there, sizes, torch.inf).flatten())
+            batch = {name: columns[name][played].flatten() for name in (*_RECORDED, *_TARGETS)}
+            batches.append(batch | {PENALTIES: penalties(legal.transpose(0, 1)).flatten(0, 1)})
+        divided = torch.cat(divisors)
         loss, terms = ppo_loss(
-            self.actor(features, legal)[0].transpose(0, 1).flatten(0, 1),
-            self.critic.values(features, legal)[0][..., -1].T.flatten(),
-            batch, lesson.coefficients, n_choices=divisors, n_values=divisors,
+            torch.cat(outputs), torch.cat(values),
+            {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]},
+            lesson.coefficients, n_choices=divided, n_values=divided,
         )  # fmt: skip
-        present = sizes > 0
         norm = self.gradient_step(
             loss, present, lr=lesson.lr, grad_clip=lesson.grad_clip, proximal=lesson.proximal
         )
-        n_present = present.sum().clamp(min=1)
-        means = {name: term.detach() / n_present for name, term in terms.items()}
+        means = {name: term.detach() / present.sum() for name, term in terms.items()}
         return means | {"gradient_norm": norm}
 
 
@@ -200,19 +215,29 @@ def _steps_of_agents(counts: Tensor) -> list[Tensor]:
     return [own.nonzero()[:, 0] for own in counts.flatten(0, 1).T]
 
 
-def _parts(steps: Sequence[Tensor], lesson: Lesson) -> Iterator[tuple[Tensor, Tensor]]:
+def _parts(steps: Sequence[Tensor], n_parts: int) -> Iterator[list[Alike]]:
     """Divide the steps of each agent into equal parts.
 
-    Yields:
-        The steps of each part, ``[G, P]``, and how many each agent has, ``[G]``; what is behind
-        these is nobody's. P is the same for all blocks.
+    Agents decide more or less often. Those that have about as many steps in a part are together,
+    for all are filled up to as many rows: by at most a quarter, and to a number that depends on
+    nobody else.
     """
-    P = aligned(-(-lesson.most_rows // lesson.n_parts))
-    divided = [own.tensor_split(lesson.n_parts) for own in steps]
+    divided = [own.tensor_split(n_parts) for own in steps]
     for parts in zip(*divided, strict=True):
-        arranged = torch.zeros(len(steps), P, dtype=torch.int64)
-        for own, part in zip(arranged, parts, strict=True):
-            own[: len(part)] = part
-        sizes = torch.tensor([len(part) for part in parts])
-        if sizes.any():
-            yield arranged, sizes
+        rows = [_filled(len(own)) for own in parts]
+        part = []
+        for P in sorted({*rows} - {0}):
+            agents = [agent for agent, n in enumerate(rows) if n == P]
+            arranged = torch.zeros(len(agents), P, dtype=torch.int64)
+            for row, agent in zip(arranged, agents, strict=True):
+                row[: len(parts[agent])] = parts[agent]
+            sizes = torch.tensor([len(parts[agent]) for agent in agents])
+            part.append(Alike(torch.tensor(agents), arranged, sizes))
+        if part:
+            yield part
+
+
+def _filled(n: int) -> int:
+    """Return how many rows n steps take; products of few round otherwise for one agent alone."""
+    unit = max(_FEWEST_ROWS, 1 << max(0, n.bit_length() - 3))
+    return -(-n // unit) * unit

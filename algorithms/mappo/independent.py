@@ -13,7 +13,6 @@ from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson
 from edge_marl.algorithms.mappo.learner import MAPPOTorchLearner
 from edge_marl.algorithms.mappo.losses import Coefficients
-from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.sampling.columns import Fragment
 
 
@@ -54,7 +53,6 @@ class IndependentLearner(BlockLearner, MAPPOTorchLearner):
                 None: all.
         """
         config = self.config
-        seen = chooses(columns[Fragment.ACTION_MASK], columns[Fragment.ACTIVE])
         n_steps = int(columns[Fragment.VALID].sum())
         entropy_coeff = self.entropy_coeff_schedulers_per_module[DEFAULT_MODULE_ID]
         return Lesson(
@@ -68,5 +66,4 @@ class IndependentLearner(BlockLearner, MAPPOTorchLearner):
             grad_clip=config.grad_clip,
             n_epochs=num_epochs,
             n_parts=max(1, round(n_steps / minibatch_size)) if minibatch_size else 1,
-            most_rows=int(seen.flatten(0, 1).sum(0).max()),
         )  # fmt: skip

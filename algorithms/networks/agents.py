@@ -119,6 +119,18 @@ class Actor(nn.Module):
         outputs = self._outputs(hidden, action_mask.reshape(x.shape[0], N, -1), groups)
         return outputs.view(*leading, N, -1), hidden.view(*leading, N, -1)
 
+    def of_some(self, features: Tensor, action_mask: Tensor, agents: Tensor) -> Tensor:
+        """Return outputs ``[P, S, A]`` of some agents without a memory, in P steps.
+
+        Args:
+            features: ``[P, S, F]``.
+            action_mask: ``[P, S, A]`` bool.
+            agents: ``[S]``.
+        """
+        groups = self.groups[agents]
+        x = self._normalised(features, groups)
+        return self._evaluate(x, action_mask, self.ids[agents], groups)
+
     def with_representation(self, features: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs, and the representation that the last layer makes them from.
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_marl.algorithms.core.optimiser import aligned
+
 
 class _Activation(NamedTuple):
     apply: Callable[[Tensor], Tensor]
@@ -46,13 +48,11 @@ def grouped_product(
     Returns:
         ``[R, N, ..., n_out]``.
     """
-    if len(weight) == 1:
+    if _is_shared(weight, groups):
         return F.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())
-    if groups is not None:
-        weight, bias = weight[groups], None if bias is None else bias[groups]
+    weight, bias = _of(groups, weight), _of(groups, bias)
     by_agent = x.transpose(0, 1)  # [N, R, ..., n_in]
-    rows, turned = by_agent.reshape(len(weight), -1, x.shape[-1]), weight.transpose(1, 2)
-    y = rows @ turned if bias is None else torch.baddbmm(bias[:, None], rows, turned)
+    y = _batched(by_agent.reshape(len(weight), -1, x.shape[-1]), weight, bias)
     return y.view(*by_agent.shape[:-1], y.shape[-1]).transpose(0, 1)
 
 
@@ -175,14 +175,15 @@ def through_layers(
         ``[R, N, ..., n_out]``.
     """
     weight, activate = layers[0].weight, ACTIVATIONS[activation]
-    n_groups = len(weight)
-    if torch.is_grad_enabled() and weight.requires_grad and (n_groups == 1 or groups is None):
+    if torch.is_grad_enabled() and weight.requires_grad:
+        shared = _is_shared(weight, groups)
         # The order of sums would depend on strides, and these on how many groups there are.
-        by_agent = x if n_groups == 1 else x.transpose(0, 1).contiguous()
-        rows = by_agent.reshape(n_groups, -1, x.shape[-1])
-        y: Tensor = _Layers.apply(rows, weight, layers, activate, activate_last)
+        by_agent = x if shared else x.transpose(0, 1).contiguous()
+        rows = by_agent.reshape(1 if shared else len(by_agent), -1, x.shape[-1])
+        own = None if shared else groups
+        y: Tensor = _Layers.apply(rows, weight, layers, activate, activate_last, own)
         y = y.view(*by_agent.shape[:-1], y.shape[-1])
-        return y if n_groups == 1 else y.transpose(0, 1)
+        return y if shared else y.transpose(0, 1)
     for i, layer in enumerate(layers):
         x = grouped_product(x, layer.weight, layer.bias, groups)
         if i < len(layers) - 1 or activate_last:
@@ -206,18 +207,19 @@ class _Layers(torch.autograd.Function):
         layers: Sequence[GroupedLinear],
         activation: _Activation,
         activate_last: bool,
+        groups: Tensor | None,
     ) -> Tensor:
-        """Map ``x [G, K, n_in]`` to ``[G, K, n_out]``; ``weight`` only asks for a backward pass."""
+        """Map ``x [N, K, n_in]`` to ``[N, K, n_out]``; ``weight`` only asks for a backward pass."""
         inputs, sums = [x], []  # of every layer, and what its activation is applied to
         for i, layer in enumerate(layers):
-            y = _affine(inputs[-1], layer.weight, layer.bias)
+            y = _affine(inputs[-1], layer.weight, layer.bias, groups)
             if i < len(layers) - 1 or activate_last:
                 sums.append(y)
                 y = activation.apply(y)
             inputs.append(y)
         if sums and activate_last:
             ctx.save_for_backward(inputs[-1])
-        ctx.layers, ctx.activation = layers, activation
+        ctx.layers, ctx.activation, ctx.groups = layers, activation, groups
         ctx.inputs, ctx.sums = inputs[:-1], sums
         return y
 
@@ -229,18 +231,59 @@ class _Layers(torch.autograd.Function):
         for i in reversed(range(len(ctx.layers))):
             if i < len(ctx.sums):
                 gradient = ctx.activation.backward(gradient, ctx.sums[i], outputs[i])
-            weight, bias = ctx.layers[i].weight, ctx.layers[i].bias
+            weight, bias, groups = ctx.layers[i].weight, ctx.layers[i].bias, ctx.groups
             if bias is not None:
-                _gradient_of(bias).add_(gradient.sum(1))
-            if len(weight) == 1:  # a plain product is faster
+                _add(_gradient_of(bias), groups, gradient.sum(1))
+            shared = _is_shared(weight, groups)
+            if shared:  # a plain product is faster
                 _gradient_of(weight)[0].addmm_(gradient[0].T, ctx.inputs[i][0])
-            else:
+            elif groups is None:
                 _gradient_of(weight).baddbmm_(gradient.transpose(1, 2), ctx.inputs[i])
+            else:
+                n = 2 if len(groups) == weight.shape[1] == 1 else len(groups)  # see _is_vector
+                own = _rows_like(weight, n).zero_()
+                by_output = gradient.transpose(1, 2)
+                own.baddbmm_(by_output.expand(n, -1, -1), ctx.inputs[i].expand(n, -1, -1))
+                _add(_gradient_of(weight), groups, own[: len(groups)])
             if i > 0 or ctx.needs_input_grad[0]:
                 gradient = (
-                    (gradient[0] @ weight[0])[None] if len(weight) == 1 else gradient @ weight
+                    (gradient[0] @ weight[0])[None] if shared else gradient @ _of(groups, weight)
                 )
-        return gradient if ctx.needs_input_grad[0] else None, None, None, None, None
+        return gradient if ctx.needs_input_grad[0] else None, None, None, None, None, None
+
+
+def _is_shared(weight: Tensor, groups: Tensor | None) -> bool:
+    """Return whether there is one set for all; that of a single agent is none if it is asked for.
+
+    What an agent learns shall not depend on whether others are there, and products of one matrix
+    may round otherwise than those of several.
+    """
+    return len(weight) == 1 and (groups is None or len(groups) > 1)
+
+
+def _of(groups: Tensor | None, parameter: Any) -> Any:
+    """Return what agents of these groups have of a parameter; None: one of each group."""
+    if groups is None or parameter is None:
+        return parameter
+    return _rows_like(parameter, len(groups)).copy_(parameter[groups])
+
+
+def _rows_like(parameter: Tensor, n: int) -> Tensor:
+    """Return room for what n groups have of a parameter, each from the start of a cache line.
+
+    Products round by where their factors begin.
+    """
+    size = parameter[0].numel()
+    rows = parameter.new_empty(n, aligned(size))[:, :size]
+    return rows.unflatten(1, parameter.shape[1:])
+
+
+def _add(gradient: Tensor, groups: Tensor | None, own: Tensor) -> None:
+    """Add the gradients of agents of these groups."""
+    if groups is None:
+        gradient.add_(own)
+    else:
+        gradient.index_add_(0, groups, own)
 
 
 def _gradient_of(parameter: Tensor) -> Tensor:
@@ -249,14 +292,30 @@ def _gradient_of(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Map ``x [G, K, n_in]`` to ``[G, K, n_out]``."""
-    if len(weight) == 1:
+def _affine(x: Tensor, weight: Tensor, bias: Tensor | None, groups: Tensor | None) -> Tensor:
+    """Map ``x [N, K, n_in]`` of agents in ``groups [N]`` to ``[N, K, n_out]``."""
+    if _is_shared(weight, groups):
         return (x[0] @ weight[0].T if bias is None else torch.addmm(bias[0], x[0], weight[0].T))[
             None
         ]
+    return _batched(x, _of(groups, weight), _of(groups, bias))
+
+
+def _batched(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Map ``x [N, K, n_in]`` by ``weight [N, n_out, n_in]`` to ``[N, K, n_out]``."""
     turned = weight.transpose(1, 2)
+    if _is_vector(weight):
+        y = (x.expand(2, -1, -1) @ turned.expand(2, -1, -1))[:1]
+        return y if bias is None else y + bias[:, None]
     return x @ turned if bias is None else torch.baddbmm(bias[:, None], x, turned)
+
+
+def _is_vector(weight: Tensor) -> bool:
+    """Return whether there is one weight with one output.
+
+    A product with a vector rounds otherwise than two of them together.
+    """
+    return len(weight) == weight.shape[1] == 1
 
 
 class GroupedGRUCell(nn.Module):

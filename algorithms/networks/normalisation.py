@@ -93,6 +93,9 @@ class RunningMoments(nn.Module):
             mean, var = mean[sets], var[sets]
         return ((x - mean) / (var + _EPSILON).sqrt()).clamp(-_CLIP, _CLIP)
 
-    def denormalise(self, x: Tensor) -> Tensor:
+    def denormalise(self, x: Tensor, sets: Tensor | None = None) -> Tensor:
         """Invert :meth:`normalise`, except for the clipping."""
-        return x * (self.var + _EPSILON).sqrt() + self.mean
+        mean, var = self.mean, self.var
+        if sets is not None:
+            mean, var = mean[sets], var[sets]
+        return x * (var + _EPSILON).sqrt() + mean

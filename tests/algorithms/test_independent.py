@@ -15,7 +15,6 @@ from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson,
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.losses import Coefficients
 from edge_marl.algorithms.mappo.options import MAPPOOptions
-from edge_marl.algorithms.networks import has_choice
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.normalisation import RunningMoments
@@ -48,12 +47,10 @@ def fragments(seed: int = 0) -> dict[str, Tensor]:
 
 
 def lesson(columns: dict[str, Tensor], **how: Any) -> Lesson:
-    most = has_choice(columns[Fragment.ACTION_MASK]).flatten(0, 1).sum(0).max()
     return Lesson(**{
         "coefficients": Coefficients(0.2, 10.0, 0.5, 0.01),
         "lr": {ACTOR: 1e-2, CRITIC: 3e-2},
         "gamma": 0.9, "lambda_": 0.95, "grad_clip": 0.5, "n_epochs": 3, "n_parts": 4,
-        "most_rows": int(most),
     } | how)  # fmt: skip
 
 
@@ -91,7 +88,7 @@ def learned(own: AgentBlock) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [2, 3, 6])
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
 def test_the_size_of_a_block_changes_no_bit(size: int) -> None:
     rounds = [fragments(seed) for seed in range(3)]
     whole = block()
