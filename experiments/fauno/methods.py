@@ -33,7 +33,7 @@ _FEWER = {"random_200_seed_0": (8, 1024), "random_1000_seed_0": (2, 1024)}
 _VALIDATION_EPISODES = 4
 _EVALUATIONS = 5
 
-_LR = {"mappo": (8e-4, 8e-5), "fauno": (2e-3, 2e-4), "scof": (8e-4, 8e-5)}
+_LR = {"mappo": (8e-4, 8e-5), "fauno": (2e-3, 2e-4), "scof": (2e-3, 2e-4)}
 """At the beginning and at the end. A client alone makes few gradient steps: with the smaller rate
 those of FAuNO had not learned when the training was over what few tasks are too large for them."""
 
@@ -41,10 +41,13 @@ _ENTROPY_COEFF = (5e-2, 5e-4)
 """The same. With a tenth at the beginning, agents on Ether keep everything before they have seen
 what the server does for the few tasks that are too large for them."""
 
-_EPSILON = (1.0, 0.02)
-"""Share of random actions at the beginning and from half of the training on."""
+_EPSILON = (1.0, 0.2)
+"""Share of random actions, the same: with fewer, values of what is not tried any more grow."""
 
 _GAMMA = 0.998
+_SCOF_GAMMA = 0.95
+"""With the other, values grow for as long as the training lasts."""
+
 _DELAY_TICKS = 300
 """An outcome counts for decisions up to so long before it."""
 
@@ -57,7 +60,7 @@ OWN: Mapping[str, Any] = MappingProxyType({"kind": "own", "delay_ticks": _DELAY_
 """Own outcomes, credited to their decisions; their discount follows from the deadlines."""
 
 SPARSE: Mapping[str, Any] = MappingProxyType({"kind": "sparse", "gamma": _GAMMA})
-"""Equations 23 to 33 in their policy-invariant form."""
+"""Equations 23 to 33 in their policy-invariant form, which has the learner's own discount."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ _OWN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     # fewer steps, and no step cut short, do better.
     "fauno": {**_PPO, "clip_param": 0.2, "vf_loss_coeff": 1.0, "grad_clip": 10.0,
               "num_epochs": 8, "minibatch_size": 4096},
-    "scof": {"updates_per_batch": 100, "minibatch_size": 256, "replay_capacity": 10_000},
+    "scof": {"gamma": _SCOF_GAMMA, "updates_per_batch": 200, "minibatch_size": 256,
+             "replay_capacity": 60_000, "tau": 0.005},
 }  # fmt: skip
 
 # Of a core, roughly: a training of IPPO with few tasks, and how many times as long others take.
@@ -198,7 +202,7 @@ GROUPS: Mapping[Setting, Group] = {
         "with the sparse reward",
         {
             "FAuNO, sparse": replace(FAUNO, rewards=SPARSE),
-            "SCOF, sparse": replace(SCOF, rewards=SPARSE),
+            "SCOF, sparse": replace(SCOF, rewards={**SPARSE, "gamma": _SCOF_GAMMA}),
             "MAPPO, sparse": replace(MAPPO, rewards=SPARSE),
         },
         ("least_queues",),
@@ -313,7 +317,7 @@ def _schedules(algorithm: str, env_steps: int) -> dict[str, Any]:
     begin, end = _LR[algorithm]
     lr = [[0, begin], [env_steps, end]]
     if algorithm == "scof":
-        return {"lr": lr, "epsilon": [[0, _EPSILON[0]], [env_steps // 2, _EPSILON[1]]]}
+        return {"lr": lr, "epsilon": [[0, _EPSILON[0]], [env_steps, _EPSILON[1]]]}
     entropy_coeff = [[0, _ENTROPY_COEFF[0]], [env_steps, _ENTROPY_COEFF[1]]]
     own = {"critic_lr": lr} if algorithm == "fauno" else {}
     return {"lr": lr, "entropy_coeff": entropy_coeff, **own}
