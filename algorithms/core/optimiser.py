@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from edge_marl.algorithms.networks.grouped import aligned
+
 
 def flattened(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
     """Return one tensor that all parameters become views of, as their gradients do of its gradient.
@@ -23,14 +25,6 @@ def flattened(parameters: Sequence[nn.Parameter]) -> nn.Parameter:
         parameter.grad = flat.grad[start:end].view_as(parameter)
         start = end
     return flat
-
-
-_LINE = 16  # floats of a cache line
-
-
-def aligned(n: int) -> int:
-    """Return the next number of floats that fills cache lines."""
-    return -(-n // _LINE) * _LINE
 
 
 def rows_by_group(parameters: Sequence[nn.Parameter]) -> tuple[Tensor, Tensor]:

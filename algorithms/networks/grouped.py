@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_marl.algorithms.core.optimiser import aligned
-
 
 class _Activation(NamedTuple):
     apply: Callable[[Tensor], Tensor]
@@ -32,6 +30,14 @@ ACTIVATIONS: Mapping[str, _Activation] = {
     "gelu": _Activation(F.gelu, lambda g, x, y: torch.ops.aten.gelu_backward(g, x)),
     "silu": _Activation(F.silu, lambda g, x, y: torch.ops.aten.silu_backward(g, x)),
 }
+
+
+_LINE = 16  # floats of a cache line
+
+
+def aligned(n: int) -> int:
+    """Return the next number of floats that fills cache lines."""
+    return -(-n // _LINE) * _LINE
 
 
 def grouped_product(
