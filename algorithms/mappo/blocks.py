@@ -28,6 +28,7 @@ _SEEN = (Fragment.FEATURES, Fragment.ACTION_MASK)
 _RECORDED = (Columns.ACTIONS, Columns.ACTION_LOGP)
 _TARGETS = (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS)
 _FEWEST_ROWS = 128
+"""Products of fewer rows round otherwise for one agent alone."""
 _OF_ALL = (Fragment.VALID, Fragment.ELAPSED)
 _OF_EACH = (
     Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.ACTIVE, Fragment.ACTIONS, Fragment.REWARDS,
@@ -238,6 +239,6 @@ def _parts(steps: Sequence[Tensor], n_parts: int) -> Iterator[list[Alike]]:
 
 
 def _filled(n: int) -> int:
-    """Return how many rows n steps take; products of few round otherwise for one agent alone."""
+    """Return how many rows n steps take."""
     unit = max(_FEWEST_ROWS, 1 << max(0, n.bit_length() - 3))
     return -(-n // unit) * unit

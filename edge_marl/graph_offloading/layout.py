@@ -22,6 +22,7 @@ from edge_marl.graph_offloading.records import (
     IntArray,
     Messages,
     Parameters,
+    Parts,
 )
 
 RecordArray = NDArray[np.void]
@@ -55,7 +56,7 @@ NODE = np.dtype(
     align=True,
 )
 PART = np.dtype(
-    [(name, np.int32) for name in ("changes_at", "n_changes")] + [("is_up", np.bool_)], align=True
+    [(name, np.bool_ if name == "is_up" else np.int32) for name in Parts._fields], align=True
 )
 MESSAGE = np.dtype(
     [(name, np.float64 if name in _TIMES else np.int32) for name in Messages._fields]
