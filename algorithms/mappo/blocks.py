@@ -164,13 +164,13 @@ class AgentBlock(Block):
         chosen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
         columns, values = _flat(fragments), torch.zeros(chosen.numel())
         for alike in chain.from_iterable(_parts(_steps_of_agents(chosen), lesson.n_parts)):
-            agents = alike.agents
+            agents, there = alike.agents, alike.there
             places = alike.steps * self.n_agents + agents[:, None]
             features, legal = (columns[name][places].transpose(0, 1) for name in _SEEN)
             found = self.critic.values.of_some(features, legal, agents)[..., -1:]
             if self.value_moments is not None:
                 found = self.value_moments.denormalise(found, agents)
-            values[places[alike.there]] = found[..., 0].T[alike.there]
+            values[places[there]] = found[..., 0].T[there]
         return values.view(chosen.shape)
 
     def _step(self, columns: Rows, part: list[Alike], T: int, lesson: Lesson) -> Terms:

@@ -21,16 +21,23 @@ def send(
     t: Any, task: Any, link: Any, moment: Any, status: Any, parameters: Any, episode: Any
 ) -> None:
     """Send a task or its result over a link, from ``moment`` on, or from when it is repaired."""
-    this, over = episode.tasks[task], parameters.links[link]
-    duration = this.size_mb * over.ticks_per_mb
+    this = episode.tasks[task]
+    arrival = give(link, this.size_mb, moment, parameters, episode)
+    this.node = parameters.links[link].neighbour
+    be_on_the_way(t, task, arrival, status, parameters, episode)
+
+
+@compiled
+def give(link: Any, size_mb: Any, moment: Any, parameters: Any, episode: Any) -> Any:
+    """Give something to a link and return when it arrives at the other end."""
+    over = parameters.links[link]
+    duration = size_mb * over.ticks_per_mb
     moment = max(moment, failures.repaired(link, parameters, episode.parts))
     if parameters.rules.contention:
         moment = max(moment, episode.link_free[link])
         episode.link_free[link] = moment + duration
-    episode.counts.traffic_mb += this.size_mb
-    this.node = over.neighbour
-    arrival = moment + duration + over.latency_ticks
-    be_on_the_way(t, task, arrival, status, parameters, episode)
+    episode.counts.traffic_mb += size_mb
+    return moment + duration + over.latency_ticks
 
 
 @compiled

@@ -32,7 +32,7 @@ def up_from(part: Any, parts: Any) -> Any:
 
 
 @compiled
-def part_of_link(link: Any, parameters: Any) -> Any:
+def _part_of_link(link: Any, parameters: Any) -> Any:
     """Return the part that a link belongs to."""
     return len(parameters.nodes) + min(link, parameters.links[link].back)
 
@@ -43,7 +43,7 @@ def is_open(link: Any, parameters: Any, parts: Any) -> Any:
     if len(parts) == 0:
         return True
     neighbour = parameters.links[link].neighbour
-    return parts[part_of_link(link, parameters)].is_up and parts[neighbour].is_up
+    return parts[_part_of_link(link, parameters)].is_up and parts[neighbour].is_up
 
 
 @compiled
@@ -52,7 +52,7 @@ def repaired(link: Any, parameters: Any, parts: Any) -> Any:
     if len(parts) == 0:
         return 0.0
     source = parameters.links[parameters.links[link].back].neighbour
-    return max(up_from(source, parts), up_from(part_of_link(link, parameters), parts))
+    return max(up_from(source, parts), up_from(_part_of_link(link, parameters), parts))
 
 
 @compiled

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_marl.compiled import compiled
-from edge_marl.graph_offloading import failures
+from edge_marl.graph_offloading.arrivals import give
 
 _AT_REST, _TO_MANAGER, _FROM_MANAGER = 0, 1, 2
 
@@ -48,11 +48,7 @@ def _hand_on(message: Any, way: Any, parameters: Any, episode: Any) -> None:
     else:
         link = links[way[message.hop]].back
         message.hop -= 1
-    begin = max(message.moment, failures.repaired(link, parameters, episode.parts))
-    begin = max(begin, episode.link_free[link])
-    episode.link_free[link] = begin + mail.size_mb * links[link].ticks_per_mb
-    message.moment = episode.link_free[link] + links[link].latency_ticks
-    episode.counts.traffic_mb += mail.size_mb
+    message.moment = give(link, mail.size_mb, message.moment, parameters, episode)
 
 
 @compiled
