@@ -48,6 +48,10 @@ _GAMMA = 0.998
 _SCOF_GAMMA = 0.95
 """With the other, values grow for as long as the training lasts."""
 
+_LAMBDA = {"Ether": 0.5, "random": 0.95}
+"""Decay of the advantages' sum, per decision. On Ether, what comes next is mostly noise of others;
+on random graphs, how agents block one another counts, and critics alone learn it badly."""
+
 _DELAY_TICKS = 300
 """An outcome counts for decisions up to so long before it."""
 
@@ -95,7 +99,6 @@ _OPTIONS: dict[str, Any] = {
 _PPO: dict[str, Any] = {
     "team_reward": "own",
     "decisions_only": True,
-    "lambda_": 0.95,
     "num_epochs": 2,
     "grad_clip": 0.5,
     "minibatch_size": 1024,
@@ -283,6 +286,7 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
     own = dict(_OWN_OPTIONS[learner.algorithm])
     if learner.algorithm != "scof":  # whose minibatches are of decisions
         own["minibatch_size"] = min(own["minibatch_size"], envs * steps)
+        own["lambda_"] = _LAMBDA["random" if cell.is_random else "Ether"]
     recipe = Recipe(
         env=ENVIRONMENT,
         algorithm=learner.algorithm,
