@@ -20,11 +20,11 @@ from edge_marl.experiments.fauno.config import (
     StudyConfig,
 )
 from edge_marl.experiments.fauno.disagreement import CriticTraining
+from edge_marl.experiments.fauno.hyperparameters import GAMMA, SCOF_GAMMA, hyperparameters
 from edge_marl.experiments.study.policies import Training
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe
 from edge_marl.graph_offloading.scenario import GraphScenario
-from edge_marl.limits import LARGEST
 
 _ENVS, _STEPS = 32, 2048
 _FEWER = {"random_200_seed_0": (8, 1024), "random_1000_seed_0": (2, 1024)}
@@ -32,25 +32,6 @@ _FEWER = {"random_200_seed_0": (8, 1024), "random_1000_seed_0": (2, 1024)}
 
 _VALIDATION_EPISODES = 4
 _EVALUATIONS = 5
-
-_LR = {"mappo": (8e-4, 8e-5), "fauno": (2e-3, 2e-4), "scof": (2e-3, 2e-4)}
-"""At the beginning and at the end. A client alone makes few gradient steps: with the smaller rate
-those of FAuNO had not learned when the training was over what few tasks are too large for them."""
-
-_ENTROPY_COEFF = (5e-2, 5e-4)
-"""The same. With a tenth at the beginning, agents on Ether keep everything before they have seen
-what the server does for the few tasks that are too large for them."""
-
-_EPSILON = (1.0, 0.2)
-"""Share of random actions, the same: with fewer, values of what is not tried any more grow."""
-
-_GAMMA = 0.998
-_SCOF_GAMMA = 0.95
-"""With the other, values grow for as long as the training lasts."""
-
-_LAMBDA = {"Ether": 0.5, "random": 0.95}
-"""Decay of the advantages' sum, per decision. On Ether, what comes next is mostly noise of others;
-on random graphs, how agents block one another counts, and critics alone learn it badly."""
 
 _DELAY_TICKS = 300
 """An outcome counts for decisions up to so long before it."""
@@ -63,7 +44,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 OWN: Mapping[str, Any] = MappingProxyType({"kind": "own", "delay_ticks": _DELAY_TICKS})
 """Own outcomes, credited to their decisions; their discount follows from the deadlines."""
 
-SPARSE: Mapping[str, Any] = MappingProxyType({"kind": "sparse", "gamma": _GAMMA})
+SPARSE: Mapping[str, Any] = MappingProxyType({"kind": "sparse", "gamma": GAMMA})
 """Equations 23 to 33 in their policy-invariant form, which has the learner's own discount."""
 
 
@@ -90,32 +71,6 @@ class Learner:
         """Return the method with some options of the algorithm changed."""
         return replace(self, options={**self.options, **options})
 
-
-# Chosen on validation seeds, one training each.
-_OPTIONS: dict[str, Any] = {
-    "observation_normalisation": True,
-    "gamma": _GAMMA,
-}
-_PPO: dict[str, Any] = {
-    "team_reward": "own",
-    "decisions_only": True,
-    "num_epochs": 2,
-    "grad_clip": 0.5,
-    "minibatch_size": 1024,
-    # Values of agents that wait long between decisions are bootstrapped from one another: what is
-    # not corrected because it is too far off goes on growing, and the advantages with it.
-    "vf_clip_param": LARGEST,
-}
-_OWN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "mappo": _PPO,
-    # The paper's settings, those of FAuNOConfig, learn little of what comes after ten ticks. A
-    # minibatch has few decisions of each client, whose gradients are as noisy: more decisions in
-    # fewer steps, and no step cut short, do better.
-    "fauno": {**_PPO, "clip_param": 0.2, "vf_loss_coeff": 1.0, "grad_clip": 10.0,
-              "num_epochs": 8, "minibatch_size": 4096},
-    "scof": {"gamma": _SCOF_GAMMA, "updates_per_batch": 200, "minibatch_size": 256,
-             "replay_capacity": 60_000, "tau": 0.005},
-}  # fmt: skip
 
 # Of a core, roughly: a training of IPPO with few tasks, and how many times as long others take.
 _SECONDS = {"ether_2": 35.0, "ether_4": 75.0, "random_10": 25.0, "random_15": 65.0}
@@ -205,7 +160,7 @@ GROUPS: Mapping[Setting, Group] = {
         "with the sparse reward",
         {
             "FAuNO, sparse": replace(FAUNO, rewards=SPARSE),
-            "SCOF, sparse": replace(SCOF, rewards={**SPARSE, "gamma": _SCOF_GAMMA}),
+            "SCOF, sparse": replace(SCOF, rewards={**SPARSE, "gamma": SCOF_GAMMA}),
             "MAPPO, sparse": replace(MAPPO, rewards=SPARSE),
         },
         ("least_queues",),
@@ -282,11 +237,6 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
     env = learner.env(scenario)
     envs, steps = _FEWER.get(cell.topology, (_ENVS, _STEPS))
     iterations = config.iterations_in(cell)
-    env_steps = iterations * envs * steps
-    own = dict(_OWN_OPTIONS[learner.algorithm])
-    if learner.algorithm != "scof":  # whose minibatches are of decisions
-        own["minibatch_size"] = min(own["minibatch_size"], envs * steps)
-        own["lambda_"] = _LAMBDA["random" if cell.is_random else "Ether"]
     recipe = Recipe(
         env=ENVIRONMENT,
         algorithm=learner.algorithm,
@@ -294,9 +244,12 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
             "num_envs_per_env_runner": envs,
             "rollout_fragment_length": steps,
             "train_batch_size_per_learner": envs * steps,
-            **_OPTIONS,
-            **own,
-            **_schedules(learner.algorithm, env_steps),
+            **hyperparameters(
+                learner.algorithm,
+                is_random=cell.is_random,
+                iterations=iterations,
+                train_batch_size=envs * steps,
+            ),
             **learner.options,
         },
         env_config={"scenario": scenario.model_dump(), **env},
@@ -314,17 +267,6 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
         further=cell.labels,
         seconds=_seconds(config, learner.algorithm, cell),
     )
-
-
-def _schedules(algorithm: str, env_steps: int) -> dict[str, Any]:
-    """Return what changes while an algorithm learns."""
-    begin, end = _LR[algorithm]
-    lr = [[0, begin], [env_steps, end]]
-    if algorithm == "scof":
-        return {"lr": lr, "epsilon": [[0, _EPSILON[0]], [env_steps, _EPSILON[1]]]}
-    entropy_coeff = [[0, _ENTROPY_COEFF[0]], [env_steps, _ENTROPY_COEFF[1]]]
-    own = {"critic_lr": lr} if algorithm == "fauno" else {}
-    return {"lr": lr, "entropy_coeff": entropy_coeff, **own}
 
 
 def _seconds(config: StudyConfig, algorithm: str, cell: Cell) -> float:
