@@ -171,33 +171,53 @@ def replay(log: str | Path, fedbuff: FedBuff) -> list[Tensor]:
         manager had not written yet are made again, and are there once.
 
     Raises:
-        InputError: for a line that is no message.
+        InputError: for a line that is no message, or a version that was not made.
     """
     states, first = [fedbuff.get_state()], fedbuff.version
     for message in _messages(Path(log)):
-        if _CLOSED in message:
+        if isinstance(message, Update):
+            fedbuff.receive(message)
+        elif _CLOSED in message:
             fedbuff.close()
             states.append(fedbuff.get_state())
-        elif _RESTORED in message:
-            del states[message[_RESTORED] - first + 1 :]
-            fedbuff.set_state(states[-1])
         else:
-            delta = np.frombuffer(base64.b64decode(message["delta"]), np.float32)
-            fedbuff.receive(Update(**{**message, "delta": delta}))
+            kept = message[_RESTORED] - first + 1
+            if not 0 < kept <= len(states):
+                raise InputError(
+                    f"{log}: {_RESTORED}: expected a version from {first} to "
+                    f"{first + len(states) - 1}, found {message[_RESTORED]}"
+                )
+            del states[kept:]
+            fedbuff.set_state(states[-1])
     return [torch.from_numpy(state["weights"]) for state in states[1:]]
 
 
-def _messages(path: Path) -> Iterator[dict[str, Any]]:
+def _messages(path: Path) -> Iterator[Update | dict[str, int]]:
     """Yield the messages of a log, but for one that was cut off when the manager was killed."""
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines, 1):
+        where = f"{path}: line {number}"
         try:
-            message: dict[str, Any] = parse_json(line, f"{path}: line {number}")
+            message = parse_json(line, where)
         except InputError:
             if number == len(lines) or _RESTORED not in lines[number]:
                 raise
         else:
-            yield message
+            yield _message(message, where)
+
+
+def _message(found: Any, where: str) -> Update | dict[str, int]:
+    match found:
+        case {"closed": int()} | {"restored": int()}:
+            marked: dict[str, int] = found
+            return marked
+        case {"client": int(), "sequence": int(), "version": int(), "steps": int(), "delta": str()}:
+            try:
+                delta = np.frombuffer(base64.b64decode(found["delta"], validate=True), np.float32)
+                return Update(**{**found, "delta": delta})
+            except (TypeError, ValueError):
+                pass
+    raise InputError(f"{where}: expected an update, {_CLOSED!r} or {_RESTORED!r}, found neither")
 
 
 def _open_log(path: Path) -> TextIO:
