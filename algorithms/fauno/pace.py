@@ -17,7 +17,7 @@ from edge_marl.algorithms.fauno.clients import ClientActor, ClientActors, Learne
 from edge_marl.algorithms.fauno.options import FAuNOOptions
 from edge_marl.algorithms.federation.clients import SharedNetworks
 from edge_marl.algorithms.federation.manager import start_manager
-from edge_marl.algorithms.federation.options import how_many
+from edge_marl.algorithms.federation.options import drawn_clients, how_many
 from edge_marl.algorithms.federation.updates import Update
 from edge_marl.algorithms.mappo.blocks import Lesson
 from edge_marl.algorithms.mappo.rows import Rows
@@ -144,8 +144,7 @@ class PacedFederation:
         self.manager = start_manager(
             weights[0].numpy(), N, options, folder, seed=self._seed, log=True
         )
-        chance = np.random.default_rng(self._seed)
-        is_slow = chance.permutation(N) < how_many(options.stragglers, N)
+        is_slow = drawn_clients(options.stragglers, N, np.random.default_rng(self._seed))
         ray.get([
             actor.join.remote(Membership(
                 self.manager, self._names, range(begin, end), options.share_every,

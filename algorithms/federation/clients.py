@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_marl.algorithms.federation.fedbuff import FedBuff
-from edge_marl.algorithms.federation.options import ClientOptions, how_many
+from edge_marl.algorithms.federation.options import ClientOptions, drawn_clients
 from edge_marl.algorithms.federation.simulated import SimulatedNetwork
 from edge_marl.algorithms.federation.updates import Update, size_of_update
 from edge_marl.simulation import Travel
@@ -113,10 +113,8 @@ class SimulatedFederation:
         self.trainings = 0
         """Train batches so far."""
         chance = np.random.default_rng(seed)
-        self.is_slow, self.is_attacker = (
-            chance.permutation(N) < how_many(share, N)
-            for share in (options.stragglers, options.attackers)
-        )
+        self.is_slow = drawn_clients(options.stragglers, N, chance)
+        self.is_attacker = drawn_clients(options.attackers, N, chance)
         self.connect(Travel.at_once(N))
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from edge_marl.errors import InputError
@@ -16,6 +18,12 @@ ByzantineShare = Annotated[float, Field(ge=0, lt=0.5)]
 def how_many(share: float, n: int) -> int:
     """Return how many of n clients a share is, rounded up, but not for a rounding error."""
     return math.ceil(round(share * n, 9))
+
+
+def drawn_clients(share: float, n: int, chance: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw which of n clients a share is, ``[n]``."""
+    drawn: NDArray[np.bool_] = chance.permutation(n) < how_many(share, n)
+    return drawn
 
 
 class FederationOptions(Options):
