@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -112,10 +111,7 @@ class StudyConfig(StudyOptions):
     methods: tuple[Method, ...] = Field(
         ("IPPO", "MAPPO", "FAuNO", "Independent", "SCOF"), description="of the main tables"
     )
-    iterations: Count = Field(
-        20,
-        description="of a training, 65,536 ticks each; below lambda 1 more, for as many decisions",
-    )
+    iterations: Count = Field(20, description="of a training, 65,536 ticks each")
     ablation_seeds: Count = Field(3, description="trainings of every variant of the ablation")
 
     @classmethod
@@ -125,10 +121,6 @@ class StudyConfig(StudyOptions):
             settings=("main",), seeds=1, episodes=4, topologies=("ether_2", "random_10"),
             rates=(2,), methods=("IPPO", "FAuNO", "SCOF"), iterations=10,
         )  # fmt: skip
-
-    def iterations_in(self, cell: Cell) -> int:
-        """Return the iterations of a training in a cell."""
-        return math.ceil(self.iterations * max(1.0, 1.0 / cell.rate))
 
     def cells(self) -> list[Cell]:
         """Return the columns of the tables."""

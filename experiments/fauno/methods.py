@@ -72,10 +72,11 @@ class Learner:
         return replace(self, options={**self.options, **options})
 
 
-# Of a core, roughly: a training of IPPO with few tasks, and how many times as long others take.
+# Of a core, roughly: a training of IPPO with few tasks, and how many times as long others take, on
+# Ether and on random graphs.
 _SECONDS = {"ether_2": 35.0, "ether_4": 75.0, "random_10": 25.0, "random_15": 65.0}
 _LARGE_SECONDS = 400.0
-_COST = {"mappo": 1.0, "fauno": 1.5, "scof": 1.5}
+_COST = {"mappo": (1.0, 1.0), "fauno": (2.7, 1.5), "scof": (3.0, 1.7)}
 
 IPPO = Learner(options={"critic": "local"})
 MAPPO = Learner(options={"critic": "central"})
@@ -236,7 +237,6 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
     learner, scenario = LEARNERS[method], cell.scenario(config.ticks)
     env = learner.env(scenario)
     envs, steps = _FEWER.get(cell.topology, (_ENVS, _STEPS))
-    iterations = config.iterations_in(cell)
     recipe = Recipe(
         env=ENVIRONMENT,
         algorithm=learner.algorithm,
@@ -247,7 +247,7 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
             **hyperparameters(
                 learner.algorithm,
                 is_random=cell.is_random,
-                iterations=iterations,
+                iterations=config.iterations,
                 train_batch_size=envs * steps,
             ),
             **learner.options,
@@ -259,7 +259,7 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
     return kind(
         method,
         recipe,
-        Limits(iterations=iterations),
+        Limits(iterations=config.iterations),
         config.validation(cell, env, _VALIDATION_EPISODES),
         metrics=("finished_ratio", "response_ticks"),
         evaluations=_EVALUATIONS,
@@ -270,6 +270,6 @@ def training_of(config: StudyConfig, method: str, cell: Cell, seed: int) -> Trai
 
 
 def _seconds(config: StudyConfig, algorithm: str, cell: Cell) -> float:
-    share = config.iterations_in(cell) / StudyConfig().iterations
+    share = config.iterations / StudyConfig().iterations
     seconds = _SECONDS.get(cell.topology, _LARGE_SECONDS)
-    return share * seconds * (1.0 + cell.rate) * _COST[algorithm]
+    return share * seconds * (1.0 + cell.rate) * _COST[algorithm][cell.is_random]

@@ -150,13 +150,6 @@ def test_train_batches_of_large_graphs_fit_into_the_memory(cell: Cell) -> None:
     assert found["minibatch_size"] <= found["train_batch_size_per_learner"] < 10_000
 
 
-def test_where_tasks_are_few_trainings_are_longer() -> None:
-    config = StudyConfig(iterations=10)
-    assert [config.iterations_in(Cell("ether_2", rate)) for rate in (0.3, 0.5, 1.0, 2.0)] == [
-        34, 20, 10, 10,
-    ]  # fmt: skip
-
-
 def test_the_papers_figures_are_those_of_its_cells() -> None:
     finished, response = "finished_ratio", "response_ticks"
     assert paper.figures("fauno", finished)[Cell("random_10", 2.0)] == 0.570
