@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_marl.experiments.fauno import methods, paper, study, tables
+from edge_marl.experiments.fauno import hyperparameters, methods, paper, study, tables
 from edge_marl.experiments.fauno import results as results_module
 from edge_marl.experiments.fauno.config import (
     ABLATED,
@@ -60,15 +60,14 @@ def test_a_study_is_written_and_goes_on_where_it_was(
         "byzantine": GROUPS["byzantine"]._replace(methods={"nan, mean": LEARNERS["nan, mean"]}),
     }
     played = {*METHODS, "FAuNO, synchronous", "nan, mean", lost, ORACLE}
-    short = {"num_envs_per_env_runner": 2, "rollout_fragment_length": 42,
-             "train_batch_size_per_learner": 84}  # fmt: skip
-    monkeypatch.setattr(methods, "_OPTIONS", {**methods._OPTIONS, **short})
-    small = {
-        "mappo": {**methods._PPO, "minibatch_size": 40},
-        "fauno": {**methods._OWN_OPTIONS["fauno"], "minibatch_size": 40},
-        "scof": {"updates_per_batch": 2, "minibatch_size": 2},
+    monkeypatch.setattr(methods, "_ENVS", 2)
+    monkeypatch.setattr(methods, "_STEPS", 42)
+    gradient_steps = {
+        key: one._replace(minibatch_size=40) for key, one in hyperparameters._STEPS.items()
     }
-    monkeypatch.setattr(methods, "_OWN_OPTIONS", small)
+    monkeypatch.setattr(hyperparameters, "_STEPS", gradient_steps)
+    small = {**hyperparameters._OWN, "scof": {"updates_per_batch": 2, "minibatch_size": 2}}
+    monkeypatch.setattr(hyperparameters, "_OWN", small)
     soon = {name: replace(learner, rewards={**learner.rewards, "delay_ticks": 20})
             for name, learner in LEARNERS.items() if name in played}  # fmt: skip
     for module in (methods, study, results_module):
