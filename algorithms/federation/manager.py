@@ -33,7 +33,12 @@ _MOST_PENDING = 1000
 _KEPT = 2
 _STATE, _OPTIMISER = "state", "optimiser."
 _LOG = "messages.jsonl"
-_CLOSED, _RESTORED = "closed", "restored"
+
+
+class _Mark:
+    """Name what a log says besides updates: which version was made, or gone on from."""
+
+    CLOSED, RESTORED = "closed", "restored"
 
 
 class GlobalManager:
@@ -71,7 +76,7 @@ class GlobalManager:
         if found:
             self._fedbuff.set_state(_read_state(found[-1]))
         self._log = _open_log(self._folder / _LOG) if log else None
-        self._note({_RESTORED: self._fedbuff.version})
+        self._note({_Mark.RESTORED: self._fedbuff.version})
 
     async def receive(self, update: Update) -> Outcome:
         """Take in an update, see :meth:`.fedbuff.FedBuff.receive`."""
@@ -125,7 +130,7 @@ class GlobalManager:
             earlier = len([*self._folder.glob(f"{path.stem}-*{path.suffix}")])
             path.rename(path.with_stem(f"{path.stem}-{earlier + 1}"))
             self._log = _open_log(path)
-            self._note({_RESTORED: self._fedbuff.version})
+            self._note({_Mark.RESTORED: self._fedbuff.version})
 
     async def process(self) -> int:
         """Return the number of the process that this is."""
@@ -134,7 +139,7 @@ class GlobalManager:
     def _close(self) -> None:
         self._closes = False
         if self._fedbuff.close():
-            self._note({_CLOSED: self._fedbuff.version})
+            self._note({_Mark.CLOSED: self._fedbuff.version})
             _write_state(self._folder, self._fedbuff.get_state())
 
     def _note(self, message: Mapping[str, Any]) -> None:
@@ -174,41 +179,44 @@ def replay(log: str | Path, fedbuff: FedBuff) -> list[Tensor]:
         InputError: for a line that is no message, or a version that was not made.
     """
     states, first = [fedbuff.get_state()], fedbuff.version
-    for message in _messages(Path(log)):
+    for where, message in _messages(Path(log)):
         if isinstance(message, Update):
             fedbuff.receive(message)
-        elif _CLOSED in message:
+        elif _Mark.CLOSED in message:
             fedbuff.close()
             states.append(fedbuff.get_state())
         else:
-            kept = message[_RESTORED] - first + 1
+            kept = message[_Mark.RESTORED] - first + 1
             if not 0 < kept <= len(states):
                 raise InputError(
-                    f"{log}: {_RESTORED}: expected a version from {first} to "
-                    f"{first + len(states) - 1}, found {message[_RESTORED]}"
+                    f"{where}: {_Mark.RESTORED}: expected a version from {first} to "
+                    f"{first + len(states) - 1}, found {message[_Mark.RESTORED]}"
                 )
             del states[kept:]
             fedbuff.set_state(states[-1])
     return [torch.from_numpy(state["weights"]) for state in states[1:]]
 
 
-def _messages(path: Path) -> Iterator[Update | dict[str, int]]:
-    """Yield the messages of a log, but for one that was cut off when the manager was killed."""
+def _messages(path: Path) -> Iterator[tuple[str, Update | dict[str, int]]]:
+    """Yield the messages of a log, and where they are.
+
+    One that was cut off when the manager was killed is left out.
+    """
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines, 1):
         where = f"{path}: line {number}"
         try:
             message = parse_json(line, where)
         except InputError:
-            if number == len(lines) or _RESTORED not in lines[number]:
+            if number == len(lines) or _Mark.RESTORED not in lines[number]:
                 raise
         else:
-            yield _message(message, where)
+            yield where, _message(message, where)
 
 
 def _message(found: Any, where: str) -> Update | dict[str, int]:
     match found:
-        case {"closed": int()} | {"restored": int()}:
+        case {_Mark.CLOSED: int()} | {_Mark.RESTORED: int()}:
             marked: dict[str, int] = found
             return marked
         case {"client": int(), "sequence": int(), "version": int(), "steps": int(), "delta": str()}:
@@ -217,7 +225,9 @@ def _message(found: Any, where: str) -> Update | dict[str, int]:
                 return Update(**{**found, "delta": delta})
             except (TypeError, ValueError):
                 pass
-    raise InputError(f"{where}: expected an update, {_CLOSED!r} or {_RESTORED!r}, found neither")
+    raise InputError(
+        f"{where}: expected an update, {_Mark.CLOSED!r} or {_Mark.RESTORED!r}, found neither"
+    )
 
 
 def _open_log(path: Path) -> TextIO:

@@ -35,7 +35,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 
 
-class _Steps(NamedTuple):
+class _Updates(NamedTuple):
     """Describe how policy gradients are made and followed."""
 
     lambda_: float
@@ -47,14 +47,15 @@ class _Steps(NamedTuple):
     """At the beginning and at the end."""
 
 
-_STEPS: Mapping[tuple[str, bool], _Steps] = {
-    ("mappo", False): _Steps(0.5, 2, 1024, (8e-4, 8e-5)),
-    ("mappo", True): _Steps(0.95, 2, 1024, (8e-4, 8e-5)),
+_ON_RANDOM = _Updates(0.95, 2, 1024, (8e-4, 8e-5))
+_UPDATES: Mapping[tuple[str, bool], _Updates] = {
+    ("mappo", True): _ON_RANDOM,
+    ("mappo", False): _ON_RANDOM._replace(lambda_=0.5),
+    ("fauno", True): _ON_RANDOM,
     # A client alone sees little of what is rare. On Ether, more passes over larger minibatches,
     # whose gradients are less noisy, bear steps with which it learns that in time; where a network
     # is overloaded, policies that change so fast lose at the end what they had learned.
-    ("fauno", False): _Steps(0.5, 8, 4096, (2e-3, 2e-4)),
-    ("fauno", True): _Steps(0.95, 2, 1024, (8e-4, 8e-5)),
+    ("fauno", False): _Updates(0.5, 8, 4096, (2e-3, 2e-4)),
 }
 """By algorithm, and whether the graph is a random one."""
 
@@ -80,13 +81,13 @@ def hyperparameters(
     options = {"observation_normalisation": True, "gamma": GAMMA, **_OWN[algorithm]}
     if algorithm == "scof":
         return {**options, "lr": schedule(_SCOF_LR), "epsilon": schedule(_EPSILON)}
-    steps = _STEPS[algorithm, is_random]
-    lr = schedule(steps.lr)
+    updates = _UPDATES[algorithm, is_random]
+    lr = schedule(updates.lr)
     return {
         **options,
-        "lambda_": steps.lambda_,
-        "num_epochs": steps.num_epochs,
-        "minibatch_size": min(steps.minibatch_size, train_batch_size),
+        "lambda_": updates.lambda_,
+        "num_epochs": updates.num_epochs,
+        "minibatch_size": min(updates.minibatch_size, train_batch_size),
         "lr": lr,
         "entropy_coeff": schedule(_ENTROPY_COEFF),
         **({"critic_lr": lr} if algorithm == "fauno" else {}),

@@ -132,7 +132,7 @@ def test_clients_join_and_leave_while_others_train(tmp_path: Path, managers: lis
      ('{"closed": "one"}\n', "line 2: expected an update, 'closed' or 'restored'"),
      ('{"client": 0, "sequence": 1, "version": 0, "steps": 1, "delta": "AAA="}\n', "line 2: "),
      ('{"client": 0, "sequence": 1, "version": 0, "steps": 1, "delta": "", "n": 1}', "line 2: "),
-     ('{"restored": 1}\n', "restored: expected a version from 0 to 0, found 1")],
+     ('{"restored": 1}\n', "line 2: restored: expected a version from 0 to 0, found 1")],
 )  # fmt: skip
 def test_a_log_that_was_damaged_is_refused(lines: str, named: str, tmp_path: Path) -> None:
     log = tmp_path / "messages.jsonl"

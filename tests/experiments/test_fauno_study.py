@@ -62,10 +62,10 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     played = {*METHODS, "FAuNO, synchronous", "nan, mean", lost, ORACLE}
     monkeypatch.setattr(methods, "_ENVS", 2)
     monkeypatch.setattr(methods, "_STEPS", 42)
-    gradient_steps = {
-        key: one._replace(minibatch_size=40) for key, one in hyperparameters._STEPS.items()
+    updates = {
+        key: one._replace(minibatch_size=40) for key, one in hyperparameters._UPDATES.items()
     }
-    monkeypatch.setattr(hyperparameters, "_STEPS", gradient_steps)
+    monkeypatch.setattr(hyperparameters, "_UPDATES", updates)
     small = {**hyperparameters._OWN, "scof": {"updates_per_batch": 2, "minibatch_size": 2}}
     monkeypatch.setattr(hyperparameters, "_OWN", small)
     soon = {name: replace(learner, rewards={**learner.rewards, "delay_ticks": 20})
