@@ -47,7 +47,7 @@ _FEDERATION_COSTS = 1.15
 _DELAY_TICKS = 300
 _LEARNS = {
     "lr": 2e-3, "critic_lr": 2e-3, "num_epochs": 8, "grad_clip": 10.0, "clip_param": 0.2,
-    "vf_loss_coeff": 1.0, "entropy_coeff": 0.05,
+    "vf_loss_coeff": 1.0, "entropy_coeff": 0.05, "lambda_": 0.5,
 }  # fmt: skip
 """With which clients learn in few iterations, as in the FAuNO study."""
 
