@@ -106,7 +106,12 @@ VARIANTS: Mapping[str, Learner] = {
 """IPPO with one choice changed, by label."""
 
 
-DISAGREEING: Mapping[float, str] = {lost: f"FAuNO, {lost:g} lost" for lost in (0.3, 0.5, 0.8, 1.0)}
+_LOSSY: Mapping[float, Mapping[float, str]] = {
+    k: {lost: f"K {k:g}, {lost:g} lost" for lost in (0.3, 0.5, 0.8)} for k in (0.3, 0.5)
+}
+"""Settings of Table 8, by K and the share of updates that is lost."""
+
+DISAGREEING: Mapping[float, str] = {**_LOSSY[0.5], 1.0: "Independent"}
 """Methods of Tables 6 and 7 by the share of updates that is lost; with all, clients are alone."""
 
 ORACLE = "One critic for all"
@@ -127,7 +132,6 @@ class Group(NamedTuple):
     """Of the paper: ratio, response, ratio, response."""
 
 
-_KS, _LOST = (0.3, 0.5), (0.3, 0.5, 0.8)
 _ATTACKS = ("sign_flip", "times_100", "nan")
 _NOISES = (0.5, 1.0, 2.0, 4.0)
 _FORGED = 0.2
@@ -180,12 +184,12 @@ GROUPS: Mapping[Setting, Group] = {
     "threshold": Group(
         "updates that a version takes, and updates that are lost (Table 8)",
         {
-            f"K {k:g}, {lost:g} lost": FAUNO.but(participants=k, drop_rate=lost)
-            for k in _KS
-            for lost in _LOST
+            name: FAUNO.but(participants=k, drop_rate=lost)
+            for k, settings in _LOSSY.items()
+            for lost, name in settings.items()
         },
         ("FAuNO", "Independent"),
-        (FEDERATED,),
+        (FEDERATED, REGIONS),
     ),
     "byzantine": Group(
         f"a share of {_FORGED:g} of the clients that forge their updates",
