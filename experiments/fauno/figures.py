@@ -9,8 +9,8 @@ import numpy as np
 
 from edge_marl.experiments.fauno import paper
 from edge_marl.experiments.fauno.config import Cell
-from edge_marl.experiments.fauno.methods import METHODS
-from edge_marl.experiments.fauno.results import FINISHED, Results, label
+from edge_marl.experiments.fauno.methods import GROUPS, METHODS, NOISES
+from edge_marl.experiments.fauno.results import DELTA, FINISHED, Results, label
 from edge_marl.experiments.publish import new_figure, save_figure
 
 _DRAWN = ("local", "least_queues", "shortest", "least_queues_triage", *METHODS)
@@ -68,4 +68,29 @@ def curves(results: Results, path: Path) -> None:
         axis.set_xlabel("ticks, millions")
     axes[0].set_ylabel("ratio of finished tasks, validation")
     axes[0].legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def privacy(results: Results, path: Path) -> None:
+    """Draw the ratio of finished tasks over the epsilon that it costs a client."""
+    group = GROUPS["privacy"]
+    (cell,) = group.cells
+    figure, (axis,) = new_figure(1, 1, _PANEL)
+    for k, method in enumerate(group.beside):
+        if (estimate := results.mean(cell, method)) is not None:
+            axis.axhline(estimate.value, color=f"C{k + 1}", linestyle="--", label=label(method))
+    for method in NOISES:
+        if (estimate := results.mean(cell, method)) is not None:
+            low, high = estimate.value - estimate.low, estimate.high - estimate.value
+            epsilon = results.epsilon(method)
+            axis.errorbar(
+                epsilon, estimate.value, [[low], [high]], color="C0", marker="o", capsize=2
+            )
+            axis.annotate(
+                method, (epsilon, estimate.value), textcoords="offset points", xytext=(4, 4)
+            )
+    axis.set_xscale("log")
+    axis.set_xlabel(f"epsilon of a client, at most, delta {DELTA:g}")
+    axis.set_ylabel(f"ratio of finished tasks, {cell.title}")
+    axis.legend(fontsize=8)
     save_figure(figure, path)

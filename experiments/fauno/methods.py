@@ -132,8 +132,10 @@ class Group(NamedTuple):
     """Of the paper: ratio, response, ratio, response."""
 
 
+NOISES: Mapping[str, float] = {f"noise {noise:g}": noise for noise in (0.5, 1.0, 2.0, 4.0)}
+"""Standard deviation of the noise on a version, over what one client can change, by method."""
+
 _ATTACKS = ("sign_flip", "times_100", "nan")
-_NOISES = (0.5, 1.0, 2.0, 4.0)
 _FORGED = 0.2
 _CLIP_NORM = 1.0
 
@@ -206,10 +208,8 @@ GROUPS: Mapping[Setting, Group] = {
     "privacy": Group(
         "noise on the versions",
         {
-            f"noise {noise:g}": FAUNO.but(
-                noise_multiplier=noise, clip_norm=_CLIP_NORM, coefficients="equal"
-            )
-            for noise in _NOISES
+            name: FAUNO.but(noise_multiplier=noise, clip_norm=_CLIP_NORM, coefficients="equal")
+            for name, noise in NOISES.items()
         },
         ("FAuNO", "Independent"),
         (FEDERATED,),

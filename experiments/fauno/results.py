@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_marl.experiments import statistics
 from edge_marl.experiments.fauno.config import REGIONS, Cell, StudyConfig
 from edge_marl.experiments.fauno.disagreement import DISAGREEMENT
-from edge_marl.experiments.fauno.methods import GROUPS, LEARNERS
+from edge_marl.experiments.fauno.methods import GROUPS, LEARNERS, NOISES
 from edge_marl.experiments.statistics import Estimate
 from edge_marl.experiments.study.outcomes import Outcomes
 from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, PLAYED, TEST, TRAINING
@@ -25,6 +25,9 @@ LOSSES = ("refused", "expired", "failed")
 
 _REPORTED = (FINISHED, "finished_known", RESPONSE, "created", *LOSSES, "in_flight", "offloaded",
              "traffic_mb", "occupancy", "utilisation", "offered_load")  # fmt: skip
+
+DELTA = 1e-5
+"""With which probability a client may lose more than its epsilon."""
 
 TRIAGE = ("triage", "triage_true", "least_queues_triage")
 """Heuristics that pass giants on."""
@@ -78,6 +81,15 @@ class Results:
         if values is None or other is None:
             return None
         return statistics.mean(values - other)
+
+    def epsilon(self, method: str) -> float:
+        """Return the epsilon that a client loses to the versions of a training with noise, at most.
+
+        There is at most one version per train batch; for a delta of :data:`DELTA`.
+        """
+        from edge_marl.algorithms.federation.privacy import epsilon
+
+        return epsilon(NOISES[method], self.config.iterations, DELTA)
 
     def best_triage(self, cell: Cell) -> str:
         """Return the triage rule under which most tasks finish, in hindsight."""

@@ -88,15 +88,17 @@ def _disagreement(config: StudyConfig, method: str, seed: int) -> Disagreement:
 def report(config: StudyConfig, outcomes: Outcomes) -> Report:
     """Return the tables, records and figures of the outcomes."""
     results = Results(config, outcomes)
-    drawn = {
-        "finished.png": lambda path: figures.ratios(results, path),
-        "curves.png": lambda path: figures.curves(results, path),
-    }
+    drawn = {}
+    if "main" in config.settings:
+        drawn["finished.png"] = lambda path: figures.ratios(results, path)
+        drawn["curves.png"] = lambda path: figures.curves(results, path)
+    if "privacy" in config.settings:
+        drawn["privacy.png"] = lambda path: figures.privacy(results, path)
     return Report(
         tables.all_tables(results),
         NOTES,
         results.records(),
-        drawn if "main" in config.settings else {},
+        drawn,
     )
 
 

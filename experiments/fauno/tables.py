@@ -10,8 +10,15 @@ from rich.table import Table
 from edge_marl.experiments.fauno import paper
 from edge_marl.experiments.fauno.config import Cell
 from edge_marl.experiments.fauno.disagreement import FROM_ORACLE, OWN, SAME
-from edge_marl.experiments.fauno.methods import DISAGREEING, GROUPS, METHODS, ORACLE, Group
-from edge_marl.experiments.fauno.results import FINISHED, LOSSES, RESPONSE, Results, label
+from edge_marl.experiments.fauno.methods import (
+    DISAGREEING,
+    GROUPS,
+    METHODS,
+    NOISES,
+    ORACLE,
+    Group,
+)
+from edge_marl.experiments.fauno.results import DELTA, FINISHED, LOSSES, RESPONSE, Results, label
 from edge_marl.experiments.publish import interval, new_table, short
 from edge_marl.graph_offloading.heuristics import HEURISTICS
 
@@ -43,6 +50,8 @@ def all_tables(results: Results) -> list[Table]:
             tables += [in_one_cell(results, group, cell) for cell in group.cells]
             if setting == "disagreement":
                 tables.append(disagreement(results))
+            if setting == "privacy":
+                tables.append(privacy(results))
             continue
         for where, some in graphs:
             tables += [in_cells(results, group, some, where, metric) for metric in _METRICS]
@@ -170,6 +179,16 @@ def disagreement(results: Results) -> Table:
         )
     same = [interval(results.disagreement(ORACLE, name)) for name in (OWN, SAME)]
     table.add_row(ORACLE, same[0], "", same[1], "", "")
+    return table
+
+
+def privacy(results: Results) -> Table:
+    """Say what the noise on versions is worth to a client."""
+    table = new_table(
+        f"epsilon of a client, at most, for a delta of {DELTA:g}", "method", "epsilon"
+    )
+    for method in NOISES:
+        table.add_row(method, f"{results.epsilon(method):.1f}")
     return table
 
 

@@ -1,12 +1,15 @@
 """The FAuNO study, at sizes that say nothing but show that everything runs."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import norm
 
-from edge_marl.experiments.fauno import hyperparameters, methods, paper, study, tables
+from edge_marl.experiments.fauno import figures, hyperparameters, methods, paper, study, tables
 from edge_marl.experiments.fauno import results as results_module
 from edge_marl.experiments.fauno.config import (
     ABLATED,
@@ -24,11 +27,14 @@ from edge_marl.experiments.fauno.methods import (
     GROUPS,
     LEARNERS,
     METHODS,
+    NOISES,
     ORACLE,
     training_of,
 )
-from edge_marl.experiments.fauno.results import TRIAGE, Results
+from edge_marl.experiments.fauno.results import DELTA, TRIAGE, Results
+from edge_marl.experiments.statistics import Estimate
 from edge_marl.experiments.study.engine import reproduce
+from edge_marl.experiments.study.outcomes import Outcomes
 from edge_marl.experiments.study.policies import Play
 from edge_marl.graph_offloading.heuristics import HEURISTICS
 from tests import snapshots
@@ -106,6 +112,28 @@ def test_a_study_is_written_and_goes_on_where_it_was(
     assert "| 0.803 |" in text, "the paper's Least Queues stands beside ours"
     assert "FAuNO, synchronous minus FAuNO" in text
     snapshots.check_table("study-fauno", tmp_path / "results.csv", drawn=played, rel=1e-6)
+
+
+class Known(Results):
+    """Results that are the same everywhere."""
+
+    def mean(self, cell: Cell, method: str, metric: str = "finished_ratio") -> Estimate | None:
+        return Estimate(0.9, 0.88, 0.93)
+
+
+def test_privacy_is_drawn_over_what_a_client_loses(tmp_path: Path) -> None:
+    results = Known(StudyConfig(), Outcomes(pd.DataFrame()))
+    for method, noise in NOISES.items():
+        epsilon = results.epsilon(method)
+        # The Gaussian mechanism's own trade-off, of 20 versions.
+        mu = math.sqrt(20) / noise
+        lost = norm.cdf(mu / 2 - epsilon / mu) - math.exp(epsilon) * norm.cdf(
+            -mu / 2 - epsilon / mu
+        )
+    table = tables.privacy(results)
+    assert [*table.columns[0].cells] == [*NOISES]
+    figures.privacy(results, tmp_path / "privacy.png")
+    assert (tmp_path / "privacy.png").stat().st_size > 1000
 
 
 def trained(config: StudyConfig) -> list[tuple[Cell, str]]:
