@@ -79,17 +79,17 @@ def privacy(results: Results, path: Path) -> None:
     for k, method in enumerate(group.beside):
         if (estimate := results.mean(cell, method)) is not None:
             axis.axhline(estimate.value, color=f"C{k + 1}", linestyle="--", label=label(method))
-    for method in NOISES:
+    spent = {method: results.epsilon(method) for method in NOISES}
+    for method, epsilon in spent.items():
         if (estimate := results.mean(cell, method)) is not None:
-            low, high = estimate.value - estimate.low, estimate.high - estimate.value
-            epsilon = results.epsilon(method)
+            below, above = estimate.value - estimate.low, estimate.high - estimate.value
             axis.errorbar(
-                epsilon, estimate.value, [[low], [high]], color="C0", marker="o", capsize=2
-            )
-            axis.annotate(
-                method, (epsilon, estimate.value), textcoords="offset points", xytext=(4, 4)
+                epsilon, estimate.value, [[below], [above]], color="C0", marker="o", capsize=2
             )
     axis.set_xscale("log")
+    axis.set_xticks([*spent.values()], [f"{spent[method]:.0f}\n{method}" for method in spent])
+    axis.minorticks_off()
+    axis.set_ylim(top=1.0)
     axis.set_xlabel(f"epsilon of a client, at most, delta {DELTA:g}")
     axis.set_ylabel(f"ratio of finished tasks, {cell.title}")
     axis.legend(fontsize=8)

@@ -184,9 +184,7 @@ def disagreement(results: Results) -> Table:
 
 def privacy(results: Results) -> Table:
     """Say what the noise on versions is worth to a client."""
-    table = new_table(
-        f"epsilon of a client, at most, for a delta of {DELTA:g}", "method", "epsilon"
-    )
+    table = new_table("what noise is worth", "method", f"a client's epsilon, delta {DELTA:g}")
     for method in NOISES:
         table.add_row(method, f"{results.epsilon(method):.1f}")
     return table

@@ -127,9 +127,8 @@ def test_privacy_is_drawn_over_what_a_client_loses(tmp_path: Path) -> None:
         epsilon = results.epsilon(method)
         # The Gaussian mechanism's own trade-off, of 20 versions.
         mu = math.sqrt(20) / noise
-        lost = norm.cdf(mu / 2 - epsilon / mu) - math.exp(epsilon) * norm.cdf(
-            -mu / 2 - epsilon / mu
-        )
+        kept, other = norm.cdf(mu / 2 - epsilon / mu), norm.cdf(-mu / 2 - epsilon / mu)
+        assert kept - math.exp(epsilon) * other == pytest.approx(DELTA, rel=0.1)
     table = tables.privacy(results)
     assert [*table.columns[0].cells] == [*NOISES]
     figures.privacy(results, tmp_path / "privacy.png")
