@@ -19,11 +19,10 @@ from torch import Tensor
 
 from edge_marl.algorithms.federation.aggregation import ROBUST, coefficients, weighted_mean
 from edge_marl.algorithms.federation.options import FederationOptions, how_many
-from edge_marl.algorithms.federation.privacy import epsilon
+from edge_marl.algorithms.federation.privacy import DELTA, epsilon
 from edge_marl.algorithms.federation.updates import Outcome, Update
 
 _SERVER_OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
-_DELTA = 1e-5  # of differential privacy
 
 
 @dataclass
@@ -100,7 +99,8 @@ class FedBuff:
     def report(self) -> dict[str, float]:
         """Return the version, updates by their outcomes, and how many clients count for nothing.
 
-        With noise, also the ``epsilon`` of whoever was part of most versions, for a delta of 1e-5.
+        With noise, also the ``epsilon`` of whoever was part of most versions, for the delta
+        :data:`.privacy.DELTA`.
         """
         clients = self._clients.values()
         found: dict[str, float] = {
@@ -112,7 +112,7 @@ class FedBuff:
         found["silent_clients"] = sum(client.outcomes[Outcome.USED] == 0 for client in clients)
         if self.options.noise_multiplier > 0:
             multiplier = self.options.noise_multiplier
-            found["epsilon"] = epsilon(multiplier, self.most_releases, _DELTA)
+            found["epsilon"] = epsilon(multiplier, self.most_releases, DELTA)
         return found
 
     def join(self, client: int) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 from edge_marl.errors import InputError
 
+DELTA = 1e-5
+"""With which probability a client may lose more than the epsilon that is reported."""
 
+
+@cache
 def epsilon(noise_multiplier: float, releases: int, delta: float) -> float:
     """Return the epsilon that a client has lost: its part in the versions is (epsilon, delta)-DP.
 

@@ -10,7 +10,7 @@ import numpy as np
 from edge_marl.experiments.fauno import paper
 from edge_marl.experiments.fauno.config import Cell
 from edge_marl.experiments.fauno.methods import GROUPS, METHODS, NOISES
-from edge_marl.experiments.fauno.results import DELTA, FINISHED, Results, label
+from edge_marl.experiments.fauno.results import FINISHED, Results, label
 from edge_marl.experiments.publish import new_figure, save_figure
 
 _DRAWN = ("local", "least_queues", "shortest", "least_queues_triage", *METHODS)
@@ -73,6 +73,8 @@ def curves(results: Results, path: Path) -> None:
 
 def privacy(results: Results, path: Path) -> None:
     """Draw the ratio of finished tasks over the epsilon that it costs a client."""
+    from edge_marl.algorithms.federation.privacy import DELTA
+
     group = GROUPS["privacy"]
     (cell,) = group.cells
     figure, (axis,) = new_figure(1, 1, _PANEL)

@@ -106,12 +106,20 @@ VARIANTS: Mapping[str, Learner] = {
 """IPPO with one choice changed, by label."""
 
 
-_LOSSY: Mapping[float, Mapping[float, str]] = {
-    k: {lost: f"K {k:g}, {lost:g} lost" for lost in (0.3, 0.5, 0.8)} for k in (0.3, 0.5)
-}
-"""Settings of Table 8, by K and the share of updates that is lost."""
+_LOST = (0.3, 0.5, 0.8)
 
-DISAGREEING: Mapping[float, str] = {**_LOSSY[0.5], 1.0: "Independent"}
+
+def _lossy(k: float, lost: float) -> str:
+    return f"K {k:g}, {lost:g} lost"
+
+
+_LOSSY: Mapping[str, Learner] = {
+    _lossy(k, lost): FAUNO.but(participants=k, drop_rate=lost) for k in (0.3, 0.5) for lost in _LOST
+}
+"""Settings of Table 8: K, and the share of updates that is lost."""
+
+DISAGREEING: Mapping[float, str] = {**{lost: _lossy(0.5, lost) for lost in _LOST},
+                                    1.0: "Independent"}  # fmt: skip
 """Methods of Tables 6 and 7 by the share of updates that is lost; with all, clients are alone."""
 
 ORACLE = "One critic for all"
@@ -177,7 +185,7 @@ GROUPS: Mapping[Setting, Group] = {
     "disagreement": Group(
         "where tasks differ by region",
         {
-            **{name: FAUNO.but(drop_rate=lost) for lost, name in DISAGREEING.items()},
+            **{name: {**METHODS, **_LOSSY}[name] for name in DISAGREEING.values()},
             ORACLE: IPPO.but(network={"agent_id": False}),
         },
         ("least_queues",),
@@ -185,11 +193,7 @@ GROUPS: Mapping[Setting, Group] = {
     ),
     "threshold": Group(
         "updates that a version takes, and updates that are lost (Table 8)",
-        {
-            name: FAUNO.but(participants=k, drop_rate=lost)
-            for k, settings in _LOSSY.items()
-            for lost, name in settings.items()
-        },
+        _LOSSY,
         ("FAuNO", "Independent"),
         (FEDERATED, REGIONS),
     ),

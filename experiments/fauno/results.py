@@ -26,9 +26,6 @@ LOSSES = ("refused", "expired", "failed")
 _REPORTED = (FINISHED, "finished_known", RESPONSE, "created", *LOSSES, "in_flight", "offloaded",
              "traffic_mb", "occupancy", "utilisation", "offered_load")  # fmt: skip
 
-DELTA = 1e-5
-"""With which probability a client may lose more than its epsilon."""
-
 TRIAGE = ("triage", "triage_true", "least_queues_triage")
 """Heuristics that pass giants on."""
 
@@ -85,9 +82,10 @@ class Results:
     def epsilon(self, method: str) -> float:
         """Return the epsilon that a client loses to the versions of a training with noise, at most.
 
-        There is at most one version per train batch; for a delta of :data:`DELTA`.
+        There is at most one version per train batch.
         """
-        from edge_marl.algorithms.federation.privacy import epsilon
+        # This imports RLlib, which is not needed to read a report on anything else.
+        from edge_marl.algorithms.federation.privacy import DELTA, epsilon
 
         return epsilon(NOISES[method], self.config.iterations, DELTA)
 

@@ -18,7 +18,7 @@ from edge_marl.experiments.fauno.methods import (
     ORACLE,
     Group,
 )
-from edge_marl.experiments.fauno.results import DELTA, FINISHED, LOSSES, RESPONSE, Results, label
+from edge_marl.experiments.fauno.results import FINISHED, LOSSES, RESPONSE, Results, label
 from edge_marl.experiments.publish import interval, new_table, short
 from edge_marl.graph_offloading.heuristics import HEURISTICS
 
@@ -184,6 +184,8 @@ def disagreement(results: Results) -> Table:
 
 def privacy(results: Results) -> Table:
     """Say what the noise on versions is worth to a client."""
+    from edge_marl.algorithms.federation.privacy import DELTA
+
     table = new_table("what noise is worth", "method", f"a client's epsilon, delta {DELTA:g}")
     for method in NOISES:
         table.add_row(method, f"{results.epsilon(method):.1f}")

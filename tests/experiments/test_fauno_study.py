@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from edge_marl.algorithms.federation.privacy import DELTA
 from edge_marl.experiments.fauno import figures, hyperparameters, methods, paper, study, tables
 from edge_marl.experiments.fauno import results as results_module
 from edge_marl.experiments.fauno.config import (
@@ -31,7 +32,7 @@ from edge_marl.experiments.fauno.methods import (
     ORACLE,
     training_of,
 )
-from edge_marl.experiments.fauno.results import DELTA, TRIAGE, Results
+from edge_marl.experiments.fauno.results import TRIAGE, Results
 from edge_marl.experiments.statistics import Estimate
 from edge_marl.experiments.study.engine import reproduce
 from edge_marl.experiments.study.outcomes import Outcomes
