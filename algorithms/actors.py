@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from edge_marl.algorithms.networks.weights import load_weights
 from edge_marl.errors import InputError
 from edge_marl.files import put_back, write_aside
 from edge_marl.json_files import read_json, write_json
+from edge_marl.simulation import Actions, Hybrid
 from edge_marl.validation import invalid, shown
 
 FORMAT = "edge-marl actor 1"
@@ -105,6 +106,22 @@ def is_stochastic(actor: Actor, *, sampled: bool) -> bool:
     return sampled or actor.kind.is_stochastic
 
 
+class Decision(NamedTuple):
+    """Hold the actions that actors decide on."""
+
+    actions: Tensor
+    """``[...]``: choices."""
+    vectors: Tensor | None
+    """``[..., d]``, each number in [0, 1]; None where actions are choices alone."""
+
+    @property
+    def played(self) -> Actions:
+        """Return the actions as environments take them."""
+        if self.vectors is None:
+            return self.actions.numpy()
+        return Hybrid(self.actions.numpy(), self.vectors.numpy())
+
+
 def decide(
     actor: Actor,
     outputs: Tensor,
@@ -112,22 +129,21 @@ def decide(
     random: Tensor | float = 0.5,
     *,
     sampled: bool = False,
-) -> Tensor:
-    """Return the actions of an actor that is evaluated or deployed.
+) -> Decision:
+    """Return the actions of an actor that is evaluated or deployed; vectors are the means.
 
     Args:
         actor: whose outputs these are.
         outputs: ``[..., A]``.
         action_mask: ``[..., A]`` bool.
         random: ``[...]`` uniform in [0, 1), which decides where :func:`is_stochastic` says so.
-        sampled: draw from the softmax of the outputs, which have to be logits, instead of taking
-            the largest.
-
-    Returns:
-        ``[...]``.
+        sampled: draw choices from the softmax of the outputs, which have to be logits, instead of
+            taking the largest.
     """
+    scores, distributions = actor.parts(outputs)
+    vectors = None if distributions is None else distributions.mean
     if not sampled:
-        return actor.greedy(outputs, action_mask, random)
-    probabilities = torch.softmax(outputs.masked_fill(~action_mask, MASKED), dim=-1)
+        return Decision(actor.greedy(scores, action_mask, random), vectors)
+    probabilities = torch.softmax(scores.masked_fill(~action_mask, MASKED), dim=-1)
     random = torch.as_tensor(random).expand(probabilities.shape[:-1])
-    return sample_categorical(probabilities, random[..., None]).squeeze(-1)
+    return Decision(sample_categorical(probabilities, random[..., None]).squeeze(-1), vectors)

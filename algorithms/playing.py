@@ -95,9 +95,9 @@ def play_batch(
         mask = torch.from_numpy(observation.action_mask)
         outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
         random = action_uniforms(seeds, step, N) if is_stochastic(actor, sampled=sampled) else 0.5
-        actions = decide(actor, outputs, mask, random, sampled=sampled)
+        decision = decide(actor, outputs, mask, random, sampled=sampled)
         playing = ~env.done
-        transition = env.step(actions.numpy())
+        transition = env.step(decision.played)
         returns += transition.reward.sum(axis=1)
         lengths += playing
         observation = transition.observation

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from edge_marl.errors import InputError
 from edge_marl.files import write_aside
-from edge_marl.reading import read_bytes
+from edge_marl.reading import lines, read_bytes
 from edge_marl.validation import invalid, shown
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -83,6 +83,21 @@ def read_json(path: str | Path) -> Any:
         InputError: naming the file that cannot be read, is too large or is not JSON.
     """
     return parse_json(read_bytes(path, times=_TIMES), str(path))
+
+
+def json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the object in each line of a file, which may be compressed by gzip, with its number.
+
+    Raises:
+        InputError: as :func:`edge_marl.reading.lines` and :func:`parse_json`, and for a line with
+            anything but an object.
+    """
+    for number, line in enumerate(lines(path, suffix=".json"), 1):
+        if line.strip():
+            value = parse_json(line, f"{path}: row {number}")
+            if not isinstance(value, dict):
+                raise InputError(f"{path}: row {number}: expected an object, found {shown(value)}")
+            yield number, value
 
 
 def read_model(path: str | Path, model: type[Model]) -> Model:

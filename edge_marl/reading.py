@@ -77,14 +77,18 @@ def read_bytes(path: str | Path, *, times: float = 1) -> bytes:
         return file.read()
 
 
-def lines(path: str | Path) -> Iterator[str]:
+def lines(path: str | Path, *, suffix: str = "") -> Iterator[str]:
     """Yield the lines of a text, without holding more than one of them.
+
+    Args:
+        path: of the file.
+        suffix: of the name of a file that may be compressed; empty: it is taken as it is.
 
     Raises:
         InputError: for a file that cannot be read, is not text in UTF-8, or has a line of more than
             :data:`LONGEST_ROW` characters.
     """
-    with _open(path, "") as text:
+    with _open(path, suffix) as text:
         for line in text:
             yield line
             text.left = LONGEST_ROW

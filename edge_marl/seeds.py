@@ -54,6 +54,9 @@ NETWORK_DRAWS = range(2**49, 2**49 + 2**40)
 LINK_DRAWS = range(2**49 + 2**40, 2**50)
 """Counters of the links of peer offloading's networks."""
 
+BURST_DRAWS = range(2**49, 2**50)
+"""Counters of when bursts of cooperative offloading begin."""
+
 WORKFLOW_ARRIVAL_DRAWS = range(2**49, 2**50)
 """Counters of when which workflows of DAG placement arrive."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,19 @@ from edge_marl.seeds import EPISODE_SEED_LIMIT
 ObservationT = TypeVar("ObservationT")
 ResultsT = TypeVar("ResultsT")
 SimulatorT = TypeVar("SimulatorT", bound="Simulator[Any, Any]")
+
+
+class Hybrid(NamedTuple):
+    """Hold actions that consist of a choice and a vector."""
+
+    choices: NDArray[np.integer[Any]]
+    """``[B, N]``"""
+    vectors: NDArray[np.floating[Any]]
+    """``[B, N, d]``, each number in [0, 1]."""
+
+
+Actions: TypeAlias = NDArray[np.integer[Any]] | Hybrid
+"""Choices ``[B, N]``, or choices and vectors."""
 
 
 class Transition(NamedTuple, Generic[ObservationT]):
@@ -69,6 +82,7 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
     Args:
         batch_size: B.
         agents: their N names, in the order of the arrays.
+        vector_size: d, numbers of the vector that belongs to an action; 0: actions are choices.
 
     Raises:
         InputError: for a batch size below 1.
@@ -79,7 +93,7 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
     transition: Transition[ObservationT]
     """Outcome of the last step."""
 
-    def __init__(self, batch_size: int, agents: Sequence[str]) -> None:
+    def __init__(self, batch_size: int, agents: Sequence[str], vector_size: int = 0) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size: expected at least 1, found {batch_size}")
         self.batch_size = batch_size
@@ -88,6 +102,9 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
         """``[B]``: seeds of the episodes under way."""
         self.done = np.ones(batch_size, dtype=np.bool_)
         """``[B]``: episodes that have ended and wait for a reset."""
+        self.vector_size = vector_size
+        self.vectors = np.zeros((batch_size, len(agents), vector_size))
+        """``[B, N, d]``: vectors of the actions of the step that is played."""
 
     def travel(self, n_bytes: float, every: int | None = None) -> Travel:
         """Return how long a message takes; where there is no network, it is there at once.
@@ -121,24 +138,45 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
         self._start(where)
         return self.observation
 
-    def step(self, actions: NDArray[np.integer[Any]]) -> Transition[ObservationT]:
+    def step(self, actions: Actions) -> Transition[ObservationT]:
         """Play one step of every episode that is under way.
 
         Args:
-            actions: ``[B, N]`` integers, whose meaning the simulator's class explains.
+            actions: ``[B, N]`` integers, and vectors where they belong to an action; the
+                simulator's class explains what they mean.
 
         Raises:
             InputError: for actions of another shape, and for an impossible one, naming its agent
                 and episode.
         """
-        actions = np.asarray(actions)
+        choices, vectors = actions if isinstance(actions, Hybrid) else (actions, None)
+        choices = np.asarray(choices)
         shape = (self.batch_size, len(self.agents))
-        if actions.shape != shape or actions.dtype.kind not in "iu":
+        if choices.shape != shape or choices.dtype.kind not in "iu":
             raise InputError(f"actions: expected integers of shape {shape}")
-        self._check(actions)
+        self._check(choices)
+        if self.vector_size or vectors is not None:
+            self._take(vectors)
         # One type and layout, for which kernels are compiled once.
-        self._advance(np.ascontiguousarray(actions, dtype=np.int32))
+        self._advance(np.ascontiguousarray(choices, dtype=np.int32))
         return self.transition
+
+    def _take(self, vectors: NDArray[np.floating[Any]] | None) -> None:
+        """Take the vectors ``[B, N, d]`` of the actions of a step into :attr:`vectors`."""
+        shape = self.vectors.shape
+        if vectors is None or np.shape(vectors) != shape:
+            found = "none" if vectors is None else str(np.shape(vectors))
+            raise InputError(
+                f"vectors of actions: expected numbers of shape {shape}, found {found}"
+            )
+        self.vectors[...] = vectors
+        possible = (self.vectors >= 0.0) & (self.vectors <= 1.0)
+        if not possible.all():
+            b, n, k = np.argwhere(~possible)[0]
+            raise InputError(
+                f"vector of {self.agents[n]}, episode {b}: expected numbers from 0 to 1, "
+                f"found {self.vectors[b, n, k]:g}"
+            )
 
     @property
     @abstractmethod
@@ -210,11 +248,12 @@ class Policy(ABC, Generic[SimulatorT]):
         """
 
     @abstractmethod
-    def act(self, simulator: SimulatorT) -> NDArray[np.integer[Any]]:
+    def act(self, simulator: SimulatorT) -> Actions:
         """Choose the actions for the simulator's next step.
 
         Returns:
-            ``[B, N]`` actions, legal by the mask of the simulator's observation.
+            Actions ``[B, N]``, legal by the mask of the simulator's observation, and their vectors
+            where the simulator has any.
         """
 
 

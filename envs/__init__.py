@@ -13,6 +13,7 @@ ENVIRONMENTS = {
     "peer_offloading_v0": "edge_marl.envs.peer_offloading_v0",
     "dag_placement_v0": "edge_marl.envs.dag_placement_v0",
     "graph_offloading_v0": "edge_marl.envs.graph_offloading_v0",
+    "cooperative_offloading_v0": "edge_marl.envs.cooperative_offloading_v0",
 }
 """Name of each environment of a simulator, and the module with its ``parallel_env`` and
 ``batched_env``. Those of other packages join by :func:`add_environment`."""

@@ -14,10 +14,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from edge_marl.envs import ENVIRONMENTS, intake, module_of
-from edge_marl.envs.actions import ActionSpec
+from edge_marl.envs.actions import ActionSpec, native_action
 from edge_marl.envs.faults import naming_faults
 from edge_marl.errors import InputError
-from edge_marl.simulation import NOTHING_TO_SHARE, Travel
+from edge_marl.simulation import NOTHING_TO_SHARE, Actions, Hybrid, Travel
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -30,7 +30,8 @@ class BatchedObservation(NamedTuple):
     """``[B, N, F]`` float32: each agent's local observation, flattened, zero padded to the widest.
     Where all agents see 8-bit pictures, these as they are, uint8."""
     action_mask: BoolArray
-    """``[B, N, A]``: legal actions; False behind the actions of agents that have fewer."""
+    """``[B, N, A]``: legal choices; False behind those of agents that have fewer. An agent has
+    nothing to decide where one is legal or, if there are vectors, where none is."""
     state: NDArray[Any]
     """``[B, S]`` float32, or uint8 of an 8-bit picture: global state, for centralised training
     only; S is 0 where nobody asked for it."""
@@ -93,8 +94,8 @@ class BatchedEnv(Protocol):
         """Start the episodes ``where [B]`` anew (all when None) from ``seeds [B]``."""
         ...
 
-    def step(self, actions: NDArray[np.integer[Any]]) -> BatchedTransition:
-        """Play one step of every episode with ``actions [B, N]``."""
+    def step(self, actions: Actions) -> BatchedTransition:
+        """Play one step of every episode with choices ``[B, N]``, and vectors if there are any."""
         ...
 
     def metrics(self, where: BoolArray) -> dict[str, NDArray[np.float64]]:
@@ -128,8 +129,8 @@ def make_batched(
         state: whether the global state is used; it may be large.
 
     Raises:
-        InputError: for an unknown environment or one that is not a parallel environment with
-            discrete actions.
+        InputError: for an unknown environment, and for one that is not a parallel environment or
+            has actions that :class:`ActionSpec` cannot describe.
     """
     module = module_of(env)
     if module is not None:
@@ -184,8 +185,8 @@ class _Seat(NamedTuple):
     space: intake.AnySpace
     """Of its observations, without the mask."""
     width: int
+    action_space: intake.AnySpace
     actions: ActionSpec
-    first_action: int
 
 
 class ParallelEnvBatch:
@@ -209,8 +210,9 @@ class ParallelEnvBatch:
         state: whether the state is used.
 
     Raises:
-        InputError: for actions that are not discrete, observations of varying size, and, from any
-            method, for a value that does not fit, naming the value, its agent and the step.
+        InputError: for actions that :class:`ActionSpec` cannot describe, observations of varying
+            size, and, from any method, for a value that does not fit, naming the value, its agent
+            and the step.
     """
 
     def __init__(self, envs: Sequence[intake.AnyParallelEnv], *, state: bool = True) -> None:
@@ -234,9 +236,9 @@ class ParallelEnvBatch:
         shapes = {seat.space.shape for seat in self._seats}
         shape = shapes.pop() if len(shapes) == 1 else None
         self.observation_shape = shape if shape and math.prod(shape) == width else (width,)
-        self.action_spec = ActionSpec.widest(seat.actions for seat in self._seats)
+        self.action_spec = ActionSpec.of_agents(seat.actions for seat in self._seats)
         B, N, A = self.batch_size, len(self.agents), self.action_spec.n
-        self._first_action = np.array([seat.first_action for seat in self._seats])
+        self._no_vectors = np.zeros((B, N, 0))
         self._legal_by_default = np.zeros((N, A), dtype=np.bool_)
         for n, seat in enumerate(self._seats):
             self._legal_by_default[n, : seat.actions.n] = True
@@ -308,21 +310,23 @@ class ParallelEnvBatch:
         return self.observation
 
     @naming_faults
-    def step(self, actions: NDArray[np.integer[Any]]) -> BatchedTransition:
+    def step(self, actions: Actions) -> BatchedTransition:
         """Play one step, see :class:`BatchedEnv`."""
+        hybrid = isinstance(actions, Hybrid)
+        choices, vectors = actions if hybrid else (actions, self._no_vectors)
         self._reward[:] = 0.0
         self._terminated[:] = False
         self._truncated[:] = False
         for b in np.flatnonzero(~self._done).tolist():
-            self._step_one(b, actions[b] + self._first_action)
+            self._step_one(b, choices[b].tolist(), vectors[b])
         return BatchedTransition(self.observation, self._reward, self._terminated, self._truncated)
 
-    def _step_one(self, b: int, actions: NDArray[np.int64]) -> None:
+    def _step_one(self, b: int, choices: list[int], vectors: NDArray[np.floating[Any]]) -> None:
         env = self.envs[b]
         here = intake.present_in(env)
         observations, rewards, terminations, truncations, infos = intake.stepped(
-            env, {seat.key: int(actions[n]) for n, seat in enumerate(self._seats)
-                  if seat.key in here}
+            env, {seat.key: native_action(seat.action_space, choices[n], vectors[n])
+                  for n, seat in enumerate(self._seats) if seat.key in here}
         )  # fmt: skip
         self._steps[b] += 1
         played = self._active[b].copy()
@@ -407,11 +411,12 @@ class ParallelEnvBatch:
             try:
                 if mask is not None:
                     legal = intake.legal_actions(mask, seat.actions.n)
-                    if not legal.any() and self._active[b, n] and not self._done[b]:
+                    idle = bool(seat.actions.boxes)  # who has a vector may have nothing to decide
+                    if not legal.any() and self._active[b, n] and not self._done[b] and not idle:
                         if turn is None or turn == seat.key:
                             raise ValueError("expected a legal action, found none")
                         legal[0] = True  # it is not played
-                    if legal.any():
+                    if legal.any() or idle:
                         self._mask[b, n, : seat.actions.n] = legal
                 what = "observation"
                 if seen is not None:
@@ -462,7 +467,7 @@ def _seat(env: intake.AnyParallelEnv, key: Any, name: str) -> _Seat:
         width = intake.width_of(space)
     except ValueError as error:
         raise InputError(f"observation space of {name}: {error}") from error
-    return _Seat(key, name, space, width, actions, int(action_space.start))
+    return _Seat(key, name, space, width, action_space, actions)
 
 
 def _are_pictures(seats: Sequence[_Seat], observations: intake.ByAgent) -> bool:

@@ -140,12 +140,26 @@ class ParallelEnvAdapter(MultiAgentEnv):
     def _playable(self, agent: Any, action: Any) -> Any:
         """Return ``action``, or the first legal one where the agent's last mask forbids it.
 
+        Of an action of several parts, the mask is that of the choice.
+
         Raises:
             InputError: if no action is legal.
         """
         legal = self._legal.get(agent)
         space = self.action_spaces[agent]
-        if legal is None or not isinstance(space, spaces.Discrete) or legal[action - space.start]:
+        if legal is None:
+            return action
+        if isinstance(space, spaces.Dict):
+            if not legal.any():  # there is nothing to decide
+                return action
+            return {
+                name: self._legal_choice(agent, part, legal, action[name])
+                for name, part in space.spaces.items()
+            }
+        return self._legal_choice(agent, space, legal, action)
+
+    def _legal_choice(self, agent: Any, space: Any, legal: NDArray[np.bool_], action: Any) -> Any:
+        if not isinstance(space, spaces.Discrete) or legal[action - space.start]:
             return action
         if not legal.any():
             name = intake.name_of(self.env)
@@ -161,24 +175,27 @@ class RegisteredEnv(ParallelEnvAdapter):
     ``.multi_agent(...)`` this is the plain adapter. Without, RLlib treats the environment as
     Gymnasium's, and all agents are then one central controller: it sees all observations
     concatenated in the order of ``possible_agents`` (zeros for agents that have left), plays one
-    ``MultiDiscrete`` action, and gets the sum of the rewards, and infos by agent as soon as there
-    are any. This needs flattened observations and discrete actions.
+    ``MultiDiscrete`` action, or a ``Tuple`` of the agents' where these are no plain choices, and
+    gets the sum of the rewards, and infos by agent as soon as there are any. This needs flattened
+    observations.
     """
 
     def __init__(self, env: AnyParallelEnv, *, flatten: bool = True) -> None:
         super().__init__(env, flatten=flatten)
         seen: list[Any] = [self.observation_spaces[agent] for agent in self.possible_agents]
         acts: list[Any] = [self.action_spaces[agent] for agent in self.possible_agents]
-        if all(isinstance(space, spaces.Box) and len(space.shape) == 1 for space in seen) and all(
-            isinstance(space, spaces.Discrete) for space in acts
-        ):
+        if all(isinstance(space, spaces.Box) and len(space.shape) == 1 for space in seen):
             self.observation_space = spaces.Box(
                 np.concatenate([space.low for space in seen]),
                 np.concatenate([space.high for space in seen]),
                 dtype=np.float32,
             )
-            self.action_space = spaces.MultiDiscrete(
-                [space.n for space in acts], start=[space.start for space in acts]
+            self.action_space = (
+                spaces.MultiDiscrete(
+                    [space.n for space in acts], start=[space.start for space in acts]
+                )
+                if all(isinstance(space, spaces.Discrete) for space in acts)
+                else spaces.Tuple(acts)
             )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:

@@ -19,17 +19,17 @@ from pydantic import ValidationError
 
 from edge_marl.envs.actions import ActionSpec
 from edge_marl.envs.batched import BatchedObservation, BatchedTransition, BoolArray
-from edge_marl.envs.legal_discrete import LegalDiscrete
+from edge_marl.envs.legal_discrete import LegalDiscrete, LegalHybrid
 from edge_marl.errors import InputError
 from edge_marl.options import Options
 from edge_marl.seeds import EPISODE_SEED_LIMIT, SEED_LIMIT
-from edge_marl.simulation import Simulator, Travel
-from edge_marl.validation import invalid
+from edge_marl.simulation import Actions, Hybrid, Simulator, Travel
+from edge_marl.validation import invalid, shown
 
 ObsDict = dict[str, NDArray[Any]]
 
 
-class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
+class SimulatorEnv(ParallelEnv[str, ObsDict, Any]):
     """Play one episode of a simulator as a PettingZoo environment, with all agents until its end.
 
     A subclass declares an environment once, by the attributes and methods below; its module names
@@ -46,6 +46,8 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
     """Names of the simulator's results that the infos hold at the end."""
     bounds: ClassVar[tuple[float, float]]
     """What no number in observations and state is below and above."""
+    action_parts: ClassVar[tuple[str, str]] = ("choice", "vector")
+    """Names of the two parts of an action, where there are vectors."""
     config: Any
     """A :attr:`Config`."""
     render_mode: str | None = None
@@ -113,6 +115,7 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
         self._features = simulator.observation.features[0]
         self._mask = simulator.observation.action_mask[0]
         self._actions = np.zeros((1, len(self.possible_agents)), dtype=np.int32)
+        self._vectors = np.zeros_like(simulator.vectors)
         self._name = str(self.metadata["name"])
         self._seed: int | None = self.config.seed
         self._seeds = np.random.default_rng(self._seed)
@@ -125,9 +128,9 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
             }
         )
         self.observation_spaces = dict.fromkeys(self.possible_agents, observation_space)
-        self.action_spaces = {
-            agent: LegalDiscrete(self._mask[i]) for i, agent in enumerate(self.possible_agents)
-        }
+        self.action_spaces = dict(
+            zip(self.possible_agents, map(self._space_of, self._mask), strict=True)
+        )
         state_size = simulator.observation.state.shape[1]
         self.state_space = spaces.Box(low, high, (state_size,), np.float32)
 
@@ -164,7 +167,7 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
         return self._observe(), {agent: {} for agent in self.agents}
 
     def step(
-        self, actions: dict[str, int]
+        self, actions: dict[str, Any]
     ) -> tuple[
         dict[str, ObsDict],
         dict[str, float],
@@ -176,8 +179,11 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
         if not self.agents:
             raise InputError(f"{self._name}: no episode under way, call reset() first")
         for i, agent in enumerate(self.possible_agents):
-            self._actions[0, i] = self._legal(i, agent, actions)
-        transition = self._simulator.step(self._actions)
+            self._take(i, agent, actions.get(agent))
+        hybrid = self._simulator.vector_size > 0
+        transition = self._simulator.step(
+            Hybrid(self._actions, self._vectors) if hybrid else self._actions
+        )
         terminated, truncated = bool(transition.terminated[0]), bool(transition.truncated[0])
         agents = self.possible_agents
         metrics: dict[str, Any] = {}
@@ -207,22 +213,50 @@ class SimulatorEnv(ParallelEnv[str, ObsDict, int]):
             for i, agent in enumerate(self.possible_agents)
         }
 
-    def _legal(self, i: int, agent: str, actions: dict[str, int]) -> int:
-        """Return the action of an agent after checking it against the mask."""
-        try:
-            action = index(actions[agent])
-        except (KeyError, TypeError):
-            found = actions.get(agent, "none")
+    def _space_of(self, legal: BoolArray) -> spaces.Space[Any]:
+        """Return the space of an agent's actions, given its live mask ``[A]``."""
+        size = self._simulator.vector_size
+        if not size:
+            return LegalDiscrete(legal)
+        choice, vector = self.action_parts
+        return LegalHybrid(choice, legal, vector, size)
+
+    def _take(self, i: int, agent: str, action: Any) -> None:
+        """Take the action of an agent, after checking it against mask and bounds."""
+        if not self._simulator.vector_size:
+            self._actions[0, i] = self._legal(i, agent, action)
+            return
+        expected = " and ".join(self.action_parts)
+        if not isinstance(action, Mapping) or set(action) != set(self.action_parts):
+            found = sorted(action) if isinstance(action, Mapping) else shown(action or "none")
+            raise InputError(f"{self._name}: action of {agent}: expected {expected}, found {found}")
+        choice, name = self.action_parts
+        if self._mask[i].any():
+            self._actions[0, i] = self._legal(i, agent, action[choice], f"{choice} of ")
+        numbers, shape = np.asarray(action[name]), self._vectors.shape[2:]
+        if numbers.shape != shape or numbers.dtype.kind not in "iuf":
             raise InputError(
-                f"{self._name}: action of {agent}: expected an integer, found {found!r}"
+                f"{self._name}: {name} of {agent}: expected {shape[0]} numbers, "
+                f"found {shown(action[name])}"
+            )
+        self._vectors[0, i] = numbers
+
+    def _legal(self, i: int, agent: str, action: Any, what: str = "action of ") -> int:
+        """Return the choice of an agent after checking it against the mask."""
+        try:
+            choice = index(action)
+        except TypeError:
+            found = "none" if action is None else repr(action)
+            raise InputError(
+                f"{self._name}: {what}{agent}: expected an integer, found {found}"
             ) from None
         mask = self._mask[i]
-        if not (0 <= action < len(mask) and mask[action]):
+        if not (0 <= choice < len(mask) and mask[choice]):
             raise InputError(
-                f"{self._name}: action of {agent}: expected one of the legal actions "
-                f"{np.flatnonzero(mask).tolist()}, found {action}"
+                f"{self._name}: {what}{agent}: expected one of the legal actions "
+                f"{np.flatnonzero(mask).tolist()}, found {choice}"
             )
-        return action
+        return choice
 
 
 class SimulatorBatch:
@@ -250,7 +284,10 @@ class SimulatorBatch:
         self.batch_size = simulator.batch_size
         seen = simulator.observation
         self.observation_shape = tuple(seen.features.shape[2:])
-        self.action_spec = ActionSpec(seen.action_mask.shape[2])
+        box = ((0.0, 1.0),) * simulator.vector_size
+        self.action_spec = ActionSpec(
+            seen.action_mask.shape[2], (box,) * len(self.agents) if box else ()
+        )
         self.state_size = seen.state.shape[1]  # how much of the state is shown
         self._metric_names = tuple(metrics)
         shape = (self.batch_size, len(self.agents))
@@ -278,7 +315,7 @@ class SimulatorBatch:
         self._active[slice(None) if where is None else where] = True
         return self._seen(observation)
 
-    def step(self, actions: NDArray[np.integer[Any]]) -> BatchedTransition:
+    def step(self, actions: Actions) -> BatchedTransition:
         """Play one step, see :class:`edge_marl.envs.batched.BatchedEnv`."""
         transition = self.simulator.step(actions)
         self._terminated[:] = transition.terminated[:, None]

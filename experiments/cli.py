@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from edge_marl.errors import InputError, original
-from edge_marl.experiments import cli_learning, cli_log, cli_workflows
+from edge_marl.experiments import cli_learning, cli_log, cli_predict, cli_workflows
 from edge_marl.experiments.cli_options import count, quantity
 from edge_marl.experiments.cli_options import seed as seed_option
 from edge_marl.experiments.study import load_study, studies
@@ -47,6 +47,7 @@ app.command()(cli_workflows.workflows)
 app.add_typer(workload_app, name="workload", no_args_is_help=True)
 app.add_typer(oracle_app, name="oracle", no_args_is_help=True)
 app.add_typer(cli_log.app, name="log", no_args_is_help=True)
+app.add_typer(cli_predict.app, name="predict", no_args_is_help=True)
 app.add_typer(reproduce_app, name="reproduce", no_args_is_help=True)
 app.add_typer(benchmark_app, name="benchmark", no_args_is_help=True)
 
@@ -138,6 +139,35 @@ def workload_profile(
     n_segments = sum(found.segments for found in measured)
     n_failed = sum(found.failed_runs for found in measured)
     typer.echo(f"{out}: {n_segments} segments, {n_failed} failed runs left out")
+
+
+@workload_app.command("google")
+def workload_google(
+    jobs: Annotated[Path, typer.Option(help="Part of a trace, or folder of parts: run times.")],
+    requests: Annotated[Path, typer.Option(help="The same: requests of CPU and memory.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    form: Annotated[
+        Literal["google2011", "google2019"], typer.Option("--format", help="Year of the trace.")
+    ] = "google2011",
+) -> None:
+    """Measure a profile for cooperative offloading from a Google cluster trace."""
+    from collections import Counter
+
+    from edge_marl.cooperative_offloading.trace import measure_profile, write_profile
+    from edge_marl.files import check_output
+    from edge_marl.google_traces import read_google, read_requests
+
+    check_output(out, *(source for source in (jobs, requests) if source.is_file()))
+    left_out: Counter[str] = Counter()
+    tasks = read_google(jobs, form, left_out)
+    source = f"{form}: run times of {jobs.name}, requests of {requests.name}"
+    profile = measure_profile(tasks, read_requests(requests, form), source)
+    write_profile(profile, out)
+    without = "".join(f"; {n}: {why}" for why, n in left_out.most_common())
+    typer.echo(
+        f"{out}: run times of {len(tasks.duration_s)}, {len(profile.requests)} pairs of requests"
+        f"{without}"
+    )
 
 
 @oracle_app.command("solve")
@@ -299,6 +329,21 @@ def benchmark_federation(
     from edge_marl.experiments.overrides import apply_overrides
 
     run_benchmark(out, apply_overrides(FederationSizes(), overrides or ()))
+
+
+@benchmark_app.command("cooperative")
+def benchmark_cooperative(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path(
+        "results/benchmark-cooperative.json"
+    ),
+) -> None:
+    """Time cooperative offloading: simulator by servers, heuristics, predictions."""
+    from edge_marl.experiments.benchmarks.cooperative_offloading import CooperativeSizes
+    from edge_marl.experiments.benchmarks.cooperative_offloading import benchmark as run_benchmark
+    from edge_marl.experiments.overrides import apply_overrides
+
+    run_benchmark(out, apply_overrides(CooperativeSizes(), overrides or ()))
 
 
 @benchmark_app.command("learning")

@@ -65,6 +65,7 @@ ROOMS = {
     "value_decomposition": {"networks", "sampling", "core", "replay"},
     "mappo": {"networks", "sampling", "core"},
     "o2o": {"networks", "sampling", "core", "replay", "offline", "sac", "mappo"},
+    "prediction": {"networks"},
     "scof": {"networks", "sampling", "core", "replay", "federation"},
     "scale": {"networks", "sampling", "core", "mappo"},
 }

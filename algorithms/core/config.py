@@ -36,6 +36,8 @@ class JointConfig(AlgorithmConfig):
     algorithm_class: ClassVar[type | None] = None
     joint_learner_class: ClassVar[type | None] = None
     joint_module_class: ClassVar[type | None] = None
+    learns_vectors: ClassVar[bool] = False
+    """Whether it learns actions that are, or have, a vector in a box."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -154,7 +156,7 @@ class JointConfig(AlgorithmConfig):
         return found
 
     def check_sampled(self, env: BatchedEnv) -> None:
-        """Refuse what does not fit into memory, and rewards that the algorithm cannot learn from.
+        """Refuse actions and rewards that the algorithm cannot learn, and what fits no memory.
 
         Args:
             env: the environment, any number of episodes of it.
@@ -162,6 +164,11 @@ class JointConfig(AlgorithmConfig):
         Raises:
             InputError: naming the options that decide.
         """
+        if env.action_spec.boxes and not self.learns_vectors:
+            raise InputError(
+                "env: expected discrete actions, found actions in a box; MAPPO, IPPO and FAuNO "
+                "learn these, too"
+            )
         self.team_reward_in(env)
         self.check_reward_delay(env.reward_delay)
         step_bytes = sum(part.nbytes for part in env.observation) / env.batch_size

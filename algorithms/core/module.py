@@ -14,10 +14,11 @@ from torch import Tensor
 
 from edge_marl.algorithms.actors import decide, greedy, is_stochastic
 from edge_marl.algorithms.core.spaces import JointObservation
-from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks import MASKED, has_choice
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.spec import ActorSpec, agent_groups
+from edge_marl.algorithms.networks.vectors import ABSENT, BetaVectors
 from edge_marl.algorithms.sampling.actions import sample_actions
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.validation import invalid
@@ -47,7 +48,8 @@ class JointModule(TorchRLModule):
             spec = ActorSpec(
                 agents=space.agents,
                 observation_shape=space.observation_shape,
-                n_actions=space.n_actions,
+                n_actions=space.action_spec.n,
+                boxes=space.action_spec.boxes,
                 groups=groups,
                 network=network,
                 # Networks over sets take every element alike; those over queues scale jobs too.
@@ -79,7 +81,8 @@ class JointModule(TorchRLModule):
         features, mask = seen[Fragment.FEATURES], seen[Fragment.ACTION_MASK]
         with torch.no_grad():
             if not self.actor.is_recurrent:
-                return self.actor.where_chosen(features, mask), None
+                decides = has_choice(mask, vectors=self.actor.spec.vector_size > 0)
+                return self.actor.where_chosen(features, mask, decides), None
             outputs: tuple[Tensor, Tensor | None] = self.actor(
                 features, mask, batch.get(Columns.STATE_IN)
             )
@@ -97,17 +100,30 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
         random: Tensor | float = 0.5
         if is_stochastic(self.actor, sampled=False):
             random = torch.rand(outputs.shape[:-1], generator=generator)
-        actions = decide(self.actor, outputs, batch[Columns.OBS][Fragment.ACTION_MASK], random)
-        return _with_state({Columns.ACTIONS: actions}, hidden)
+        decision = decide(self.actor, outputs, batch[Columns.OBS][Fragment.ACTION_MASK], random)
+        chosen = {Columns.ACTIONS: decision.actions}
+        if decision.vectors is not None:
+            chosen[Fragment.VECTORS] = decision.vectors
+        return _with_state(chosen, hidden)
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         """Draw actions from the policy, and return them with their log-probabilities."""
         outputs, hidden = self.evaluate(batch)
         mask = batch[Columns.OBS][Fragment.ACTION_MASK]
-        actions, log_probabilities = sample_actions(outputs, mask)
+        scores, distributions = self.actor.parts(outputs)
+        actions, log_probabilities = sample_actions(scores, mask)
         chosen = {Columns.ACTIONS: actions, Columns.ACTION_LOGP: log_probabilities}
         if self.model_config.get("records_logits", False):
-            chosen[Columns.ACTION_DIST_INPUTS] = outputs.masked_fill(~mask, MASKED)
+            inputs = [scores.masked_fill(~mask, MASKED), outputs[..., scores.shape[-1] :]]
+            chosen[Columns.ACTION_DIST_INPUTS] = torch.cat(inputs, dim=-1)
+        if distributions is not None:
+            decides = has_choice(mask, vectors=True)
+            some = BetaVectors(*(part[decides] for part in distributions))
+            vectors = torch.full_like(distributions.alpha, ABSENT)
+            vectors[decides] = some.sample()
+            vectors.masked_fill_(self.actor.fixed_numbers, ABSENT)
+            log_probabilities[decides] += some.log_probabilities(vectors[decides])
+            chosen[Fragment.VECTORS] = vectors
         return _with_state(chosen, hidden)
 
 

@@ -26,12 +26,12 @@ def check_sizes(config: Any, env: BatchedEnv) -> None:
     Raises:
         InputError: naming the options that decide.
     """
+    config.check_sampled(env)
     n_parameters = _count_parameters(config, env)
     check_memory(
         4.0 * _COPIES * n_parameters,
         f"networks of {n_parameters:.3g} parameters (network.hidden_sizes, network.gru)",
     )
-    config.check_sampled(env)
 
 
 def _count_parameters(config: Any, env: BatchedEnv) -> float:

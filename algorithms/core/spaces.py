@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from edge_marl.envs.actions import ActionSpec
 from edge_marl.envs.batched import BatchedEnv
 
 
@@ -16,7 +18,7 @@ class JointObservation(spaces.Dict):
     Args:
         agents: N names.
         observation_shape: of one agent, before flattening to F.
-        n_actions: A.
+        action_spec: of A choices, and of vectors.
         state_size: S.
     """
 
@@ -24,26 +26,26 @@ class JointObservation(spaces.Dict):
         self,
         agents: tuple[str, ...],
         observation_shape: tuple[int, ...],
-        n_actions: int,
+        action_spec: ActionSpec,
         state_size: int,
     ) -> None:
         self.agents = agents
         self.observation_shape = observation_shape
         self.n_agents = len(agents)
         self.n_features = math.prod(observation_shape)
-        self.n_actions = n_actions
+        self.action_spec = action_spec
         self.state_size = state_size
         super().__init__(
             {
                 "features": spaces.Box(-np.inf, np.inf, (self.n_agents, self.n_features)),
-                "action_mask": spaces.MultiBinary((self.n_agents, n_actions)),
+                "action_mask": spaces.MultiBinary((self.n_agents, action_spec.n)),
                 "state": spaces.Box(-np.inf, np.inf, (state_size,)),
             }
         )
 
 
-def joint_spaces(env: BatchedEnv) -> tuple[JointObservation, spaces.MultiDiscrete]:
+def joint_spaces(env: BatchedEnv) -> tuple[JointObservation, spaces.Space[Any]]:
     """Return the observation and action spaces of a batched environment's episodes."""
     actions = env.action_spec
-    observation = JointObservation(env.agents, env.observation_shape, actions.n, env.state_size)
+    observation = JointObservation(env.agents, env.observation_shape, actions, env.state_size)
     return observation, actions.joint_space(len(env.agents))

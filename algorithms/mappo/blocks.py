@@ -16,29 +16,28 @@ from edge_marl.algorithms.core.learner import DivergenceError, Terms
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.losses import Coefficients, ppo_loss
 from edge_marl.algorithms.mappo.rows import PENALTIES, Rows, learning_targets, penalties
-from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
-from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.columns import Fragment, who_decides
 
 ACTOR, CRITIC = "actor", "critic"
 """The two networks of an agent."""
 
 _SEEN = (Fragment.FEATURES, Fragment.ACTION_MASK)
-_RECORDED = (Columns.ACTIONS, Columns.ACTION_LOGP)
+_RECORDED = (Columns.ACTIONS, Fragment.VECTORS, Columns.ACTION_LOGP)
 _TARGETS = (Postprocessing.ADVANTAGES, Postprocessing.VALUE_TARGETS)
 _FEWEST_ROWS = 128
 """Products of fewer rows round otherwise for one agent alone."""
 _OF_ALL = (Fragment.VALID, Fragment.ELAPSED)
 _OF_EACH = (
-    Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.ACTIVE, Fragment.ACTIONS, Fragment.REWARDS,
-    Fragment.TERMINATED, Fragment.TRUNCATED, Fragment.ACTION_LOGP,
+    Fragment.FEATURES, Fragment.ACTION_MASK, Fragment.ACTIVE, Fragment.ACTIONS, Fragment.VECTORS,
+    Fragment.REWARDS, Fragment.TERMINATED, Fragment.TRUNCATED, Fragment.ACTION_LOGP,
 )  # fmt: skip
 
 
 def part_of(fragments: Rows, begin: int, end: int) -> Rows:
     """Return what agents ``begin`` to ``end - 1`` learn from, of fragments of all agents."""
-    part = {name: fragments[name][:, :, begin:end] for name in _OF_EACH}
+    part = {name: fragments[name][:, :, begin:end] for name in _OF_EACH if name in fragments}
     return part | {name: fragments[name] for name in _OF_ALL if name in fragments}
 
 
@@ -128,7 +127,7 @@ class AgentBlock(Block):
                 self._step(columns, part, T, lesson) for part in _parts(shuffled, lesson.n_parts)
             ]
         if self.actor.normaliser is not None:
-            seen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
+            seen = who_decides(fragments) & fragments[Fragment.ACTIVE]
             self.actor.normaliser.update(
                 fragments[Fragment.FEATURES].flatten(0, 1), seen.flatten(0, 1),
                 sets=self.actor.groups,
@@ -161,7 +160,7 @@ class AgentBlock(Block):
 
     def _values(self, fragments: Rows, lesson: Lesson) -> Tensor:
         """Return values ``[B, T + 1, G]`` where an agent has a choice, in units of the return."""
-        chosen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
+        chosen = who_decides(fragments) & fragments[Fragment.ACTIVE]
         columns, values = _flat(fragments), torch.zeros(chosen.numel())
         for alike in chain.from_iterable(_parts(_steps_of_agents(chosen), lesson.n_parts)):
             agents, there = alike.agents, alike.there
@@ -190,7 +189,11 @@ class AgentBlock(Block):
             # To divide by infinity takes rows away that are nobody's.
             sizes = alike.sizes[:, None].float()
             divisors.append(torch.where(alike.there, sizes, torch.inf).flatten())
-            batch = {name: columns[name][played].flatten() for name in (*_RECORDED, *_TARGETS)}
+            batch = {
+                name: columns[name][played].flatten(0, 1)
+                for name in (*_RECORDED, *_TARGETS)
+                if name in columns
+            }
             batches.append(batch | {PENALTIES: penalties(legal.transpose(0, 1)).flatten(0, 1)})
         divided = torch.cat(divisors)
         loss, terms = ppo_loss(
@@ -207,8 +210,8 @@ class AgentBlock(Block):
 
 def _flat(fragments: Rows) -> Rows:
     """Return columns whose rows are the steps of agents, ``b * T + t`` times G plus the agent."""
-    flat = {name: fragments[name].flatten(0, 2) for name in _SEEN}
-    return flat | {name: fragments[name].flatten() for name in _RECORDED}
+    names = [name for name in (*_SEEN, *_RECORDED) if name in fragments]
+    return {name: fragments[name].flatten(0, 2) for name in names}
 
 
 def _steps_of_agents(counts: Tensor) -> list[Tensor]:

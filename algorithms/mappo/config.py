@@ -40,6 +40,7 @@ class MAPPOConfig(BatchConfig, PPOConfig):
     algorithm_class = MAPPO
     joint_learner_class = MAPPOTorchLearner
     joint_module_class = MAPPOModule
+    learns_vectors = True
 
     @property
     def uses_state(self) -> bool:

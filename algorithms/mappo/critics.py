@@ -10,7 +10,7 @@ from edge_marl.algorithms.networks.agents import Actor, AgentRows
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedMLP
 from edge_marl.algorithms.networks.normalisation import RunningMoments, Total
-from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.columns import Fragment, who_decides
 
 
 class CentralCritic(nn.Module):
@@ -72,7 +72,7 @@ class LocalCritic(nn.Module):
         spec = actor.spec
         if actor.kind.has_head:
             network = spec.network.model_copy(update={"dueling": False})
-            spec = spec.model_copy(update={"n_actions": 1, "network": network})
+            spec = spec.model_copy(update={"n_actions": 1, "boxes": (), "network": network})
         # The last output of networks over sets depends on the set as a whole only: it is the value.
         self.values = Actor(spec)
         self.values.normaliser = actor.normaliser
@@ -94,7 +94,7 @@ class LocalCritic(nn.Module):
             values: Tensor = self(columns)
             return values
         features, mask = columns[Fragment.FEATURES], columns[Fragment.ACTION_MASK]
-        return self.values.where_chosen(features, mask)[..., -1]
+        return self.values.where_chosen(features, mask, who_decides(columns))[..., -1]
 
     def of_minibatch(self, columns: Mapping[str, Tensor], rows: AgentRows) -> Tensor:
         """Return the values ``[C]`` of C rows of single agents; a memory is not supported."""

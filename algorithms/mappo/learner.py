@@ -15,18 +15,20 @@ from torch import Tensor
 
 from edge_marl.algorithms.core.learner import JointLearner, Terms
 from edge_marl.algorithms.core.optimiser import flat_adam
-from edge_marl.algorithms.mappo.distribution import MaskedCategorical
-from edge_marl.algorithms.mappo.losses import Coefficients, explained_variance, ppo_loss
+from edge_marl.algorithms.mappo.losses import (
+    Coefficients,
+    divergences,
+    explained_variance,
+    ppo_loss,
+)
 from edge_marl.algorithms.mappo.module import OUTPUTS, MAPPOModule
 from edge_marl.algorithms.mappo.rows import (
-    PENALTIES,
     VALUE_WEIGHTS,
     JointSteps,
     WholeFragments,
     learning_targets,
 )
-from edge_marl.algorithms.networks import chooses
-from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.columns import Fragment, who_decides
 
 _KL = "kl_coeff"
 
@@ -82,7 +84,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
         if actor.normaliser is not None:
             seen = columns[Fragment.ACTIVE]
             if self.config.decisions_only:
-                seen = chooses(columns[Fragment.ACTION_MASK], seen)
+                seen = who_decides(columns) & seen
             actor.normaliser.update(
                 columns[Fragment.FEATURES].flatten(0, -3), seen.flatten(0, -2),
                 sets=actor.groups, total=self.total,
@@ -173,9 +175,7 @@ class MAPPOTorchLearner(JointLearner, PPOTorchLearner):
             n_values=n_values,
         )
         if config.use_kl_loss:
-            before = MaskedCategorical(batch[Columns.ACTION_DIST_INPUTS])
-            now = MaskedCategorical(outputs + batch[PENALTIES])
-            terms[LEARNER_RESULTS_KL_KEY] = before.kl(now).sum() / n_choices
+            terms[LEARNER_RESULTS_KL_KEY] = divergences(outputs, batch).sum() / n_choices
             penalty = self.curr_kl_coeffs_per_module[module_id] * terms[LEARNER_RESULTS_KL_KEY]
             loss = loss + penalty
         self.log_terms(**terms)

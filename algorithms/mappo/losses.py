@@ -10,9 +10,11 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
-from edge_marl.algorithms.mappo.distribution import SMALL
+from edge_marl.algorithms.mappo.distribution import SMALL, MaskedCategorical
 from edge_marl.algorithms.mappo.rows import PENALTIES, VALUE_WEIGHTS
 from edge_marl.algorithms.networks.normalisation import Total, unchanged
+from edge_marl.algorithms.networks.vectors import BetaVectors
+from edge_marl.algorithms.sampling.columns import Fragment
 
 
 class Coefficients(NamedTuple):
@@ -37,14 +39,16 @@ def ppo_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Combine the clipped surrogate, the squared error of the values and the entropy.
 
-    The policy is ``softmax(outputs + penalties)``. Squared errors are clipped at
+    The policy chooses by ``softmax(outputs + penalties)`` and draws a vector, if there is one, from
+    Beta distributions; its ratio is that of both together. Squared errors are clipped at
     ``vf_clip_param``.
 
     Args:
-        outputs: ``[K, A]`` of the actor, where an agent had a choice.
+        outputs: ``[K, A + 2d]`` of the actor, where an agent had a choice.
         values: of the critic, of any shape.
-        batch: ``PENALTIES [K, A]``, ``ACTIONS``, ``ACTION_LOGP`` and ``ADVANTAGES`` ``[K]``;
-            ``VALUE_TARGETS`` in the shape of the values, and perhaps ``VALUE_WEIGHTS``.
+        batch: ``PENALTIES [K, A]``, ``ACTIONS``, ``ACTION_LOGP`` and ``ADVANTAGES`` ``[K]``, and
+            ``VECTORS [K, d]`` where there are any; ``VALUE_TARGETS`` in the shape of the values,
+            and perhaps ``VALUE_WEIGHTS``.
         coefficients: of the terms.
         n_choices: what sums over K are divided by, K where there is one learner; or what each row
             is divided by, ``[K]``, for a sum of means.
@@ -54,7 +58,14 @@ def ppo_loss(
     Returns:
         The loss, and its terms under RLlib's names.
     """
-    loss, *terms = _PPOLoss.apply(outputs, values, batch, coefficients, n_choices, n_values)
+    scores, of_vectors = outputs, (None, None)
+    if Fragment.VECTORS in batch:
+        scores, parameters = outputs.tensor_split([batch[PENALTIES].shape[-1]], dim=-1)
+        distributions, vectors = BetaVectors.of_outputs(parameters), batch[Fragment.VECTORS]
+        of_vectors = distributions.log_probabilities(vectors), distributions.entropies(vectors)
+    loss, *terms = _PPOLoss.apply(
+        scores, values, *of_vectors, batch, coefficients, n_choices, n_values
+    )
     return loss, dict(zip(_TERMS, terms, strict=True))
 
 
@@ -73,12 +84,17 @@ class _PPOLoss(torch.autograd.Function):
         ctx: Any,
         outputs: Tensor,
         values: Tensor,
+        vector_logp: Tensor | None,
+        vector_entropies: Tensor | None,
         batch: Mapping[str, Tensor],
         coefficients: Coefficients,
         n_choices: float | Tensor,
         n_values: float | Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return the loss and its terms, and save the gradient up to a factor."""
+        """Return the loss and its terms, and save the gradient up to a factor.
+
+        Log-probabilities and entropies ``[K]`` of vectors add to those of choices.
+        """
         clip, vf_clip, vf_loss_coeff, entropy_coeff = coefficients
         actions, advantages = batch[Columns.ACTIONS], batch[Postprocessing.ADVANTAGES]
         logits = (outputs + batch[PENALTIES]).T.contiguous()  # [A, K]
@@ -86,10 +102,13 @@ class _PPOLoss(torch.autograd.Function):
         probabilities = logarithms.exp()
         negative_entropies = (probabilities * logarithms).sum(0)
         chosen = logarithms.gather(0, actions[None])[0]
+        entropy = -_mean(negative_entropies, n_choices)
+        if vector_logp is not None and vector_entropies is not None:
+            chosen = chosen + vector_logp
+            entropy = entropy + _mean(vector_entropies, n_choices)
         ratios = (chosen - batch[Columns.ACTION_LOGP]).exp_()
         surrogate, clipped = ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages
         policy_loss = -_mean(torch.minimum(surrogate, clipped), n_choices)
-        entropy = -_mean(negative_entropies, n_choices)
 
         errors = values - batch[Postprocessing.VALUE_TARGETS]
         weights = batch.get(VALUE_WEIGHTS)
@@ -110,7 +129,10 @@ class _PPOLoss(torch.autograd.Function):
         gradient -= of_chosen
         gradient *= probabilities
         gradient.scatter_add_(0, actions[None], of_chosen[None])
-        ctx.save_for_backward(gradient.T, weighted * (2.0 * vf_loss_coeff / n_values))
+        of_vectors: tuple[Tensor, ...] = ()
+        if vector_logp is not None:
+            of_vectors = (of_chosen, -of_entropies * torch.ones_like(of_chosen))
+        ctx.save_for_backward(gradient.T, weighted * (2.0 * vf_loss_coeff / n_values), *of_vectors)
         loss = policy_loss + vf_loss_coeff * vf_loss - entropy_coeff * entropy
         terms = policy_loss, vf_loss, vf_loss_unclipped.clone(), entropy
         ctx.mark_non_differentiable(*terms)
@@ -118,10 +140,28 @@ class _PPOLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """Return the gradients with respect to outputs and values."""
-        of_outputs, of_values = ctx.saved_tensors
-        factor = gradients[0]
-        return of_outputs * factor, of_values * factor, None, None, None, None
+        """Return the gradients with respect to outputs, values and what vectors add."""
+        found = [gradient * gradients[0] for gradient in ctx.saved_tensors]
+        return *found, *(None,) * (8 - len(found))
+
+
+def divergences(outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return the Kullback-Leibler divergences ``[K]`` of a policy from the one that sampled.
+
+    Args:
+        outputs: ``[K, A + 2d]``, as for :func:`ppo_loss`.
+        batch: ``PENALTIES``, ``ACTION_DIST_INPUTS [K, A + 2d]`` and, where there are any,
+            ``VECTORS``.
+    """
+    A = batch[PENALTIES].shape[-1]
+    before, now = batch[Columns.ACTION_DIST_INPUTS], outputs
+    choices_before = MaskedCategorical(before[..., :A])
+    found: Tensor = choices_before.kl(MaskedCategorical(now[..., :A] + batch[PENALTIES]))
+    if Fragment.VECTORS in batch:
+        vectors_before = BetaVectors.of_outputs(before[..., A:])
+        vectors_now = BetaVectors.of_outputs(now[..., A:])
+        found = found + vectors_before.divergences(vectors_now, batch[Fragment.VECTORS])
+    return found
 
 
 def _mean(numbers: Tensor, n: float | Tensor) -> Tensor:

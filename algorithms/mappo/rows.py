@@ -17,9 +17,9 @@ from edge_marl.algorithms.mappo.gae import (
     standardised_by_agent,
     team_ends,
 )
-from edge_marl.algorithms.networks import MASKED, chooses, has_choice
+from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.normalisation import Total, unchanged
-from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.columns import Fragment, who_decides
 
 AGENT = "agent"
 """``[C]``: which agent a row is of."""
@@ -33,7 +33,9 @@ VALUE_WEIGHTS = "value_weights"
 Rows = dict[str, Tensor]
 
 _SEEN = (Fragment.FEATURES, Fragment.ACTION_MASK)
-_RECORDED = (Columns.ACTIONS, Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS)
+_RECORDED = (
+    Columns.ACTIONS, Fragment.VECTORS, Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS,
+)  # fmt: skip
 
 
 def learning_targets(
@@ -76,11 +78,11 @@ def learning_targets(
     decays: float | Tensor = lambda_
     present = counts
     if decisions:
-        decides = has_choice(fragments[Fragment.ACTION_MASK])
-        values = _of_last_decision(values, decides)
+        deciding = who_decides(fragments)
+        values = _of_last_decision(values, deciding)
         # A sum that does not decay cancels the value of the observation that it passes over.
-        decays = torch.where(decides[:, 1:], lambda_, 1.0)
-        counts = counts & decides[:, :-1]
+        decays = torch.where(deciding[:, 1:], lambda_, 1.0)
+        counts = counts & deciding[:, :-1]
     if team_reward != "own":
         of_team = rewards.sum(-1, keepdim=True)
         if team_reward == "shared":
@@ -169,13 +171,13 @@ class JointSteps:
         counts = targets[Columns.LOSS_MASK]
         valid = fragments[Fragment.VALID] & counts.any(-1)
         _, T, N = counts.shape
-        decides = chooses(fragments[Fragment.ACTION_MASK][:, :-1], counts)
+        choosing = who_decides(fragments)[:, :-1] & counts
         self.n_rows, self._N = int(valid.sum()), N
         # The step at which each row was played, and the observation before it.
         self._played = valid.flatten().nonzero().squeeze(1)
         self._seen = self._played + self._played // T
-        self._choosing = Ragged.where(decides[valid])
-        self._others = Ragged.where((counts & ~decides)[valid]) if n_values is None else None
+        self._choosing = Ragged.where(choosing[valid])
+        self._others = Ragged.where((counts & ~choosing)[valid]) if n_values is None else None
         self._fragments = fragments
         self._targets = targets
         self._n_values = n_values
@@ -283,11 +285,11 @@ class WholeFragments:
     def _minibatch(self, fragments: Tensor) -> Rows:
         batch = {name: column.index_select(0, fragments) for name, column in self._columns.items()}
         counts = batch.pop(Columns.LOSS_MASK)
-        decides = chooses(batch[Fragment.ACTION_MASK], counts)
+        choosing = who_decides(batch) & counts
         batch[VALUE_WEIGHTS] = counts.float()
-        batch[CHOOSES] = decides
+        batch[CHOOSES] = choosing
         batch[PENALTIES] = penalties(batch[Fragment.ACTION_MASK])
         for name in (*_RECORDED, Postprocessing.ADVANTAGES, PENALTIES):
             if name in batch:
-                batch[name] = batch[name][decides]
+                batch[name] = batch[name][choosing]
         return batch

@@ -7,19 +7,13 @@ MASKED = -1e9
 """Score of a forbidden action: finite, because infinities turn into NaN in softmax gradients."""
 
 
-def has_choice(action_mask: Tensor) -> Tensor:
-    """Return ``[...]``, where more than one action is legal, given ``action_mask [..., A]``.
+def has_choice(action_mask: Tensor, *, vectors: bool = False) -> Tensor:
+    """Return ``[...]``, where there is something to decide, given ``action_mask [..., A]``.
 
     A may be up to 32,767, for the sum is of 16-bit integers, which is a third of the time.
-    """
-    return action_mask.sum(-1, dtype=torch.int16) > 1
-
-
-def chooses(action_mask: Tensor, counts: Tensor) -> Tensor:
-    """Return ``[..., N]``, true where a step counts and the agent has more than one legal action.
 
     Args:
-        action_mask: ``[..., N, A]`` legal actions.
-        counts: ``[..., N]`` bool, steps that count.
+        action_mask: legal choices.
+        vectors: whether a vector belongs to an action: then one legal choice is enough.
     """
-    return counts & has_choice(action_mask)
+    return action_mask.sum(-1, dtype=torch.int16) > (0 if vectors else 1)

@@ -1,4 +1,4 @@
-"""Map local observations to one output per action: the decentralised part of every algorithm."""
+"""Map local observations to outputs for actions: the decentralised part of every algorithm."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from edge_marl.algorithms.networks import MASKED, has_choice
+from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear, by_group
 from edge_marl.algorithms.networks.kinds import KINDS
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.networks.spec import ActorSpec
+from edge_marl.algorithms.networks.vectors import BetaVectors
 from edge_marl.errors import InputError
 
 _FEW, _MOST = 400, 0.8
@@ -31,14 +32,19 @@ class AgentRows(NamedTuple):
 
 
 class Actor(nn.Module):
-    """Map each agent's own observation to one output per action.
+    """Map each agent's own observation to one output per choice, and two per number of a vector.
 
-    Actors are decentralised by construction: nothing here mixes agents. Outputs are logits or
-    action values, as the algorithm trains them, and are not masked.
+    Actors are decentralised by construction: nothing here mixes agents. Outputs for choices are
+    logits or action values, as the algorithm trains them, and are not masked; those for vectors,
+    which come last, are the parameters of :mod:`.vectors`. Wherever outputs ``[..., A]`` are spoken
+    of, A includes the latter.
     """
 
     groups: Tensor
     ids: Tensor
+    lowest: Tensor
+    """``[N, d]``: bounds of the vectors."""
+    highest: Tensor
 
     def __init__(self, spec: ActorSpec) -> None:
         super().__init__()
@@ -50,6 +56,9 @@ class Actor(nn.Module):
         if spec.n_ids:
             ids[torch.arange(N), torch.arange(N) % spec.n_ids] = 1.0
         self.register_buffer("ids", ids)
+        bounds = torch.tensor(spec.boxes).view(N, spec.vector_size, 2)
+        self.register_buffer("lowest", bounds[..., 0], persistent=False)
+        self.register_buffer("highest", bounds[..., 1], persistent=False)
         self._one_each = spec.groups == tuple(range(N))
         self.n_groups = n_groups
         self.normaliser = RunningMoments((n_groups, spec.n_features)) if spec.normalise else None
@@ -61,7 +70,7 @@ class Actor(nn.Module):
             last = network.hidden_sizes[-1]
             if network.gru:
                 self.memory = GroupedGRUCell(n_groups, last, network.gru)
-            self.head = GroupedLinear(n_groups, network.gru or last, spec.n_actions)
+            self.head = GroupedLinear(n_groups, network.gru or last, spec.n_outputs)
             if network.dueling:
                 self.value = GroupedLinear(n_groups, network.gru or last, 1)
 
@@ -74,6 +83,11 @@ class Actor(nn.Module):
     def parameter_sets(self) -> Tensor | None:
         """Return the group of each agent, ``[N]``, as grouped layers take it; None: one each."""
         return None if self._one_each else self.groups
+
+    @property
+    def fixed_numbers(self) -> Tensor:
+        """Return which numbers of the agents' vectors are none, or cannot vary, ``[N, d]``."""
+        return self.lowest == self.highest
 
     @property
     def representation_size(self) -> int:
@@ -151,6 +165,13 @@ class Actor(nn.Module):
         outputs, seen = self._represented(x, mask, self.ids, groups)
         return outputs.view(*shape, outputs.shape[-1]), seen.view(*shape, seen.shape[-1])
 
+    def parts(self, outputs: Tensor) -> tuple[Tensor, BetaVectors | None]:
+        """Split outputs into those of choices, ``[..., A]``, and the distributions of vectors."""
+        d = self.spec.vector_size
+        if not d:
+            return outputs, None
+        return outputs[..., : -2 * d], BetaVectors.of_outputs(outputs[..., -2 * d :])
+
     def greedy(self, outputs: Tensor, action_mask: Tensor, random: Tensor | float = 0.5) -> Tensor:
         """Return the legal actions with the largest outputs, or as the kind of network decides.
 
@@ -194,7 +215,7 @@ class Actor(nn.Module):
         mask = action_mask.reshape(B * L, N, -1)
         return self._outputs(remembered, mask, groups).view(B, L, N, -1)
 
-    def where_chosen(self, features: Tensor, action_mask: Tensor) -> Tensor:
+    def where_chosen(self, features: Tensor, action_mask: Tensor, decides: Tensor) -> Tensor:
         """Return outputs where an agent has a choice, and arbitrary numbers where it has none.
 
         Nodes wait for tasks most of the time: evaluating observations without a choice would take
@@ -203,6 +224,7 @@ class Actor(nn.Module):
         Args:
             features: ``[..., N, F]``.
             action_mask: ``[..., N, A]`` bool.
+            decides: ``[..., N]`` bool: where an agent has a choice.
 
         Returns:
             ``[..., N, A]``, as :meth:`forward`.
@@ -211,7 +233,7 @@ class Actor(nn.Module):
         n_rows = action_mask.numel() // A
         if n_rows <= _FEW:
             return self(features, action_mask)[0]
-        rows = has_choice(action_mask).flatten().nonzero().squeeze(1)
+        rows = decides.flatten().nonzero().squeeze(1)
         if len(rows) >= _MOST * n_rows:
             return self(features, action_mask)[0]
         flat, masks = features.reshape(n_rows, -1), action_mask.reshape(n_rows, A)
@@ -266,7 +288,8 @@ class Actor(nn.Module):
     def single(self, agent: int) -> Actor:
         """Return a copy that holds the parameters of one agent only, as its node would run it."""
         spec = self.spec
-        part = Actor(spec.model_copy(update={"agents": (spec.agents[agent],), "groups": (0,)}))
+        own = {"agents": (spec.agents[agent],), "groups": (0,)}
+        part = Actor(spec.model_copy(update=own | {"boxes": spec.boxes[agent : agent + 1]}))
         group, parameters = spec.groups[agent], dict(self.named_parameters())
         with torch.no_grad():
             for name, parameter in part.named_parameters():

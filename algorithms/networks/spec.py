@@ -44,6 +44,8 @@ class ActorSpec(BaseModel):
     observation_shape: tuple[Annotated[int, Field(ge=1)], ...]
     """The shape of one agent's observation before it is flattened."""
     n_actions: int = Field(ge=1)
+    boxes: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """``[N, d]`` bounds of the numbers of each agent's vector; empty where actions are choices."""
     groups: tuple[int, ...]
     network: NetworkConfig
     normalise: bool = False
@@ -58,7 +60,24 @@ class ActorSpec(BaseModel):
                 f"groups: expected one from 0 to {N - 1} for each of {N} agents, "
                 f"found {shown(self.groups)}"
             )
+        if self.boxes and (len(self.boxes) != N or len(set(map(len, self.boxes))) > 1):
+            raise InputError(
+                f"boxes: expected as many bounds for each of {N} agents, found {shown(self.boxes)}"
+            )
+        if not all(
+            math.isfinite(high - low) and low <= high for box in self.boxes for low, high in box
+        ):
+            raise InputError(
+                f"boxes: expected a lower and an upper bound each, found {shown(self.boxes)}"
+            )
+        if self.boxes and network.dueling:
+            raise InputError("network.dueling: expected false for actions with vectors, found true")
         if not network.network_class.has_head:
+            if self.boxes:
+                raise InputError(
+                    f"network.kind: expected a kind with a head, such as mlp, for actions with "
+                    f"vectors, found {network.kind}"
+                )
             for name, found in (("gru", network.gru), ("dueling", network.dueling)):
                 if found:
                     raise InputError(
@@ -66,6 +85,16 @@ class ActorSpec(BaseModel):
                     )
         network.network_class.check(network, self.observation_shape, self.n_actions)
         return self
+
+    @property
+    def vector_size(self) -> int:
+        """Return d, numbers of the vector that belongs to an action."""
+        return len(self.boxes[0]) if self.boxes else 0
+
+    @property
+    def n_outputs(self) -> int:
+        """Return how many outputs an agent has: of every choice, and two of every number."""
+        return self.n_actions + 2 * self.vector_size
 
     @property
     def n_features(self) -> int:

@@ -42,3 +42,4 @@ class O2OConfig(MAPPOConfig):
     algorithm_class = O2O
     joint_learner_class = O2OLearner
     joint_module_class = O2OModule
+    learns_vectors = False

@@ -18,7 +18,7 @@ def sample_actions(logits: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]
 
     Args:
         logits: ``[..., A]``.
-        action_mask: ``[..., A]`` bool; at least one action of each row is legal.
+        action_mask: ``[..., A]`` bool; where none is legal, the first is returned.
 
     Returns:
         Actions ``[...]`` and their log-probabilities ``[...]``.
@@ -44,7 +44,7 @@ def _draw(logits: Any, action_mask: Any, random: Any, actions: Any, log_probabil
                 n_legal += 1
                 last = a
                 largest = max(largest, logits[k, a])
-        if n_legal == 1:
+        if n_legal <= 1:
             actions[k], log_probabilities[k] = last, 0.0
             continue
         total = 0.0

@@ -31,6 +31,7 @@ from edge_marl.envs.batched import BatchedObservation, make_batched
 from edge_marl.envs.faults import EnvironmentFaultError
 from edge_marl.errors import InputError
 from edge_marl.seeds import TRAINING_SEEDS
+from edge_marl.simulation import Actions, Hybrid
 
 Delivery = tuple[MultiAgentBatch, Any]
 """Fragments and metrics."""
@@ -176,8 +177,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             self._record(columns, t, T + 1, self._seen())
             valid = ~self.env.done
             outputs = self._act(explore, random_actions)
-            actions = outputs[Columns.ACTIONS]
-            transition = self.env.step(actions)
+            transition = self.env.step(_played(outputs))
             self._observation = transition.observation
             self._log.add(transition.reward, valid, self.env)
             if transition.elapsed is not None:
@@ -222,11 +222,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         n_steps, n_agent_steps = 0, np.zeros(len(self.env.agents), np.int64)
         while playing.any():
             outputs = self._act(explore, random_actions=False, generator=generator)
-            actions = outputs[Columns.ACTIONS]
             before = playing & ~self.env.done
             assert self._observation is not None
             n_agent_steps += (before[:, None] & self._observation.active).sum(0)
-            transition = self.env.step(actions)
+            transition = self.env.step(_played(outputs))
             self._observation = transition.observation
             over = self._log.add(transition.reward, before, self.env, longest)
             n_steps += int(before.sum())
@@ -251,7 +250,11 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         assert observation is not None
         if random_actions:
             scores = torch.rand(observation.action_mask.shape).numpy()
-            return {Columns.ACTIONS: np.where(observation.action_mask, scores, -1.0).argmax(-1)}
+            chosen = {Columns.ACTIONS: np.where(observation.action_mask, scores, -1.0).argmax(-1)}
+            d = self.env.action_spec.vector_size
+            if d:
+                chosen[Fragment.VECTORS] = torch.rand(*scores.shape[:2], d).numpy()
+            return chosen
         batch: dict[str, Any] = {
             Columns.OBS: {
                 Fragment.FEATURES: torch.from_numpy(observation.features),
@@ -417,6 +420,12 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         """Return the module, which is a component of its own."""
         return [(COMPONENT_RL_MODULE, self.module)]
+
+
+def _played(outputs: Mapping[str, NDArray[Any]]) -> Actions:
+    """Return the actions among a module's outputs as environments take them."""
+    actions, vectors = outputs[Columns.ACTIONS], outputs.get(Fragment.VECTORS)
+    return actions if vectors is None else Hybrid(actions, np.maximum(vectors, 0.0))
 
 
 def _copied(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

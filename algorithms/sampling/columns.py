@@ -9,6 +9,12 @@ t + 1 unless the agent terminated.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from edge_marl.algorithms.networks import has_choice
+
 
 class Fragment:
     """Name the columns: B rows, T steps, N agents, F features, A actions, S state, H memory."""
@@ -24,7 +30,9 @@ class Fragment:
     FIRST = "first"
     """``[B, T + 1]`` bool: first observations of episodes."""
     ACTIONS = "actions"
-    """``[B, T, N]``"""
+    """``[B, T, N]``: choices."""
+    VECTORS = "vectors"
+    """``[B, T, N, d]``: of the actions, from environments where they have any."""
     REWARDS = "rewards"
     """``[B, T, N]``"""
     TERMINATED = "terminated"
@@ -38,6 +46,11 @@ class Fragment:
     HIDDEN = "hidden"
     """``[B, N, H]``: memory before the first observation; recurrent modules only."""
     ACTION_LOGP = "action_logp"
-    """``[B, T, N]``: where the module gives it."""
+    """``[B, T, N]``, of choice and vector together: where the module gives it."""
     ACTION_DIST_INPUTS = "action_dist_inputs"
-    """``[B, T, N, A]``: where the module gives them."""
+    """``[B, T, N, A]``, or with outputs for vectors behind: where the module gives them."""
+
+
+def who_decides(fragments: Mapping[str, Tensor]) -> Tensor:
+    """Return ``[B, T + 1, N]``, where an agent has something to decide."""
+    return has_choice(fragments[Fragment.ACTION_MASK], vectors=Fragment.VECTORS in fragments)

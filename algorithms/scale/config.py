@@ -50,6 +50,7 @@ class SCALEConfig(MAPPOConfig):
     algorithm_class = SCALE
     joint_learner_class = SCALELearner
     joint_module_class = SCALEModule
+    learns_vectors = False
 
     @property
     def annealed_lr(self) -> Any:

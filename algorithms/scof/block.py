@@ -16,10 +16,9 @@ from edge_marl.algorithms.actors import chosen_values, greedy
 from edge_marl.algorithms.core.blocks import Block
 from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.core.optimiser import rows_by_group
-from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.replay.columns import AgentTransition
-from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.columns import Fragment, who_decides
 from edge_marl.algorithms.scof.decisions import DecisionReplay
 
 VALUES = "values"
@@ -68,7 +67,7 @@ class ValueBlock(Block):
     def keep(self, fragments: Mapping[str, Tensor], gamma: float) -> None:
         """Keep the decisions in fragments of these agents, see :meth:`.DecisionReplay.add`."""
         if self.actor.normaliser is not None:
-            seen = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
+            seen = who_decides(fragments) & fragments[Fragment.ACTIVE]
             self.actor.normaliser.update(
                 fragments[Fragment.FEATURES].flatten(0, 1), seen.flatten(0, 1),
                 sets=self.actor.groups,

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.replay.columns import AgentTransition
-from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.columns import Fragment, who_decides
 
 Columns = dict[str, Tensor]
 
@@ -88,7 +87,7 @@ class DecisionReplay:
 
     def add(self, fragments: Mapping[str, Tensor], gamma: float) -> None:
         """Take in fragments ``[B, T, G, ...]``, columns of :class:`Fragment`."""
-        decides = chooses(fragments[Fragment.ACTION_MASK], fragments[Fragment.ACTIVE])
+        decides = who_decides(fragments) & fragments[Fragment.ACTIVE]
         found = until_next_decision(fragments, decides, gamma)
         found[AgentTransition.ACTIONS] = fragments[Fragment.ACTIONS].long()
         # Nothing is known of what follows the last observation; others bootstrap from it.

@@ -20,8 +20,6 @@ from edge_marl.dag_placement.records import (
     Queues,
     Servers,
     Tasks,
-    one_by_one,
-    side_by_side,
 )
 from edge_marl.dag_placement.scenario import DagScenario, RandomWorkflows, RecordedWorkflows
 from edge_marl.dag_placement.workflows import Workflows
@@ -29,6 +27,7 @@ from edge_marl.dag_placement.workload import Generator
 from edge_marl.errors import InputError
 from edge_marl.memory import check_memory
 from edge_marl.options import NotNegative, Options, Positive
+from edge_marl.record_arrays import one_by_one, side_by_side
 from edge_marl.simulation import Simulator, Transition
 
 FloatArray = NDArray[np.float32]

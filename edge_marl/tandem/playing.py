@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_marl.errors import InputError
-from edge_marl.simulation import Policy, run
+from edge_marl.simulation import Hybrid, Policy, run
 from edge_marl.tandem.simulator import DROP_PENALTY, EpisodeResults, TandemSimulator
 from edge_marl.tandem.traces import IntArray, TraceSet
 
@@ -63,6 +63,7 @@ class TimelineRecorder(Policy[TandemSimulator]):
     def act(self, simulator: TandemSimulator) -> NDArray[np.integer]:
         """Decide as the policy does, ``[B, 2]``, and note which jobs are served."""
         actions = self._policy.act(simulator)
+        assert not isinstance(actions, Hybrid)
         self._served.append(served_jobs(simulator.observation.jobs, actions, simulator.done))
         return actions
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_marl.experiments.benchmarks.report import Measurement
 from edge_marl.experiments.benchmarks.timing import seconds_each
 from edge_marl.experiments.progress import progress_bar
-from edge_marl.simulation import Policy, Simulator
+from edge_marl.simulation import Actions, Hybrid, Policy, Simulator
 
 SizesT = TypeVar("SizesT")
 """How much a benchmark measures."""
@@ -41,12 +41,17 @@ class Replay:
     def __init__(self, simulator: Simulator[Any, Any], policy: Policy[Any]) -> None:
         self.simulator = simulator
         self.seeds = np.arange(simulator.batch_size)
-        self.actions: list[NDArray[np.integer]] = []
-        """``[B, N]`` of each step."""
+        self.actions: list[Actions] = []
+        """Of each step."""
         simulator.reset(self.seeds)
         policy.reset(simulator)
         while not simulator.done.all():
-            self.actions.append(policy.act(simulator).copy())
+            actions = policy.act(simulator)
+            if isinstance(actions, Hybrid):
+                actions = Hybrid(actions.choices.copy(), actions.vectors.copy())
+            else:
+                actions = actions.copy()
+            self.actions.append(actions)
             simulator.step(self.actions[-1])
         self.results = simulator.results
 

@@ -122,11 +122,12 @@ def check_fit(actor: Actor, env: BatchedEnv | ActorSpec) -> None:
     from edge_marl.algorithms.actors import ActorSpec
 
     spec = actor.spec
-    n_actions = env.n_actions if isinstance(env, ActorSpec) else env.action_spec.n
+    of_env = (env.n_actions, env.boxes) if isinstance(env, ActorSpec) else tuple(env.action_spec)
     for what, expected, found in (
         ("agents", tuple(env.agents), tuple(spec.agents)),
         ("observation shape", tuple(env.observation_shape), tuple(spec.observation_shape)),
-        ("actions", n_actions, spec.n_actions),
+        ("actions", of_env[0], spec.n_actions),
+        ("bounds of vectors", of_env[1], spec.boxes),
     ):
         if expected != found:
             raise InputError(f"checkpoint: {what}: the environment has {expected}, found {found}")

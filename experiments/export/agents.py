@@ -19,6 +19,7 @@ from edge_marl.experiments.export.onnx_files import (
     MASK,
     OBSERVATION,
     RANDOM,
+    VECTOR,
     Arrays,
     LocalActor,
     Session,
@@ -123,7 +124,7 @@ def check(local: LocalActor, session: Session) -> float:
 
     Returns:
         The largest difference of scores, relative to 1 plus the largest one of the row in
-        magnitude, or of memories.
+        magnitude, of vectors, relative to the distance of their bounds, or of memories.
 
     Raises:
         RuntimeError: if they differ by more than the tolerance.
@@ -139,6 +140,10 @@ def check(local: LocalActor, session: Session) -> float:
     loss = np.take_along_axis(expected["scores"], expected["action"][:, None], axis=1)[:, 0]
     lost = np.where(decided, np.abs(loss - chosen), 0.0)
     worst = float((np.maximum(difference, lost) / size).max())
+    if VECTOR in expected:
+        width = np.ptp(local.actor.spec.boxes[0], axis=1)
+        error = np.abs(found[VECTOR] - expected[VECTOR]) / np.where(width > 0, width, 1.0)
+        worst = max(worst, float(error.max()))
     if "next_hidden" in expected:
         worst = max(worst, float(np.abs(found["next_hidden"] - expected["next_hidden"]).max()))
     if not worst <= _TOLERANCE:
@@ -167,10 +172,15 @@ def _card(checkpoint: Checkpoint, local: LocalActor) -> dict[str, Any]:
     if actor.is_recurrent:
         inputs[HIDDEN] = {"shape": ["batch", actor.hidden_size], "type": "float32",
                           "meaning": "zeros at first, then next_hidden"}  # fmt: skip
+    outputs: dict[str, Any] = {"scores": "-1e9 for illegal actions", "action": _meaning(local)}
+    if spec.boxes:
+        outputs[VECTOR] = {"shape": ["batch", spec.vector_size], "type": "float32",
+                           "meaning": "what belongs to the action, the mean of its distribution",
+                           "bounds": spec.boxes[0]}  # fmt: skip
     return {
         "agent": spec.agents[0],
         "inputs": inputs,
-        "outputs": {"scores": "-1e9 for illegal actions", "action": _meaning(local)},
+        "outputs": outputs,
         "normalisation": _normalisation(actor),
         "training": {
             "recipe": card.recipe.model_dump(mode="json"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +18,12 @@ from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.pointer import PointerNetwork
 
 OBSERVATION, MASK, RANDOM, HIDDEN = "observation", "action_mask", "random", "hidden"
-SCORES, ACTION, NEXT_HIDDEN = "scores", "action", "next_hidden"
+SCORES, ACTION, VECTOR, NEXT_HIDDEN = "scores", "action", "vector", "next_hidden"
 
 Arrays = dict[str, NDArray[Any]]
 
-_TRACED_ROWS = 3  # any number but 0 and 1, which tracing takes for constants
+TRACED_ROWS = 3
+"""Any number but 0 and 1, which tracing takes for constants."""
 _ABSENT = 0.2  # share of servers in random inputs that are not there
 
 
@@ -58,14 +60,19 @@ class LocalActor(nn.Module):
 
         Returns:
             ``[batch, A]`` scores (-1e9 for illegal actions), ``[batch]`` the action as it is taken
-            in evaluation, and the next memory of a recurrent actor.
+            in evaluation, ``[batch, d]`` its vector between the environment's bounds, if it has
+            one, and the next memory of a recurrent actor.
         """
         features = observation.flatten(1)[:, None]
         memory = None if hidden is None else hidden[:, None]
         outputs, memory = self.actor(features, action_mask[:, None], memory)
-        scores = outputs[:, 0].masked_fill(~action_mask, MASKED)
-        action = decide(self.actor, scores, action_mask, random, sampled=self.sampled)
-        return (scores, action) if memory is None else (scores, action, memory[:, 0])
+        decision = decide(self.actor, outputs[:, 0], action_mask, random, sampled=self.sampled)
+        scores, _ = self.actor.parts(outputs[:, 0])
+        found = [scores.masked_fill(~action_mask, MASKED), decision.actions]
+        if decision.vectors is not None:
+            low, high = self.actor.lowest[0], self.actor.highest[0]
+            found.append(low + decision.vectors * (high - low))
+        return tuple(found) if memory is None else (*found, memory[:, 0])
 
     @property
     def draws(self) -> bool:
@@ -75,7 +82,8 @@ class LocalActor(nn.Module):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the names of what :meth:`forward` returns."""
-        return (SCORES, ACTION, NEXT_HIDDEN) if self.actor.is_recurrent else (SCORES, ACTION)
+        has_vector, has_memory = self.actor.spec.vector_size > 0, self.actor.is_recurrent
+        return (SCORES, ACTION, *[VECTOR] * has_vector, *[NEXT_HIDDEN] * has_memory)
 
     @property
     def takes_any_number(self) -> bool:
@@ -115,12 +123,31 @@ class Session(Protocol):
 
 def write_onnx(actor: LocalActor, path: Path) -> None:
     """Write the graph for any batch size and, if it takes any number, for any number of servers."""
-    inputs = actor.random_inputs(_TRACED_ROWS, seed=0)
+    inputs = actor.random_inputs(TRACED_ROWS, seed=0)
     batch = {0: torch.export.Dim("batch")}
     free = dict.fromkeys(inputs, batch)
     if actor.takes_any_number:
         either = batch | {1: torch.export.Dim("servers_and_task", min=2)}
         free |= {OBSERVATION: either, MASK: either}
+    write_graph(actor, path, inputs, actor.outputs, free)
+
+
+def write_graph(
+    module: nn.Module,
+    path: Path,
+    inputs: Arrays,
+    outputs: Sequence[str],
+    free: Mapping[str, Mapping[int, Any]],
+) -> None:
+    """Write the graph of a module.
+
+    Args:
+        module: to trace.
+        path: of the file.
+        inputs: to trace it with, by name.
+        outputs: their names.
+        free: axes of the inputs that may have any size.
+    """
     loud = logging.getLogger("torch.onnx")
     level = loud.level
     loud.setLevel(logging.ERROR)  # it warns of torchvision, which nobody needs here
@@ -128,13 +155,13 @@ def write_onnx(actor: LocalActor, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                actor,
+                module,
                 f=str(path),
                 kwargs={name: torch.from_numpy(value) for name, value in inputs.items()},
                 dynamo=True,
                 external_data=False,
                 input_names=list(inputs),
-                output_names=list(actor.outputs),
+                output_names=list(outputs),
                 dynamic_shapes=free,
                 verbose=False,
             )

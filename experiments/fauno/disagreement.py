@@ -147,6 +147,7 @@ def _states(actor: Actor, env: Any, seed: int, ticks: int) -> States:
     import torch
 
     from edge_marl.algorithms.actors import decide
+    from edge_marl.algorithms.networks import has_choice
 
     chosen = set(np.linspace(0, ticks - 1, min(_STATES, ticks)).round().astype(int).tolist())
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -161,9 +162,9 @@ def _states(actor: Actor, env: Any, seed: int, ticks: int) -> States:
         if tick in chosen:
             kept.append((features[0], mask[0]))
         with torch.inference_mode():
-            outputs = actor.where_chosen(features, mask)
-            actions = decide(actor, outputs, mask, 0.5)
-        observation = env.step(actions.numpy()).observation
+            outputs = actor.where_chosen(features, mask, has_choice(mask))
+            decision = decide(actor, outputs, mask, 0.5)
+        observation = env.step(decision.played).observation
     features, masks = zip(*kept, strict=True)
     return States(torch.stack(features), torch.stack(masks))
 

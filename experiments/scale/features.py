@@ -83,7 +83,7 @@ def features(actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]) -> Tensor:
         playing = torch.from_numpy(~env.done)[:, None] & (mask.sum(-1) > 1)
         seen.append(found[playing].clone())
         random = action_uniforms(seeds, step, len(env.agents))
-        observation = env.step(decide(actor, outputs, mask, random).numpy()).observation
+        observation = env.step(decide(actor, outputs, mask, random).played).observation
         if env.done.all():
             break
     return torch.cat(seen).double()

@@ -30,6 +30,10 @@ _OWN = {
         "edge_marl.experiments.scale.study:STUDY",
         "Tables 3 to 5, Figures 5 and 6 of the SCALE paper, and larger and other clusters.",
     ),
+    "cto": (
+        "edge_marl.experiments.cto.study:STUDY",
+        "Cooperative offloading with hybrid actions: policies, heuristics and bounds.",
+    ),
     "fauno": (
         "edge_marl.experiments.fauno.study:STUDY",
         "Tables 2 to 5 of the FAuNO paper: heuristics, and learners that share nothing.",

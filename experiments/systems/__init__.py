@@ -21,6 +21,7 @@ _OWN = (
     "edge_marl.experiments.systems.peer_offloading:PeerOffloading",
     "edge_marl.experiments.systems.dag_placement:DagPlacement",
     "edge_marl.experiments.systems.graph_offloading:GraphOffloading",
+    "edge_marl.experiments.systems.cooperative_offloading:CooperativeOffloading",
 )
 
 

@@ -30,6 +30,7 @@ from edge_marl.algorithms.networks import has_choice
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.algorithms.value_decomposition import QMIXConfig
+from edge_marl.envs.actions import ActionSpec
 from edge_marl.envs.batched import make_batched
 from edge_marl.errors import InputError
 from tests.algorithms.matrix_games import CORNER, MatrixGame, TwoAgentGame, TwoStepGame
@@ -38,7 +39,7 @@ B, T, N, F, A, S = 3, 5, 2, 4, 6, 7
 
 SPACES = {
     DEFAULT_MODULE_ID: (
-        JointObservation(("one", "two"), (F,), A, S),
+        JointObservation(("one", "two"), (F,), ActionSpec(A), S),
         spaces.MultiDiscrete([A] * N),
     )
 }

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from edge_marl.algorithms.actors import load_actor, save_actor
+from edge_marl.algorithms.networks import has_choice
 from edge_marl.algorithms.networks.agents import Actor, AgentRows
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear
@@ -262,7 +263,8 @@ def test_rows_in_which_nobody_has_a_choice_have_no_outputs_and_teach_nothing(
     # Many rows of agents that wait, as at the start of all episodes.
     waiting = torch.zeros(500, 3, 5, dtype=torch.bool)
     waiting[..., -1] = True
-    assert actor.where_chosen(features.expand(500, -1, -1), waiting).shape == (500, 3, 5)
+    found = actor.where_chosen(features.expand(500, -1, -1), waiting, has_choice(waiting))
+    assert found.shape == (500, 3, 5)
 
 
 @pytest.mark.parametrize("n_idle", [1, 6])
@@ -276,7 +278,8 @@ def test_agents_without_a_choice_change_neither_policy_nor_gradient(
     mask[:] = True
     mask.view(9, 5)[:n_idle, 1:] = False
     found = []
-    for outputs in (actor(features, mask)[0], actor.where_chosen(features, mask)):
+    chosen = actor.where_chosen(features, mask, has_choice(mask))
+    for outputs in (actor(features, mask)[0], chosen):
         actor.zero_grad()
         logits = outputs.masked_fill(~mask, -1e9)
         probabilities = torch.softmax(logits, -1)

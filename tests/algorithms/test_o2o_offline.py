@@ -18,6 +18,7 @@ from edge_marl.algorithms.o2o import O2OConfig
 from edge_marl.algorithms.o2o.learner import O2OLearner
 from edge_marl.algorithms.replay.columns import AgentTransition
 from edge_marl.algorithms.sac.losses import masked_policy
+from edge_marl.envs.actions import ActionSpec
 from tests.algorithms.logged import Rows
 
 S, A, GAMMA = 4, 3, 0.8
@@ -58,7 +59,7 @@ SKEWED = np.array([[0.8, 0.2, 0.0], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [0.0, 1.0,
 
 def learner(**options: Any) -> O2OLearner:
     """A learner for one node that sees the state."""
-    own = (JointObservation(("node",), (S,), A, S), spaces.MultiDiscrete([A]))
+    own = (JointObservation(("node",), (S,), ActionSpec(A), S), spaces.MultiDiscrete([A]))
     config = (
         O2OConfig()
         .debugging(seed=0)

@@ -10,12 +10,11 @@ import torch
 from pydantic import ValidationError
 
 from edge_marl.algorithms import SCOFConfig
-from edge_marl.algorithms.networks import chooses
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.spec import ActorSpec
 from edge_marl.algorithms.replay.columns import AgentTransition
-from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.algorithms.sampling.columns import Fragment, who_decides
 from edge_marl.algorithms.scof.block import VALUES, ValueBlock, ValueLesson
 from edge_marl.algorithms.scof.decisions import DecisionReplay, until_next_decision
 from edge_marl.algorithms.scof.options import SCOFOptions
@@ -82,7 +81,7 @@ def decisions(columns: dict[str, Any], agent: int) -> list[tuple[int, int]]:
 
 def test_what_comes_of_a_decision_is_what_is_earned_until_the_next() -> None:
     columns = fragments(6, 30)
-    decides = chooses(columns[Fragment.ACTION_MASK], columns[Fragment.ACTIVE])
+    decides = who_decides(columns) & columns[Fragment.ACTIVE]
     found = until_next_decision(columns, decides, GAMMA)
     n_known = 0
     for agent in range(N_AGENTS):

@@ -29,6 +29,7 @@ from edge_marl.algorithms import (
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.replay.columns import AgentTransition, JointTransition
 from edge_marl.algorithms.sampling.columns import Fragment
+from edge_marl.envs.actions import ActionSpec
 
 B, T, N, SERVERS, F = 5, 6, 2, 3, 3
 A, S = SERVERS + 1, 7
@@ -149,7 +150,7 @@ OFF_POLICY: dict[str, tuple[Callable[[], Any], Callable[[int], Arrays]]] = {
 
 def learnt(config: Any, columns: Arrays, **how: Any) -> tuple[Arrays, dict[str, float]]:
     """Weights and what is reported, after two calls of a new learner."""
-    own = (JointObservation(("a", "b"), OBSERVED, A, S), spaces.MultiDiscrete([A] * N))
+    own = (JointObservation(("a", "b"), OBSERVED, ActionSpec(A), S), spaces.MultiDiscrete([A] * N))
     learner = config.debugging(seed=3).build_learner(spaces={DEFAULT_MODULE_ID: own})
     learner.build()
     for _ in range(2):

@@ -9,13 +9,14 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
-from torch.distributions import Categorical
+from torch.distributions import Beta, Categorical
 from torch.nn import functional as F
 
 from edge_marl.algorithms.mappo.losses import Coefficients, ppo_loss
 from edge_marl.algorithms.mappo.rows import PENALTIES, VALUE_WEIGHTS, penalties
 from edge_marl.algorithms.networks.grouped import ACTIVATIONS, GroupedMLP, by_group
 from edge_marl.algorithms.networks.pointer import _Attention, _attention
+from edge_marl.algorithms.sampling.columns import Fragment
 
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu, "tanh": torch.tanh, "gelu": F.gelu, "silu": F.silu,
@@ -75,7 +76,8 @@ def test_attention() -> None:
 
 @pytest.mark.parametrize("vf_clip_param", [0.5, 1e9])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_loss_of_ppo(weighted: bool, vf_clip_param: float) -> None:
+@pytest.mark.parametrize("d", [0, 2])
+def test_the_loss_of_ppo(d: int, weighted: bool, vf_clip_param: float) -> None:
     torch.manual_seed(0)
     K, A = 9, 5
     mask = torch.rand(K, A) < 0.6
@@ -90,19 +92,26 @@ def test_the_loss_of_ppo(weighted: bool, vf_clip_param: float) -> None:
     if weighted:
         batch[VALUE_WEIGHTS] = torch.arange(12).view(6, 2).double()
     coefficients = Coefficients(0.2, vf_clip_param, 0.7, 0.05)
-    outputs, values = torch.randn(K, A).double(), torch.randn(6, 2).double()
+    if d:
+        batch[Fragment.VECTORS] = torch.rand(K, d).double()
+    outputs, values = torch.randn(K, A + 2 * d).double(), torch.randn(6, 2).double()
     inputs = outputs.requires_grad_(), values.requires_grad_()
 
     def ours(outputs: Tensor, values: Tensor) -> Tensor:
         return ppo_loss(outputs, values, batch, coefficients, n_choices=K, n_values=12)[0]
 
-    policy = Categorical(logits=outputs.masked_fill(~mask, -1e9))
-    ratios = (policy.log_prob(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP]).exp()
+    policy = Categorical(logits=outputs[:, :A].masked_fill(~mask, -1e9))
+    logarithms, entropies = policy.log_prob(batch[Columns.ACTIONS]), policy.entropy()
+    if d:
+        numbers = Beta(*(1.0 + F.softplus(outputs[:, A:])).chunk(2, dim=-1))
+        logarithms = logarithms + numbers.log_prob(batch[Fragment.VECTORS]).sum(-1)
+        entropies = entropies + numbers.entropy().sum(-1)
+    ratios = (logarithms - batch[Columns.ACTION_LOGP]).exp()
     advantages = batch[Postprocessing.ADVANTAGES]
     surrogate = torch.min(ratios * advantages, ratios.clamp(0.8, 1.2) * advantages).mean()
     squared = (values - batch[Postprocessing.VALUE_TARGETS]).square().clamp(max=vf_clip_param)
     of_values = (squared * batch.get(VALUE_WEIGHTS, 1.0)).mean()
-    expected = -surrogate + 0.7 * of_values - 0.05 * policy.entropy().mean()
+    expected = -surrogate + 0.7 * of_values - 0.05 * entropies.mean()
     torch.testing.assert_close(ours(*inputs), expected)
     gradients = (torch.autograd.grad(loss, inputs) for loss in (ours(*inputs), expected))
     for found, same in zip(*gradients, strict=True):

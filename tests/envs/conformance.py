@@ -4,8 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test, parallel_seed_test
+
+from edge_marl.envs.batched import BatchedEnv
+from edge_marl.simulation import Actions, Hybrid
 
 AnyEnv = ParallelEnv[str, Any, Any]
 MakeEnv = Callable[[], AnyEnv]
@@ -24,12 +28,35 @@ def check_parallel_env(make: MakeEnv) -> None:
 
 def random_actions(
     env: AnyEnv, observations: dict[str, Any], rng: np.random.Generator
-) -> dict[str, int]:
-    """One legal action per agent, each legal action equally likely."""
+) -> dict[str, Any]:
+    """One legal action per agent, each legal choice, and each vector, equally likely."""
     return {
-        agent: int(rng.choice(np.flatnonzero(observations[agent]["action_mask"])))
+        agent: random_action(env.action_space(agent), observations[agent]["action_mask"], rng)
         for agent in env.agents
     }
+
+
+def random_action(space: spaces.Space[Any], mask: Any, rng: np.random.Generator) -> Any:
+    legal = np.flatnonzero(mask)
+    choice = int(rng.choice(legal)) if legal.size else 0
+    return with_choice(space, choice, rng)
+
+
+def with_choice(space: spaces.Space[Any], choice: Any, rng: np.random.Generator) -> Any:
+    """An action with that choice."""
+    if not isinstance(space, spaces.Dict):
+        return choice
+    return {
+        name: rng.random(part.shape, np.float32) if isinstance(part, spaces.Box) else choice
+        for name, part in space.spaces.items()
+    }
+
+
+def joint_actions(fast: BatchedEnv, mask: Any, rng: np.random.Generator) -> Actions:
+    """Actions for all agents of a batch, by ``mask [B, N, A]``."""
+    choices = (rng.random(mask.shape) * mask).argmax(axis=2)
+    d = fast.action_spec.vector_size
+    return Hybrid(choices, rng.random((*mask.shape[:2], d), np.float32)) if d else choices
 
 
 def play(env: AnyEnv, seed: int | None, action_seed: int = 0) -> list[tuple[Any, ...]]:
@@ -48,7 +75,8 @@ def check_spaces_hold_what_is_returned(env: AnyEnv) -> None:
     for returned in play(env, seed=3):
         for agent, observation in returned[0].items():
             assert env.observation_space(agent).contains(observation)
-            assert observation["action_mask"].any(), "an agent has no legal action"
+            idle = isinstance(env.action_space(agent), spaces.Dict)  # may have nothing to decide
+            assert idle or observation["action_mask"].any(), "an agent has no legal action"
     env.reset(seed=3)
     state = env.state()
     assert state.shape == env.state_space.shape  # type: ignore[attr-defined]

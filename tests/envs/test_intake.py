@@ -193,8 +193,8 @@ class GraphWithin(Plain):
     seen = spaces.Dict(graph=spaces.Graph(spaces.Box(0, 1, (2,)), None))
 
 
-class Continuous(Plain):
-    acts: Any = spaces.Box(0, 1, (2,))
+class Unbounded(Plain):
+    acts: Any = spaces.Box(-np.inf, 1, (2,))
 
 
 class ResetWithoutSeed(Plain):
@@ -296,7 +296,7 @@ REFUSED: list[tuple[Any, str]] = [
     (Stranger, "agents: expected some of possible_agents, a, b, found c"),
     (SequenceSeen, "observation space of a: expected one of a fixed number of numbers, found Sequ"),
     (GraphWithin, r"observation space of a: expected one of a fixed number of numbers, found Dict"),
-    (Continuous, "action space of a: expected Discrete, found Box"),
+    (Unbounded, "action space of a: expected a Box of bounded floats, found Box"),
     (ResetWithoutSeed, "ResetWithoutSeed: reset: expected a parameter seed"),
     (ResetToNothing, "reset: expected to return observations and infos by agent, found NoneType"),
     (OldStep, "step: expected to return .* terminations, truncations .* found tuple of 4"),

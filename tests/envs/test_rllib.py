@@ -206,11 +206,30 @@ def policy_each(config: AlgorithmConfig) -> AlgorithmConfig:
 def test_stock_ppo_trains(
     local_ray: None, setting: Callable[[AlgorithmConfig], AlgorithmConfig], modules: set[str]
 ) -> None:
+    check_stock_ppo("tandem_v0", {"horizon": 60}, setting, modules)
+
+
+@pytest.mark.parametrize(
+    ("setting", "modules"), [(one_controller, {"default_policy"}), (shared_policy, {"both"})]
+)
+def test_stock_ppo_trains_on_actions_with_vectors(
+    local_ray: None, setting: Callable[[AlgorithmConfig], AlgorithmConfig], modules: set[str]
+) -> None:
+    env_config = {"scenario": {"tasks": 20}}
+    check_stock_ppo("cooperative_offloading_v0", env_config, setting, modules)
+
+
+def check_stock_ppo(
+    env: str,
+    env_config: dict[str, Any],
+    setting: Callable[[AlgorithmConfig], AlgorithmConfig],
+    modules: set[str],
+) -> None:
     from ray.rllib.algorithms.ppo import PPOConfig
 
     config = (
         PPOConfig()
-        .environment("tandem_v0", env_config={"horizon": 60})
+        .environment(env, env_config=env_config)
         .env_runners(num_env_runners=0, num_envs_per_env_runner=2)
         .training(train_batch_size_per_learner=200, minibatch_size=100, num_epochs=1)
         .debugging(seed=0)

@@ -9,12 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from edge_marl.envs.batched import ParallelEnvBatch
 from edge_marl.errors import InputError
 from edge_marl.experiments.systems import systems
+from edge_marl.simulation import Hybrid
 from edge_marl.tandem.traces import TraceSet
-from tests.envs.conformance import check_parallel_env, play, random_actions
+from tests.envs.conformance import (
+    check_parallel_env,
+    joint_actions,
+    play,
+    random_actions,
+    with_choice,
+)
 
 NODES = {"nodes": 4, "slots": 12}
 SERVERS = {"servers": 5, "horizon_s": 4.0, "arrival_rate_per_server_s": 0.25}
@@ -73,6 +81,21 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "extended": True,
         },
     ),
+    "cooperative offloading": ("cooperative_offloading_v0", {"scenario": {"tasks": 25}}),
+    "cooperative offloading in bursts, as in the paper": (
+        "cooperative_offloading_v0",
+        {
+            "scenario": {
+                "servers": 5,
+                "tasks": 40,
+                "max_targets": 3,
+                "load": {"sigma": 0.5},
+                "bursts": {"rate_per_s": 0.1, "correlation": 0.5},
+            },
+            "reward": "ratio",
+            "features": "paper",
+        },
+    ),
 }
 each_case = pytest.mark.parametrize(("name", "config"), CASES.values(), ids=CASES)
 
@@ -109,7 +132,7 @@ def test_the_view_is_the_simulator(name: str, config: dict[str, Any]) -> None:
             np.testing.assert_array_equal(env.state(), inner.state[0])
             actions = random_actions(env, observations, rng)
             observations, rewards, terminations, truncations, infos = env.step(actions)
-            transition = simulator.step(np.array([list(actions.values())]))
+            transition = simulator.step(as_arrays(env, actions))
             inner = transition.observation
             assert list(rewards.values()) == transition.reward[0].tolist()
             assert set(terminations.values()) == {bool(transition.terminated[0])}
@@ -133,7 +156,7 @@ def test_a_batch_plays_what_its_views_play(name: str, config: dict[str, Any]) ->
         for one, other in zip(seen, expected, strict=True):
             np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(fast.done, slow.done)
-        actions = (rng.random(seen.action_mask.shape) * seen.action_mask).argmax(axis=2)
+        actions = joint_actions(fast, seen.action_mask, rng)
         ours, theirs = fast.step(actions), slow.step(actions)
         np.testing.assert_array_equal(ours.terminated, theirs.terminated)
         np.testing.assert_array_equal(ours.truncated, theirs.truncated)
@@ -157,17 +180,18 @@ def test_an_illegal_action_is_refused_and_changes_nothing(
         legal = random_actions(env, observations, rng)
         before = env.state()
         for agent, seen in observations.items():
-            mask = seen["action_mask"]
+            mask, space = seen["action_mask"], env.action_space(agent)
+            what = "target" if isinstance(space, spaces.Dict) else "action"
             forbidden = [-1, len(mask), *np.flatnonzero(mask == 0)[:2].tolist()]
             allowed = f"expected one of the legal actions {np.flatnonzero(mask).tolist()}, found "
-            for action in forbidden:
-                line = f"{name}: action of {agent}: {allowed}{action}"
+            for choice in forbidden if mask.any() else ():
+                line = f"{name}: {what} of {agent}: {allowed}{choice}"
                 with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
-                    env.step({**legal, agent: action})
-            for action in (0.5, "none", None):
-                with pytest.raises(InputError, match=f"action of {agent}: expected an integer"):
-                    env.step({**legal, agent: action})
-            with pytest.raises(InputError, match=f"{agent}: expected an integer, found 'none'"):
+                    env.step({**legal, agent: with_choice(space, choice, rng)})
+            for choice in (0.5, "none", None) if mask.any() else ():
+                with pytest.raises(InputError, match=f"{what} of {agent}: expected an integer"):
+                    env.step({**legal, agent: with_choice(space, choice, rng)})
+            with pytest.raises(InputError, match=f"{agent}: expected .*, found .?none"):
                 env.step({other: legal[other] for other in legal if other != agent})
         np.testing.assert_array_equal(env.state(), before)
         observations, *_ = env.step(legal)
@@ -191,8 +215,22 @@ def test_action_spaces_draw_legal_actions_and_survive_pickling(
     observations, _ = env.reset(seed=0)
     for agent, seen in observations.items():
         space, legal = env.action_space(agent), np.flatnonzero(seen["action_mask"])
-        assert {int(space.sample()) for _ in range(30 * len(legal))} == set(legal.tolist())
+        drawn = [space.sample() for _ in range(30 * len(legal))]
+        assert all(map(space.contains, drawn))
+        assert set(map(choice_of, drawn)) == set(legal.tolist())
         assert pickle.loads(pickle.dumps(space)) == space
+
+
+def choice_of(action: Any) -> int:
+    return int(action["target"] if isinstance(action, dict) else action)
+
+
+def as_arrays(env: Any, actions: dict[str, Any]) -> Any:
+    """The actions of all agents as a simulator takes them."""
+    choices = np.array([[choice_of(action) for action in actions.values()]])
+    if not isinstance(env.action_space(env.possible_agents[0]), spaces.Dict):
+        return choices
+    return Hybrid(choices, np.array([[action["allocation"] for action in actions.values()]]))
 
 
 @pytest.mark.parametrize("name", systems())

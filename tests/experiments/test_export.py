@@ -58,6 +58,42 @@ POINTER = {
 }  # fmt: skip
 
 
+def test_an_exported_actor_gives_vectors_between_the_bounds(tmp_path: Path) -> None:
+    # The second number of the second agent's vector is none.
+    boxes = (((-3.0, 5.0), (0.0, 1.0)), ((10.0, 20.0), (0.0, 0.0)))
+    actor = untrained_actor(boxes=boxes, n_actions=3)
+    for number, (box, name) in enumerate(zip(boxes, actor.spec.agents, strict=True)):
+        local = LocalActor(actor.single(number))
+        assert local.actor.spec.boxes == (box,)
+        write_onnx(local, tmp_path / f"{name}.onnx")
+        session = open_session(tmp_path / f"{name}.onnx")
+        assert check(local, session) < 1e-4
+        inputs = local.random_inputs(50, seed=1)
+        scores, action, vector = session.run(["scores", "action", "vector"], inputs)
+        assert (scores.shape, vector.shape) == ((50, 3), (50, 2))
+        assert (scores.argmax(-1) == action).all()
+        low, high = np.array(box).T
+        assert ((low <= vector) & (vector <= high)).all()
+        # The means of the Beta distributions of the joint actor.
+        features = torch.zeros(50, 2, 30)
+        features[:, number] = torch.from_numpy(inputs["observation"]).flatten(1)
+        mask = torch.ones(50, 2, 3, dtype=torch.bool)
+        raw = actor(features, mask)[0][:, number, 3:].detach()
+        alpha, beta = (1.0 + torch.nn.functional.softplus(raw)).chunk(2, dim=-1)
+        expected = low + (alpha / (alpha + beta)).numpy() * (high - low)
+        np.testing.assert_allclose(vector, expected, atol=1e-4)
+
+
+def test_the_card_of_an_export_names_the_bounds_of_vectors(tmp_path: Path) -> None:
+    boxes = (((-3.0, 5.0),), ((0.0, 1.0),))
+    folder = write_untrained(tmp_path / "run", untrained_actor(boxes=boxes))
+    export_agent(read_checkpoint(folder), 0, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "comm" / "card.json").read_text())
+    assert card["outputs"]["vector"]["bounds"] == [[-3.0, 5.0]]
+    assert card["actor"]["boxes"] == [[[-3.0, 5.0]]]
+    assert load_actor(tmp_path / "out" / "comm").spec.boxes == (boxes[0],)
+
+
 def softmax(scores: NDArray[Any]) -> NDArray[Any]:
     likely = np.exp(scores - scores.max())
     return likely / likely.sum()

@@ -16,6 +16,7 @@ from edge_marl.experiments.evaluate.command import evaluate
 from edge_marl.experiments.evaluate.comparison import Comparison
 from edge_marl.experiments.export.agents import ONNX, export_agent, folder_names
 from edge_marl.experiments.export.command import export
+from edge_marl.experiments.export.onnx_files import open_session
 from edge_marl.experiments.systems import system_of
 from edge_marl.experiments.training import run
 from edge_marl.experiments.training.checkpoints import (
@@ -25,6 +26,7 @@ from edge_marl.experiments.training.checkpoints import (
 )
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe
+from tests.algorithms.archery import Archery
 from tests.envs import foreign
 
 MAKE = "tests.envs.foreign:make"
@@ -121,6 +123,24 @@ def test_it_is_compared_and_exported(kind: str, tmp_path: Path) -> None:
     exported = export_agent(best, 1, tmp_path / "export")
     assert exported.agent == str(foreign.make(kind).possible_agents[1])
     assert (exported.folder / ONNX).is_file()
+
+
+def test_agents_that_choose_vectors_are_trained_compared_and_exported(tmp_path: Path) -> None:
+    env = "tests.algorithms.archery:Archery"
+    plain = settings("Plain", "ippo")
+    recipe = plain.recipe.model_copy(update={"env": env, "env_config": {}})
+    folder = tmp_path / "run"
+    assert run.start(plain.model_copy(update={"recipe": recipe}), folder) == 0
+    evaluate([folder], env=env, episodes=2, out=tmp_path / "evaluation")
+    (row,) = json.loads((tmp_path / "evaluation" / "summary.json").read_text())["rows"]
+    assert row["policy"] == "run/best"
+    exported = export_agent(read_checkpoint(folder), 1, tmp_path / "export")
+    session = open_session(exported.folder / ONNX)
+    seen = np.random.default_rng(0).random((5, 3)).astype(np.float32)
+    legal = np.ones((5, 3), dtype=np.bool_)
+    (vector,) = session.run(["vector"], {"observation": seen, "action_mask": legal})
+    space = Archery.action_spaces["archer"]
+    assert all(space.contains(row) for row in vector)
 
 
 # Slow: three exports. How folders are named is tested below.

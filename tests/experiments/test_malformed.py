@@ -10,15 +10,18 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.prediction.training import PredictionConfig
 from edge_marl.dag_placement.scenario import RecordedWorkflows
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.experiments import cli
+from edge_marl.experiments.benchmarks.cooperative_offloading import CooperativeSizes
 from edge_marl.experiments.benchmarks.dag_placement import PlacementSizes
 from edge_marl.experiments.benchmarks.federation import FederationSizes
 from edge_marl.experiments.benchmarks.graph_offloading import GraphSizes
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.learning_spread import SpreadSizes
 from edge_marl.experiments.benchmarks.peer_offloading import OffloadingSizes
+from edge_marl.experiments.cto.config import StudyConfig as CTOStudy
 from edge_marl.experiments.fauno.config import StudyConfig as FAuNOStudy
 from edge_marl.experiments.o2o_drl.config import StudyConfig as O2OStudy
 from edge_marl.experiments.scale.config import StudyConfig as ScaleStudy
@@ -55,6 +58,9 @@ NEEDED: dict[Line, Line] = {
     ("workload", "generate"): ("t.parquet",),
     ("workload", "measure"): (),
     ("workload", "profile"): ("--transcoding", "a.csv", "--uplink", "b.csv", "--out", "c.json"),
+    ("workload", "google"): ("--jobs", "a.csv", "--requests", "b.csv", "--out", "c.json"),
+    ("predict", "train"): ("a.csv", "--format", "google2011", "--out", "predictors"),
+    ("predict", "evaluate"): ("a.csv", "predictors", "--out", "scores"),
     ("oracle", "solve"): ("t.parquet", "--out", "schedules"),
     ("log", "collect"): ("log.sqlite",),
     ("log", "import"): ("from.sqlite", "log.sqlite"),
@@ -64,11 +70,13 @@ NEEDED: dict[Line, Line] = {
     ("reproduce", "o2o-drl"): (),
     ("reproduce", "scale"): (),
     ("reproduce", "fauno"): (),
+    ("reproduce", "cto"): (),
     ("benchmark", "tandem"): (),
     ("benchmark", "offloading"): (),
     ("benchmark", "dag"): (),
     ("benchmark", "graph"): (),
     ("benchmark", "federation"): (),
+    ("benchmark", "cooperative"): (),
     ("benchmark", "learning"): (),
     ("benchmark", "spread"): (),
 }
@@ -82,10 +90,13 @@ MODELS: dict[Line, type[BaseModel]] = {
     ("reproduce", "o2o-drl"): O2OStudy,
     ("reproduce", "scale"): ScaleStudy,
     ("reproduce", "fauno"): FAuNOStudy,
+    ("reproduce", "cto"): CTOStudy,
+    ("predict", "train"): PredictionConfig,
     ("benchmark", "offloading"): OffloadingSizes,
     ("benchmark", "dag"): PlacementSizes,
     ("benchmark", "graph"): GraphSizes,
     ("benchmark", "federation"): FederationSizes,
+    ("benchmark", "cooperative"): CooperativeSizes,
     ("benchmark", "learning"): LearningSizes,
     ("benchmark", "spread"): SpreadSizes,
 }
@@ -329,6 +340,13 @@ TOO_MUCH = (
      "delay_ticks: expected fewer than the 10000 ticks of an episode"),
     ("train graph_offloading_v0 qmix env.rewards.kind=own env.rewards.delay_ticks=9",
      "pays rewards at once"),
+    ("train cooperative_offloading_v0 mappo env.scenario.tasks=1000000000", "tasks"),
+    ("train cooperative_offloading_v0 mappo env.scenario.servers=200 env.scenario.max_targets=8",
+     "max_targets"),
+    ("train cooperative_offloading_v0 mappo env.scenario.bandwidth_mb_per_s=[[1,2],[3,4]]",
+     "bandwidth_mb_per_s: expected a number, or 3 rows of 3 numbers"),
+    ("train cooperative_offloading_v0 qmix", "expected discrete actions, found actions in a box"),
+    ("train cooperative_offloading_v0 ippo network.kind=attention", "network.kind"),
 )  # fmt: skip
 """Every value is in its range; together they are not to be had."""
 

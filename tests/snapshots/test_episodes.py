@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_marl import dag_placement, graph_offloading, peer_offloading, tandem
+from edge_marl import (
+    cooperative_offloading,
+    dag_placement,
+    graph_offloading,
+    peer_offloading,
+    tandem,
+)
+from edge_marl.cooperative_offloading.bound import clairvoyant_bound
 from edge_marl.dag_placement import heuristics as placing_heuristics
 from edge_marl.envs.batched import make_batched
 from edge_marl.oracle import solve
@@ -18,6 +25,7 @@ from edge_marl.tandem import heuristics as scheduling_heuristics
 from edge_marl.tandem.playing import run_traces
 from edge_marl.tandem.scenario import TandemWorkload
 from tests import snapshots
+from tests.envs.conformance import joint_actions
 
 SEEDS = np.arange(3, 7, dtype=np.int64)
 
@@ -51,6 +59,20 @@ ENVIRONMENTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "extended": True,
         },
     ),
+    "cooperative offloading": ("cooperative_offloading_v0", {"scenario": {"tasks": 60}}),
+    "cooperative offloading, bursts": (
+        "cooperative_offloading_v0",
+        {
+            "scenario": {
+                "servers": 5,
+                "tasks": 60,
+                "load": {"sigma": 1.0},
+                "bursts": {"rate_per_s": 0.05, "correlation": 0.5},
+            },
+            "reward": "ratio",
+            "features": "paper",
+        },
+    ),
 }
 
 
@@ -62,8 +84,7 @@ def episodes(env: str, config: Mapping[str, Any]) -> dict[str, Any]:
     weights = rng.normal(size=observation.features.shape[-1])
     steps = []
     while not batch.done.all():
-        score = rng.random(observation.action_mask.shape) * observation.action_mask
-        transition = batch.step(score.argmax(-1))
+        transition = batch.step(joint_actions(batch, observation.action_mask, rng))
         observation = transition.observation
         if len(steps) < 30:
             steps.append(
@@ -132,6 +153,18 @@ def test_heuristics_on_a_graph_do_as_they_did() -> None:
         for name in graph_offloading.HEURISTICS
     }
     snapshots.check("heuristics-graph-offloading", found, rel=1e-9)
+
+
+def test_cooperative_heuristics_and_bounds_do_as_they_did() -> None:
+    scenario = cooperative_offloading.CooperativeScenario(tasks=100)
+    make = partial(cooperative_offloading.CooperativeOffloadingSimulator, scenario)
+    found: dict[str, Any] = {
+        name: results(run(policy(), make, SEEDS), cooperative_offloading.METRICS)
+        for name, policy in cooperative_offloading.HEURISTICS.items()
+    }
+    bounds = clairvoyant_bound(scenario, SEEDS)
+    found["bound"] = {name: values.tolist() for name, values in bounds._asdict().items()}
+    snapshots.check("heuristics-cooperative-offloading", found, rel=1e-9)
 
 
 def test_placement_heuristics_do_as_they_did() -> None:

@@ -48,6 +48,10 @@ RUNS: Mapping[str, tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = {
         "tandem_v0", "ippo", {"decisions": "events"},
         {**PPO, **NETWORK, "parameter_sharing": "independent", "observation_normalisation": True},
     ),
+    "mappo-vectors": (
+        "cooperative_offloading_v0", "mappo", {"scenario": {"tasks": 20}},
+        {**PPO, **NETWORK, "decisions_only": True, "use_kl_loss": True},
+    ),
     "o2o": (
         "peer_offloading_v0", "o2o", OFFLOADING | {"reward": "own"},
         {**PPO, **NETWORK, "offline_updates": 8, "offline_updates_per_iteration": 8,

@@ -1,0 +1,388 @@
+"""Simulate cooperative offloading in compiled scalar loops over a batch of episodes.
+
+There is no time step: the clock goes from event to event, and stops where a task arrives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_marl.compiled import compiled
+from edge_marl.cooperative_offloading.events import pop, push
+from edge_marl.cooperative_offloading.observing import observe
+from edge_marl.cooperative_offloading.records import NOBODY, Stage
+
+_NOBODY = NOBODY
+_SENDING, _ARRIVING, _COMPUTING = int(Stage.SENDING), int(Stage.ARRIVING), int(Stage.COMPUTING)
+_RETURNING, _COMING = int(Stage.RETURNING), int(Stage.COMING)
+
+
+@compiled(entry=True)
+def reset_kernel(
+    where: Any, done: Any, parameters: Any, workload: Any, resources: Any, events: Any, homes: Any,
+    progress: Any, observation: Any,
+) -> None:  # fmt: skip
+    """Reset the episodes ``where [B]`` and let their first task arrive."""
+    for b in range(len(where)):
+        if not where[b]:
+            continue
+        done[b] = False
+        for r in range(len(parameters.capacity)):
+            resources.left[b, r] = parameters.capacity[r]
+            resources.n_holders[b, r] = resources.n_waiting[b, r] = 0
+            resources.first[b, r] = resources.last[b, r] = _NOBODY
+        for h in range(len(parameters.memory_gb)):
+            homes.memory_left_gb[b, h] = parameters.memory_gb[h]
+            homes.open[b, h], homes.earned[b, h] = 0, 0.0
+        events.n[b] = 0
+        progress.now_s[b], progress.task[b] = workload.arrival_s[b, 0], 0
+        progress.n_completed[b] = progress.n_alone[b] = 0
+        progress.latency_s[b] = progress.energy_j[b] = 0.0
+        progress.alone_latency_s[b] = progress.alone_energy_j[b] = 0.0
+        progress.waiting_s[b] = progress.offloaded[b] = 0.0
+        observation.features[b] = 0.0
+        observation.action_mask[b] = False
+        observe(b, _NOBODY, parameters, workload, resources, homes, progress, observation)
+
+
+@compiled(entry=True)
+def first_illegal(actions: Any, done: Any, workload: Any, progress: Any, n_choices: Any) -> Any:
+    """Return ``b * M + home`` of the first decision that is none of the choices, or -1."""
+    for b in range(len(done)):
+        if not done[b]:
+            home = workload.home[b, progress.task[b]]
+            if not 0 <= actions[b, home] < n_choices:
+                return b * actions.shape[1] + home
+    return -1
+
+
+@compiled(entry=True)
+def step_kernel(
+    actions: Any, vectors: Any, done: Any, parameters: Any, workload: Any, tasks: Any,
+    parts: Any, resources: Any, events: Any, homes: Any, progress: Any, transition: Any,
+) -> None:  # fmt: skip
+    """Carry out one decision in every episode under way, and let the next task arrive.
+
+    Args:
+        actions: ``[B, M]``: who helps.
+        vectors: ``[B, M, 3]``: the allocations, see :data:`.records.ALLOCATION`.
+    """
+    M, K = len(parameters.memory_gb), workload.home.shape[1]
+    for b in range(len(done)):
+        transition.terminated[b] = False
+        transition.elapsed[b] = 0.0
+        transition.reward[b] = 0.0
+        if done[b]:
+            continue
+        task = progress.task[b]
+        home = workload.home[b, task]
+        decided_s = progress.now_s[b]
+        _decide(
+            b, task, actions[b, home], vectors[b, home], parameters, workload, tasks, parts,
+            resources, events, homes, progress,
+        )  # fmt: skip
+        ends = task + 1 == K
+        while events.n[b] > 0:
+            moment_s = events.moment_s[b, 0]
+            if not ends and moment_s > workload.arrival_s[b, task + 1]:
+                break
+            progress.now_s[b] = moment_s
+            _happen(
+                b, pop(b, events), parameters, workload, tasks, parts, resources, events, homes,
+                progress,
+            )  # fmt: skip
+        if not ends:
+            progress.now_s[b] = workload.arrival_s[b, task + 1]
+        progress.task[b] = task + 1
+        done[b] = transition.terminated[b] = ends
+        transition.elapsed[b] = progress.now_s[b] - decided_s
+        for h in range(M):
+            transition.reward[b, h] = homes.earned[b, h]
+            homes.earned[b, h] = 0.0
+        observe(b, home, parameters, workload, resources, homes, progress, transition.observation)
+
+
+@compiled
+def _decide(
+    b: Any, task: Any, choice: Any, allocation: Any, parameters: Any, workload: Any, tasks: Any,
+    parts: Any, resources: Any, events: Any, homes: Any, progress: Any,
+) -> None:  # fmt: skip
+    """Split a task over its home and those that help, and let its parts begin."""
+    T = parameters.subsets.shape[1]
+    home = workload.home[b, task]
+    n = 0
+    while n < T and parameters.subsets[choice, n] != _NOBODY:
+        n += 1
+    leaves = allocation[0] if n > 0 else 0.0
+    tasks.compute_share[b, task], tasks.bandwidth_share[b, task] = allocation[1], allocation[2]
+    tasks.energy_j[b, task] = tasks.latency_s[b, task] = 0.0
+    tasks.open[b, task] = (leaves < 1.0) + (n if leaves > 0.0 else 0)
+    homes.open[b, home] += 1
+    alone_s = workload.gcycles[b, task] / parameters.capacity[home]
+    progress.alone_latency_s[b] += alone_s
+    progress.alone_energy_j[b] += _energy_j(
+        workload.gcycles[b, task], parameters.capacity[home], parameters
+    )
+    progress.offloaded[b] += leaves
+    progress.n_alone[b] += leaves == 0.0
+    first = task * (1 + T)
+    for k in range(1 + T):
+        part = first + k
+        parts.share[b, part] = 1.0 - leaves if k == 0 else leaves / n if k <= n else 0.0
+        parts.end_s[b, part] = 0.0
+        if parts.share[b, part] == 0.0:
+            continue
+        parts.server[b, part], parts.stage[b, part] = home, _COMPUTING
+        if k > 0:
+            other = parameters.subsets[choice, k - 1]
+            parts.server[b, part], parts.stage[b, part] = other + (other >= home), _SENDING
+        parts.end_s[b, part] = progress.now_s[b] + _rest_s(
+            b, part, True, parameters, workload, tasks, parts, homes
+        )
+    tasks.projected_s[b, task] = 0.0
+    _project(b, task, parameters, workload, tasks, parts, homes)
+    for k in range(1 + T):
+        part = first + k
+        if parts.share[b, part] > 0.0:
+            server = parts.server[b, part]
+            r = server if k == 0 else _link(home, server, homes)
+            _ask(b, part, r, parameters, workload, tasks, parts, resources, events, homes, progress)
+
+
+@compiled
+def _rest_s(
+    b: Any, part: Any, begins: Any, parameters: Any, workload: Any, tasks: Any, parts: Any,
+    homes: Any,
+) -> Any:  # fmt: skip
+    """Return the least time that a part needs behind its stage, or with it if that begins."""
+    task, server, stage = _task(part, parts, workload), parts.server[b, part], parts.stage[b, part]
+    home, share, rest_s = workload.home[b, task], parts.share[b, part], 0.0
+    if stage == _SENDING:
+        if begins:
+            most = _most(b, task, _link(home, server, homes), parameters, tasks, homes)
+            rest_s += share * workload.input_mb[b, task] / most
+        rest_s += parameters.latency_s[home, server]
+    if stage == _SENDING or begins:
+        most = _most(b, task, server, parameters, tasks, homes)
+        rest_s += share * workload.gcycles[b, task] / most
+    if server != home:
+        if stage != _RETURNING:
+            most = _most(b, task, _link(server, home, homes), parameters, tasks, homes)
+            rest_s += share * workload.output_mb[b, task] / most
+        rest_s += parameters.latency_s[server, home]
+    return rest_s
+
+
+@compiled
+def _most(b: Any, task: Any, r: Any, parameters: Any, tasks: Any, homes: Any) -> Any:
+    """Return what a part of a task would be granted of an idle resource."""
+    asked = _asked(b, task, r, tasks, homes)
+    granted = parameters.limiting_factor * asked * parameters.capacity[r]
+    return min(max(granted, parameters.smallest[r]), parameters.capacity[r])
+
+
+@compiled
+def _asked(b: Any, task: Any, r: Any, tasks: Any, homes: Any) -> Any:
+    """Return the share of what is left of a resource that parts of a task ask for."""
+    if r < homes.open.shape[1]:
+        return tasks.compute_share[b, task]
+    return tasks.bandwidth_share[b, task]
+
+
+@compiled
+def _project(
+    b: Any, task: Any, parameters: Any, workload: Any, tasks: Any, parts: Any, homes: Any
+) -> None:
+    """Project when a task is done from its parts, and charge what has become known."""
+    n = parts.share.shape[1] // workload.home.shape[1]
+    end_s = 0.0
+    for part in range(task * n, (task + 1) * n):
+        end_s = max(end_s, parts.end_s[b, part])
+    later_s = end_s - workload.arrival_s[b, task] - tasks.projected_s[b, task]
+    tasks.projected_s[b, task] += later_s
+    if not parameters.pays_ratio:
+        homes.earned[b, workload.home[b, task]] -= (
+            parameters.latency_weight * later_s / parameters.typical_latency_s
+        )
+
+
+@compiled
+def _link(sender: Any, receiver: Any, homes: Any) -> Any:
+    """Return the resource that is the bandwidth from one server to another."""
+    M = homes.open.shape[1]
+    return M + M * sender + receiver
+
+
+@compiled
+def _energy_j(gcycles: Any, speed: Any, parameters: Any) -> Any:
+    """Return ``kappa_e f²`` per cycle, for all of them."""
+    return parameters.joule * speed * speed * gcycles
+
+
+@compiled
+def _ask(
+    b: Any, part: Any, r: Any, parameters: Any, workload: Any, tasks: Any, parts: Any,
+    resources: Any, events: Any, homes: Any, progress: Any,
+) -> None:  # fmt: skip
+    """Let a part have its share of a resource, or wait for it behind those that wait already."""
+    parts.since_s[b, part] = progress.now_s[b]
+    if resources.n_waiting[b, r] == 0 and _fits(
+        b, part, r, parameters, workload, parts, resources, homes
+    ):
+        _grant(b, part, r, parameters, workload, tasks, parts, resources, events, homes, progress)
+        return
+    parts.next[b, part] = _NOBODY
+    if resources.n_waiting[b, r] == 0:
+        resources.first[b, r] = part
+    else:
+        parts.next[b, resources.last[b, r]] = part
+    resources.last[b, r] = part
+    resources.n_waiting[b, r] += 1
+
+
+@compiled
+def _task(part: Any, parts: Any, workload: Any) -> Any:
+    return part // (parts.share.shape[1] // workload.home.shape[1])
+
+
+@compiled
+def _fits(
+    b: Any, part: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
+    homes: Any,
+) -> Any:  # fmt: skip
+    """Return whether as much is left as is granted at least, and the memory."""
+    if resources.left[b, r] < parameters.smallest[r]:
+        return False
+    if r >= homes.open.shape[1]:
+        return True
+    return _memory_gb(b, part, workload, parts) <= homes.memory_left_gb[b, r]
+
+
+@compiled
+def _memory_gb(b: Any, part: Any, workload: Any, parts: Any) -> Any:
+    return parts.share[b, part] * workload.memory_gb[b, _task(part, parts, workload)]
+
+
+@compiled
+def _grant(
+    b: Any, part: Any, r: Any, parameters: Any, workload: Any, tasks: Any, parts: Any,
+    resources: Any, events: Any, homes: Any, progress: Any,
+) -> None:  # fmt: skip
+    """Grant a part what it asked for of what is left, times ``kappa``, and let it begin."""
+    M = homes.open.shape[1]
+    task, share = _task(part, parts, workload), parts.share[b, part]
+    home, now_s = workload.home[b, task], progress.now_s[b]
+    progress.waiting_s[b] += now_s - parts.since_s[b, part]
+    asked = _asked(b, task, r, tasks, homes)
+    left = resources.left[b, r]
+    granted = min(max(parameters.limiting_factor * asked * left, parameters.smallest[r]), left)
+    parts.grant[b, part] = granted
+    resources.left[b, r] = left - granted
+    resources.n_holders[b, r] += 1
+    if r < M:
+        homes.memory_left_gb[b, r] -= _memory_gb(b, part, workload, parts)
+        gcycles = share * workload.gcycles[b, task]
+        duration_s = gcycles / granted
+        energy_j = _energy_j(gcycles, granted, parameters)
+    else:
+        sends = parts.stage[b, part] == _SENDING
+        amount_mb = workload.input_mb[b, task] if sends else workload.output_mb[b, task]
+        duration_s = share * amount_mb / granted
+        energy_j = parameters.power_w[(r - M) // M, (r - M) % M] * duration_s
+    tasks.energy_j[b, task] += energy_j
+    progress.energy_j[b] += energy_j
+    if not parameters.pays_ratio:
+        rho = 1.0 - parameters.latency_weight
+        homes.earned[b, home] -= rho * energy_j / parameters.typical_energy_j
+    rest_s = _rest_s(b, part, False, parameters, workload, tasks, parts, homes)
+    parts.end_s[b, part] = now_s + duration_s + rest_s
+    _project(b, task, parameters, workload, tasks, parts, homes)
+    push(b, now_s + duration_s, part, events)
+
+
+@compiled
+def _give_back(
+    b: Any, part: Any, r: Any, parameters: Any, workload: Any, tasks: Any, parts: Any,
+    resources: Any, events: Any, homes: Any, progress: Any,
+) -> None:  # fmt: skip
+    """Return what a part holds, and let those go on that wait for it."""
+    M = homes.open.shape[1]
+    resources.left[b, r] += parts.grant[b, part]
+    resources.n_holders[b, r] -= 1
+    if r < M:
+        homes.memory_left_gb[b, r] += _memory_gb(b, part, workload, parts)
+    if resources.n_holders[b, r] == 0:
+        # What was taken and returned in parts need not sum up to the bit.
+        resources.left[b, r] = parameters.capacity[r]
+        if r < M:
+            homes.memory_left_gb[b, r] = parameters.memory_gb[r]
+    while resources.n_waiting[b, r] > 0:
+        first = resources.first[b, r]
+        if not _fits(b, first, r, parameters, workload, parts, resources, homes):
+            break
+        resources.first[b, r] = parts.next[b, first]
+        resources.n_waiting[b, r] -= 1
+        _grant(b, first, r, parameters, workload, tasks, parts, resources, events, homes, progress)
+
+
+@compiled
+def _happen(
+    b: Any, part: Any, parameters: Any, workload: Any, tasks: Any, parts: Any, resources: Any,
+    events: Any, homes: Any, progress: Any,
+) -> None:  # fmt: skip
+    """Let a part go on from the end of its stage."""
+    task, stage, server = _task(part, parts, workload), parts.stage[b, part], parts.server[b, part]
+    home = workload.home[b, task]
+    if stage == _COMPUTING:
+        parts.stage[b, part] = _RETURNING
+        _give_back(
+            b, part, server, parameters, workload, tasks, parts, resources, events, homes, progress
+        )
+        if server == home:
+            _end(b, task, parameters, workload, tasks, homes, progress)
+        else:
+            link = _link(server, home, homes)
+            _ask(
+                b, part, link, parameters, workload, tasks, parts, resources, events, homes,
+                progress,
+            )  # fmt: skip
+    elif stage == _ARRIVING:
+        parts.stage[b, part] = _COMPUTING
+        _ask(
+            b, part, server, parameters, workload, tasks, parts, resources, events, homes, progress
+        )
+    elif stage == _COMING:
+        _end(b, task, parameters, workload, tasks, homes, progress)
+    else:
+        sends = stage == _SENDING
+        sender, receiver = (home, server) if sends else (server, home)
+        parts.stage[b, part] = stage + 1
+        # Before those that wait are let in: the order of events of one moment is that of parts.
+        push(b, progress.now_s[b] + parameters.latency_s[sender, receiver], part, events)
+        _give_back(
+            b, part, _link(sender, receiver, homes), parameters, workload, tasks, parts, resources,
+            events, homes, progress,
+        )  # fmt: skip
+
+
+@compiled
+def _end(
+    b: Any, task: Any, parameters: Any, workload: Any, tasks: Any, homes: Any, progress: Any
+) -> None:
+    """End a part, and with the last one its task."""
+    tasks.open[b, task] -= 1
+    if tasks.open[b, task] > 0:
+        return
+    home = workload.home[b, task]
+    latency_s = progress.now_s[b] - workload.arrival_s[b, task]
+    homes.open[b, home] -= 1
+    progress.n_completed[b] += 1
+    progress.latency_s[b] += latency_s
+    tasks.latency_s[b, task] = latency_s
+    if parameters.pays_ratio:
+        gcycles, capacity = workload.gcycles[b, task], parameters.capacity[home]
+        alone_s, alone_j = gcycles / capacity, _energy_j(gcycles, capacity, parameters)
+        homes.earned[b, home] += (
+            parameters.latency_weight * alone_s / latency_s
+            + (1.0 - parameters.latency_weight) * alone_j / tasks.energy_j[b, task]
+        )

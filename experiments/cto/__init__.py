@@ -1,0 +1,1 @@
+"""Study cooperative offloading with resource allocation (the CTO-TP paper)."""

@@ -1,0 +1,1 @@
+"""Train predictors of tasks, and compare them with simple methods: ``edge-marl predict``."""
