@@ -15,6 +15,7 @@ from edge_marl.cooperative_offloading.records import NOBODY, Stage
 _NOBODY = NOBODY
 _SENDING, _ARRIVING, _COMPUTING = int(Stage.SENDING), int(Stage.ARRIVING), int(Stage.COMPUTING)
 _RETURNING, _COMING = int(Stage.RETURNING), int(Stage.COMING)
+_ROUNDING = 1e-9
 
 
 @compiled(entry=True)
@@ -250,12 +251,16 @@ def _fits(
     b: Any, part: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
     homes: Any,
 ) -> Any:  # fmt: skip
-    """Return whether as much is left as is granted at least, and the memory."""
-    if resources.left[b, r] < parameters.smallest[r]:
+    """Return whether as much is left as is granted at least, and the memory.
+
+    Of a capacity that parts share to the last bit, rounding must not keep the last one waiting.
+    """
+    if resources.left[b, r] < (1.0 - _ROUNDING) * parameters.smallest[r]:
         return False
     if r >= homes.open.shape[1]:
         return True
-    return _memory_gb(b, part, workload, parts) <= homes.memory_left_gb[b, r]
+    left_gb = homes.memory_left_gb[b, r] + _ROUNDING * parameters.memory_gb[r]
+    return _memory_gb(b, part, workload, parts) <= left_gb
 
 
 @compiled

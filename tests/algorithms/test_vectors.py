@@ -228,8 +228,8 @@ def test_who_learns_choices_alone_says_so(config_class: type) -> None:
 def test_fauno_learns_with_vectors() -> None:
     algorithm = build(FAuNOConfig().training(train_batch_size_per_learner=1024, lr=3e-3))
     before = errors(algorithm)
-    for _ in range(20):
+    for _ in range(8):
         algorithm.train()
     after = errors(algorithm)
     algorithm.stop()
-    assert after.sum() < 0.6 * before.sum()
+    assert after.sum() < 0.75 * before.sum()

@@ -123,7 +123,8 @@ class Reference:
         while where.waiting:
             part, asked, memory_gb, begin = where.waiting[0]
             # What is summed up in another order may be off by rounding.
-            if where.left < least * (1 - 1e-12) or memory_gb > where.memory_left_gb * (1 + 1e-12):
+            spare_gb = 1e-9 * where.memory_gb
+            if where.left < least * (1 - 1e-9) or memory_gb > where.memory_left_gb + spare_gb:
                 return
             where.waiting.popleft()
             grant = max(self.scenario.limiting_factor * asked * where.left, least)

@@ -63,6 +63,17 @@ def test_what_does_not_fit_waits_its_turn() -> None:
     assert simulator.results.waiting_s[0] == pytest.approx((0.0 + 1.0 + 2.5) / 3)
 
 
+def test_a_capacity_can_be_shared_to_the_last_bit() -> None:
+    # Four quarters of 7.141229178590609: three of them, taken one by one, leave a little less.
+    simulator = by_hand(
+        [Task(gcycles=1.0, memory_gb=0.1)] * 4, servers=1, smallest_grant=0.25,
+        capacity_gcycles_per_s=(7.141229178590609,),
+    )  # fmt: skip
+    for _ in range(4):
+        decide(simulator, compute=0.0)
+    assert simulator.tasks.latency_s[0] == pytest.approx(4 / 7.141229178590609)
+
+
 def test_memory_is_held_while_computing() -> None:
     # Half of the compute is left, but 3 + 2 GB are more than 4.
     simulator = by_hand([Task(memory_gb=3.0), Task(memory_gb=2.0)])
