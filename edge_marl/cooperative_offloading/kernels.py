@@ -34,7 +34,7 @@ def reset_kernel(
             resources.first[b, r] = resources.last[b, r] = _NOBODY
         for h in range(len(parameters.memory_gb)):
             homes.memory_left_gb[b, h] = parameters.memory_gb[h]
-            homes.open[b, h], homes.earned[b, h] = 0, 0.0
+            homes.earned[b, h] = 0.0
         events.n[b] = 0
         progress.now_s[b], progress.task[b] = workload.arrival_s[b, 0], 0
         progress.n_completed[b] = progress.n_alone[b] = 0
@@ -118,7 +118,6 @@ def _decide(
     tasks.compute_share[b, task], tasks.bandwidth_share[b, task] = allocation[1], allocation[2]
     tasks.energy_j[b, task] = tasks.latency_s[b, task] = 0.0
     tasks.open[b, task] = (leaves < 1.0) + (n if leaves > 0.0 else 0)
-    homes.open[b, home] += 1
     alone_s = workload.gcycles[b, task] / parameters.capacity[home]
     progress.alone_latency_s[b] += alone_s
     progress.alone_energy_j[b] += _energy_j(
@@ -185,7 +184,7 @@ def _most(b: Any, task: Any, r: Any, parameters: Any, tasks: Any, homes: Any) ->
 @compiled
 def _asked(b: Any, task: Any, r: Any, tasks: Any, homes: Any) -> Any:
     """Return the share of what is left of a resource that parts of a task ask for."""
-    if r < homes.open.shape[1]:
+    if r < homes.earned.shape[1]:
         return tasks.compute_share[b, task]
     return tasks.bandwidth_share[b, task]
 
@@ -210,7 +209,7 @@ def _project(
 @compiled
 def _link(sender: Any, receiver: Any, homes: Any) -> Any:
     """Return the resource that is the bandwidth from one server to another."""
-    M = homes.open.shape[1]
+    M = homes.earned.shape[1]
     return M + M * sender + receiver
 
 
@@ -257,7 +256,7 @@ def _fits(
     """
     if resources.left[b, r] < (1.0 - _ROUNDING) * parameters.smallest[r]:
         return False
-    if r >= homes.open.shape[1]:
+    if r >= homes.earned.shape[1]:
         return True
     left_gb = homes.memory_left_gb[b, r] + _ROUNDING * parameters.memory_gb[r]
     return _memory_gb(b, part, workload, parts) <= left_gb
@@ -274,7 +273,7 @@ def _grant(
     resources: Any, events: Any, homes: Any, progress: Any,
 ) -> None:  # fmt: skip
     """Grant a part what it asked for of what is left, times ``kappa``, and let it begin."""
-    M = homes.open.shape[1]
+    M = homes.earned.shape[1]
     task, share = _task(part, parts, workload), parts.share[b, part]
     home, now_s = workload.home[b, task], progress.now_s[b]
     progress.waiting_s[b] += now_s - parts.since_s[b, part]
@@ -311,7 +310,7 @@ def _give_back(
     resources: Any, events: Any, homes: Any, progress: Any,
 ) -> None:  # fmt: skip
     """Return what a part holds, and let those go on that wait for it."""
-    M = homes.open.shape[1]
+    M = homes.earned.shape[1]
     resources.left[b, r] += parts.grant[b, part]
     resources.n_holders[b, r] -= 1
     if r < M:
@@ -380,7 +379,6 @@ def _end(
         return
     home = workload.home[b, task]
     latency_s = progress.now_s[b] - workload.arrival_s[b, task]
-    homes.open[b, home] -= 1
     progress.n_completed[b] += 1
     progress.latency_s[b] += latency_s
     tasks.latency_s[b, task] = latency_s

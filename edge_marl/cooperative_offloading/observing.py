@@ -51,7 +51,7 @@ def observe(
     if before != _NOBODY:
         features[b, before] = 0.0
         mask[b, before] = False
-    task, M = progress.task[b], homes.open.shape[1]
+    task, M = progress.task[b], homes.earned.shape[1]
     if task == workload.home.shape[1]:
         state[b] = 0.0
         return

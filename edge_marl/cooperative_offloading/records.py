@@ -140,12 +140,10 @@ class Events(NamedTuple):
 
 
 class Homes(NamedTuple):
-    """Track what the tasks of each home have come to, ``[B, M]`` each."""
+    """Track the memory of each server, and what it earns as a home, ``[B, M]`` each."""
 
     memory_left_gb: NDArray[np.float64]
     """Of the server itself."""
-    open: NDArray[np.int32]
-    """Its tasks that are not done."""
     earned: NDArray[np.float64]
     """Since the last decision."""
 
