@@ -30,8 +30,8 @@ _OWN = {
         "edge_marl.experiments.scale.study:STUDY",
         "Tables 3 to 5, Figures 5 and 6 of the SCALE paper, and larger and other clusters.",
     ),
-    "cto": (
-        "edge_marl.experiments.cto.study:STUDY",
+    "cto-tp": (
+        "edge_marl.experiments.cto_tp.study:STUDY",
         "Cooperative offloading with hybrid actions: policies, heuristics and bounds.",
     ),
     "fauno": (

@@ -21,7 +21,7 @@ from edge_marl.experiments.benchmarks.graph_offloading import GraphSizes
 from edge_marl.experiments.benchmarks.learning_sizes import LearningSizes
 from edge_marl.experiments.benchmarks.learning_spread import SpreadSizes
 from edge_marl.experiments.benchmarks.peer_offloading import OffloadingSizes
-from edge_marl.experiments.cto.config import StudyConfig as CTOStudy
+from edge_marl.experiments.cto_tp.config import StudyConfig as CTOStudy
 from edge_marl.experiments.fauno.config import StudyConfig as FAuNOStudy
 from edge_marl.experiments.o2o_drl.config import StudyConfig as O2OStudy
 from edge_marl.experiments.scale.config import StudyConfig as ScaleStudy
@@ -70,7 +70,7 @@ NEEDED: dict[Line, Line] = {
     ("reproduce", "o2o-drl"): (),
     ("reproduce", "scale"): (),
     ("reproduce", "fauno"): (),
-    ("reproduce", "cto"): (),
+    ("reproduce", "cto-tp"): (),
     ("benchmark", "tandem"): (),
     ("benchmark", "offloading"): (),
     ("benchmark", "dag"): (),
@@ -90,7 +90,7 @@ MODELS: dict[Line, type[BaseModel]] = {
     ("reproduce", "o2o-drl"): O2OStudy,
     ("reproduce", "scale"): ScaleStudy,
     ("reproduce", "fauno"): FAuNOStudy,
-    ("reproduce", "cto"): CTOStudy,
+    ("reproduce", "cto-tp"): CTOStudy,
     ("predict", "train"): PredictionConfig,
     ("benchmark", "offloading"): OffloadingSizes,
     ("benchmark", "dag"): PlacementSizes,

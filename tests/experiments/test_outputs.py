@@ -41,7 +41,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "reproduce o2o-drl": ("--out", OUT),
     "reproduce scale": ("--out", OUT),
     "reproduce fauno": ("--out", OUT),
-    "reproduce cto": ("--out", OUT),
+    "reproduce cto-tp": ("--out", OUT),
     "predict train": ("none.csv", "--format", "google2011", "--out", OUT),
     "predict evaluate": ("none.csv", "none", "--out", OUT),
     "benchmark spread": ("--out", OUT),

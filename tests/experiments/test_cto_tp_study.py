@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from edge_marl.cooperative_offloading import HEURISTICS, CooperativeScenario
-from edge_marl.experiments.cto import methods, study
-from edge_marl.experiments.cto.config import SETTINGS, StudyConfig, episodes_of
-from edge_marl.experiments.cto.results import Results
-from edge_marl.experiments.cto.tables import costs
+from edge_marl.experiments.cto_tp import methods, study
+from edge_marl.experiments.cto_tp.config import SETTINGS, StudyConfig, episodes_of
+from edge_marl.experiments.cto_tp.results import Results
+from edge_marl.experiments.cto_tp.tables import costs
 from edge_marl.experiments.study.engine import reproduce
 from tests import snapshots
 
@@ -52,7 +52,7 @@ def test_a_study_is_written_and_goes_on_where_it_was(tmp_path: Path) -> None:
     cells = [column.header for column in costs(results).columns]
     assert cells == ["policy", "default", "bursts"]
     drawn = ("MAPPO", "IPPO")
-    snapshots.check_table("study-cto", tmp_path / "results.csv", drawn=drawn, rel=1e-6)
+    snapshots.check_table("study-cto-tp", tmp_path / "results.csv", drawn=drawn, rel=1e-6)
 
 
 def test_settings_differ_and_tests_are_none_of_the_validation() -> None:

@@ -34,7 +34,7 @@ SETTINGS: Mapping[Setting, Mapping[str, Any]] = MappingProxyType({
 
 
 class StudyConfig(StudyOptions):
-    """Configure ``edge-marl reproduce cto``."""
+    """Configure ``edge-marl reproduce cto-tp``."""
 
     seeds: Count = Field(5, description="trainings of every method in every setting")
     episodes: Several = Field(100, description="test episodes of every setting")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_marl.experiments.cto.results import Results
+from edge_marl.experiments.cto_tp.results import Results
 from edge_marl.experiments.publish import new_figure, save_figure
 
 

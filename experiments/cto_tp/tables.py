@@ -6,8 +6,8 @@ from functools import partial
 
 from rich.table import Table
 
-from edge_marl.experiments.cto.config import Setting
-from edge_marl.experiments.cto.results import Results
+from edge_marl.experiments.cto_tp.config import Setting
+from edge_marl.experiments.cto_tp.results import Results
 from edge_marl.experiments.publish import interval, new_table, short
 
 _percent = partial(interval, form="+.1%")

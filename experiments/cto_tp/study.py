@@ -1,4 +1,4 @@
-"""Compare hybrid-action policies with heuristics and bounds: ``edge-marl reproduce cto``.
+"""Compare hybrid-action policies with heuristics and bounds: ``edge-marl reproduce cto-tp``.
 
 The paper's figures are not known, so that there are none to stand beside these.
 """
@@ -6,15 +6,15 @@ The paper's figures are not known, so that there are none to stand beside these.
 from __future__ import annotations
 
 from edge_marl.cooperative_offloading import HEURISTICS
-from edge_marl.experiments.cto import figures, tables
-from edge_marl.experiments.cto.config import (
+from edge_marl.experiments.cto_tp import figures, tables
+from edge_marl.experiments.cto_tp.config import (
     ENVIRONMENT,
     Setting,
     StudyConfig,
     episodes_of,
 )
-from edge_marl.experiments.cto.methods import training_of
-from edge_marl.experiments.cto.results import Results
+from edge_marl.experiments.cto_tp.methods import training_of
+from edge_marl.experiments.cto_tp.results import Results
 from edge_marl.experiments.study.engine import Report, Study
 from edge_marl.experiments.study.outcomes import Outcomes
 from edge_marl.experiments.study.policies import Play, Training

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from edge_marl.experiments.cto.config import ENVIRONMENT, Method, Setting, StudyConfig, episodes_of
+from edge_marl.experiments.cto_tp.config import (
+    ENVIRONMENT,
+    Method,
+    Setting,
+    StudyConfig,
+    episodes_of,
+)
 from edge_marl.experiments.study.policies import Training
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe

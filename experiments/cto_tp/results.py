@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from edge_marl.cooperative_offloading import HEURISTICS, CooperativeScenario
 from edge_marl.cooperative_offloading.bound import EpisodeBounds, clairvoyant_bound
 from edge_marl.experiments import statistics
-from edge_marl.experiments.cto.config import Setting, StudyConfig, episodes_of
-from edge_marl.experiments.cto.methods import METRICS
+from edge_marl.experiments.cto_tp.config import Setting, StudyConfig, episodes_of
+from edge_marl.experiments.cto_tp.methods import METRICS
 from edge_marl.experiments.statistics import Estimate
 from edge_marl.experiments.study.outcomes import Outcomes
 from edge_marl.experiments.study.policies import ENV_STEPS, KIND, METHOD, TEST, TRAINING
