@@ -153,10 +153,8 @@ INDEPENDENT = {
     "independent_learners": True,
 }
 LEARNERS: dict[str, Callable[[], AlgorithmConfig]] = {
-    "mappo": mappo,
-    "mappo, decisions only": lambda: mappo(decisions_only=True),
+    "mappo": lambda: mappo(decisions_only=True, use_kl_loss=True),
     "mappo, gru": lambda: mappo(network={"gru": 32}),
-    "mappo, kl": lambda: mappo(use_kl_loss=True),
     "ippo": lambda: mappo(critic="local"),
     "independent": lambda: mappo(**INDEPENDENT),
 }

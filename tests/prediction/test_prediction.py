@@ -131,7 +131,7 @@ def test_the_pinball_loss_is_that_of_scikit_learn() -> None:
 def test_a_trace_that_can_be_predicted_is(kind: str) -> None:
     series = series_of(tasks(1500, waves(1500)), servers=1, seed=0)
     spec = PredictorSpec(**{**SMALL.model_dump(), "kind": kind, "dropout": 0.0})
-    config = PredictionConfig(network=spec, lr=5e-3, epochs=60, patience=60)
+    config = PredictionConfig(network=spec, lr=1e-2, epochs=25, patience=25)
     losses: list[float] = []
     model = train(series, config, 0, lambda epoch, loss: losses.append(loss))
     predicted = predict(model, series, "test").numpy()
