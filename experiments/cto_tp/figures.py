@@ -35,8 +35,10 @@ def curves(results: Results, path: Path) -> None:
 
 def trade(results: Results, path: Path) -> None:
     """Draw what policies make of latency and energy, one place for each."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     settings = results.config.settings
-    figure, axes = new_figure(1, len(settings), (3.4 * len(settings), 3.4))
+    figure, axes = new_figure(1, len(settings), (4.6 * len(settings), 4.2))
     for axis, setting in zip(axes, settings, strict=True):
         for method in results.methods(setting):
             latency = results.mean(setting, method, "latency_s")
@@ -55,6 +57,11 @@ def trade(results: Results, path: Path) -> None:
                           xytext=(3, 3), textcoords="offset points")  # fmt: skip
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.margins(x=0.2)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            side.set_major_formatter(StrMethodFormatter("{x:g}"))
+            side.set_minor_formatter(NullFormatter())
         axis.set_title(setting, fontsize=10)
         axis.set_xlabel("latency of a task, s")
     axes[0].set_ylabel("energy of a task, J")
