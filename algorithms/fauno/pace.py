@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import ray
 import torch
-from ray.exceptions import PendingCallsLimitExceeded
+from ray.exceptions import PendingCallsLimitExceeded, RayError
 
 from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.fauno.clients import ClientActor, ClientActors, Learned
@@ -21,6 +22,9 @@ from edge_marl.algorithms.federation.options import drawn_clients, how_many
 from edge_marl.algorithms.federation.updates import Update
 from edge_marl.algorithms.mappo.blocks import Lesson
 from edge_marl.algorithms.mappo.rows import Rows
+
+_END_S = 5.0
+"""How long the end waits for a manager, which may be dead."""
 
 
 class Membership(NamedTuple):
@@ -193,8 +197,12 @@ class PacedFederation:
 
     def close(self) -> None:
         """End the manager, before its folder goes."""
-        if self.manager is not None:
-            ray.kill(self.manager)
+        if self.manager is None:
+            return
+        # Its process lives on for a moment, in which it might write a version.
+        with suppress(RayError):
+            ray.get(self.manager.end.remote(), timeout=_END_S)
+        ray.kill(self.manager)
 
     # Checkpoints ---------------------------------------------------------------------------
 

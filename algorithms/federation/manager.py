@@ -71,7 +71,7 @@ class GlobalManager:
         self._fedbuff = FedBuff(torch.from_numpy(weights), n_clients, options, seed=seed)
         self._folder, self._window_s = Path(folder), window_s
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._closes = False
+        self._closes = self._ended = False
         found = _versions(self._folder)
         if found:
             self._fedbuff.set_state(_read_state(found[-1]))
@@ -132,13 +132,17 @@ class GlobalManager:
             self._log = _open_log(path)
             self._note({_Mark.RESTORED: self._fedbuff.version})
 
+    async def end(self) -> None:
+        """Write nothing any more, because the folder is about to go; no version closes after."""
+        self._ended = True
+
     async def process(self) -> int:
         """Return the number of the process that this is."""
         return os.getpid()
 
     def _close(self) -> None:
         self._closes = False
-        if self._fedbuff.close():
+        if not self._ended and self._fedbuff.close():
             self._note({_Mark.CLOSED: self._fedbuff.version})
             _write_state(self._folder, self._fedbuff.get_state())
 
