@@ -65,6 +65,16 @@ class GoogleTasks(NamedTuple):
     """``[n]``: what was requested, as a share of the largest machine; NaN of jobs."""
     memory: FloatArray
 
+    @property
+    def cycles(self) -> FloatArray:
+        """Return run times, times the requests of CPU where there are any, ``[n]``."""
+        return self.duration_s * np.nan_to_num(self.cpu, nan=1.0)
+
+    @property
+    def memory_or_one(self) -> FloatArray:
+        """Return the requests of memory, 1 for all where there are none, ``[n]``."""
+        return np.nan_to_num(self.memory, nan=1.0)
+
 
 class Requests(NamedTuple):
     """Hold what the tasks of a trace ask for when they are submitted, ``[n]`` each."""

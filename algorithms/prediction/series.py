@@ -87,8 +87,7 @@ def series_of(tasks: GoogleTasks, servers: int, seed: int) -> Series:
         own = np.flatnonzero(server == s)
         gap_s[own[1:]] = np.diff(tasks.arrival_s[own])
     known = ~np.isnan(gap_s)
-    cycles = tasks.duration_s * np.nan_to_num(tasks.cpu, nan=1.0)
-    values = np.stack([gap_s, cycles, np.nan_to_num(tasks.memory, nan=1.0)], axis=1)[known]
+    values = np.stack([gap_s, tasks.cycles, tasks.memory_or_one], axis=1)[known]
     begins = tuple(int(share * len(values)) for share in _SHARES)
     if len(values) - begins[1] < _FEWEST:
         raise InputError(

@@ -23,10 +23,17 @@ from numpy.typing import ArrayLike, NDArray
 from edge_marl.compiled import compiled
 from edge_marl.cooperative_offloading.records import NOBODY, Parameters, Workload
 from edge_marl.cooperative_offloading.scenario import CooperativeScenario
+from edge_marl.cooperative_offloading.sharing import (
+    computing_j,
+    granted,
+    helper,
+    link,
+    meeting_share,
+    n_helpers,
+)
 from edge_marl.cooperative_offloading.simulator import CooperativeOffloadingSimulator
 
 FloatArray = NDArray[np.float64]
-_NOBODY = NOBODY
 
 
 class EpisodeBounds(NamedTuple):
@@ -119,46 +126,32 @@ def _alone_kernel(parameters: Any, workload: Any, latency_s: Any, energy_j: Any)
 def _alone(b: Any, i: Any, parameters: Any, workload: Any) -> Any:
     home, gcycles = workload.home[b, i], workload.gcycles[b, i]
     home_s = gcycles / _most(home, parameters)
-    least_s, least_j = home_s, _least_j(home, gcycles, parameters)
-    M = len(parameters.memory_gb)
+    least_s, least_j = home_s, computing_j(gcycles, parameters.smallest[home], parameters)
     for choice in range(1, len(parameters.subsets)):
-        n = 0
-        while n < parameters.subsets.shape[1] and parameters.subsets[choice, n] != _NOBODY:
-            n += 1
-        share, slowest_s, sum_j = 1.0, 0.0, 0.0
-        for again in range(2):
-            slowest_s = sum_j = 0.0
-            for k in range(n):
-                other = parameters.subsets[choice, k]
-                server = other + (other >= home)
-                there, back = M + M * home + server, M + M * server + home
-                sent_s = workload.input_mb[b, i] / _most(there, parameters)
-                returned_s = workload.output_mb[b, i] / _most(back, parameters)
-                each_s = (sent_s + gcycles / _most(server, parameters) + returned_s) / n
-                fixed_s = parameters.latency_s[home, server] + parameters.latency_s[server, home]
-                if again == 0:
-                    # The home is done after (1 - share) home_s, and this server after share each_s
-                    # + fixed_s: more than where they meet would make it later.
-                    share = min(share, max(0.0, (home_s - fixed_s) / (home_s + each_s)))
-                slowest_s = max(slowest_s, share * each_s + fixed_s)
-                sum_j += (
-                    _least_j(server, gcycles, parameters)
-                    + parameters.power_w[home, server] * sent_s
-                    + parameters.power_w[server, home] * returned_s
-                )
-        least_j = min(least_j, sum_j / n)
+        n = n_helpers(choice, parameters)
+        share, sum_j = 1.0, 0.0
+        for k in range(n):
+            server = helper(choice, k, home, parameters)
+            sent_s = workload.input_mb[b, i] / _most(link(home, server, parameters), parameters)
+            returned_s = workload.output_mb[b, i] / _most(
+                link(server, home, parameters), parameters
+            )
+            each_s = (sent_s + gcycles / _most(server, parameters) + returned_s) / n
+            fixed_s = parameters.latency_s[home, server] + parameters.latency_s[server, home]
+            share = min(share, meeting_share(home_s, each_s, fixed_s))
+            sum_j += (
+                computing_j(gcycles, parameters.smallest[server], parameters)
+                + parameters.power_w[home, server] * sent_s
+                + parameters.power_w[server, home] * returned_s
+            )
+        # With the least of the shares home ends with the slowest helper: with more, that is later.
         if share > 0.0:
-            least_s = min(least_s, max((1.0 - share) * home_s, slowest_s))
+            least_s = min(least_s, (1.0 - share) * home_s)
+        least_j = min(least_j, sum_j / n)
     return least_s, least_j
 
 
 @compiled
 def _most(r: Any, parameters: Any) -> Any:
     """Return the largest grant of a resource."""
-    return max(parameters.limiting_factor * parameters.capacity[r], parameters.smallest[r])
-
-
-@compiled
-def _least_j(server: Any, gcycles: Any, parameters: Any) -> Any:
-    """Return the least energy of executing cycles on a server."""
-    return parameters.joule * parameters.smallest[server] ** 2 * gcycles
+    return granted(1.0, parameters.capacity[r], r, parameters)

@@ -24,13 +24,19 @@ from typing import Any
 import numpy as np
 
 from edge_marl.compiled import compiled
-from edge_marl.cooperative_offloading.records import NOBODY
+from edge_marl.cooperative_offloading.sharing import (
+    computing_j,
+    granted,
+    helper,
+    link,
+    meeting_share,
+    n_helpers,
+)
 from edge_marl.cooperative_offloading.simulator import CooperativeOffloadingSimulator
 from edge_marl.random_stream import uniform
 from edge_marl.seeds import PROBE_DRAWS
 from edge_marl.simulation import Hybrid, Policy
 
-_NOBODY = NOBODY
 _DRAWS = PROBE_DRAWS.start
 RULES = ("local", "random", "nearest_idle", "least_latency", "least_energy", "equal_split")
 GRANTS = ("full", "proportional")
@@ -89,7 +95,7 @@ def _decide_kernel(
                 leaves = 1.0 if choice > 0 else 0.0
         elif rule == _EQUAL_SPLIT:
             choice = _nearest(home, parameters)
-            n = _size(choice, parameters)
+            n = n_helpers(choice, parameters)
             leaves = n / (n + 1.0)
         elif rule != _LOCAL:
             choice, leaves = _greedy(
@@ -106,29 +112,13 @@ def _is_idle(b: Any, server: Any, resources: Any) -> Any:
 
 
 @compiled
-def _size(choice: Any, parameters: Any) -> Any:
-    """Return how many servers help by a choice."""
-    n = 0
-    while n < parameters.subsets.shape[1] and parameters.subsets[choice, n] != _NOBODY:
-        n += 1
-    return n
-
-
-@compiled
-def _server(choice: Any, k: Any, home: Any, parameters: Any) -> Any:
-    """Return the k-th server that helps."""
-    other = parameters.subsets[choice, k]
-    return other + (other >= home)
-
-
-@compiled
 def _nearest_idle(b: Any, home: Any, parameters: Any, resources: Any) -> Any:
     """Return the choice of the idle server with the shortest latency, 0 without any."""
     found, latency_s = 0, np.inf
     for choice in range(len(parameters.subsets)):
-        if _size(choice, parameters) != 1:
+        if n_helpers(choice, parameters) != 1:
             continue
-        server = _server(choice, 0, home, parameters)
+        server = helper(choice, 0, home, parameters)
         if _is_idle(b, server, resources) and parameters.latency_s[home, server] < latency_s:
             found, latency_s = choice, parameters.latency_s[home, server]
     return found
@@ -139,9 +129,9 @@ def _nearest(home: Any, parameters: Any) -> Any:
     """Return the largest choice with the least sum of latencies."""
     found, size, sum_s = 0, 0, 0.0
     for choice in range(len(parameters.subsets)):
-        n, latency_s = _size(choice, parameters), 0.0
+        n, latency_s = n_helpers(choice, parameters), 0.0
         for k in range(n):
-            latency_s += parameters.latency_s[home, _server(choice, k, home, parameters)]
+            latency_s += parameters.latency_s[home, helper(choice, k, home, parameters)]
         if n > size or (n == size and latency_s < sum_s):
             found, size, sum_s = choice, n, latency_s
     return found
@@ -153,7 +143,7 @@ def _granted(b: Any, r: Any, asked: Any, parameters: Any, resources: Any) -> Any
     left, least = resources.left[b, r], parameters.smallest[r]
     if resources.n_waiting[b, r] > 0 or left < least:
         return least
-    return min(max(parameters.limiting_factor * asked * left, least), left)
+    return granted(asked, left, r, parameters)
 
 
 @compiled
@@ -161,27 +151,25 @@ def _greedy(
     b: Any, task: Any, by_latency: Any, asked: Any, parameters: Any, workload: Any, resources: Any
 ) -> Any:
     """Return the choice and the share that leaves with the least latency, or energy."""
-    M, home = len(parameters.memory_gb), workload.home[b, task]
-    gcycles = workload.gcycles[b, task]
+    home, gcycles = workload.home[b, task], workload.gcycles[b, task]
     at_home = _granted(b, home, asked, parameters, resources)
-    home_s, home_j = gcycles / at_home, parameters.joule * at_home * at_home * gcycles
+    home_s, home_j = gcycles / at_home, computing_j(gcycles, at_home, parameters)
     found, share, least = 0, 0.0, home_s if by_latency else home_j
     for choice in range(1, len(parameters.subsets)):
-        n = _size(choice, parameters)
+        n = n_helpers(choice, parameters)
         leaves, energy_j = 1.0, 0.0
         for k in range(n):
-            server = _server(choice, k, home, parameters)
+            server = helper(choice, k, home, parameters)
             speed = _granted(b, server, asked, parameters, resources)
-            there = _granted(b, M + M * home + server, asked, parameters, resources)
-            back = _granted(b, M + M * server + home, asked, parameters, resources)
+            there = _granted(b, link(home, server, parameters), asked, parameters, resources)
+            back = _granted(b, link(server, home, parameters), asked, parameters, resources)
             sent_s = workload.input_mb[b, task] / there
             returned_s = workload.output_mb[b, task] / back
             each_s = (sent_s + gcycles / speed + returned_s) / n
             fixed_s = parameters.latency_s[home, server] + parameters.latency_s[server, home]
-            # Home is done after (1 - leaves) home_s, this server after leaves each_s + fixed_s.
-            leaves = min(leaves, max(0.0, (home_s - fixed_s) / (home_s + each_s)))
+            leaves = min(leaves, meeting_share(home_s, each_s, fixed_s))
             energy_j += (
-                parameters.joule * speed * speed * gcycles
+                computing_j(gcycles, speed, parameters)
                 + parameters.power_w[home, server] * sent_s
                 + parameters.power_w[server, home] * returned_s
             ) / n

@@ -11,6 +11,13 @@ from edge_marl.compiled import compiled
 from edge_marl.cooperative_offloading.events import pop, push
 from edge_marl.cooperative_offloading.observing import observe
 from edge_marl.cooperative_offloading.records import NOBODY, Stage
+from edge_marl.cooperative_offloading.sharing import (
+    computing_j,
+    granted,
+    helper,
+    link,
+    n_helpers,
+)
 
 _NOBODY = NOBODY
 _SENDING, _ARRIVING, _COMPUTING = int(Stage.SENDING), int(Stage.ARRIVING), int(Stage.COMPUTING)
@@ -111,16 +118,14 @@ def _decide(
     """Split a task over its home and those that help, and let its parts begin."""
     T = parameters.subsets.shape[1]
     home = workload.home[b, task]
-    n = 0
-    while n < T and parameters.subsets[choice, n] != _NOBODY:
-        n += 1
+    n = n_helpers(choice, parameters)
     leaves = allocation[0] if n > 0 else 0.0
     tasks.compute_share[b, task], tasks.bandwidth_share[b, task] = allocation[1], allocation[2]
     tasks.energy_j[b, task] = tasks.latency_s[b, task] = 0.0
     tasks.open[b, task] = (leaves < 1.0) + (n if leaves > 0.0 else 0)
     alone_s = workload.gcycles[b, task] / parameters.capacity[home]
     progress.alone_latency_s[b] += alone_s
-    progress.alone_energy_j[b] += _energy_j(
+    progress.alone_energy_j[b] += computing_j(
         workload.gcycles[b, task], parameters.capacity[home], parameters
     )
     progress.offloaded[b] += leaves
@@ -134,8 +139,8 @@ def _decide(
             continue
         parts.server[b, part], parts.stage[b, part] = home, _COMPUTING
         if k > 0:
-            other = parameters.subsets[choice, k - 1]
-            parts.server[b, part], parts.stage[b, part] = other + (other >= home), _SENDING
+            parts.server[b, part] = helper(choice, k - 1, home, parameters)
+            parts.stage[b, part] = _SENDING
         parts.end_s[b, part] = progress.now_s[b] + _rest_s(
             b, part, True, parameters, workload, tasks, parts, homes
         )
@@ -145,7 +150,7 @@ def _decide(
         part = first + k
         if parts.share[b, part] > 0.0:
             server = parts.server[b, part]
-            r = server if k == 0 else _link(home, server, homes)
+            r = server if k == 0 else link(home, server, parameters)
             _ask(b, part, r, parameters, workload, tasks, parts, resources, events, homes, progress)
 
 
@@ -159,7 +164,7 @@ def _rest_s(
     home, share, rest_s = workload.home[b, task], parts.share[b, part], 0.0
     if stage == _SENDING:
         if begins:
-            most = _most(b, task, _link(home, server, homes), parameters, tasks, homes)
+            most = _most(b, task, link(home, server, parameters), parameters, tasks, homes)
             rest_s += share * workload.input_mb[b, task] / most
         rest_s += parameters.latency_s[home, server]
     if stage == _SENDING or begins:
@@ -167,7 +172,7 @@ def _rest_s(
         rest_s += share * workload.gcycles[b, task] / most
     if server != home:
         if stage != _RETURNING:
-            most = _most(b, task, _link(server, home, homes), parameters, tasks, homes)
+            most = _most(b, task, link(server, home, parameters), parameters, tasks, homes)
             rest_s += share * workload.output_mb[b, task] / most
         rest_s += parameters.latency_s[server, home]
     return rest_s
@@ -176,9 +181,7 @@ def _rest_s(
 @compiled
 def _most(b: Any, task: Any, r: Any, parameters: Any, tasks: Any, homes: Any) -> Any:
     """Return what a part of a task would be granted of an idle resource."""
-    asked = _asked(b, task, r, tasks, homes)
-    granted = parameters.limiting_factor * asked * parameters.capacity[r]
-    return min(max(granted, parameters.smallest[r]), parameters.capacity[r])
+    return granted(_asked(b, task, r, tasks, homes), parameters.capacity[r], r, parameters)
 
 
 @compiled
@@ -204,19 +207,6 @@ def _project(
         homes.earned[b, workload.home[b, task]] -= (
             parameters.latency_weight * later_s / parameters.typical_latency_s
         )
-
-
-@compiled
-def _link(sender: Any, receiver: Any, homes: Any) -> Any:
-    """Return the resource that is the bandwidth from one server to another."""
-    M = homes.earned.shape[1]
-    return M + M * sender + receiver
-
-
-@compiled
-def _energy_j(gcycles: Any, speed: Any, parameters: Any) -> Any:
-    """Return ``kappa_e f²`` per cycle, for all of them."""
-    return parameters.joule * speed * speed * gcycles
 
 
 @compiled
@@ -277,21 +267,20 @@ def _grant(
     task, share = _task(part, parts, workload), parts.share[b, part]
     home, now_s = workload.home[b, task], progress.now_s[b]
     progress.waiting_s[b] += now_s - parts.since_s[b, part]
-    asked = _asked(b, task, r, tasks, homes)
     left = resources.left[b, r]
-    granted = min(max(parameters.limiting_factor * asked * left, parameters.smallest[r]), left)
-    parts.grant[b, part] = granted
-    resources.left[b, r] = left - granted
+    grant = granted(_asked(b, task, r, tasks, homes), left, r, parameters)
+    parts.grant[b, part] = grant
+    resources.left[b, r] = left - grant
     resources.n_holders[b, r] += 1
     if r < M:
         homes.memory_left_gb[b, r] -= _memory_gb(b, part, workload, parts)
         gcycles = share * workload.gcycles[b, task]
-        duration_s = gcycles / granted
-        energy_j = _energy_j(gcycles, granted, parameters)
+        duration_s = gcycles / grant
+        energy_j = computing_j(gcycles, grant, parameters)
     else:
         sends = parts.stage[b, part] == _SENDING
         amount_mb = workload.input_mb[b, task] if sends else workload.output_mb[b, task]
-        duration_s = share * amount_mb / granted
+        duration_s = share * amount_mb / grant
         energy_j = parameters.power_w[(r - M) // M, (r - M) % M] * duration_s
     tasks.energy_j[b, task] += energy_j
     progress.energy_j[b] += energy_j
@@ -345,9 +334,9 @@ def _happen(
         if server == home:
             _end(b, task, parameters, workload, tasks, homes, progress)
         else:
-            link = _link(server, home, homes)
+            back = link(server, home, parameters)
             _ask(
-                b, part, link, parameters, workload, tasks, parts, resources, events, homes,
+                b, part, back, parameters, workload, tasks, parts, resources, events, homes,
                 progress,
             )  # fmt: skip
     elif stage == _ARRIVING:
@@ -363,9 +352,10 @@ def _happen(
         parts.stage[b, part] = stage + 1
         # Before those that wait are let in: the order of events of one moment is that of parts.
         push(b, progress.now_s[b] + parameters.latency_s[sender, receiver], part, events)
+        sent_over = link(sender, receiver, parameters)
         _give_back(
-            b, part, _link(sender, receiver, homes), parameters, workload, tasks, parts, resources,
-            events, homes, progress,
+            b, part, sent_over, parameters, workload, tasks, parts, resources, events, homes,
+            progress,
         )  # fmt: skip
 
 
@@ -384,7 +374,7 @@ def _end(
     tasks.latency_s[b, task] = latency_s
     if parameters.pays_ratio:
         gcycles, capacity = workload.gcycles[b, task], parameters.capacity[home]
-        alone_s, alone_j = gcycles / capacity, _energy_j(gcycles, capacity, parameters)
+        alone_s, alone_j = gcycles / capacity, computing_j(gcycles, capacity, parameters)
         homes.earned[b, home] += (
             parameters.latency_weight * alone_s / latency_s
             + (1.0 - parameters.latency_weight) * alone_j / tasks.energy_j[b, task]

@@ -121,8 +121,7 @@ def read_tasks(load: RecordedTasks) -> TraceTasks:
             return read_model(path, Profile).tasks()
     assert load.path is not None
     found = read_google(load.path, load.format)
-    cpu, memory = (np.nan_to_num(column, nan=1.0) for column in (found.cpu, found.memory))
-    return _relative(found.arrival_s, found.duration_s * cpu, memory)
+    return _relative(found.arrival_s, found.cycles, found.memory_or_one)
 
 
 def _relative(arrival_s: FloatArray, gcycles: FloatArray, memory: FloatArray) -> TraceTasks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 
 from edge_marl.algorithms.prediction.networks import Predictor
 from edge_marl.algorithms.prediction.series import TARGETS
+from edge_marl.experiments.benchmarks.timing import percentiles_s
 from edge_marl.experiments.export.onnx_files import TRACED_ROWS, Arrays, open_session, write_graph
 
 ONNX = "predictor.onnx"
@@ -49,9 +49,5 @@ def export_predictor(model: Predictor, path: Path) -> Exported:
     worst = float((np.abs(found - expected) / (1.0 + np.abs(expected))).max())
     if not worst <= _TOLERANCE:
         raise RuntimeError(f"onnxruntime differs from torch by {worst:.2g} (limit {_TOLERANCE:g})")
-    seconds = []
-    for _ in range(_TIMED_CALLS):
-        begin = time.perf_counter()
-        session.run(None, inputs)
-        seconds.append(time.perf_counter() - begin)
-    return Exported(worst, 1000.0 * float(np.median(seconds)) / _ROWS)
+    median_s, _ = percentiles_s(lambda: session.run(None, inputs), _TIMED_CALLS)
+    return Exported(worst, 1000.0 * median_s / _ROWS)
