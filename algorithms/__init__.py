@@ -1,8 +1,8 @@
 """Train and load learned policies; importing this registers the environments with Ray.
 
 ``VDNConfig``, ``QMIXConfig``, ``MAPPOConfig``, ``O2OConfig``, ``SCALEConfig``, ``FAuNOConfig``,
-``SCOFConfig`` and ``DiscreteSACConfig`` are configurations of RLlib algorithms, imported when they
-are first asked for.
+``SCOFConfig``, ``MADQNConfig``, ``MADDPGConfig``, ``CTOConfig`` and ``DiscreteSACConfig`` are
+configurations of RLlib algorithms, imported when they are first asked for.
 """
 
 if __name__ != "edge_marl.algorithms":
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_marl.envs import register
 
 if TYPE_CHECKING:
+    from edge_marl.algorithms.cto import CTOConfig, MADDPGConfig, MADQNConfig
     from edge_marl.algorithms.fauno import FAuNOConfig
     from edge_marl.algorithms.mappo import MAPPOConfig
     from edge_marl.algorithms.o2o import O2OConfig
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from edge_marl.algorithms.value_decomposition import QMIXConfig, VDNConfig
 
 __all__ = [
+    "CTOConfig",
     "DiscreteSACConfig",
     "FAuNOConfig",
+    "MADDPGConfig",
+    "MADQNConfig",
     "MAPPOConfig",
     "O2OConfig",
     "QMIXConfig",
@@ -35,8 +39,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CTOConfig": "edge_marl.algorithms.cto",
     "DiscreteSACConfig": "edge_marl.algorithms.sac",
     "FAuNOConfig": "edge_marl.algorithms.fauno",
+    "MADDPGConfig": "edge_marl.algorithms.cto",
+    "MADQNConfig": "edge_marl.algorithms.cto",
     "MAPPOConfig": "edge_marl.algorithms.mappo",
     "O2OConfig": "edge_marl.algorithms.o2o",
     "QMIXConfig": "edge_marl.algorithms.value_decomposition",

@@ -124,6 +124,7 @@ class Decision(NamedTuple):
 
 def decide(
     actor: Actor,
+    features: Tensor,
     outputs: Tensor,
     action_mask: Tensor,
     random: Tensor | float = 0.5,
@@ -134,16 +135,20 @@ def decide(
 
     Args:
         actor: whose outputs these are.
-        outputs: ``[..., A]``.
-        action_mask: ``[..., A]`` bool.
-        random: ``[...]`` uniform in [0, 1), which decides where :func:`is_stochastic` says so.
+        features: ``[..., N, F]``, what they are outputs for.
+        outputs: ``[..., N, A]``.
+        action_mask: ``[..., N, A]`` bool.
+        random: ``[..., N]`` uniform in [0, 1), which decides where :func:`is_stochastic` says so.
         sampled: draw choices from the softmax of the outputs, which have to be logits, instead of
             taking the largest.
     """
     scores, distributions = actor.parts(outputs)
-    vectors = None if distributions is None else distributions.mean
     if not sampled:
-        return Decision(actor.greedy(scores, action_mask, random), vectors)
-    probabilities = torch.softmax(scores.masked_fill(~action_mask, MASKED), dim=-1)
-    random = torch.as_tensor(random).expand(probabilities.shape[:-1])
-    return Decision(sample_categorical(probabilities, random[..., None]).squeeze(-1), vectors)
+        choices = actor.greedy(scores, action_mask, random)
+    else:
+        probabilities = torch.softmax(scores.masked_fill(~action_mask, MASKED), dim=-1)
+        random = torch.as_tensor(random).expand(probabilities.shape[:-1])
+        choices = sample_categorical(probabilities, random[..., None]).squeeze(-1)
+    if actor.allocator is not None:
+        return Decision(choices, actor.allocations(features, choices))
+    return Decision(choices, None if distributions is None else distributions.mean)

@@ -92,10 +92,11 @@ def play_batch(
         if env.done.all() or step == max_steps:
             break
         check()
+        features = torch.from_numpy(observation.features)
         mask = torch.from_numpy(observation.action_mask)
-        outputs, hidden = actor(torch.from_numpy(observation.features), mask, hidden)
+        outputs, hidden = actor(features, mask, hidden)
         random = action_uniforms(seeds, step, N) if is_stochastic(actor, sampled=sampled) else 0.5
-        decision = decide(actor, outputs, mask, random, sampled=sampled)
+        decision = decide(actor, features, outputs, mask, random, sampled=sampled)
         playing = ~env.done
         transition = env.step(decision.played)
         returns += transition.reward.sum(axis=1)

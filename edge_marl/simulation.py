@@ -92,6 +92,8 @@ class Simulator(ABC, Generic[ObservationT, ResultsT]):
     """What the agents see now. The simulator writes into these arrays in place."""
     transition: Transition[ObservationT]
     """Outcome of the last step."""
+    takes_turns = False
+    """Whether no two agents ever decide in the same step."""
 
     def __init__(self, batch_size: int, agents: Sequence[str], vector_size: int = 0) -> None:
         if batch_size < 1:

@@ -72,6 +72,8 @@ class BatchedEnv(Protocol):
     """Whether every agent is paid the team's reward; None: nobody knows."""
     reward_delay: int
     """How many steps after an action the reward for it is paid."""
+    takes_turns: bool
+    """Whether no two agents ever decide in the same step."""
 
     @property
     def done(self) -> BoolArray:
@@ -222,6 +224,7 @@ class ParallelEnvBatch:
         shared = getattr(env, "shared_reward", None)
         self.shared_reward: bool | None = None if shared is None else bool(shared)
         self.reward_delay = 0
+        self.takes_turns = False
         names = intake.agents_of(env)
         for other in envs[1:]:
             if (found := intake.agents_of(other)) != names:

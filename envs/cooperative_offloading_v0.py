@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edge_marl.cooperative_offloading.scenario import CooperativeScenario
 from edge_marl.cooperative_offloading.simulator import (
     METRICS,
     CooperativeOffloadingSimulator,
     Features,
+    Grants,
     Reward,
 )
 from edge_marl.envs.views import SimulatorEnv
@@ -34,7 +35,21 @@ class CooperativeOffloadingConfig(Options):
     predictor: Path | None = Field(
         None, description="folder of a predictor, whose predictions are added to the state"
     )
+    actors_foresee: bool = Field(
+        False, description="whether predictions of an agent's own next task are also observed by it"
+    )
+    grants: Grants = Field(
+        "chosen", description="chosen: by agents, as is how much of a task leaves; full, "
+        "proportional: home and helpers have the same share of it, and ask for all that is left, "
+        "or in proportion to the task"
+    )  # fmt: skip
     seed: Seed = Field(default=0, description="seed of the first reset without one")
+
+    @model_validator(mode="after")
+    def _foresees_by_a_predictor(self) -> Self:
+        if self.actors_foresee and self.predictor is None:
+            raise ValueError("predictor: expected a folder with actors_foresee, found none")
+        return self
 
 
 class CooperativeOffloadingEnv(SimulatorEnv):
@@ -55,10 +70,10 @@ class CooperativeOffloadingEnv(SimulatorEnv):
 
     **Action** ``Dict(target=Discrete(A), allocation=Box(0, 1, [3]))``: which of the others help, by
     its number among :attr:`CooperativeScenario.subsets`, and the shares
-    :data:`edge_marl.cooperative_offloading.records.ALLOCATION`. Actions of those who have nothing
-    to decide are ignored.
+    :data:`edge_marl.cooperative_offloading.records.ALLOCATION`; where grants are not chosen, the
+    target alone. Actions of those who have nothing to decide are ignored.
 
-    **State** (``state()``): float32 ``[4 + 4 M + M^2]``, and ``3 M`` more with a predictor: see
+    **State** (``state()``): float32 ``[4 + 4 M + M^2]``, and ``9 M`` more with a predictor: see
     the same class.
 
     **Reward**: see :data:`edge_marl.cooperative_offloading.simulator.Reward`, to the home of each
@@ -97,7 +112,7 @@ class CooperativeOffloadingEnv(SimulatorEnv):
         """Make the simulator of ``batch_size`` episodes."""
         return CooperativeOffloadingSimulator(
             config.scenario, batch_size, reward=config.reward, features=config.features,
-            predictor=config.predictor,
+            predictor=config.predictor, actors_foresee=config.actors_foresee, grants=config.grants,
         )  # fmt: skip
 
 

@@ -280,6 +280,7 @@ class SimulatorBatch:
         self.simulator = simulator
         self.shared_reward: bool | None = shared_reward
         self.reward_delay = reward_delay
+        self.takes_turns = simulator.takes_turns
         self.agents = simulator.agents
         self.batch_size = simulator.batch_size
         seen = simulator.observation

@@ -331,6 +331,21 @@ def benchmark_federation(
     run_benchmark(out, apply_overrides(FederationSizes(), overrides or ()))
 
 
+@benchmark_app.command("cto")
+def benchmark_cto(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path(
+        "results/benchmark-cto.json"
+    ),
+) -> None:
+    """Time CTO: updates beside their arithmetic, exported decisions, learners at their own pace."""
+    from edge_marl.experiments.benchmarks.cto import CTOSizes
+    from edge_marl.experiments.benchmarks.cto import benchmark as run_benchmark
+    from edge_marl.experiments.overrides import apply_overrides
+
+    run_benchmark(out, apply_overrides(CTOSizes(), overrides or ()))
+
+
 @benchmark_app.command("cooperative")
 def benchmark_cooperative(
     overrides: Overrides = None,

@@ -67,6 +67,7 @@ ROOMS = {
     "o2o": {"networks", "sampling", "core", "replay", "offline", "sac", "mappo"},
     "prediction": {"networks"},
     "scof": {"networks", "sampling", "core", "replay", "federation"},
+    "cto": {"networks", "sampling", "core", "replay", "federation"},  # who is slow
     "scale": {"networks", "sampling", "core", "mappo"},
 }
 

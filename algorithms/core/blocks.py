@@ -15,6 +15,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor, nn
 
+from edge_marl.algorithms.core.algorithm import JointAlgorithm
 from edge_marl.algorithms.core.learner import DivergenceError, JointLearner
 from edge_marl.algorithms.core.optimiser import rows_by_group
 from edge_marl.errors import InputError
@@ -56,15 +57,15 @@ class Block:
         *,
         lr: Mapping[str, float],
         grad_clip: float | None,
-        proximal: float,
+        proximal: float = 0.0,
     ) -> Tensor:
         """Make one gradient step of some agents; the others' weights and moments stay as they are.
 
         Args:
             loss: the sum of the agents' losses.
             present: bool ``[G]``: who makes a step.
-            lr: of each network.
-            grad_clip: largest norm of an agent's gradient, of all networks together.
+            lr: of each network that makes one.
+            grad_clip: largest norm of an agent's gradient, of all these networks together.
             proximal: ``mu`` of the FAuNO paper's equation 21, which keeps networks near what
                 :meth:`anchor` was given.
 
@@ -80,16 +81,18 @@ class Block:
         if proximal:
             for name, anchor in self._anchors.items():
                 self._gradients[name].add_(self.weights[name] - anchor, alpha=proximal)
-        norms = torch.stack([g.square().sum(1) for g in self._gradients.values()]).sum(0).sqrt()
+        moved = [self._gradients[name] for name in lr]
+        norms = torch.stack([g.square().sum(1) for g in moved]).sum(0).sqrt()
         if not torch.isfinite(norms).all():
             raise DivergenceError("the gradient is not finite")
         if grad_clip is not None:
             scales = (grad_clip / norms.clamp(min=1e-12)).clamp(max=1.0)
-            for gradients in self._gradients.values():
+            for gradients in moved:
                 gradients.mul_(scales[:, None])
-        for name, optimiser in self._optimisers.items():
+        for name, rate in lr.items():
+            optimiser = self._optimisers[name]
             (group,) = optimiser.param_groups
-            group["lr"] = lr[name]
+            group["lr"] = rate
             for row, gradient, there in zip(
                 group["params"], self._gradients[name], present.tolist(), strict=True
             ):
@@ -135,6 +138,30 @@ def check_single_learner(config: Any) -> None:
         )
 
 
+class BlockAlgorithm(JointAlgorithm):
+    """Extend an algorithm whose learner is a :class:`BlockLearner`."""
+
+    def save_to_path(self, *args: Any, **kwargs: Any) -> Any:
+        """Save a checkpoint, once all that is at work has ended."""
+        self._settle()
+        return super().save_to_path(*args, **kwargs)
+
+    def restore_from_path(self, *args: Any, **kwargs: Any) -> None:
+        """Continue from a checkpoint, once all that is at work has ended."""
+        self._settle()
+        super().restore_from_path(*args, **kwargs)
+
+    def _settle(self) -> None:
+        # RLlib saves and restores parts of a learner one by one: no weight may change meanwhile.
+        self.learner_group.foreach_learner(lambda own: own.settle())
+
+    def cleanup(self) -> None:
+        """Release all resources."""
+        if getattr(self, "learner_group", None) is not None:
+            self.learner_group.foreach_learner(lambda own: own.disconnect())
+        super().cleanup()
+
+
 class BlockLearner(JointLearner):
     """Extend a learner: a block of agents has the optimisers."""
 
@@ -149,6 +176,12 @@ class BlockLearner(JointLearner):
     def make_block(self, module: Any, seeds: list[int], config: Any) -> Any:
         """Return what trains the agents of a module, with their seeds."""
         raise NotImplementedError
+
+    def settle(self) -> None:
+        """Wait for what is at work elsewhere, if anything can be while nobody calls."""
+
+    def disconnect(self) -> None:
+        """Release what is elsewhere."""
 
     def own_state(self) -> dict[str, Any]:
         """Return what is in no component of RLlib's learner."""

@@ -166,8 +166,8 @@ class JointConfig(AlgorithmConfig):
         """
         if env.action_spec.boxes and not self.learns_vectors:
             raise InputError(
-                "env: expected discrete actions, found actions in a box; MAPPO, IPPO and FAuNO "
-                "learn these, too"
+                "env: expected discrete actions, found actions in a box; MAPPO, IPPO, FAuNO, "
+                "MADDPG and CTO learn these, too"
             )
         self.team_reward_in(env)
         self.check_reward_delay(env.reward_delay)

@@ -16,6 +16,7 @@ from edge_marl.algorithms.actors import decide, greedy, is_stochastic
 from edge_marl.algorithms.core.spaces import JointObservation
 from edge_marl.algorithms.networks import MASKED, has_choice
 from edge_marl.algorithms.networks.agents import Actor
+from edge_marl.algorithms.networks.allocation import AllocatorSpec
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.spec import ActorSpec, agent_groups
 from edge_marl.algorithms.networks.vectors import ABSENT, BetaVectors
@@ -56,10 +57,24 @@ class JointModule(TorchRLModule):
                 normalise=self.model_config["observation_normalisation"]
                 and network.network_class.has_head,
                 n_ids=space.n_agents if network.agent_id and shared else 0,
+                allocator=self.allocator_spec,
             )
         except ValidationError as error:
             raise invalid(error) from None
         self.actor = Actor(spec)
+
+    @property
+    def allocator_spec(self) -> AllocatorSpec | None:
+        """Return what decides on vectors when choices are made; None: the actor's heads."""
+        return None
+
+    def initial_memory(self, n_episodes: int) -> Tensor | None:
+        """Return what is kept from one step of the episodes to the next, at their start.
+
+        Returns:
+            Zeros ``[B, N, H]``; None if nothing is.
+        """
+        return self.actor.initial_hidden(n_episodes) if self.actor.is_recurrent else None
 
     def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Decide without RLlib's switch of all submodules to evaluation mode and back.
@@ -100,7 +115,10 @@ class PolicyModule(JointModule, InferenceOnlyAPI):
         random: Tensor | float = 0.5
         if is_stochastic(self.actor, sampled=False):
             random = torch.rand(outputs.shape[:-1], generator=generator)
-        decision = decide(self.actor, outputs, batch[Columns.OBS][Fragment.ACTION_MASK], random)
+        seen = batch[Columns.OBS]
+        decision = decide(
+            self.actor, seen[Fragment.FEATURES], outputs, seen[Fragment.ACTION_MASK], random
+        )
         chosen = {Columns.ACTIONS: decision.actions}
         if decision.vectors is not None:
             chosen[Fragment.VECTORS] = decision.vectors
@@ -146,13 +164,24 @@ class ValueModule(JointModule, InferenceOnlyAPI):
 
     def _forward_exploration(self, batch: dict[str, Any], t: int = 0, **_: Any) -> dict[str, Any]:
         """Choose each agent's best legal action or, with probability epsilon, a random one."""
-        outputs = self._forward_inference(batch)
-        legal, best = batch[Columns.OBS][Fragment.ACTION_MASK], outputs[Columns.ACTIONS]
+        values, hidden = self.evaluate(batch)
+        actions = self.explored(values, batch[Columns.OBS][Fragment.ACTION_MASK], t)
+        return _with_state({Columns.ACTIONS: actions}, hidden)
+
+    def explored(self, values: Tensor, action_mask: Tensor, t: int) -> Tensor:
+        """Return the best legal actions ``[...]`` or, with probability epsilon, random ones.
+
+        Args:
+            values: ``[..., A]``.
+            action_mask: ``[..., A]`` bool.
+            t: environment steps sampled so far.
+        """
+        best = greedy(values, action_mask)
         # Uniform numbers in [1, 2) for legal actions, in [0, 1) for all others.
-        random = (torch.rand(legal.shape) + legal).argmax(-1)
+        random = (torch.rand(action_mask.shape) + action_mask).argmax(-1)
         explore = torch.rand(best.shape) < self.epsilon.update(t)
-        outputs[Columns.ACTIONS] = torch.where(explore, random, best)
-        return outputs
+        explore &= action_mask.any(-1)  # some agents have fewer actions: none may be theirs
+        return torch.where(explore, random, best)
 
 
 def _with_state(outputs: dict[str, Tensor], hidden: Tensor | None) -> dict[str, Tensor]:

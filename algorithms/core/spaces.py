@@ -20,6 +20,7 @@ class JointObservation(spaces.Dict):
         observation_shape: of one agent, before flattening to F.
         action_spec: of A choices, and of vectors.
         state_size: S.
+        takes_turns: whether no two agents ever decide in the same step.
     """
 
     def __init__(
@@ -28,7 +29,10 @@ class JointObservation(spaces.Dict):
         observation_shape: tuple[int, ...],
         action_spec: ActionSpec,
         state_size: int,
+        *,
+        takes_turns: bool = False,
     ) -> None:
+        self.takes_turns = takes_turns
         self.agents = agents
         self.observation_shape = observation_shape
         self.n_agents = len(agents)
@@ -47,5 +51,7 @@ class JointObservation(spaces.Dict):
 def joint_spaces(env: BatchedEnv) -> tuple[JointObservation, spaces.Space[Any]]:
     """Return the observation and action spaces of a batched environment's episodes."""
     actions = env.action_spec
-    observation = JointObservation(env.agents, env.observation_shape, actions, env.state_size)
+    observation = JointObservation(
+        env.agents, env.observation_shape, actions, env.state_size, takes_turns=env.takes_turns
+    )
     return observation, actions.joint_space(len(env.agents))

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor
 
-from edge_marl.algorithms.core.algorithm import JointAlgorithm
-from edge_marl.algorithms.core.blocks import BlockLearner
+from edge_marl.algorithms.core.blocks import BlockAlgorithm, BlockLearner
 from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.sampling.columns import Fragment
 from edge_marl.simulation import Travel
@@ -19,7 +18,7 @@ from edge_marl.simulation import Travel
 _FEDERATION = "federation"
 
 
-class FederatedAlgorithm(JointAlgorithm):
+class FederatedAlgorithm(BlockAlgorithm):
     """Extend an algorithm whose learner is a :class:`FederatedLearner`."""
 
     def setup(self, config: Any) -> None:
@@ -55,26 +54,6 @@ class FederatedAlgorithm(JointAlgorithm):
         )
         return Travel(*(np.mean(ticks, axis=0) for ticks in zip(*found, strict=True)))
 
-    def save_to_path(self, *args: Any, **kwargs: Any) -> Any:
-        """Save a checkpoint, once clients that are at work have ended."""
-        self._settle()
-        return super().save_to_path(*args, **kwargs)
-
-    def restore_from_path(self, *args: Any, **kwargs: Any) -> None:
-        """Continue from a checkpoint, once clients that are at work have ended."""
-        self._settle()
-        super().restore_from_path(*args, **kwargs)
-
-    def _settle(self) -> None:
-        # RLlib saves and restores parts of a learner one by one: no weight may change meanwhile.
-        self.learner_group.foreach_learner(lambda own: own.settle())
-
-    def cleanup(self) -> None:
-        """Release all resources."""
-        if getattr(self, "learner_group", None) is not None:
-            self.learner_group.foreach_learner(lambda own: own.disconnect())
-        super().cleanup()
-
 
 class FederatedLearner(BlockLearner):
     """Extend a learner of agents that learn alone: let the federation go on with every train batch.
@@ -101,12 +80,6 @@ class FederatedLearner(BlockLearner):
             folder: for what the manager keeps on disk.
         """
         self.federation.connect(travel)
-
-    def settle(self) -> None:
-        """Wait for clients that are at work, if they can be while nobody calls."""
-
-    def disconnect(self) -> None:
-        """Release what :meth:`connect` has taken."""
 
     def make_federation(self, seed: int) -> Any:
         """Return the federation of the block's clients, such as a :class:`SimulatedFederation`."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_marl.algorithms.networks import MASKED
+from edge_marl.algorithms.networks.allocation import Allocator
 from edge_marl.algorithms.networks.grouped import GroupedGRUCell, GroupedLinear, by_group
 from edge_marl.algorithms.networks.kinds import KINDS
 from edge_marl.algorithms.networks.normalisation import RunningMoments
@@ -37,7 +38,8 @@ class Actor(nn.Module):
     Actors are decentralised by construction: nothing here mixes agents. Outputs for choices are
     logits or action values, as the algorithm trains them, and are not masked; those for vectors,
     which come last, are the parameters of :mod:`.vectors`. Wherever outputs ``[..., A]`` are spoken
-    of, A includes the latter.
+    of, A includes the latter. With an allocator, outputs are of choices alone, and it decides on
+    the vectors when these are made.
     """
 
     groups: Tensor
@@ -73,6 +75,12 @@ class Actor(nn.Module):
             self.head = GroupedLinear(n_groups, network.gru or last, spec.n_outputs)
             if network.dueling:
                 self.value = GroupedLinear(n_groups, network.gru or last, 1)
+        self.allocator: Allocator | None = None
+        if spec.allocator:
+            self.allocator = Allocator(
+                n_groups, spec.n_features + spec.n_ids, spec.n_actions, spec.vector_size,
+                spec.allocator,
+            )  # fmt: skip
 
     @property
     def network(self) -> Any:
@@ -168,9 +176,82 @@ class Actor(nn.Module):
     def parts(self, outputs: Tensor) -> tuple[Tensor, BetaVectors | None]:
         """Split outputs into those of choices, ``[..., A]``, and the distributions of vectors."""
         d = self.spec.vector_size
-        if not d:
+        if not d or self.allocator is not None:
             return outputs, None
         return outputs[..., : -2 * d], BetaVectors.of_outputs(outputs[..., -2 * d :])
+
+    def allocations(self, features: Tensor, choices: Tensor) -> Tensor:
+        """Return the vectors ``[..., N, d]`` that the allocator goes with choices.
+
+        Args:
+            features: ``[..., N, F]``.
+            choices: ``[..., N]``.
+        """
+        assert self.allocator is not None
+        N, groups = features.shape[-2], self.parameter_sets
+        x = self._normalised(features, groups).reshape(-1, N, features.shape[-1])
+        seen = self._identified(x, self.ids)
+        vectors: Tensor = self.allocator(seen, choices.reshape(-1, N), groups)
+        return vectors.view(*features.shape[:-1], vectors.shape[-1])
+
+    def allocations_where(self, features: Tensor, choices: Tensor, decides: Tensor) -> Tensor:
+        """Return :meth:`allocations` where bool ``decides [..., N]``, and zeros elsewhere."""
+        assert self.allocator is not None
+        allocator, N = self.allocator, features.shape[-2]
+        vectors = torch.zeros(*choices.shape, self.spec.vector_size)
+        agents = torch.arange(N).expand(decides.shape)[decides]
+
+        def evaluate(x: Tensor, ids: Tensor, chosen: Tensor) -> tuple[Tensor]:
+            seen = self._identified(self._normalised(x, None), ids)
+            return (allocator(seen, chosen.squeeze(-1), None),)
+
+        groups = None if self.n_groups == 1 else self.groups[agents]
+        (vectors[decides],) = by_group(
+            evaluate, groups, self.n_groups, features[decides], self.ids[agents],
+            choices[decides][:, None],
+        )  # fmt: skip
+        return vectors
+
+    def of_sets(self, rows: AgentRows) -> Tensor:
+        """Return outputs ``[K, G, A]`` of one agent of each parameter set, without a memory.
+
+        Args:
+            rows: ``[K, G, ...]``; the agents of column g are of set g.
+        """
+        x = self._normalised(rows.features, None)
+        return self._evaluate(x, rows.action_mask, self._ids_of(rows.agents), None)
+
+    def allocations_of_sets(self, rows: AgentRows, choices: Tensor) -> Tensor:
+        """Return vectors ``[K, G, d]`` of one agent of each parameter set.
+
+        Args:
+            rows: as for :meth:`of_sets`.
+            choices: ``[K, G]``, or probabilities ``[K, G, A]``.
+        """
+        assert self.allocator is not None
+        seen = self._identified(self._normalised(rows.features, None), self._ids_of(rows.agents))
+        vectors: Tensor = self.allocator(seen, choices, None)
+        return vectors
+
+    def decided_by_sets(self, rows: AgentRows) -> tuple[Tensor, Tensor]:
+        """Return choices ``[K, G]`` and the allocator's vectors ``[K, G, d]``, see :meth:`of_sets`.
+
+        Without an allocator, d is 0.
+        """
+        x = self._normalised(rows.features, None)
+        return self._decided(x, rows.action_mask, self._ids_of(rows.agents))
+
+    def decided_by_rows(self, rows: AgentRows) -> tuple[Tensor, Tensor]:
+        """Return choices ``[K]`` and vectors ``[K, d]`` of agents in any order."""
+        choices, vectors = self._by_group(self._decided, rows)
+        return choices, vectors
+
+    def _decided(self, x: Tensor, action_mask: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Decide for one agent of each parameter set; for shapes see :meth:`_evaluate`."""
+        choices = self.greedy(self._evaluate(x, action_mask, ids, None), action_mask)
+        if self.allocator is None:
+            return choices, x.new_zeros(*choices.shape, 0)
+        return choices, self.allocator(self._identified(x, ids), choices, None)
 
     def greedy(self, outputs: Tensor, action_mask: Tensor, random: Tensor | float = 0.5) -> Tensor:
         """Return the legal actions with the largest outputs, or as the kind of network decides.
@@ -274,7 +355,7 @@ class Actor(nn.Module):
         spec = self.spec
         if n + 1 == spec.n_actions:
             return self
-        if not self.kind.fits_any_size:
+        if not self.kind.fits_any_size or self.allocator is not None:
             fitting = [name for name, kind in KINDS.items() if kind.fits_any_size]
             raise InputError(
                 f"network.kind: expected {' or '.join(fitting)} to choose from {n} instead of "
@@ -344,6 +425,10 @@ class Actor(nn.Module):
         if not self.spec.n_ids:
             return x
         return torch.cat([x, ids.expand(*x.shape[:2], -1)], dim=-1)
+
+    def _ids_of(self, agents: Tensor) -> Tensor:
+        """Return the identities of ``agents [K, G]``; where there are none, agents may be any."""
+        return self.ids[agents] if self.spec.n_ids else self.ids
 
     def _floats(self, features: Tensor) -> Tensor:
         """Convert features to floats: 8-bit pictures become floats only where they are used."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from edge_marl.algorithms.networks.allocation import AllocatorSpec
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.errors import InputError
 from edge_marl.validation import shown
@@ -51,6 +52,8 @@ class ActorSpec(BaseModel):
     normalise: bool = False
     n_ids: int = Field(default=0, ge=0)
     """Length of the identity given to agents that share parameters; 0: none."""
+    allocator: AllocatorSpec | None = None
+    """Of the network that decides on vectors when choices are made; None: heads do, beside them."""
 
     @model_validator(mode="after")
     def _fits(self) -> ActorSpec:
@@ -70,10 +73,13 @@ class ActorSpec(BaseModel):
             raise InputError(
                 f"boxes: expected a lower and an upper bound each, found {shown(self.boxes)}"
             )
-        if self.boxes and network.dueling:
+        if self.allocator and not self.boxes:
+            raise InputError("allocator: expected none without boxes, found one")
+        by_heads = bool(self.boxes) and self.allocator is None
+        if by_heads and network.dueling:
             raise InputError("network.dueling: expected false for actions with vectors, found true")
         if not network.network_class.has_head:
-            if self.boxes:
+            if by_heads:
                 raise InputError(
                     f"network.kind: expected a kind with a head, such as mlp, for actions with "
                     f"vectors, found {network.kind}"
@@ -93,8 +99,11 @@ class ActorSpec(BaseModel):
 
     @property
     def n_outputs(self) -> int:
-        """Return how many outputs an agent has: of every choice, and two of every number."""
-        return self.n_actions + 2 * self.vector_size
+        """Return how many outputs an agent has: of every choice, and two of every number.
+
+        An allocator has the latter to itself.
+        """
+        return self.n_actions + (0 if self.allocator else 2 * self.vector_size)
 
     @property
     def n_features(self) -> int:

@@ -61,5 +61,30 @@ class AgentTransition:
     """``[K]``: position of the agent; int16 in logs."""
 
 
+class DecisionTransition(AgentTransition):
+    """Name further columns of K transitions from a decision of an agent to its next one.
+
+    The other agents come in their order, from the one after the agent on. O of them are told of:
+    N - 1, or none where no two agents ever decide in the same step.
+    """
+
+    VECTORS = "vectors"
+    """``[K, d]``: of the actions, where they have any."""
+    STATE = "state"
+    """``[K, S]``: global state."""
+    OTHER_ACTIONS = "other_actions"
+    """``[K, O]``"""
+    OTHER_VECTORS = "other_vectors"
+    """``[K, O, d]``"""
+    OTHERS_DECIDE = "others_decide"
+    """``[K, O]`` bool: whose actions of that step count."""
+    NEXT_STATE = "next_state"
+    """``[K, S]``: at the next decision, as all that follows."""
+    NEXT_OTHER_FEATURES = "next_other_features"
+    """``[K, O, F]``"""
+    NEXT_OTHER_MASKS = "next_other_masks"
+    """``[K, O, A]`` bool: legal actions, none of those who have nothing to decide."""
+
+
 TD_ERRORS = "td_errors"
 """Result of a learner: absolute errors of the rows of its batch, in their order."""

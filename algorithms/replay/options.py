@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from edge_marl.algorithms.core.options import JointOptions, Mark
-from edge_marl.options import Count, CountOrZero, Positive, PositiveShare
+from edge_marl.algorithms.core.options import JointOptions, Mark, Scheduled
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.options import Count, CountOrZero, Positive, PositiveShare, Share
+
+
+class ValueOptions(JointOptions):
+    """Declare the options of agents that learn action values from their own decisions."""
+
+    epsilon: Annotated[Scheduled[Share], Mark.MODULE] = Field(
+        [(0, 1.0), (50_000, 0.05)],
+        description="share of random actions: a number, or [(environment steps, share), ...] with "
+        "linear interpolation",
+    )
+    double_q: bool = Field(
+        True, description="choose the actions to bootstrap from by the networks that learn"
+    )
+    network: Annotated[NetworkConfig, Mark.FIXED, Mark.MODULE] = NetworkConfig(dueling=True)
+
+    @model_validator(mode="after")
+    def _learns_values(self) -> Self:
+        kind = self.network.network_class
+        fits = self.network.gru == 0 and not kind.gives_log_probabilities
+        self.check(("network", fits, "a kind whose outputs can be values, without gru"))
+        return self
 
 
 class OffPolicyOptions(JointOptions):

@@ -277,9 +277,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     def _start(self, seeds: NDArray[np.int64], where: NDArray[np.bool_]) -> None:
         self._observation = self.env.reset(seeds, where)
         self._first[where] = True
-        if self._own_module.actor.is_recurrent:
-            if self._hidden is None:
-                self._hidden = self._own_module.actor.initial_hidden(self.num_envs)
+        if self._hidden is None:
+            self._hidden = self._own_module.initial_memory(self.num_envs)
+        if self._hidden is not None:
             self._hidden = torch.where(torch.from_numpy(where)[:, None, None], 0.0, self._hidden)
         self._log.start(where)
 

@@ -18,8 +18,8 @@ from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.core.optimiser import rows_by_group
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.replay.columns import AgentTransition
+from edge_marl.algorithms.replay.decisions import DecisionReplay
 from edge_marl.algorithms.sampling.columns import Fragment, who_decides
-from edge_marl.algorithms.scof.decisions import DecisionReplay
 
 VALUES = "values"
 """The network of an agent, which is its actor."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from edge_marl.algorithms.core.batches import BatchConfig
-from edge_marl.algorithms.core.blocks import check_single_learner
+from edge_marl.algorithms.replay.config import DecisionConfig
 from edge_marl.algorithms.scof.algorithm import SCOF
 from edge_marl.algorithms.scof.learner import SCOFLearner
 from edge_marl.algorithms.scof.module import SCOFModule
 from edge_marl.algorithms.scof.options import SCOFOptions
 
 
-class SCOFConfig(BatchConfig):
+class SCOFConfig(DecisionConfig):
     """Configure SCOF: dueling Q-networks that are averaged in synchronous rounds.
 
     The method is that of Peng et al. 2024, "SCOF: security-aware computation offloading using
@@ -29,22 +28,6 @@ class SCOFConfig(BatchConfig):
     algorithm_class = SCOF
     joint_learner_class = SCOFLearner
     joint_module_class = SCOFModule
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class)
-        self.evaluation_config = {"explore": False}  # without random actions
-
-    def validate(self) -> None:
-        """Check all options, see :meth:`JointConfig.validate`."""
-        super().validate()
-        check_single_learner(self)
-
-    def memory_needed(self, step_bytes: float) -> tuple[float, str]:
-        """Estimate the bytes of a train batch and of all replays; see :class:`JointConfig`."""
-        of_batch, what = super().memory_needed(step_bytes)
-        n = self.replay_capacity
-        kept = f"{n} decisions of each agent (replay_capacity)"
-        return of_batch + n * step_bytes, f"{what} and {kept}"
 
     @property
     def uses_state(self) -> bool:

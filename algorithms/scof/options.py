@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from edge_marl.algorithms.core.options import JointOptions, Mark, Scheduled
+from edge_marl.algorithms.core.options import Mark
 from edge_marl.algorithms.federation.options import ClientOptions
-from edge_marl.algorithms.networks.config import NetworkConfig
-from edge_marl.options import Count, Positive, PositiveShare, Share
+from edge_marl.algorithms.replay.options import ValueOptions
+from edge_marl.options import Count, Positive, PositiveShare
 
 _PER_EPISODE, _EPISODES = 150, 8
 
 
-class SCOFOptions(ClientOptions, JointOptions):
+class SCOFOptions(ClientOptions, ValueOptions):
     """Declare the options of SCOF; no paper gives those of learning.
 
     A train batch has as many steps as FAuNO's.
@@ -24,14 +24,6 @@ class SCOFOptions(ClientOptions, JointOptions):
     team_reward: Literal["own"] = "own"
     participants: PositiveShare = 1.0
     synchronous: bool = True
-    epsilon: Annotated[Scheduled[Share], Mark.MODULE] = Field(
-        [(0, 1.0), (50_000, 0.05)],
-        description="share of random actions: a number, or [(environment steps, share), ...] with "
-        "linear interpolation",
-    )
-    double_q: bool = Field(
-        True, description="choose the actions to bootstrap from by the networks that learn"
-    )
     updates_per_batch: Count = Field(100, description="local updates after each train batch")
     minibatch_size: Count = Field(64, description="decisions of a client in one of them")
     replay_capacity: Annotated[Count, Mark.FIXED] = Field(
@@ -45,11 +37,3 @@ class SCOFOptions(ClientOptions, JointOptions):
     num_envs_per_env_runner: Count = _EPISODES
     train_batch_size_per_learner: Count = _EPISODES * _PER_EPISODE
     rollout_fragment_length: Literal["auto"] | Count = "auto"
-    network: Annotated[NetworkConfig, Mark.FIXED, Mark.MODULE] = NetworkConfig(dueling=True)
-
-    @model_validator(mode="after")
-    def _learns_values(self) -> Self:
-        kind = self.network.network_class
-        fits = self.network.gru == 0 and not kind.gives_log_probabilities
-        self.check(("network", fits, "a kind whose outputs can be values, without gru"))
-        return self

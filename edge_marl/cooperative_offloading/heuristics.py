@@ -19,27 +19,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from edge_marl.compiled import compiled
+from edge_marl.cooperative_offloading.records import ALLOCATION
 from edge_marl.cooperative_offloading.sharing import (
     computing_j,
+    equal_share,
     granted,
     helper,
     link,
     meeting_share,
     n_helpers,
+    share_asked,
 )
-from edge_marl.cooperative_offloading.simulator import CooperativeOffloadingSimulator
+from edge_marl.cooperative_offloading.simulator import CooperativeOffloadingSimulator, FixedGrants
 from edge_marl.random_stream import uniform
 from edge_marl.seeds import PROBE_DRAWS
-from edge_marl.simulation import Hybrid, Policy
+from edge_marl.simulation import Actions, Hybrid, Policy
 
 _DRAWS = PROBE_DRAWS.start
 RULES = ("local", "random", "nearest_idle", "least_latency", "least_energy", "equal_split")
-GRANTS = ("full", "proportional")
+GRANTS: tuple[FixedGrants, ...] = get_args(FixedGrants)
 _LOCAL, _RANDOM, _NEAREST_IDLE, _LEAST_LATENCY, _LEAST_ENERGY, _EQUAL_SPLIT = range(6)
 
 
@@ -55,15 +58,15 @@ class CooperativeHeuristic(Policy[CooperativeOffloadingSimulator]):
         self.name = f"{rule}_{grants}"
         self._rule, self._full = RULES.index(rule), grants == "full"
 
-    def act(self, simulator: CooperativeOffloadingSimulator) -> Hybrid:
-        """Choose the actions ``[B, M]`` and allocations ``[B, M, 3]`` of the next step."""
+    def act(self, simulator: CooperativeOffloadingSimulator) -> Actions:
+        """Choose the actions ``[B, M]`` of the next step, and perhaps allocations ``[B, M, 3]``."""
         actions = np.zeros(simulator.vectors.shape[:2], dtype=np.int32)
-        allocations = np.zeros(simulator.vectors.shape)
+        allocations = np.zeros((*actions.shape, len(ALLOCATION)))
         _decide_kernel(
             self._rule, self._full, simulator.done, simulator.seeds, simulator.parameters,
             simulator.workload, simulator.resources, simulator.progress, actions, allocations,
         )  # fmt: skip
-        return Hybrid(actions, allocations)
+        return Hybrid(actions, allocations) if simulator.vector_size else actions
 
 
 HEURISTICS: dict[str, Callable[[], CooperativeHeuristic]] = {
@@ -84,7 +87,7 @@ def _decide_kernel(
         task = progress.task[b]
         home = workload.home[b, task]
         gcycles = workload.gcycles[b, task]
-        asked = 1.0 if full else gcycles / (gcycles + parameters.typical_gcycles)
+        share = share_asked(full, gcycles, parameters)
         choice, leaves = 0, 0.0
         if rule == _RANDOM:
             choice = int(uniform(seeds[b], _DRAWS + 2 * task) * len(parameters.subsets))
@@ -95,15 +98,14 @@ def _decide_kernel(
                 leaves = 1.0 if choice > 0 else 0.0
         elif rule == _EQUAL_SPLIT:
             choice = _nearest(home, parameters)
-            n = n_helpers(choice, parameters)
-            leaves = n / (n + 1.0)
+            leaves = equal_share(n_helpers(choice, parameters))
         elif rule != _LOCAL:
             choice, leaves = _greedy(
-                b, task, rule == _LEAST_LATENCY, asked, parameters, workload, resources
+                b, task, rule == _LEAST_LATENCY, share, parameters, workload, resources
             )
         actions[b, home] = choice
         allocations[b, home, 0] = leaves
-        allocations[b, home, 1] = allocations[b, home, 2] = asked
+        allocations[b, home, 1] = allocations[b, home, 2] = share
 
 
 @compiled

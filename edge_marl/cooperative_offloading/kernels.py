@@ -13,10 +13,12 @@ from edge_marl.cooperative_offloading.observing import observe
 from edge_marl.cooperative_offloading.records import NOBODY, Stage
 from edge_marl.cooperative_offloading.sharing import (
     computing_j,
+    equal_share,
     granted,
     helper,
     link,
     n_helpers,
+    share_asked,
 )
 
 _NOBODY = NOBODY
@@ -62,6 +64,26 @@ def first_illegal(actions: Any, done: Any, workload: Any, progress: Any, n_choic
             if not 0 <= actions[b, home] < n_choices:
                 return b * actions.shape[1] + home
     return -1
+
+
+@compiled(entry=True)
+def allocate_kernel(
+    full: Any, actions: Any, done: Any, parameters: Any, workload: Any, progress: Any, vectors: Any
+) -> None:
+    """Write the allocations that go with choices where they are made by a rule.
+
+    Args:
+        full: whether parts ask for all that is left, instead of in proportion to the task.
+        actions: ``[B, M]``: who helps.
+        vectors: ``[B, M, 3]``: the allocations.
+    """
+    for b in range(len(done)):
+        if not done[b]:
+            task = progress.task[b]
+            home = workload.home[b, task]
+            row = vectors[b, home]
+            row[0] = equal_share(n_helpers(actions[b, home], parameters))
+            row[1] = row[2] = share_asked(full, workload.gcycles[b, task], parameters)
 
 
 @compiled(entry=True)

@@ -1,4 +1,4 @@
-"""Predict the next task of every server while episodes are played, for the state of critics.
+"""Predict the next task of every server while episodes are played, for critics and perhaps actors.
 
 Critics of the CTO-TP paper see, beside everything else, what an offline-trained transformer expects
 of each server's next task. ``edge-marl predict train`` writes such predictors.
@@ -17,8 +17,13 @@ from edge_marl.cooperative_offloading.scenario import CooperativeScenario
 from edge_marl.errors import InputError
 from edge_marl.reading import check_file
 
-PER_SERVER = 3
-"""Columns of the state for each server: predicted time to its next task, cycles and memory."""
+_TARGETS = 3
+"""What is predicted: the time to the next task, its cycles and its memory."""
+_SHOWN = (0, 0.5, 1)
+"""Which quantiles are shown, by their places from the lowest to the highest: these two say how
+uncertain the median between them is."""
+PER_SERVER = _TARGETS * len(_SHOWN)
+"""Columns for each server: of each target the lowest quantile, the median and the highest."""
 
 _FILE = "predictor.onnx"
 _MOST_HISTORY = 4096
@@ -35,7 +40,7 @@ class Memory(NamedTuple):
     last_s: NDArray[np.float64]
     """``[B, M]`` arrival of the last one."""
     expected: NDArray[np.float64]
-    """``[B, M, 3]``: medians of the next one, over their means."""
+    """``[B, M, 3, 3]``: quantiles of the next one's targets, over their means."""
 
 
 class Predictions:
@@ -54,15 +59,15 @@ class Predictions:
         self._session, history = _opened(folder)
         B, M = batch_size, scenario.servers
         self.memory = Memory(
-            history=np.zeros((B, M, history, PER_SERVER), dtype=np.float32),
+            history=np.zeros((B, M, history, _TARGETS), dtype=np.float32),
             length=np.zeros((B, M), dtype=np.int64),
             last_s=np.zeros((B, M)),
-            expected=np.zeros((B, M, PER_SERVER)),
+            expected=np.zeros((B, M, _TARGETS, len(_SHOWN))),
         )
         self._gap_s = 1.0 / scenario.rates_per_s
         self._means = np.array([scenario.mean_gcycles, scenario.mean_memory_gb])
-        nothing = np.zeros((1, history, PER_SERVER), dtype=np.float32)
-        self._at_first = self._medians(nothing, np.zeros(1, dtype=np.int64))[0]
+        nothing = np.zeros((1, history, _TARGETS), dtype=np.float32)
+        self._at_first = self._quantiles(nothing, np.zeros(1, dtype=np.int64))[0]
 
     def start(self, where: NDArray[np.bool_]) -> None:
         """Forget what came before in the episodes ``where [B]``."""
@@ -88,25 +93,27 @@ class Predictions:
         histories[np.arange(len(b)), lengths - 1] = values
         memory.history[b, home], memory.length[b, home] = histories, lengths
         memory.last_s[b, home] = now_s
-        memory.expected[b, home] = self._medians(histories, lengths)
+        memory.expected[b, home] = self._quantiles(histories, lengths)
 
-    def show(self, now_s: NDArray[np.float64], columns: NDArray[np.float32]) -> None:
-        """Write what is expected into ``columns [B, 3 M]`` of the state, each number in [0, 1).
+    def expected(self, now_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what is expected, ``[B, M, PER_SERVER]``, each number in [0, 1).
 
-        Typical amounts become a half.
+        Typical amounts become a half. Times are those that are left from ``now_s [B]`` on.
         """
-        memory = self.memory
-        until_s = memory.last_s + memory.expected[..., 0] * self._gap_s - now_s[:, None]
+        memory, gap_s = self.memory, self._gap_s[:, None]
+        since_s = now_s[:, None, None] - memory.last_s[..., None]
         seen = memory.expected.copy()
-        seen[..., 0] = np.maximum(until_s, 0.0) / self._gap_s
-        columns[...] = (seen / (1.0 + seen)).reshape(columns.shape)
+        seen[:, :, 0] = np.maximum(seen[:, :, 0] * gap_s - since_s, 0.0) / gap_s
+        found: NDArray[np.float64] = (seen / (1.0 + seen)).reshape(*seen.shape[:2], PER_SERVER)
+        return found
 
-    def _medians(
+    def _quantiles(
         self, histories: NDArray[np.float32], lengths: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         (quantiles,) = self._session.run(None, {"history": histories, "length": lengths})
-        medians = np.asarray(quantiles[..., quantiles.shape[-1] // 2], dtype=np.float64)
-        known: NDArray[np.float64] = np.nan_to_num(medians.clip(0.0, 1e6), nan=1.0)
+        places = [round(place * (quantiles.shape[-1] - 1)) for place in _SHOWN]
+        shown = np.asarray(quantiles[..., places], dtype=np.float64)
+        known: NDArray[np.float64] = np.nan_to_num(shown.clip(0.0, 1e6), nan=1.0)
         return known
 
 
@@ -128,7 +135,7 @@ def _opened(folder: Path) -> tuple[Any, int]:
     fits = (
         set(inputs) == {"history", "length"}
         and len(history) == len(outputs[0]) == 3
-        and history[2] == outputs[0][1] == PER_SERVER
+        and history[2] == outputs[0][1] == _TARGETS
         and isinstance(history[1], int)
         and 1 <= history[1] <= _MOST_HISTORY
     )

@@ -40,6 +40,18 @@ def granted(asked: Any, left: Any, r: Any, parameters: Any) -> Any:
 
 
 @compiled
+def share_asked(full: Any, gcycles: Any, parameters: Any) -> Any:
+    """Return the share of what is left that a task asks for by a rule: all, or its proportion."""
+    return 1.0 if full else gcycles / (gcycles + parameters.typical_gcycles)
+
+
+@compiled
+def equal_share(n: Any) -> Any:
+    """Return the share that leaves where home and n helpers have the same."""
+    return n / (n + 1.0)
+
+
+@compiled
 def computing_j(gcycles: Any, speed: Any, parameters: Any) -> Any:
     """Return ``kappa_e f²`` per cycle, for all of them."""
     return parameters.joule * speed * speed * gcycles

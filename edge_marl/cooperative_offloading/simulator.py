@@ -54,6 +54,11 @@ Reward = Literal["cost", "ratio"]
 
 Features = Literal["extended", "paper"]
 
+FixedGrants = Literal["full", "proportional"]
+"""Who helps is all that is chosen: home and helpers have the same share of the task, and ask for
+all that is left, or for ``c / (c + mean)`` of it for a task of c cycles."""
+Grants = Literal["chosen"] | FixedGrants
+
 
 @dataclass
 class EpisodeResults:
@@ -115,8 +120,8 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     What arrives does not depend on decisions: the same seed has the same tasks under every policy.
 
     Actions are choices ``[B, M]``, numbers of rows in :attr:`CooperativeScenario.subsets`, and
-    vectors ``[B, M, 3]``, :data:`.records.ALLOCATION`. Those of servers other than the home of the
-    task that has arrived are ignored.
+    vectors ``[B, M, 3]``, :data:`.records.ALLOCATION`, if grants are chosen. Those of servers other
+    than the home of the task that has arrived are ignored.
 
     Args:
         scenario: what episodes are drawn from.
@@ -125,10 +130,14 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         features: "paper": own resources, own links and the task; "extended": see
             :class:`.records.Observation`.
         predictor: folder of a predictor, whose predictions are added to the state.
+        actors_foresee: whether those of an agent's own next task are also added to its features.
+        grants: "chosen", with the actions, or by a rule, see :data:`FixedGrants`.
 
     Raises:
         InputError: for a batch size below 1, and for a trace or predictor that cannot be read.
     """
+
+    takes_turns = True
 
     def __init__(
         self,
@@ -138,14 +147,23 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         reward: Reward = "cost",
         features: Features = "extended",
         predictor: Path | None = None,
+        actors_foresee: bool = False,
+        grants: Grants = "chosen",
     ) -> None:
-        super().__init__(batch_size, agents_of(scenario), len(ALLOCATION))
+        is_chosen = grants == "chosen"
+        super().__init__(batch_size, agents_of(scenario), len(ALLOCATION) if is_chosen else 0)
         self.scenario = scenario
+        self._asks_for_all = grants == "full"
+        self._allocations = (
+            self.vectors if is_chosen else np.zeros((*self.vectors.shape[:2], len(ALLOCATION)))
+        )
         extended = features == "extended"
         self.parameters = _parameters(scenario, pays_ratio=reward == "ratio", extended=extended)
         B, M, K = batch_size, scenario.servers, scenario.tasks
         A, T = self.parameters.subsets.shape
-        P, R, F = K * (1 + T), len(self.parameters.capacity), n_features(M, extended=extended)
+        self._n_of_features = n_features(M, extended=extended)
+        P, R = K * (1 + T), len(self.parameters.capacity)
+        F = self._n_of_features + (PER_SERVER if actors_foresee else 0)
         per_episode = 80.0 * K + 48.0 * P + 28.0 * R + M * (4.0 * F + A)
         check_memory(B * per_episode, f"{B} episodes of {K} tasks and {M} servers (tasks, servers)")
         self._generator = Generator(scenario)
@@ -189,10 +207,16 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             self._predict(where)
 
     def _predict(self, where: BoolArray) -> None:
-        """Add predictions to the state, after tasks have arrived in the episodes ``where [B]``."""
+        """Show predictions, after tasks have arrived in the episodes ``where [B]``."""
         assert self._predictions
         self._predictions.arrive(where, self.workload, self.progress)
-        self._predictions.show(self.progress.now_s, self.observation.state[:, self._n_of_state :])
+        expected = self._predictions.expected(self.progress.now_s)
+        features, state = self.observation.features, self.observation.state
+        state[:, self._n_of_state :] = expected.reshape(len(state), -1)
+        if features.shape[2] > self._n_of_features:
+            b = np.flatnonzero(where)
+            home = self.workload.home[b, self.progress.task[b]]
+            features[b, home, self._n_of_features :] = expected[b, home]
 
     def _check(self, actions: NDArray[np.integer[Any]]) -> None:
         A = len(self.parameters.subsets)
@@ -206,8 +230,13 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
 
     def _advance(self, actions: NDArray[np.int32]) -> None:
         playing = ~self.done
+        if not self.vector_size:
+            kernels.allocate_kernel(
+                self._asks_for_all, actions, self.done, self.parameters, self.workload,
+                self.progress, self._allocations,
+            )  # fmt: skip
         kernels.step_kernel(
-            actions, self.vectors, self.done, self.parameters, self.workload, self.tasks,
+            actions, self._allocations, self.done, self.parameters, self.workload, self.tasks,
             self.parts, self.resources, self.events, self.homes, self.progress, self.transition,
         )  # fmt: skip
         if self._predictions:

@@ -65,13 +65,15 @@ class LocalActor(nn.Module):
         """
         features = observation.flatten(1)[:, None]
         memory = None if hidden is None else hidden[:, None]
-        outputs, memory = self.actor(features, action_mask[:, None], memory)
-        decision = decide(self.actor, outputs[:, 0], action_mask, random, sampled=self.sampled)
-        scores, _ = self.actor.parts(outputs[:, 0])
-        found = [scores.masked_fill(~action_mask, MASKED), decision.actions]
+        mask = action_mask[:, None]
+        outputs, memory = self.actor(features, mask, memory)
+        drawn = torch.as_tensor(random)[..., None]  # one agent
+        decision = decide(self.actor, features, outputs, mask, drawn, sampled=self.sampled)
+        scores, _ = self.actor.parts(outputs)
+        found = [scores[:, 0].masked_fill(~action_mask, MASKED), decision.actions[:, 0]]
         if decision.vectors is not None:
             low, high = self.actor.lowest[0], self.actor.highest[0]
-            found.append(low + decision.vectors * (high - low))
+            found.append(low + decision.vectors[:, 0] * (high - low))
         return tuple(found) if memory is None else (*found, memory[:, 0])
 
     @property

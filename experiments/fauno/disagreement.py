@@ -163,7 +163,7 @@ def _states(actor: Actor, env: Any, seed: int, ticks: int) -> States:
             kept.append((features[0], mask[0]))
         with torch.inference_mode():
             outputs = actor.where_chosen(features, mask, has_choice(mask))
-            decision = decide(actor, outputs, mask, 0.5)
+            decision = decide(actor, features, outputs, mask, 0.5)
         observation = env.step(decision.played).observation
     features, masks = zip(*kept, strict=True)
     return States(torch.stack(features), torch.stack(masks))

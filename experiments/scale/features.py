@@ -78,12 +78,15 @@ def features(actor: Actor, env: BatchedEnv, seeds: NDArray[np.int64]) -> Tensor:
     observation = env.reset(seeds)
     seen = []
     for step in range(_STEPS):
-        mask = torch.from_numpy(observation.action_mask)
-        outputs, found = actor.with_representation(torch.from_numpy(observation.features), mask)
+        rows, mask = (
+            torch.from_numpy(observation.features),
+            torch.from_numpy(observation.action_mask),
+        )
+        outputs, found = actor.with_representation(rows, mask)
         playing = torch.from_numpy(~env.done)[:, None] & (mask.sum(-1) > 1)
         seen.append(found[playing].clone())
         random = action_uniforms(seeds, step, len(env.agents))
-        observation = env.step(decide(actor, outputs, mask, random).played).observation
+        observation = env.step(decide(actor, rows, outputs, mask, random).played).observation
         if env.done.all():
             break
     return torch.cat(seen).double()

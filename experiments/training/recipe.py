@@ -43,6 +43,9 @@ ALGORITHMS: Mapping[str, _Known] = {
     "scale": _Known("edge_marl.algorithms.scale:SCALEConfig"),
     "fauno": _Known("edge_marl.algorithms.fauno:FAuNOConfig"),
     "scof": _Known("edge_marl.algorithms.scof:SCOFConfig"),
+    "madqn": _Known("edge_marl.algorithms.cto:MADQNConfig"),
+    "maddpg": _Known("edge_marl.algorithms.cto:MADDPGConfig"),
+    "cto": _Known("edge_marl.algorithms.cto:CTOConfig"),
     "sac": _Known("edge_marl.algorithms.sac:DiscreteSACConfig"),
 }
 

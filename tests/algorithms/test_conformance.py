@@ -11,6 +11,8 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from edge_marl.algorithms import (
     DiscreteSACConfig,
     FAuNOConfig,
+    MADDPGConfig,
+    MADQNConfig,
     MAPPOConfig,
     O2OConfig,
     QMIXConfig,
@@ -51,6 +53,21 @@ def mappo(config_class: type = MAPPOConfig, **options: Any) -> AlgorithmConfig:
     )
 
 
+def decisions(config_class: type, **options: Any) -> AlgorithmConfig:
+    return (
+        config_class()
+        .env_runners(**SMALL)
+        .training(
+            train_batch_size_per_learner=128,
+            minibatch_size=8,
+            updates_per_batch=4,
+            num_steps_sampled_before_learning_starts=64,
+            network=NETWORK,
+            **options,
+        )
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     "vdn": lambda: replayed(VDNConfig, target_update_interval=2),
     "qmix": lambda: replayed(QMIXConfig, target_update_interval=2),
@@ -73,6 +90,8 @@ RECIPES: dict[str, Recipe] = {
             train_batch_size_per_learner=128, minibatch_size=8, updates_per_batch=4, network=NETWORK
         )
     ),
+    "madqn": lambda: decisions(MADQNConfig, parameter_sharing="shared"),
+    "maddpg": lambda: decisions(MADDPGConfig, n_step=2, twin_critics=True, policy_delay=2),
     "o2o": lambda: mappo(O2OConfig, guard_interval=1, guard_episodes=4),
     # Of tandem's queues and of agents unlike each other no network for servers can be made.
     "scale": lambda: mappo(

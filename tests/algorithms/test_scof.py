@@ -14,9 +14,9 @@ from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.config import NetworkConfig
 from edge_marl.algorithms.networks.spec import ActorSpec
 from edge_marl.algorithms.replay.columns import AgentTransition
+from edge_marl.algorithms.replay.decisions import DecisionReplay, until_next_decision
 from edge_marl.algorithms.sampling.columns import Fragment, who_decides
 from edge_marl.algorithms.scof.block import VALUES, ValueBlock, ValueLesson
-from edge_marl.algorithms.scof.decisions import DecisionReplay, until_next_decision
 from edge_marl.algorithms.scof.options import SCOFOptions
 from edge_marl.errors import InputError
 
@@ -87,16 +87,13 @@ def test_what_comes_of_a_decision_is_what_is_earned_until_the_next() -> None:
     for agent in range(N_AGENTS):
         for b, t in decisions(columns, agent):
             expected = followed(columns, b, t, agent)
-            assert bool(found["drawable"][b, t, agent]) == (expected is not None)
+            assert bool(found.is_known[b, t, agent]) == (expected is not None)
             if expected is not None:
                 n_known += 1
                 here = (b, t, agent)
-                assert float(found[AgentTransition.REWARDS][here]) == pytest.approx(
-                    expected[0], abs=1e-5
-                )
-                assert float(found[AgentTransition.DISCOUNTS][here]) == pytest.approx(expected[1])
+                assert float(found.rewards[here]) == pytest.approx(expected[0], abs=1e-5)
+                assert float(found.discounts[here]) == pytest.approx(expected[1])
     assert n_known > 50
-    assert int(found["drawable"].sum()) == n_known
 
 
 def test_what_is_drawn_is_a_decision_with_the_agents_next_one() -> None:

@@ -18,8 +18,11 @@ from ray.tune import register_env
 from torch.distributions import Beta, Categorical, kl_divergence
 
 from edge_marl.algorithms import (
+    CTOConfig,
     DiscreteSACConfig,
     FAuNOConfig,
+    MADDPGConfig,
+    MADQNConfig,
     MAPPOConfig,
     O2OConfig,
     QMIXConfig,
@@ -146,6 +149,14 @@ def mappo(**options: Any) -> AlgorithmConfig:
     )  # fmt: skip
 
 
+def replayed(config_class: type, **options: Any) -> AlgorithmConfig:
+    found: AlgorithmConfig = config_class().training(
+        train_batch_size_per_learner=1024, num_steps_sampled_before_learning_starts=1000,
+        updates_per_batch=60, gamma=0.0, lr=1e-3, critic_lr=3e-3, **options,
+    )  # fmt: skip
+    return found
+
+
 INDEPENDENT = {
     "critic": "local",
     "parameter_sharing": "independent",
@@ -157,7 +168,13 @@ LEARNERS: dict[str, Callable[[], AlgorithmConfig]] = {
     "mappo, gru": lambda: mappo(network={"gru": 32}),
     "ippo": lambda: mappo(critic="local"),
     "independent": lambda: mappo(**INDEPENDENT),
-}
+    "maddpg": lambda: replayed(MADDPGConfig),
+    "maddpg, td3": lambda: replayed(
+        MADDPGConfig, twin_critics=True, policy_delay=2, noise="gaussian",
+        parameter_sharing={"picker": "a", "archer": "b", "both": "b"},
+    ),
+    "cto": lambda: replayed(CTOConfig, epsilon=0.3),
+}  # fmt: skip
 
 
 def build(config: AlgorithmConfig) -> Algorithm:
@@ -170,11 +187,12 @@ def errors(algorithm: Algorithm) -> np.ndarray:
 
     actor, env = algorithm.actor(), make_batched(ARCHERY, {}, 128)
     seen = env.reset(np.arange(128))
-    mask = torch.from_numpy(seen.action_mask)
+    features, mask = torch.from_numpy(seen.features), torch.from_numpy(seen.action_mask)
     hidden = actor.initial_hidden(128) if actor.is_recurrent else None
     with torch.no_grad():
-        outputs, _ = actor(torch.from_numpy(seen.features), mask, hidden)
-    return -env.step(decide(actor, outputs, mask).played).reward.mean(0)
+        outputs, _ = actor(features, mask, hidden)
+        played = decide(actor, features, outputs, mask).played
+    return -env.step(played).reward.mean(0)
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -215,7 +233,7 @@ def test_what_is_recorded_is_what_was_drawn_and_how_probable_it_was() -> None:
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize(
     "config_class",
-    [VDNConfig, QMIXConfig, DiscreteSACConfig, O2OConfig, SCOFConfig, SCALEConfig],
+    [VDNConfig, QMIXConfig, DiscreteSACConfig, MADQNConfig, O2OConfig, SCOFConfig, SCALEConfig],
 )
 def test_who_learns_choices_alone_says_so(config_class: type) -> None:
     with pytest.raises(InputError, match="env: expected discrete actions, found actions in a box"):

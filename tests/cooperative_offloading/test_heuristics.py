@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_marl.cooperative_offloading import HEURISTICS
+from edge_marl.cooperative_offloading.heuristics import GRANTS
+from edge_marl.cooperative_offloading.scenario import CooperativeScenario
+from edge_marl.cooperative_offloading.simulator import (
+    CooperativeOffloadingSimulator,
+    FixedGrants,
+)
+from edge_marl.simulation import run
 from tests.cooperative_offloading.by_hand import Task, by_hand, decide
 
 IDLE = [Task()]
@@ -72,3 +81,20 @@ def test_random_choices_are_those_of_the_seed() -> None:
     found = [decision("random_full", IDLE, servers=3) for _ in range(2)]
     assert found[0] == found[1]
     assert 0.0 < found[0][1] < 1.0
+
+
+@pytest.mark.parametrize("grants", GRANTS)
+def test_grants_by_a_rule_are_those_of_the_heuristics_that_split_equally(
+    grants: FixedGrants,
+) -> None:
+    scenario, name, seeds = CooperativeScenario(tasks=40), f"equal_split_{grants}", [3, 4, 5]
+    chosen, by_rule = (
+        run(
+            HEURISTICS[name](),
+            partial(CooperativeOffloadingSimulator, scenario, grants=how),
+            seeds,
+        )
+        for how in ("chosen", grants)
+    )
+    for field, found in vars(chosen).items():
+        np.testing.assert_allclose(getattr(by_rule, field), found, err_msg=field)

@@ -15,6 +15,7 @@ from edge_marl.dag_placement.scenario import RecordedWorkflows
 from edge_marl.envs import ENVIRONMENTS
 from edge_marl.experiments import cli
 from edge_marl.experiments.benchmarks.cooperative_offloading import CooperativeSizes
+from edge_marl.experiments.benchmarks.cto import CTOSizes
 from edge_marl.experiments.benchmarks.dag_placement import PlacementSizes
 from edge_marl.experiments.benchmarks.federation import FederationSizes
 from edge_marl.experiments.benchmarks.graph_offloading import GraphSizes
@@ -77,6 +78,7 @@ NEEDED: dict[Line, Line] = {
     ("benchmark", "graph"): (),
     ("benchmark", "federation"): (),
     ("benchmark", "cooperative"): (),
+    ("benchmark", "cto"): (),
     ("benchmark", "learning"): (),
     ("benchmark", "spread"): (),
 }
@@ -97,6 +99,7 @@ MODELS: dict[Line, type[BaseModel]] = {
     ("benchmark", "graph"): GraphSizes,
     ("benchmark", "federation"): FederationSizes,
     ("benchmark", "cooperative"): CooperativeSizes,
+    ("benchmark", "cto"): CTOSizes,
     ("benchmark", "learning"): LearningSizes,
     ("benchmark", "spread"): SpreadSizes,
 }

@@ -31,6 +31,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "benchmark graph": ("--out", OUT),
     "benchmark federation": ("--out", OUT),
     "benchmark cooperative": ("--out", OUT),
+    "benchmark cto": ("--out", OUT),
     "benchmark learning": ("--out", OUT),
     "log collect": (OUT,),
     "log import": ("log.sqlite", OUT),

@@ -57,7 +57,7 @@ def run_folder(
         (("tandem_v0", "vdn", "env.workload.fils=1"), "did you mean env.workload.files?"),
         (("tandem_v0", "vdn", "env.workload.files=-1"), "workload.files: "),
         (("tandem_v0", "vdn", "env.traces=none.parquet"), "none.parquet"),
-        (("tandem_v0", "dqn"), "mappo, ippo, o2o, scale, fauno, scof, sac, found"),
+        (("tandem_v0", "dqn"), "fauno, scof, madqn, maddpg, cto, sac, found"),
         (("tango_v0", "vdn"), "environment: expected tandem_v0"),
         (("no_such_module:make", "vdn"), "no_such_module"),
         (("tandem_v0",), "expected ENV and ALGORITHM"),

@@ -49,9 +49,9 @@ def expected_columns(
         history[0, : len(values)] = values
         with torch.inference_mode():
             found = model(torch.from_numpy(history), torch.tensor([len(values)]))
-        gap, cycles, memory = found[0, :, MEDIAN].tolist()
-        waits = max(0.0, arrivals[-1] + gap / rate - now_s) * rate
-        columns += [x / (1 + x) for x in (waits, cycles, memory)]
+        gaps, *demands = found[0, :, [0, MEDIAN, -1]].tolist()
+        waits = [max(0.0, arrivals[-1] + gap / rate - now_s) * rate for gap in gaps]
+        columns += [x / (1 + x) for quantiles in (waits, *demands) for x in quantiles]
     return columns
 
 
@@ -65,8 +65,8 @@ def test_predictions_follow_what_arrives(predictor: tuple[Predictor, Path]) -> N
     for _ in range(25):
         for b in range(2):
             found = simulator.observation.state[b]
-            np.testing.assert_array_equal(found[:-9], plain.observation.state[b])
-            assert found[-9:] == pytest.approx(expected_columns(model, simulator, b), abs=1e-4)
+            np.testing.assert_array_equal(found[:-27], plain.observation.state[b])
+            assert found[-27:] == pytest.approx(expected_columns(model, simulator, b), abs=1e-4)
         for one in (simulator, plain):
             one.step(policy.act(one))
 
@@ -93,10 +93,34 @@ def test_the_environment_has_room_for_predictions(predictor: tuple[Predictor, Pa
         scenario={"tasks": 10}, predictor=str(predictor[1])
     )
     env.reset(seed=0)
-    assert env.state().shape == env.state_space.shape == (25 + 9,)
+    assert env.state().shape == env.state_space.shape == (25 + 27,)
     while env.agents:
         env.step({agent: env.action_space(agent).sample() for agent in env.agents})
         assert env.state_space.contains(env.state())
+
+
+def test_actors_that_foresee_see_what_is_expected_of_their_own_next_task(
+    predictor: tuple[Predictor, Path],
+) -> None:
+    model, folder = predictor
+    simulator = CooperativeOffloadingSimulator(SCENARIO, 2, predictor=folder, actors_foresee=True)
+    plain = CooperativeOffloadingSimulator(SCENARIO, 2)
+    policy = HEURISTICS["least_latency_full"]()
+    for one in (simulator, plain):
+        one.reset([1, 2])
+    while not simulator.done.all():
+        for b in range(2):
+            found = simulator.observation.features[b]
+            np.testing.assert_array_equal(found[:, :-9], plain.observation.features[b])
+            expected = np.zeros((3, 9))
+            if not simulator.done[b]:
+                home = simulator.workload.home[b, simulator.progress.task[b]]
+                expected[home] = np.reshape(expected_columns(model, simulator, b), (3, 9))[home]
+            np.testing.assert_allclose(found[:, -9:], expected, atol=1e-4)
+        for one in (simulator, plain):
+            one.step(policy.act(one))
+    with pytest.raises(InputError, match="predictor: expected a folder with actors_foresee"):
+        cooperative_offloading_v0.parallel_env(actors_foresee=True)
 
 
 def test_what_is_no_predictor_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ REPLAY: Mapping[str, Any] = {
     "training_intensity": 2.0,
     "replay_capacity": 1000,
 }
+DECISIONS: Mapping[str, Any] = {
+    "train_batch_size_per_learner": 128, "minibatch_size": 16, "updates_per_batch": 4,
+    "num_steps_sampled_before_learning_starts": 100,
+}  # fmt: skip
 OFFLOADING: Mapping[str, Any] = {"scenario": {"nodes": 5, "slots": 30}}
 GRAPH: Mapping[str, Any] = {"scenario": {"topology": "random_10", "ticks": 60, "rate_per_s": 2.0}}
 PLACEMENT: Mapping[str, Any] = {"scenario": {"servers": 6, "horizon_s": 6.0}}
@@ -65,6 +69,18 @@ RUNS: Mapping[str, tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = {
         "graph_offloading_v0", "scof", GRAPH,
         {**NETWORK, "train_batch_size_per_learner": 128, "minibatch_size": 8,
          "updates_per_batch": 4, "proximal": 0.01},
+    ),
+    "madqn": (
+        "graph_offloading_v0", "madqn", GRAPH,
+        {**NETWORK, **DECISIONS, "parameter_sharing": "shared", "double_q": False},
+    ),
+    "maddpg": (
+        "cooperative_offloading_v0", "maddpg", {"scenario": {"tasks": 20}},
+        {**NETWORK, **DECISIONS, "twin_critics": True, "policy_delay": 2, "noise": "gaussian"},
+    ),
+    "cto": (
+        "cooperative_offloading_v0", "cto", {"scenario": {"tasks": 20}},
+        {**NETWORK, **DECISIONS, "n_step": 2, "global_share": 0.25, "sync_interval": 3},
     ),
     "scale": ("dag_placement_v0", "scale", PLACEMENT, PPO | {"srr_start_iteration": 0}),
     "sac": (

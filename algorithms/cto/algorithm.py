@@ -1,0 +1,56 @@
+"""Define the algorithms of MADQN, MADDPG and CTO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edge_marl.algorithms.core.batches import BatchAlgorithm
+from edge_marl.algorithms.core.blocks import BlockAlgorithm
+
+
+class DecisionAlgorithm(BlockAlgorithm, BatchAlgorithm):
+    """Run MADQN, MADDPG or CTO; see :mod:`.config`, whose classes build and describe them."""
+
+    def setup(self, config: Any) -> None:
+        """Build env runners and learners."""
+        super().setup(config)
+        folder = Path(self.logdir) / "learners"
+        self.learner_group.foreach_learner(lambda own: own.connect(folder))
+
+    def lesson(self) -> dict[str, Any]:
+        """Return the arguments of :meth:`.learner.DecisionLearner.learn`."""
+        return {"team_reward": self.team_reward}
+
+
+class MADQN(DecisionAlgorithm):
+    """Run MADQN."""
+
+    @classmethod
+    def get_default_config(cls) -> Any:
+        """Return the configuration with all its defaults."""
+        from edge_marl.algorithms.cto.config import MADQNConfig
+
+        return MADQNConfig()
+
+
+class MADDPG(DecisionAlgorithm):
+    """Run MADDPG."""
+
+    @classmethod
+    def get_default_config(cls) -> Any:
+        """Return the configuration with all its defaults."""
+        from edge_marl.algorithms.cto.config import MADDPGConfig
+
+        return MADDPGConfig()
+
+
+class CTO(DecisionAlgorithm):
+    """Run CTO."""
+
+    @classmethod
+    def get_default_config(cls) -> Any:
+        """Return the configuration with all its defaults."""
+        from edge_marl.algorithms.cto.config import CTOConfig
+
+        return CTOConfig()

@@ -1,0 +1,267 @@
+"""What MADQN, MADDPG and CTO learn from transitions, against numbers computed one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edge_marl.algorithms.core.learner import DivergenceError
+from edge_marl.algorithms.cto.block import ALLOCATOR, CHOICE, CRITICS, DecisionBlock, Lesson
+from edge_marl.algorithms.cto.critics import CriticSpec, JointCritic
+from edge_marl.algorithms.networks.agents import Actor, AgentRows
+from edge_marl.algorithms.networks.allocation import AllocatorSpec
+from edge_marl.algorithms.networks.config import NetworkConfig
+from edge_marl.algorithms.networks.normalisation import RunningMoments
+from edge_marl.algorithms.networks.spec import ActorSpec
+from edge_marl.algorithms.replay.columns import DecisionTransition as Row
+
+N, F, A, D, S, K = 3, 4, 3, 2, 5, 8
+LESSON = Lesson(
+    lr={CHOICE: 1e-2, ALLOCATOR: 1e-2, **dict.fromkeys(CRITICS, 1e-2)},
+    grad_clip=None, n_updates=1, minibatch_size=K, tau=0.1, double_q=True, huber=False,
+    policy_delay=1,
+)  # fmt: skip
+
+
+def block(
+    *, values: bool = True, critics: int = 1, d: int = D, groups: tuple[int, ...] = (0, 1, 2),
+    told: int = N,
+) -> DecisionBlock:  # fmt: skip
+    """Make a block of three agents."""
+    torch.manual_seed(0)
+    allocator = AllocatorSpec(hidden_sizes=(6,), activation="relu", embedding=2) if d else None
+    shared = len(set(groups)) < N
+    actor = Actor(ActorSpec(
+        agents=("a", "b", "c"), observation_shape=(F,), n_actions=A,
+        boxes=(((0.0, 1.0),) * d,) * N if d else (), groups=groups,
+        network=NetworkConfig(hidden_sizes=(7,), dueling=values), normalise=True,
+        n_ids=N if shared else 0, allocator=allocator,
+    ))  # fmt: skip
+    G = actor.n_groups
+    judges = nn.ModuleList(
+        JointCritic(G, CriticSpec(S, N, A, d, told, (9,), "relu", embedding=2))
+        for _ in range(critics)
+    )
+    return DecisionBlock(
+        actor, judges, RunningMoments((G, S)), [*range(G)], capacity=100, values=values
+    )
+
+
+def lesson_of(own: DecisionBlock, **changes: Any) -> Lesson:
+    lr = {name: rate for name, rate in LESSON.lr.items() if name in own.weights}
+    return LESSON._replace(lr=lr, **changes)
+
+
+def transitions(n: int, *, d: int = D, told: int = N, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Draw transitions of all agents in turn."""
+    rng = np.random.default_rng(seed)
+    others = told - 1
+    columns: dict[str, Any] = {
+        Row.NODE: np.arange(n) % N,
+        Row.FEATURES: rng.normal(size=(n, F)),
+        Row.NEXT_FEATURES: rng.normal(size=(n, F)),
+        Row.ACTION_MASK: np.ones((n, A), bool),
+        Row.NEXT_ACTION_MASK: rng.random((n, A)) < 0.7,
+        Row.STATE: rng.normal(size=(n, S)),
+        Row.NEXT_STATE: rng.normal(size=(n, S)),
+        Row.ACTIONS: rng.integers(A, size=n),
+        Row.REWARDS: rng.normal(size=n),
+        Row.DISCOUNTS: rng.random(n),
+        Row.OTHER_ACTIONS: rng.integers(A, size=(n, others)),
+        Row.OTHERS_DECIDE: rng.random((n, others)) < 0.5,
+        Row.NEXT_OTHER_FEATURES: rng.normal(size=(n, others, F)),
+        Row.NEXT_OTHER_MASKS: np.ones((n, others, A), bool) & (rng.random((n, others, 1)) < 0.5),
+    }
+    columns[Row.NEXT_ACTION_MASK][:, 0] = True
+    if d:
+        columns |= {
+            Row.VECTORS: rng.random((n, d)), Row.OTHER_VECTORS: rng.random((n, others, d)),
+        }  # fmt: skip
+    return {
+        name: torch.from_numpy(column.astype(np.float32) if column.dtype == float else column)
+        for name, column in columns.items()
+    }
+
+
+def drawn(own: DecisionBlock) -> dict[str, torch.Tensor]:
+    """Return the rows ``[K, G, ...]`` that the block's next update is made from."""
+    states = [generator.get_state() for generator in own.generators]
+    rows = own.replay.draw(K, own.generators)
+    for generator, state in zip(own.generators, states, strict=True):
+        generator.set_state(state)
+    return rows
+
+
+@pytest.mark.parametrize("double_q", [True, False])
+def test_values_learn_what_is_earned_until_the_next_decision_and_its_best_value(
+    double_q: bool,
+) -> None:
+    own = block(critics=0, d=0, told=1)
+    own.keep(transitions(60, d=0, told=1))
+    rows = drawn(own)
+    with torch.no_grad():  # targets and networks differ
+        own.weights[CHOICE].add_(0.1 * torch.randn(own.weights[CHOICE].shape))
+    found = own._value_errors(rows, double_q=double_q)
+    for k in range(K):
+        for g in range(N):
+            at = (k, g)
+            legal = rows[Row.NEXT_ACTION_MASK][at]
+            dueling = _values(own.actor, g, rows[Row.FEATURES][at], rows[Row.ACTION_MASK][at])
+            then = _values(own._target_actor, g, rows[Row.NEXT_FEATURES][at], legal)
+            judged = _values(own.actor, g, rows[Row.NEXT_FEATURES][at], legal)
+            best = (judged if double_q else then).masked_fill(~legal, -1e9).argmax()
+            target = rows[Row.REWARDS][at] + rows[Row.DISCOUNTS][at] * then[best]
+            expected = (dueling[rows[Row.ACTIONS][at]] - target).item()
+            assert found[at].item() == pytest.approx(expected, abs=1e-5)
+
+
+def _values(actor: Actor, agent: int, features: torch.Tensor, legal: torch.Tensor) -> torch.Tensor:
+    """Return the values of one observation, from the networks of one agent by themselves."""
+    alone = actor.single(agent)
+    found: torch.Tensor = alone(features[None, None], legal[None, None])[0][0, 0]
+    return found
+
+
+@pytest.mark.parametrize("values", [True, False])
+@pytest.mark.parametrize("critics", [1, 2])
+def test_critics_learn_what_all_do_next_by_their_target_networks(
+    critics: int, values: bool
+) -> None:
+    own = block(critics=critics, values=values)
+    own.keep(transitions(90))
+    rows = drawn(own)
+    state = own.state_moments.normalise(rows[Row.STATE])
+    errors = own._critic_errors(rows, state)
+    then = own.state_moments.normalise(rows[Row.NEXT_STATE])
+    for k in range(K):
+        for g in range(N):
+            at = (k, g)
+            following = [
+                _decided(own, g, rows[Row.NEXT_FEATURES][at], rows[Row.NEXT_ACTION_MASK][at])
+            ]
+            done = [(int(rows[Row.ACTIONS][at]), rows[Row.VECTORS][at])]
+            for o in range(N - 1):
+                mask = rows[Row.NEXT_OTHER_MASKS][k, g, o]
+                other = (g + 1 + o) % N
+                following.append(
+                    _decided(own, other, rows[Row.NEXT_OTHER_FEATURES][k, g, o], mask)
+                    if mask.any() else None
+                )  # fmt: skip
+                done.append(
+                    (int(rows[Row.OTHER_ACTIONS][k, g, o]), rows[Row.OTHER_VECTORS][k, g, o])
+                    if rows[Row.OTHERS_DECIDE][k, g, o] else None
+                )  # fmt: skip
+            best = min(_valued(critic, g, then[at], following) for critic in own._target_critics)
+            target = float(rows[Row.REWARDS][at]) + float(rows[Row.DISCOUNTS][at]) * best
+            for critic, found in zip(own.critics, errors, strict=True):
+                expected = _valued(critic, g, state[at], done) - target
+                assert found[at].item() == pytest.approx(expected, abs=1e-5)
+
+
+def _decided(
+    own: DecisionBlock, agent: int, features: torch.Tensor, mask: torch.Tensor
+) -> tuple[int, torch.Tensor]:
+    """Decide for one agent by its target networks."""
+    alone = own._target_actor.single(agent)
+    alone.normaliser.mean.copy_(own.actor.normaliser.mean[agent : agent + 1])
+    scores = alone(features[None, None], mask[None, None])[0][0, 0]
+    choice = int(scores.masked_fill(~mask, -1e9).argmax())
+    return choice, alone.allocations(features[None, None], torch.tensor([[choice]]))[0, 0]
+
+
+def _valued(critic: JointCritic, agent: int, state: torch.Tensor, actions: list[Any]) -> float:
+    """Evaluate the critic of one agent, layer by layer."""
+    parts = [state, torch.eye(N)[agent]]
+    for action in actions:
+        if action is None:
+            parts.append(torch.zeros(2 + D))
+        else:
+            choice, vector = action
+            parts += [vector, critic.embedding.numbers.weight[agent, :, choice]]
+    first, last = critic.layers.layers
+    hidden = (first.weight[agent] @ torch.cat(parts) + first.bias[agent]).relu()
+    return (last.weight[agent] @ hidden + last.bias[agent]).item()
+
+
+def test_allocators_ascend_their_own_critic_and_nothing_else_moves() -> None:
+    own = block()
+    own.keep(transitions(90))
+    before = {name: weights.clone() for name, weights in own.weights.items()}
+    rows = drawn(own)
+    state = own.state_moments.normalise(rows[Row.STATE])
+    present = torch.tensor([True, False, True])
+    losses = [own._policy_step(rows, state, present, lesson_of(own)) for _ in range(20)]
+    assert losses[-1] < losses[0]
+    for name, weights in own.weights.items():
+        moved = (weights != before[name]).any(1)
+        assert moved.tolist() == ([True, False, True] if name == ALLOCATOR else [False] * N)
+
+
+def test_target_networks_follow_by_tau_and_actors_wait_for_their_turn() -> None:
+    own = block(critics=2)
+    own.keep(transitions(90))
+    targets = {name: weights.clone() for name, weights in own._targets.items()}
+    own.learn(None, lesson_of(own, policy_delay=2))
+    for name, weights in own._targets.items():
+        if name == CHOICE:  # values have no actor to wait for
+            expected = targets[name].lerp(own.weights[name], 0.1)
+            torch.testing.assert_close(weights, expected)
+        else:
+            assert torch.equal(weights, targets[name])
+    own.learn(None, lesson_of(own, policy_delay=2))
+    for name, weights in own._targets.items():
+        if name != CHOICE:
+            torch.testing.assert_close(weights, targets[name].lerp(own.weights[name], 0.1))
+
+
+def test_who_has_too_few_transitions_does_not_learn() -> None:
+    own = block()
+    kept = transitions(90)
+    few = {name: column[kept[Row.NODE] != 1] for name, column in kept.items()}
+    own.keep(few)
+    before = {name: weights.clone() for name, weights in own.weights.items()}
+    assert len(own.learn(None, lesson_of(own, n_updates=3))) == 3
+    for name, weights in own.weights.items():
+        assert (weights != before[name]).any(1).tolist() == [True, False, True]
+
+
+def test_agents_that_share_parameters_learn_from_the_transitions_of_all() -> None:
+    own = block(groups=(0, 0, 1))
+    own.keep(transitions(90))
+    assert own.replay.sizes == [60, 30]
+    rows = drawn(own)
+    assert set(rows[Row.NODE][:, 0].tolist()) == {0, 1}
+    own.learn(None, lesson_of(own, n_updates=2))
+    seen = AgentRows(rows[Row.FEATURES], rows[Row.ACTION_MASK], rows[Row.NODE])
+    together = own.actor.of_sets(seen)
+    for k in range(K):
+        agent = int(rows[Row.NODE][k, 0])
+        alone = _values(own.actor, agent, rows[Row.FEATURES][k, 0], rows[Row.ACTION_MASK][k, 0])
+        torch.testing.assert_close(together[k, 0], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_block_goes_on_to_the_bit_from_its_state() -> None:
+    one, other = block(critics=2), block(critics=2)
+    for own in (one, other):
+        own.keep(transitions(90))
+    one.learn(None, lesson_of(one, n_updates=3))
+    for name, weights in other.weights.items():
+        weights.copy_(one.weights[name])
+    other.set_state(one.get_state())
+    for own in (one, other):
+        own.learn(None, lesson_of(own, n_updates=3))
+    for name, weights in one.weights.items():
+        assert torch.equal(weights, other.weights[name])
+
+
+@pytest.mark.parametrize("column", [Row.REWARDS, Row.FEATURES, Row.STATE])
+def test_what_is_not_finite_is_refused_before_it_is_kept(column: str) -> None:
+    own, wrong = block(), transitions(30)
+    wrong[column][3] = float("nan")
+    with pytest.raises(DivergenceError, match=f"{column} are not finite"):
+        own.keep(wrong)
+    assert own.replay.sizes == [0, 0, 0]
