@@ -59,8 +59,8 @@ class Lesson(NamedTuple):
 class DecisionBlock(Block):
     """Train G sets of parameters, each from the transitions of its agents.
 
-    A transition goes from a decision of an agent to its next one, with the discounted rewards R in
-    between and the discount Gamma of what follows. Target networks are primed.
+    A transition goes from a decision of an agent to one of its next ones, with the discounted
+    rewards R in between and the discount Gamma of what follows. Target networks are primed.
 
     - Choices by values (MADQN): ``Q(o, c)`` learns ``R + Gamma Q'(o', u)``, where u is the best
       legal choice at o' by Q (double Q-learning, van Hasselt et al., 2016) or by ``Q'``.

@@ -193,7 +193,10 @@ class DecisionPool:
     # Checkpoints ---------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        """Return the states of all learners, whose turns have to be over, and what waits."""
+        """Return the states of all learners, whose turns have to be over, and what waits.
+
+        What they share is not part of it: it is given anew.
+        """
         return {
             "workers": ray.get([worker.get_state.remote() for worker in self._workers]),
             "inboxes": [[*inbox] for inbox in self._inboxes],

@@ -62,7 +62,7 @@ class AgentTransition:
 
 
 class DecisionTransition(AgentTransition):
-    """Name further columns of K transitions from a decision of an agent to its next one.
+    """Name further columns of K transitions from a decision of an agent to one of its next ones.
 
     The other agents come in their order, from the one after the agent on. O of them are told of:
     N - 1, or none where no two agents ever decide in the same step.
