@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
@@ -18,6 +19,7 @@ from edge_marl.algorithms.cto.exchange import LocalExchange, SharedReplay
 from edge_marl.algorithms.cto.pool import DecisionPool
 from edge_marl.algorithms.cto.worker import Design
 from edge_marl.algorithms.federation.options import drawn_clients
+from edge_marl.algorithms.replay.buffer import TeamReward, team_rewards
 from edge_marl.algorithms.replay.decisions import DecisionStream
 from edge_marl.algorithms.sampling.columns import Fragment
 
@@ -88,7 +90,11 @@ class DecisionLearner(BlockLearner):
             self.block.close()
 
     def learn(
-        self, columns: dict[str, Tensor], *, team_reward: str = "own", **_: Any
+        self,
+        columns: dict[str, Tensor],
+        *,
+        team_reward: Literal["own"] | TeamReward = "own",
+        **_: Any,
     ) -> list[Terms]:
         """Keep the decisions of fragments, and learn from those that are kept.
 
@@ -141,10 +147,8 @@ class DecisionLearner(BlockLearner):
             self._shared.set_state(state[_SHARED])
 
 
-def _of_team(columns: dict[str, Tensor], kind: str) -> Tensor:
+def _of_team(columns: dict[str, Tensor], kind: TeamReward) -> Tensor:
     """Return rewards ``[B, T, N]``, all of them the team's."""
-    present = columns[Fragment.ACTIVE][:, :-1]
-    total = (columns[Fragment.REWARDS] * present).sum(-1, keepdim=True)
-    if kind == "shared":
-        total = total / present.sum(-1, keepdim=True).clamp(min=1)
-    return total.expand_as(columns[Fragment.REWARDS])
+    rewards, present = columns[Fragment.REWARDS], columns[Fragment.ACTIVE][:, :-1]
+    total = torch.from_numpy(team_rewards(rewards.numpy(), present.numpy(), kind))
+    return total[..., None].expand_as(rewards)
