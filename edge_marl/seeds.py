@@ -70,7 +70,8 @@ PROBE_DRAWS = range(2**52, 2**53)
 """Counters of the choices at random of heuristics for offloading."""
 
 FAILURE_DRAWS = range(2**54, 2**55)
-"""Counters of when nodes and links of a graph fail, and when they are repaired."""
+"""Counters of when nodes and links of a graph fail, and servers of cooperative offloading, and when
+they are repaired."""
 
 ACTION_DRAWS = range(2**53, 2**54)
 """Counters of actions that a policy draws: a learned one, or a heuristic of DAG placement."""

@@ -12,7 +12,7 @@ Who helps, and with how much of it:
 
 All see what every server and link has left. Grants are *full*, all that is left, or
 *proportional*, ``c / (c + mean)`` of it for a task of c cycles: half of it for one of mean size.
-A server that parts wait for is taken to grant the least that it may.
+A server that parts wait for, or that has failed, is taken to grant the least that it may.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, get_args
 import numpy as np
 
 from edge_marl.compiled import compiled
+from edge_marl.cooperative_offloading.outages import is_down
 from edge_marl.cooperative_offloading.records import ALLOCATION
 from edge_marl.cooperative_offloading.sharing import (
     computing_j,
@@ -64,7 +65,8 @@ class CooperativeHeuristic(Policy[CooperativeOffloadingSimulator]):
         allocations = np.zeros((*actions.shape, len(ALLOCATION)))
         _decide_kernel(
             self._rule, self._full, simulator.done, simulator.seeds, simulator.parameters,
-            simulator.workload, simulator.resources, simulator.progress, actions, allocations,
+            simulator.workload, simulator.resources, simulator.homes, simulator.progress, actions,
+            allocations,
         )  # fmt: skip
         return Hybrid(actions, allocations) if simulator.vector_size else actions
 
@@ -79,7 +81,7 @@ HEURISTICS: dict[str, Callable[[], CooperativeHeuristic]] = {
 @compiled(entry=True)
 def _decide_kernel(
     rule: Any, full: Any, done: Any, seeds: Any, parameters: Any, workload: Any, resources: Any,
-    progress: Any, actions: Any, allocations: Any,
+    homes: Any, progress: Any, actions: Any, allocations: Any,
 ) -> None:  # fmt: skip
     for b in range(len(done)):
         if done[b]:
@@ -93,36 +95,46 @@ def _decide_kernel(
             choice = int(uniform(seeds[b], _DRAWS + 2 * task) * len(parameters.subsets))
             leaves = uniform(seeds[b], _DRAWS + 2 * task + 1)
         elif rule == _NEAREST_IDLE:
-            if not _is_idle(b, home, resources):
-                choice = _nearest_idle(b, home, parameters, resources)
+            if not _is_idle(b, home, parameters, resources, homes, progress):
+                choice = _nearest_idle(b, home, parameters, resources, homes, progress)
                 leaves = 1.0 if choice > 0 else 0.0
         elif rule == _EQUAL_SPLIT:
             choice = _nearest(home, parameters)
             leaves = equal_share(n_helpers(choice, parameters))
         elif rule != _LOCAL:
             choice, leaves = _greedy(
-                b, task, rule == _LEAST_LATENCY, share, parameters, workload, resources
-            )
+                b, task, rule == _LEAST_LATENCY, share, parameters, workload, resources, homes,
+                progress,
+            )  # fmt: skip
         actions[b, home] = choice
         allocations[b, home, 0] = leaves
         allocations[b, home, 1] = allocations[b, home, 2] = share
 
 
 @compiled
-def _is_idle(b: Any, server: Any, resources: Any) -> Any:
-    return resources.n_holders[b, server] == 0 and resources.n_waiting[b, server] == 0
+def _is_idle(
+    b: Any, server: Any, parameters: Any, resources: Any, homes: Any, progress: Any
+) -> Any:
+    return (
+        resources.n_holders[b, server] == 0
+        and resources.n_waiting[b, server] == 0
+        and not is_down(b, server, parameters, homes, progress)
+    )
 
 
 @compiled
-def _nearest_idle(b: Any, home: Any, parameters: Any, resources: Any) -> Any:
+def _nearest_idle(
+    b: Any, home: Any, parameters: Any, resources: Any, homes: Any, progress: Any
+) -> Any:
     """Return the choice of the idle server with the shortest latency, 0 without any."""
     found, latency_s = 0, np.inf
     for choice in range(len(parameters.subsets)):
         if n_helpers(choice, parameters) != 1:
             continue
         server = helper(choice, 0, home, parameters)
-        if _is_idle(b, server, resources) and parameters.latency_s[home, server] < latency_s:
-            found, latency_s = choice, parameters.latency_s[home, server]
+        away_s = parameters.latency_s[home, server]
+        if away_s < latency_s and _is_idle(b, server, parameters, resources, homes, progress):
+            found, latency_s = choice, away_s
     return found
 
 
@@ -140,21 +152,26 @@ def _nearest(home: Any, parameters: Any) -> Any:
 
 
 @compiled
-def _granted(b: Any, r: Any, asked: Any, parameters: Any, resources: Any) -> Any:
-    """Return what a part would be granted of a resource now, the least where parts wait."""
+def _granted(
+    b: Any, r: Any, asked: Any, parameters: Any, resources: Any, homes: Any, progress: Any
+) -> Any:
+    """Return what a part would be granted of a resource now, the least where it has to wait."""
     left, least = resources.left[b, r], parameters.smallest[r]
     if resources.n_waiting[b, r] > 0 or left < least:
+        return least
+    if r < homes.earned.shape[1] and is_down(b, r, parameters, homes, progress):
         return least
     return granted(asked, left, r, parameters)
 
 
 @compiled
 def _greedy(
-    b: Any, task: Any, by_latency: Any, asked: Any, parameters: Any, workload: Any, resources: Any
-) -> Any:
+    b: Any, task: Any, by_latency: Any, asked: Any, parameters: Any, workload: Any, resources: Any,
+    homes: Any, progress: Any,
+) -> Any:  # fmt: skip
     """Return the choice and the share that leaves with the least latency, or energy."""
     home, gcycles = workload.home[b, task], workload.gcycles[b, task]
-    at_home = _granted(b, home, asked, parameters, resources)
+    at_home = _granted(b, home, asked, parameters, resources, homes, progress)
     home_s, home_j = gcycles / at_home, computing_j(gcycles, at_home, parameters)
     found, share, least = 0, 0.0, home_s if by_latency else home_j
     for choice in range(1, len(parameters.subsets)):
@@ -162,9 +179,13 @@ def _greedy(
         leaves, energy_j = 1.0, 0.0
         for k in range(n):
             server = helper(choice, k, home, parameters)
-            speed = _granted(b, server, asked, parameters, resources)
-            there = _granted(b, link(home, server, parameters), asked, parameters, resources)
-            back = _granted(b, link(server, home, parameters), asked, parameters, resources)
+            speed = _granted(b, server, asked, parameters, resources, homes, progress)
+            there = _granted(
+                b, link(home, server, parameters), asked, parameters, resources, homes, progress
+            )
+            back = _granted(
+                b, link(server, home, parameters), asked, parameters, resources, homes, progress
+            )
             sent_s = workload.input_mb[b, task] / there
             returned_s = workload.output_mb[b, task] / back
             each_s = (sent_s + gcycles / speed + returned_s) / n

@@ -10,6 +10,7 @@ from typing import Any
 from edge_marl.compiled import compiled
 from edge_marl.cooperative_offloading.events import pop, push
 from edge_marl.cooperative_offloading.observing import observe
+from edge_marl.cooperative_offloading.outages import await_failure, execution_end_s, is_down
 from edge_marl.cooperative_offloading.records import NOBODY, Stage
 from edge_marl.cooperative_offloading.sharing import (
     computing_j,
@@ -29,14 +30,15 @@ _ROUNDING = 1e-9
 
 @compiled(entry=True)
 def reset_kernel(
-    where: Any, done: Any, parameters: Any, workload: Any, resources: Any, events: Any, homes: Any,
-    progress: Any, observation: Any,
+    where: Any, seeds: Any, done: Any, parameters: Any, workload: Any, resources: Any, events: Any,
+    homes: Any, progress: Any, observation: Any,
 ) -> None:  # fmt: skip
     """Reset the episodes ``where [B]`` and let their first task arrive."""
     for b in range(len(where)):
         if not where[b]:
             continue
         done[b] = False
+        progress.seed[b] = seeds[b]
         for r in range(len(parameters.capacity)):
             resources.left[b, r] = parameters.capacity[r]
             resources.n_holders[b, r] = resources.n_waiting[b, r] = 0
@@ -44,6 +46,7 @@ def reset_kernel(
         for h in range(len(parameters.memory_gb)):
             homes.memory_left_gb[b, h] = parameters.memory_gb[h]
             homes.earned[b, h] = 0.0
+            await_failure(b, h, parameters, homes, progress)
         events.n[b] = 0
         progress.now_s[b], progress.task[b] = workload.arrival_s[b, 0], 0
         progress.n_completed[b] = progress.n_alone[b] = 0
@@ -239,17 +242,25 @@ def _ask(
     """Let a part have its share of a resource, or wait for it behind those that wait already."""
     parts.since_s[b, part] = progress.now_s[b]
     if resources.n_waiting[b, r] == 0 and _fits(
-        b, part, r, parameters, workload, parts, resources, homes
+        b, part, r, parameters, workload, parts, resources, homes, progress
     ):
         _grant(b, part, r, parameters, workload, tasks, parts, resources, events, homes, progress)
         return
     parts.next[b, part] = _NOBODY
     if resources.n_waiting[b, r] == 0:
         resources.first[b, r] = part
+        if r < homes.earned.shape[1] and is_down(b, r, parameters, homes, progress):
+            push(b, homes.repaired_s[b, r], _repair(r), events)
     else:
         parts.next[b, resources.last[b, r]] = part
     resources.last[b, r] = part
     resources.n_waiting[b, r] += 1
+
+
+@compiled
+def _repair(server: Any) -> Any:
+    """Return the number of a server's repair among the events, or the server of that number."""
+    return -1 - server
 
 
 @compiled
@@ -260,9 +271,9 @@ def _task(part: Any, parts: Any, workload: Any) -> Any:
 @compiled
 def _fits(
     b: Any, part: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
-    homes: Any,
+    homes: Any, progress: Any,
 ) -> Any:  # fmt: skip
-    """Return whether as much is left as is granted at least, and the memory.
+    """Return whether a resource is up, and has as much left as it grants at least, and the memory.
 
     Of a capacity that parts share to the last bit, rounding must not keep the last one waiting.
     """
@@ -270,6 +281,8 @@ def _fits(
         return False
     if r >= homes.earned.shape[1]:
         return True
+    if is_down(b, r, parameters, homes, progress):
+        return False
     left_gb = homes.memory_left_gb[b, r] + _ROUNDING * parameters.memory_gb[r]
     return _memory_gb(b, part, workload, parts) <= left_gb
 
@@ -297,12 +310,13 @@ def _grant(
     if r < M:
         homes.memory_left_gb[b, r] -= _memory_gb(b, part, workload, parts)
         gcycles = share * workload.gcycles[b, task]
-        duration_s = gcycles / grant
+        end_s = execution_end_s(b, r, gcycles / grant, parameters, homes, progress)
         energy_j = computing_j(gcycles, grant, parameters)
     else:
         sends = parts.stage[b, part] == _SENDING
         amount_mb = workload.input_mb[b, task] if sends else workload.output_mb[b, task]
         duration_s = share * amount_mb / grant
+        end_s = now_s + duration_s
         energy_j = parameters.power_w[(r - M) // M, (r - M) % M] * duration_s
     tasks.energy_j[b, task] += energy_j
     progress.energy_j[b] += energy_j
@@ -310,9 +324,9 @@ def _grant(
         rho = 1.0 - parameters.latency_weight
         homes.earned[b, home] -= rho * energy_j / parameters.typical_energy_j
     rest_s = _rest_s(b, part, False, parameters, workload, tasks, parts, homes)
-    parts.end_s[b, part] = now_s + duration_s + rest_s
+    parts.end_s[b, part] = end_s + rest_s
     _project(b, task, parameters, workload, tasks, parts, homes)
-    push(b, now_s + duration_s, part, events)
+    push(b, end_s, part, events)
 
 
 @compiled
@@ -320,7 +334,7 @@ def _give_back(
     b: Any, part: Any, r: Any, parameters: Any, workload: Any, tasks: Any, parts: Any,
     resources: Any, events: Any, homes: Any, progress: Any,
 ) -> None:  # fmt: skip
-    """Return what a part holds, and let those go on that wait for it."""
+    """Return what a part holds to those that wait for it."""
     M = homes.earned.shape[1]
     resources.left[b, r] += parts.grant[b, part]
     resources.n_holders[b, r] -= 1
@@ -331,9 +345,18 @@ def _give_back(
         resources.left[b, r] = parameters.capacity[r]
         if r < M:
             homes.memory_left_gb[b, r] = parameters.memory_gb[r]
+    _serve(b, r, parameters, workload, tasks, parts, resources, events, homes, progress)
+
+
+@compiled
+def _serve(
+    b: Any, r: Any, parameters: Any, workload: Any, tasks: Any, parts: Any, resources: Any,
+    events: Any, homes: Any, progress: Any,
+) -> None:  # fmt: skip
+    """Let those go on that wait for a resource, as far as there is room for the first of them."""
     while resources.n_waiting[b, r] > 0:
         first = resources.first[b, r]
-        if not _fits(b, first, r, parameters, workload, parts, resources, homes):
+        if not _fits(b, first, r, parameters, workload, parts, resources, homes, progress):
             break
         resources.first[b, r] = parts.next[b, first]
         resources.n_waiting[b, r] -= 1
@@ -345,7 +368,12 @@ def _happen(
     b: Any, part: Any, parameters: Any, workload: Any, tasks: Any, parts: Any, resources: Any,
     events: Any, homes: Any, progress: Any,
 ) -> None:  # fmt: skip
-    """Let a part go on from the end of its stage."""
+    """Let a part go on from the end of its stage, or a server serve again that is repaired."""
+    if part < 0:
+        _serve(
+            b, _repair(part), parameters, workload, tasks, parts, resources, events, homes, progress
+        )
+        return
     task, stage, server = _task(part, parts, workload), parts.stage[b, part], parts.server[b, part]
     home = workload.home[b, task]
     if stage == _COMPUTING:

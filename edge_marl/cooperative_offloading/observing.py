@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from edge_marl.compiled import compiled
+from edge_marl.cooperative_offloading.outages import is_down
 from edge_marl.cooperative_offloading.records import NOBODY
 
 _NOBODY = NOBODY
@@ -60,7 +61,7 @@ def observe(
     row = features[b, home]
     _see_task(b, task, parameters, workload, row)
     place = _N_OF_TASK
-    place = _see_server(b, home, parameters, resources, homes, row, place)
+    place = _see_server(b, home, parameters, resources, homes, progress, row, place)
     for other in range(M):
         if other == home:
             continue
@@ -68,12 +69,12 @@ def observe(
         row[place + 1] = _left(b, M + M * other + home, parameters, resources)
         place += 2
         if parameters.extended:
-            place = _see_server(b, other, parameters, resources, homes, row, place)
+            place = _see_server(b, other, parameters, resources, homes, progress, row, place)
     _see_task(b, task, parameters, workload, state[b])
     place = _N_OF_TASK
     for server in range(M):
         state[b, place] = server == home
-        state[b, place + 1] = _left(b, server, parameters, resources)
+        state[b, place + 1] = _compute_left(b, server, parameters, resources, homes, progress)
         state[b, place + 2] = homes.memory_left_gb[b, server] / parameters.memory_gb[server]
         state[b, place + 3] = _saturated(resources.n_waiting[b, server])
         place += 4
@@ -89,6 +90,16 @@ def _left(b: Any, r: Any, parameters: Any, resources: Any) -> Any:
 
 
 @compiled
+def _compute_left(
+    b: Any, server: Any, parameters: Any, resources: Any, homes: Any, progress: Any
+) -> Any:
+    """Return the share of a server's compute that it can grant."""
+    if is_down(b, server, parameters, homes, progress):
+        return 0.0
+    return _left(b, server, parameters, resources)
+
+
+@compiled
 def _see_task(b: Any, task: Any, parameters: Any, workload: Any, row: Any) -> None:
     row[0] = _squashed(workload.gcycles[b, task] / parameters.typical_gcycles)
     row[1] = workload.memory_gb[b, task] / parameters.largest_gb
@@ -98,10 +109,11 @@ def _see_task(b: Any, task: Any, parameters: Any, workload: Any, row: Any) -> No
 
 @compiled
 def _see_server(
-    b: Any, server: Any, parameters: Any, resources: Any, homes: Any, row: Any, place: Any
-) -> Any:
+    b: Any, server: Any, parameters: Any, resources: Any, homes: Any, progress: Any, row: Any,
+    place: Any,
+) -> Any:  # fmt: skip
     """Write the columns of a server from ``place`` on; return the place behind them."""
-    row[place] = _left(b, server, parameters, resources)
+    row[place] = _compute_left(b, server, parameters, resources, homes, progress)
     row[place + 1] = homes.memory_left_gb[b, server] / parameters.memory_gb[server]
     place += 2
     if parameters.extended:

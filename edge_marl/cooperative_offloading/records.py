@@ -69,6 +69,10 @@ class Parameters(NamedTuple):
     """Of an input."""
     largest_gb: float
     largest_gcycles_per_s: float
+    mttf_s: float
+    """Mean time until a server fails, infinite if none does."""
+    mttr_s: float
+    """Mean time until it is repaired."""
 
 
 class Workload(NamedTuple):
@@ -132,25 +136,32 @@ class Events(NamedTuple):
     """Hold what is to happen, as a heap per episode: by moment, then by part."""
 
     moment_s: NDArray[np.float64]
-    """``[B, K (T + 1)]``"""
+    """``[B, K (T + 1) + M]``"""
     part: NDArray[np.int32]
-    """``[B, K (T + 1)]``"""
+    """``[B, K (T + 1) + M]``: whose stage ends; ``-1 - m`` for the repair of server m."""
     n: NDArray[np.int32]
     """``[B]``"""
 
 
 class Homes(NamedTuple):
-    """Track the memory of each server, and what it earns as a home, ``[B, M]`` each."""
+    """Track each server's memory, its outages, and what it earns as a home, ``[B, M]`` each."""
 
     memory_left_gb: NDArray[np.float64]
     """Of the server itself."""
     earned: NDArray[np.float64]
     """Since the last decision."""
+    fails_s: NDArray[np.float64]
+    """When the outage that is under way, or else the next one, begins; infinite if none will."""
+    repaired_s: NDArray[np.float64]
+    """When it ends."""
+    n_outages: NDArray[np.int64]
+    """Outages that were drawn."""
 
 
 class Progress(NamedTuple):
     """Track where the episodes are, ``[B]`` each: their clocks, counts and sums."""
 
+    seed: NDArray[np.int64]
     now_s: NDArray[np.float64]
     task: NDArray[np.int32]
     """To be decided on; K at the end."""
@@ -176,10 +187,11 @@ class Observation(NamedTuple):
 
     features: NDArray[np.float32]
     """``[B, M, F]``, each in [0, 1]; zeros for those who have nothing to decide. Of the task: its
-    cycles, memory, input and output. Of the own server: shares of its compute and of its memory
-    that are left. Of each other one, in their order: the shares of the bandwidth to it and from it
-    that are left. ``extended`` adds, of the own server and behind the bandwidth of each other one,
-    the columns of a server: compute left, memory left, parts that wait for compute, and capacity as
+    cycles, memory, input and output. Of the own server: shares of its compute (none during an
+    outage) and of its memory that are left. Of each other one, in their order: the shares of the
+    bandwidth to it and from it that are left. ``extended`` adds, of the own server and behind the
+    bandwidth of each other one, the columns of a server: compute left, memory left, parts that wait
+    for compute, and capacity as
     a share of the largest. Of cycles and data x over their mean it is ``l / (1 + l)`` with
     ``l = log(1 + x)``, of a count n ``n / (1 + n)``. Agents that foresee have nine columns more,
     those of their own server that a predictor adds to the state."""

@@ -111,6 +111,12 @@ class CooperativeScenario(Options):
         default_factory=RecordedTasks, discriminator="kind", description="what arrives"
     )
     bursts: Bursts = Field(default_factory=Bursts, description="of arrivals")
+    server_mttf_s: Positive | None = Field(
+        None,
+        description="mean time until a server fails, whose executions then stand still; none: "
+        "servers do not",
+    )
+    server_mttr_s: Positive = Field(10.0, description="mean time until it is repaired")
     mean_gcycles: Positive = Field(10.0, description="CPU demand of a task, mean")
     mean_memory_gb: Positive = Field(4.0, description="memory of a task, mean")
     mean_input_mb: NotNegative = Field(20.0, description="of a task, in proportion to its memory")

@@ -112,6 +112,9 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     - ``L* = c / F_h`` and ``E* = kappa_e F_h^2 c``: alone at home, on all of an idle server. Less
       than a whole server is slower and takes less energy.
 
+    A server that fails (:mod:`.outages`) grants nothing until it is repaired, and its executions
+    stand still. What an execution will lose to outages is charged when it begins.
+
     Time is continuous and goes from event to event. Those of one moment happen in the order of
     tasks and their parts, and before an arrival of that moment. A step is one decision; ``elapsed``
     is the time in seconds to the next. An episode has a fixed number of tasks and terminates when
@@ -164,7 +167,7 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         self._n_of_features = n_features(M, extended=extended)
         P, R = K * (1 + T), len(self.parameters.capacity)
         F = self._n_of_features + (PER_SERVER if actors_foresee else 0)
-        per_episode = 80.0 * K + 48.0 * P + 28.0 * R + M * (4.0 * F + A)
+        per_episode = 80.0 * K + 48.0 * P + 28.0 * R + M * (4.0 * F + A + 52.0)
         check_memory(B * per_episode, f"{B} episodes of {K} tasks and {M} servers (tasks, servers)")
         self._generator = Generator(scenario)
         self._predictions = predictor and Predictions(predictor, scenario, batch_size)
@@ -177,8 +180,8 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         self.parts: Parts = side_by_side(Parts, B, P)
         self.resources: Resources = side_by_side(Resources, B, R)
         self.events = Events(
-            moment_s=np.zeros((B, P)),
-            part=np.zeros((B, P), dtype=np.int32),
+            moment_s=np.zeros((B, P + M)),
+            part=np.zeros((B, P + M), dtype=np.int32),
             n=np.zeros(B, dtype=np.int32),
         )
         self.homes: Homes = one_by_one(Homes, B, M)
@@ -199,8 +202,8 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     def _start(self, where: BoolArray) -> None:
         self._generator.draw(where, self.seeds, self.workload)
         kernels.reset_kernel(
-            where, self.done, self.parameters, self.workload, self.resources, self.events,
-            self.homes, self.progress, self.observation,
+            where, self.seeds, self.done, self.parameters, self.workload, self.resources,
+            self.events, self.homes, self.progress, self.observation,
         )  # fmt: skip
         if self._predictions:
             self._predictions.start(where)
@@ -318,4 +321,6 @@ def _parameters(scenario: CooperativeScenario, *, pays_ratio: bool, extended: bo
         typical_mb=scenario.mean_input_mb or 1.0,
         largest_gb=float(memory_gb.max()),
         largest_gcycles_per_s=float(speed.max()),
+        mttf_s=scenario.server_mttf_s or np.inf,
+        mttr_s=scenario.server_mttr_s,
     )

@@ -7,11 +7,14 @@ with the kernels but the numbers of the scenario and the tasks.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from edge_marl.cooperative_offloading import CooperativeScenario
+from edge_marl.random_stream import uniform
+from edge_marl.seeds import FAILURE_DRAWS
 from tests.cooperative_offloading.by_hand import Task
 
 Decide = Callable[[int], tuple[int, float, float, float]]
@@ -43,6 +46,7 @@ class Resource:
 
     capacity: float
     memory_gb: float = float("inf")
+    outages: list[tuple[float, float]] = field(default_factory=list)
     waiting: deque[tuple[Part, float, float, Callable[[float], None]]] = field(
         default_factory=deque
     )
@@ -56,12 +60,27 @@ class Resource:
     def memory_left_gb(self) -> float:
         return self.memory_gb - sum(memory for _, memory in self.held.values())
 
+    def is_up(self, moment_s: float) -> bool:
+        return not any(begin <= moment_s < end for begin, end in self.outages)
+
+    def end_of(self, work_s: float, begin_s: float) -> float:
+        """When so many seconds of work are done from ``begin_s`` on, during outages none."""
+        now_s = begin_s
+        for fails_s, repaired_s in self.outages:
+            if repaired_s <= now_s:
+                continue
+            if now_s + work_s <= fails_s:
+                break
+            work_s -= fails_s - now_s
+            now_s = repaired_s
+        return now_s + work_s
+
 
 class Reference:
     """Play the tasks of an episode by ``decide(i)``: target, offload, compute, bandwidth."""
 
-    def __init__(self, scenario: CooperativeScenario, tasks: list[Task]) -> None:
-        self.scenario, self.tasks = scenario, tasks
+    def __init__(self, scenario: CooperativeScenario, tasks: list[Task], seed: int = 0) -> None:
+        self.scenario, self.tasks, self.seed = scenario, tasks, seed
         self.fates: list[Fate] = []
         M = scenario.servers
         bandwidth = scenario.of_links("bandwidth_mb_per_s")
@@ -69,13 +88,30 @@ class Reference:
         self.power_w = scenario.of_links("transmission_power_w")
         self.joule = scenario.joule_per_gcycle_at_1ghz
         speed, memory_gb = map(scenario.of_servers, ("capacity_gcycles_per_s", "memory_gb"))
-        self.servers = [Resource(float(speed[m]), float(memory_gb[m])) for m in range(M)]
+        self.servers = [
+            Resource(float(speed[m]), float(memory_gb[m]), [*self._outages(m)]) for m in range(M)
+        ]
         self.links = {
             (j, k): Resource(float(bandwidth[j, k])) for j in range(M) for k in range(M) if j != k
         }
-        self.now_s = 0.0
+        self.now_s = self.last_s = 0.0
         self.most_held = 0.0  # share of a capacity that was ever granted at once
         self._events: list[tuple[float, int, Callable[[], None]]] = []
+        for m, server in enumerate(self.servers):
+            for _, repaired_s in server.outages:
+                event = repaired_s, -1 - m, lambda server=server: self._serve(server)
+                heapq.heappush(self._events, event)
+
+    def _outages(self, server: int) -> Iterator[tuple[float, float]]:
+        """More outages than any episode here lasts for."""
+        mttf_s, mttr_s = self.scenario.server_mttf_s, self.scenario.server_mttr_s
+        now_s, n = 0.0, 0
+        while mttf_s is not None and now_s < 1e4:
+            counter = FAILURE_DRAWS.start + 2 * (n * self.scenario.servers + server)
+            fails_s = now_s - math.log(1.0 - uniform(self.seed, counter)) * mttf_s
+            now_s = fails_s - math.log(1.0 - uniform(self.seed, counter + 1)) * mttr_s
+            n += 1
+            yield fails_s, now_s
 
     def play(self, decide: Decide) -> None:
         parts_each = 1 + max(1, *map(len, self.scenario.subsets))
@@ -105,11 +141,16 @@ class Reference:
 
     def _until(self, limit_s: float) -> None:
         while self._events and self._events[0][0] <= limit_s:
-            self.now_s, _, happen = heapq.heappop(self._events)
+            self.now_s, number, happen = heapq.heappop(self._events)
+            if number >= 0:
+                self.last_s = self.now_s  # of what becomes of tasks
             happen()
 
     def _later(self, after_s: float, part: Part, happen: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (self.now_s + after_s, part.number, happen))
+        self._at(self.now_s + after_s, part, happen)
+
+    def _at(self, moment_s: float, part: Part, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (moment_s, part.number, happen))
 
     def _ask(
         self, where: Resource, part: Part, asked: float, memory_gb: float,
@@ -122,6 +163,8 @@ class Reference:
         least = self.scenario.smallest_grant * where.capacity
         while where.waiting:
             part, asked, memory_gb, begin = where.waiting[0]
+            if not where.is_up(self.now_s):
+                return
             # What is summed up in another order may be off by rounding.
             spare_gb = 1e-9 * where.memory_gb
             if where.left < least * (1 - 1e-9) or memory_gb > where.memory_left_gb + spare_gb:
@@ -159,7 +202,7 @@ class Reference:
         def begin(grant: float) -> None:
             gcycles = part.share * task.gcycles
             part.fate.energy_j += self.joule * grant**2 * gcycles
-            self._later(gcycles / grant, part, done)
+            self._at(server.end_of(gcycles / grant, self.now_s), part, done)
 
         def done() -> None:
             self._give_back(server, part)

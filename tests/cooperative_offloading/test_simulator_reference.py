@@ -34,6 +34,8 @@ def scenarios(draw: Any) -> CooperativeScenario:
         load={"sigma": draw(st.floats(0.0, 2.0))},
         mean_input_mb=draw(st.sampled_from([0.0, 20.0])),
         bursts={"rate_per_s": draw(st.sampled_from([0.0, 0.02])), "correlation": numbers.random()},
+        server_mttf_s=draw(st.sampled_from([None, None, 2.0, 20.0])),
+        server_mttr_s=draw(st.sampled_from([1.0, 10.0])),
         latency_weight=draw(st.sampled_from([0.0, 0.3, 1.0])),
     )
 
@@ -64,7 +66,7 @@ def test_every_task_is_as_late_and_takes_as_much_energy_as_in_the_reference(
 
     tasks = [Task(*row) for row in zip(*(column[0].tolist() for column in simulator.workload),
                                        strict=True)]  # fmt: skip
-    reference = Reference(scenario, tasks)
+    reference = Reference(scenario, tasks, seed)
     reference.play(lambda i: (int(targets[i]), *allocations[i].tolist()))
     ends_s = [fate.end_s for fate in reference.fates]
     latency_s = np.array(ends_s, dtype=float) - simulator.workload.arrival_s[0]
@@ -77,7 +79,7 @@ def test_every_task_is_as_late_and_takes_as_much_energy_as_in_the_reference(
     results, typical = simulator.results, simulator.parameters
     assert results.latency_s[0] == pytest.approx(latency_s.mean())
     assert results.energy_j[0] == pytest.approx(energy_j.mean())
-    assert results.duration_s[0] == pytest.approx(reference.now_s)
+    assert results.duration_s[0] == pytest.approx(reference.last_s)
     weight = scenario.latency_weight
     cost = weight * latency_s.sum() / typical.typical_latency_s
     cost += (1.0 - weight) * energy_j.sum() / typical.typical_energy_j
