@@ -149,10 +149,14 @@ def _decide(
     tasks.energy_j[b, task] = tasks.latency_s[b, task] = 0.0
     tasks.open[b, task] = (leaves < 1.0) + (n if leaves > 0.0 else 0)
     alone_s = workload.gcycles[b, task] / parameters.capacity[home]
+    alone_j = computing_j(workload.gcycles[b, task], parameters.capacity[home], parameters)
     progress.alone_latency_s[b] += alone_s
-    progress.alone_energy_j[b] += computing_j(
-        workload.gcycles[b, task], parameters.capacity[home], parameters
-    )
+    progress.alone_energy_j[b] += alone_j
+    if parameters.pays_saving:
+        homes.earned[b, home] += (
+            parameters.latency_weight * alone_s / parameters.typical_latency_s
+            + (1.0 - parameters.latency_weight) * alone_j / parameters.typical_energy_j
+        )
     progress.offloaded[b] += leaves
     progress.n_alone[b] += leaves == 0.0
     first = task * (1 + T)

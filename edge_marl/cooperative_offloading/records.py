@@ -62,6 +62,8 @@ class Parameters(NamedTuple):
     """Expected ``E*`` of a task."""
     pays_ratio: bool
     """Rewards of the paper; otherwise those of what accrues."""
+    pays_saving: bool
+    """What accrues, and what tasks cost alone beside it."""
     extended: bool
     """More features than the paper's."""
     typical_gcycles: float

@@ -40,7 +40,7 @@ from edge_marl.simulation import Simulator, Transition
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-Reward = Literal["cost", "ratio"]
+Reward = Literal["cost", "saving", "ratio"]
 """What the home of a task is paid.
 
 - ``"cost"``: minus what becomes known in a step of ``lambda L / E[L*] + rho E / E[E*]``. A decision
@@ -48,6 +48,9 @@ Reward = Literal["cost", "ratio"]
   without waiting, and a grant with what it delays the task beyond that, and with its energy. The
   sum over agents and steps is minus ``lambda sum L / E[L*] + rho sum E / E[E*]``, the weighted cost
   of the episode up to the expected instead of the drawn demands.
+- ``"saving"``: the same, and with each decision what its task costs alone at home, on an idle
+  server. That is none of the policy's doing, so that the same policies are best; but it is most of
+  what makes tasks differ in their cost, of which some have a hundred times as much as others.
 - ``"ratio"``: the paper's, ``lambda L* / L + rho E* / E`` when the task is done. As energy falls
   with the square of the speed, its second term grows without bound for the smallest grants.
 """
@@ -161,7 +164,7 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
             self.vectors if is_chosen else np.zeros((*self.vectors.shape[:2], len(ALLOCATION)))
         )
         extended = features == "extended"
-        self.parameters = _parameters(scenario, pays_ratio=reward == "ratio", extended=extended)
+        self.parameters = _parameters(scenario, reward, extended=extended)
         B, M, K = batch_size, scenario.servers, scenario.tasks
         A, T = self.parameters.subsets.shape
         self._n_of_features = n_features(M, extended=extended)
@@ -293,7 +296,7 @@ def agents_of(scenario: CooperativeScenario) -> tuple[str, ...]:
     return tuple(f"server_{m}" for m in range(scenario.servers))
 
 
-def _parameters(scenario: CooperativeScenario, *, pays_ratio: bool, extended: bool) -> Parameters:
+def _parameters(scenario: CooperativeScenario, reward: Reward, *, extended: bool) -> Parameters:
     speed = scenario.of_servers("capacity_gcycles_per_s")
     memory_gb = scenario.of_servers("memory_gb")
     capacity = np.concatenate([speed, scenario.of_links("bandwidth_mb_per_s").ravel()])
@@ -315,7 +318,8 @@ def _parameters(scenario: CooperativeScenario, *, pays_ratio: bool, extended: bo
         latency_weight=scenario.latency_weight,
         typical_latency_s=float(arriving @ (scenario.mean_gcycles / speed)),
         typical_energy_j=float(arriving @ (joule * speed**2 * scenario.mean_gcycles)),
-        pays_ratio=pays_ratio,
+        pays_ratio=reward == "ratio",
+        pays_saving=reward == "saving",
         extended=extended,
         typical_gcycles=scenario.mean_gcycles,
         typical_mb=scenario.mean_input_mb or 1.0,

@@ -35,7 +35,7 @@ TWO: dict[str, Any] = {
 
 class _Given:
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._columns = zip(*tasks, strict=True)
+        self._columns = [*zip(*tasks, strict=True)]
 
     def draw(self, where: Any, seeds: Any, workload: Workload) -> None:
         for field, column in zip(workload, self._columns, strict=True):
