@@ -36,7 +36,7 @@ _OWN = {
     ),
     "fauno": (
         "edge_marl.experiments.fauno.study:STUDY",
-        "Tables 2 to 5 of the FAuNO paper: heuristics, and learners that share nothing.",
+        "Tables 2 to 8 and 10 to 25 of the FAuNO paper: heuristics, federated and other learners.",
     ),
 }
 
