@@ -26,8 +26,8 @@ class CooperativeOffloadingConfig(Options):
         default_factory=CooperativeScenario, description="what episodes are drawn from"
     )
     reward: Reward = Field(
-        "cost", description="cost: minus what accrues in a step; ratio: the paper's, when a task "
-        "is done"
+        "cost", description="cost: minus what accrues in a step; saving: the same, and what tasks "
+        "cost alone at home; ratio: the paper's, when a task is done"
     )  # fmt: skip
     features: Features = Field(
         "extended", description="extended: the other servers, too; paper: own resources and links"

@@ -128,6 +128,14 @@ def test_a_decision_is_charged_with_what_its_parts_need_at_least() -> None:
     assert simulator.tasks.latency_s[0, 0] == pytest.approx(5.5)
 
 
+def test_a_saving_is_what_a_task_costs_alone_less_its_cost() -> None:
+    alone = 0.3 * 1.0 + 0.7 * 1.0  # 2 s and 200 J, over their means
+    simulator = by_hand([Task(), Task(arrival_s=5.0)], reward="saving", latency_weight=0.3)
+    cost = 0.3 * 4 / 2 + 0.7 * 50 / 200  # half as fast, with a quarter of the energy
+    assert decide(simulator, compute=0.5).reward[0] == pytest.approx([alone - cost, 0.0])
+    assert decide(simulator).reward[0] == pytest.approx([0.0, 0.0])
+
+
 def test_the_papers_reward_compares_with_execution_alone_at_home() -> None:
     simulator = by_hand([Task(), Task(arrival_s=5.0)], reward="ratio", latency_weight=0.3)
     assert decide(simulator, compute=0.5).reward[0] == pytest.approx([0.3 * 2 / 4 + 0.7 * 4, 0.0])
