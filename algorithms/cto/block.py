@@ -21,15 +21,13 @@ from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, AgentRows
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.replay.columns import DecisionTransition as Row
-from edge_marl.algorithms.replay.transitions import Columns, TransitionRings, drawn_each
+from edge_marl.algorithms.replay.transitions import Columns, TransitionRings
 
 CHOICE, ALLOCATOR, CRITICS = "choice", "allocator", ("critic", "second_critic")
 """Networks: of choices, of vectors, and the critics of both."""
 
 _BYTES_AT_ONCE = 2**26
 """Transitions that are drawn together, at most."""
-_TAKEN = 512
-"""Transitions that a set takes from others at a time."""
 _MOST_FRESH = 64
 """Batches that wait to be given to others, at most."""
 
@@ -53,7 +51,9 @@ class Lesson(NamedTuple):
     sync_interval: int = 100
     """Updates from one exchange of experience to the next."""
     global_share: float = 0.0
-    """Of a minibatch, that comes from there."""
+    """Of a minibatch, that comes from what others have given."""
+    n_taken: int = 0
+    """Transitions that a set takes from there at an exchange."""
 
 
 class DecisionBlock(Block):
@@ -112,8 +112,8 @@ class DecisionBlock(Block):
         """Of experience with other sets."""
         self._fresh: list[Columns] = []
         """What was kept since the last exchange."""
-        self._taken: Columns = {}
-        """``[n, G, ...]``, from there."""
+        self._taken = TransitionRings(capacity, range(self.n_agents))
+        """What each set has taken from there."""
 
     def keep(self, transitions: Columns) -> None:
         """Keep transitions of the sets' agents, columns of :class:`.DecisionTransition`.
@@ -160,30 +160,28 @@ class DecisionBlock(Block):
             if self.exchange is not None:
                 since = self._n_updates % lesson.sync_interval
                 if since == 0:
-                    self._swap(self.exchange)
+                    self._swap(self.exchange, lesson.n_taken)
                 n = min(n, lesson.sync_interval - since)
             history += [
                 self._step(rows, present, lesson) for rows in self._minibatches(n, present, lesson)
             ]
         return history
 
-    def _swap(self, exchange: Exchange) -> None:
+    def _swap(self, exchange: Exchange, n_taken: int) -> None:
         """Give what is new, and take some of what others have given for every set."""
         given = {
             name: torch.cat([part[name] for part in self._fresh])
             for name in (self._fresh[0] if self._fresh else ())
         }
-        found = exchange.swap(given or None, _TAKEN * self.n_agents)
+        found = exchange.swap(given or None, n_taken * self.n_agents)
         self._fresh = []
         if found is not None:
-            self._taken = {
-                name: column.unflatten(0, (_TAKEN, self.n_agents)) for name, column in found.items()
-            }
+            self._taken.add(found, torch.arange(len(found[Row.NODE])) % self.n_agents)
 
     def _minibatches(self, n: int, present: Tensor, lesson: Lesson) -> Iterator[Columns]:
         """Draw the minibatches ``[K, G, ...]`` of n updates."""
         size = lesson.minibatch_size
-        n_shared = round(lesson.global_share * size) if self._taken else 0
+        n_shared = round(lesson.global_share * size) if all(self._taken.sizes) else 0
         generators = [
             own if there else None
             for own, there in zip(self.generators, present.tolist(), strict=True)
@@ -191,9 +189,8 @@ class DecisionBlock(Block):
         drawn = self.replay.draw(n * (size - n_shared), generators)
         parts = [drawn[name].split(size - n_shared) for name in drawn]
         if n_shared:
-            rows = drawn_each(n * n_shared, [_TAKEN] * self.n_agents, generators)
-            sets = torch.arange(self.n_agents)
-            shared = [self._taken[name][rows, sets].split(n_shared) for name in drawn]
+            taken = self._taken.draw(n * n_shared, generators)
+            shared = [taken[name].split(n_shared) for name in drawn]
             parts = [
                 [torch.cat(both) for both in zip(*pieces, strict=True)]
                 for pieces in zip(parts, shared, strict=True)
@@ -337,7 +334,7 @@ class DecisionBlock(Block):
             state |= {
                 "replay": self.replay.get_state(),
                 "fresh": [_as_arrays(part) for part in self._fresh],
-                "taken": _as_arrays(self._taken),
+                "taken": self._taken.get_state(),
             }
         return state
 
@@ -351,7 +348,7 @@ class DecisionBlock(Block):
             return
         self.replay.set_state(state["replay"])
         self._fresh = [_as_tensors(part) for part in state["fresh"]]
-        self._taken = _as_tensors(state["taken"])
+        self._taken.set_state(state["taken"])
 
 
 def networks(actor: Actor, critics: Sequence[JointCritic]) -> dict[str, nn.Module]:

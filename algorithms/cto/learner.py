@@ -120,6 +120,12 @@ class DecisionLearner(BlockLearner):
                 policy_delay=getattr(config, "policy_delay", 1),
                 sync_interval=config.sync_interval,
                 global_share=config.global_share,
+                # As many as all have made since the last time.
+                n_taken=-(
+                    -config.sync_interval
+                    * config.train_batch_size_per_learner
+                    // config.updates_per_batch
+                ),
             ),
         )
         if isinstance(self.block, DecisionPool):

@@ -44,7 +44,7 @@ class DecisionOptions(JointOptions):
     sync_interval: Count = Field(
         100,
         description="updates after which a parameter set gives what it has kept to a buffer that "
-        "all share, and takes from there",
+        "all share, and takes as much from there as all have made meanwhile",
     )
     global_share: Annotated[float, Field(ge=0, lt=1), Mark.FIXED] = Field(
         0.0, description="share of a minibatch that comes from there; 0: nothing is shared"

@@ -14,7 +14,7 @@ from edge_marl.algorithms.replay.columns import AgentTransition
 Columns = dict[str, Tensor]
 
 
-def drawn_each(
+def _drawn_each(
     n: int, sizes: Sequence[int], generators: Sequence[torch.Generator | None]
 ) -> Tensor:
     """Draw n indices below each of G sizes, ``[n, G]``; 0 where there is no generator to do so."""
@@ -50,8 +50,13 @@ class TransitionRings:
         """Return the bytes of a transition; 0 if there has been none."""
         return sum(ring[0, 0].nbytes for ring in self._rings.values())
 
-    def add(self, transitions: Mapping[str, Tensor]) -> None:
-        """Take in transitions, columns of :class:`.columns.DecisionTransition`, of any agents."""
+    def add(self, transitions: Mapping[str, Tensor], sets: Tensor | None = None) -> None:
+        """Take in transitions of any agents.
+
+        Args:
+            transitions: columns of :class:`.columns.DecisionTransition`, ``[K, ...]``.
+            sets: ``[K]`` which keep them; None: those that their agents belong to.
+        """
         if not self._rings:
             shape = len(self._sizes), self._capacity
             self._rings = {
@@ -61,7 +66,8 @@ class TransitionRings:
             # What is not there yet is looked at too, with weight 0: it must not give NaN.
             for name in (AgentTransition.ACTION_MASK, AgentTransition.NEXT_ACTION_MASK):
                 self._rings[name].fill_(True)
-        sets = self._sets[transitions[AgentTransition.NODE]]
+        if sets is None:
+            sets = self._sets[transitions[AgentTransition.NODE]]
         for k in range(len(self._sizes)):
             own = (sets == k).nonzero()[-self._capacity :, 0]
             slots = (self._next[k] + torch.arange(len(own))) % self._capacity
@@ -76,7 +82,7 @@ class TransitionRings:
         Returns:
             Columns ``[n, G, ...]``; those of a set without a generator mean nothing.
         """
-        drawn = drawn_each(n, self._sizes, generators)
+        drawn = _drawn_each(n, self._sizes, generators)
         flat = drawn + torch.arange(len(self._sizes)) * self._capacity
         return {name: ring.flatten(0, 1)[flat] for name, ring in self._rings.items()}
 
