@@ -48,6 +48,8 @@ class Lesson(NamedTuple):
     """Whether losses of errors grow linearly beyond 1, instead of quadratically everywhere."""
     policy_delay: int
     """Updates of the critics for one of the actors."""
+    taught: bool = False
+    """Whether action values learn what critics say of choices, where there are critics."""
     sync_interval: int = 100
     """Updates from one exchange of experience to the next."""
     global_share: float = 0.0
@@ -63,13 +65,18 @@ class DecisionBlock(Block):
     rewards R in between and the discount Gamma of what follows. Target networks are primed.
 
     - Choices by values (MADQN): ``Q(o, c)`` learns ``R + Gamma Q'(o', u)``, where u is the best
-      legal choice at o' by Q (double Q-learning, van Hasselt et al., 2016) or by ``Q'``.
+      legal choice at o' by Q (double Q-learning, van Hasselt et al., 2016) or by ``Q'``. If they
+      are taught, ``Q(o, c)`` learns what critics say of c and the allocation that goes with it now,
+      ``V'(s, c, mu'(o, c), others)`` over its scale, for the choice of the transition and for one
+      that is drawn at random.
     - Critics: ``V(s, c, x, others)`` learns ``R + Gamma V'(s', c', x', others')``, where all who
       decide in that step do what their target networks say; with a second critic, the smaller of
       both counts (TD3, Fujimoto et al., 2018).
     - Vectors (MADDPG): ``x = mu(o, c)`` ascends ``V(s, c, mu(o, c), others)``; c and what others
-      did are those of the transition. Choices by a policy, where there are no values, ascend too:
-      they are drawn from a Gumbel-softmax (Jang et al., 2017), as in MADDPG.
+      did are those of the transition. Where values are taught, it does so for the choice that was
+      drawn, too: of what is not chosen any more nothing else would be learned. Choices by a policy,
+      where there are no values, ascend too: they are drawn from a Gumbel-softmax (Jang et al.,
+      2017), as in MADDPG.
 
     Args:
         actor: of all agents, whose choices are values or logits.
@@ -201,25 +208,31 @@ class DecisionBlock(Block):
     def _step(self, rows: Columns, present: Tensor, lesson: Lesson) -> Terms:
         """Make one update of the sets that are present, from ``rows [K, G, ...]``."""
         self._n_updates += 1
-        errors = {}
-        if self._values:
-            errors["td_error"] = self._value_errors(rows, double_q=lesson.double_q)
+        errors, loss = {}, torch.zeros(())
+        others: Tensor | None = None  # choices beside those of the transitions
         if self.critics:
             state = self.state_moments.normalise(rows[Row.STATE])
-            errors |= {
-                f"{name}_error": found
-                for name, found in zip(CRITICS, self._critic_errors(rows, state), strict=False)
-            }
-        loss = sum(_loss(found, huber=lesson.huber)[present].sum() for found in errors.values())
+            for name, (found, scale_losses) in zip(
+                CRITICS, self._critic_errors(rows, state), strict=False
+            ):
+                errors[f"{name}_error"] = found
+                loss = loss + scale_losses.mean(0)[present].sum()
+        if self._values and self.critics and lesson.taught:
+            others = self._any_choice(rows, present)
+            errors["td_error"] = self._taught_errors(rows, state, others)
+        elif self._values:
+            errors["td_error"] = self._value_errors(rows, double_q=lesson.double_q)
+        loss = loss + sum(
+            _loss(found, huber=lesson.huber)[present].sum() for found in errors.values()
+        )
         taught = (CHOICE, *CRITICS) if self._values else CRITICS
         lr = {name: rate for name, rate in lesson.lr.items() if name in taught}
-        assert isinstance(loss, Tensor)
         norm = self.gradient_step(loss, present, lr=lr, grad_clip=lesson.grad_clip)
         terms = {name: found[:, present].abs().mean().detach() for name, found in errors.items()}
         terms |= {"td_loss": loss.detach() / present.sum(), "gradient_norm": norm}
         acts = bool(self.critics) and self._n_updates % lesson.policy_delay == 0
         if acts:
-            terms["actor_loss"] = self._policy_step(rows, state, present, lesson)
+            terms["actor_loss"] = self._policy_step(rows, state, present, lesson, others)
         for name in lesson.lr if acts or not self.critics else lr.keys() - set(CRITICS):
             followed = self._targets[name][present].lerp_(self.weights[name][present], lesson.tau)
             self._targets[name][present] = followed
@@ -236,8 +249,34 @@ class DecisionBlock(Block):
             targets = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * best
         return values - targets
 
-    def _critic_errors(self, rows: Columns, state: Tensor) -> list[Tensor]:
-        """Return the errors ``[K, G]`` of every critic."""
+    def _taught_errors(self, rows: Columns, state: Tensor, others: Tensor) -> Tensor:
+        """Return the errors ``[2 K, G]`` of action values that critics teach.
+
+        Args:
+            rows: the transitions.
+            state: ``[K, G, S]``, standardised.
+            others: ``[K, G]``: choices beside those of the transitions.
+        """
+        seen, critics = _now(rows), self._target_critics
+        values, errors = self.actor.of_sets(seen), []
+        for choices in (rows[Row.ACTIONS], others):
+            with torch.no_grad():
+                actions = self._actions(
+                    rows, choices, self._allocated(self._target_actor, rows, choices)
+                )
+                found = [critic(state, seen.agents, actions) for critic in critics]
+                targets = torch.stack(found).amin(0) / critics[0].scale(state, seen.agents)
+            errors.append(chosen_values(values, choices) - targets)
+        return torch.cat(errors)
+
+    def _allocated(self, actor: Actor, rows: Columns, choices: Tensor) -> Tensor:
+        """Return the vectors ``[K, G, d]`` that go with choices, what is absent 0."""
+        if actor.allocator is None:
+            return rows[Row.FEATURES].new_zeros(*rows[Row.NODE].shape, 0)
+        return actor.allocations_of_sets(_now(rows), choices) * self._varies[rows[Row.NODE]]
+
+    def _critic_errors(self, rows: Columns, state: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return what :meth:`JointCritic.errors` says of every critic."""
         agents = rows[Row.NODE]
         with torch.no_grad():
             then = self.state_moments.normalise(rows[Row.NEXT_STATE])
@@ -246,7 +285,7 @@ class DecisionBlock(Block):
             targets = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * torch.stack(found).amin(0)
         choices = rows[Row.ACTIONS]
         actions = self._actions(rows, choices, _recorded(rows, Row.VECTORS, choices))
-        return [critic(state, agents, actions) - targets for critic in self.critics]
+        return [critic.errors(state, agents, actions, targets) for critic in self.critics]
 
     def _next_actions(self, rows: Columns) -> JointActions:
         """Return what target networks do at the next decisions."""
@@ -283,25 +322,41 @@ class DecisionBlock(Block):
         theirs = _recorded(rows, Row.OTHER_VECTORS, decide)
         return _together((choices, vectors), (others, theirs), decide)
 
-    def _policy_step(self, rows: Columns, state: Tensor, present: Tensor, lesson: Lesson) -> Tensor:
-        """Let allocators, and choices that are made without values, ascend the first critic."""
+    def _policy_step(
+        self, rows: Columns, state: Tensor, present: Tensor, lesson: Lesson, others: Tensor | None
+    ) -> Tensor:
+        """Let allocators, and choices that are made without values, ascend the first critic.
+
+        Args:
+            rows: the transitions.
+            state: ``[K, G, S]``, standardised.
+            present: ``[G]``: which sets learn.
+            lesson: how.
+            others: ``[K, G]``: choices beside those of the transitions, that allocations go with.
+        """
         seen, choices = _now(rows), rows[Row.ACTIONS]
         if CHOICE in self.weights and not self._values:
             logits = self.actor.of_sets(seen).masked_fill(~seen.action_mask, MASKED)
             choices = self._drawn(logits, present)
-        vectors = state.new_zeros(*state.shape[:2], 0)
-        if self.actor.allocator is not None:
-            vectors = self.actor.allocations_of_sets(seen, choices) * self._varies[seen.agents]
         critic = self.critics[0].requires_grad_(False)  # it is not what learns here
-        values = critic(state, seen.agents, self._actions(rows, choices, vectors))
+        loss = torch.zeros(())
+        for made in (choices,) if others is None else (choices, others):
+            vectors = self._allocated(self.actor, rows, made)
+            values = critic(state, seen.agents, self._actions(rows, made, vectors))
+            loss = loss - values.mean(0)[present].sum()
         critic.requires_grad_(True)
-        loss = -values.mean(0)[present].sum()
         lr = {
             name: rate for name, rate in lesson.lr.items()
             if name == ALLOCATOR or (name == CHOICE and not self._values)
         }  # fmt: skip
         self.gradient_step(loss, present, lr=lr, grad_clip=lesson.grad_clip)
         return loss.detach() / present.sum()
+
+    def _any_choice(self, rows: Columns, present: Tensor) -> Tensor:
+        """Draw a legal choice of each decision, ``[K, G]``, all as likely."""
+        mask = rows[Row.ACTION_MASK]
+        level = torch.zeros(mask.shape).masked_fill(~mask, MASKED)
+        return self._drawn(level, present).argmax(-1)
 
     def _drawn(self, logits: Tensor, present: Tensor) -> Tensor:
         """Draw one-hot choices ``[K, G, A]`` whose gradients are those of a Gumbel-softmax."""

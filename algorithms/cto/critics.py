@@ -44,8 +44,17 @@ class CriticSpec(NamedTuple):
     """Numbers that stand for a choice."""
 
 
+_SCALE_WIDTH = 64
+_LARGEST_LOG_SCALE = 10.0
+
+
 class JointCritic(nn.Module):
     """Map state and joint action to the value of one agent (Lowe et al., 2017, equation 6).
+
+    Values are products of a scale, which depends on the state alone, and a relative value. Where
+    some tasks cost a hundred times as much as others, errors of relative values are alike for all,
+    while one network for values themselves would be right about the largest alone, or, with a loss
+    that grows linearly, about the smallest.
 
     Args:
         n_groups: G, parameter sets.
@@ -59,9 +68,32 @@ class JointCritic(nn.Module):
         self.embedding = ChoiceEmbedding(n_groups, spec.n_choices, size) if size else None
         n_in = spec.state_size + spec.n_agents + spec.n_told * (size + spec.vector_size)
         self.layers = GroupedMLP(n_groups, (n_in, *spec.hidden_sizes, 1), spec.activation)
+        sizes = (spec.state_size + spec.n_agents, _SCALE_WIDTH, 1)
+        self.log_scale = GroupedMLP(n_groups, sizes, spec.activation)
 
     def forward(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
-        """Return values ``[K, G]``.
+        """Return values ``[K, G]``, see :meth:`relative`."""
+        return self.scale(state, agents).detach() * self.relative(state, agents, actions)
+
+    def scale(self, state: Tensor, agents: Tensor) -> Tensor:
+        """Return the scales ``[K, G]`` of values in states."""
+        logarithms = self.log_scale(self._told_apart(state, agents), None).squeeze(-1)
+        return logarithms.clamp(-_LARGEST_LOG_SCALE, _LARGEST_LOG_SCALE).exp()
+
+    def errors(
+        self, state: Tensor, agents: Tensor, actions: JointActions, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the errors ``[K, G]`` of relative values, and the losses ``[K, G]`` of scales.
+
+        A scale learns the root mean square of targets in a state, by the likelihood of a normal
+        distribution around 0.
+        """
+        scale = self.scale(state, agents)
+        errors = self.relative(state, agents, actions) - targets / scale.detach()
+        return errors, 0.5 * (targets / scale).square() + scale.log()
+
+    def relative(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
+        """Return values over their scales, ``[K, G]``.
 
         Args:
             state: ``[K, G, S]``.
@@ -72,6 +104,10 @@ class JointCritic(nn.Module):
         if self.embedding is not None:
             parts.append(self.embedding(actions.choices, None))
         done = torch.cat(parts, dim=-1) * actions.decide[..., None]
-        who = nn.functional.one_hot(agents, self.spec.n_agents)
-        values: Tensor = self.layers(torch.cat([state, who, done.flatten(2)], dim=-1), None)
+        seen = self._told_apart(state, agents)
+        values: Tensor = self.layers(torch.cat([seen, done.flatten(2)], dim=-1), None)
         return values.squeeze(-1)
+
+    def _told_apart(self, state: Tensor, agents: Tensor) -> Tensor:
+        """Append to ``state [K, G, S]`` whose values are asked for."""
+        return torch.cat([state, nn.functional.one_hot(agents, self.spec.n_agents)], dim=-1)

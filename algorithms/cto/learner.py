@@ -118,6 +118,7 @@ class DecisionLearner(BlockLearner):
                 double_q=getattr(config, "double_q", False),
                 huber=config.loss == "huber",
                 policy_delay=getattr(config, "policy_delay", 1),
+                taught=getattr(config, "choice_targets", "td") == "critic",
                 sync_interval=config.sync_interval,
                 global_share=config.global_share,
                 # As many as all have made since the last time.

@@ -131,3 +131,9 @@ class MADDPGOptions(DecisionOptions):
 
 class CTOOptions(MADQNOptions, MADDPGOptions):
     """Declare the options of CTO: choices by MADQN, vectors by MADDPG."""
+
+    choice_targets: Literal["critic", "td"] = Field(
+        "critic",
+        description="what values of choices learn: what the critic says of a choice with the "
+        "vector that goes with it now, or, as MADQN alone, rewards and the values that follow",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 
 from edge_marl.algorithms.core.learner import DivergenceError
 from edge_marl.algorithms.cto.block import ALLOCATOR, CHOICE, CRITICS, DecisionBlock, Lesson
-from edge_marl.algorithms.cto.critics import CriticSpec, JointCritic
+from edge_marl.algorithms.cto.critics import CriticSpec, JointActions, JointCritic
 from edge_marl.algorithms.networks.agents import Actor, AgentRows
 from edge_marl.algorithms.networks.allocation import AllocatorSpec
 from edge_marl.algorithms.networks.config import NetworkConfig
@@ -157,20 +158,77 @@ def test_critics_learn_what_all_do_next_by_their_target_networks(
                 )  # fmt: skip
             best = min(_valued(critic, g, then[at], following) for critic in own._target_critics)
             target = float(rows[Row.REWARDS][at]) + float(rows[Row.DISCOUNTS][at]) * best
-            for critic, found in zip(own.critics, errors, strict=True):
-                expected = _valued(critic, g, state[at], done) - target
+            for critic, (found, scale_losses) in zip(own.critics, errors, strict=True):
+                scale = _scale(critic, g, state[at])
+                expected = (_valued(critic, g, state[at], done) - target) / scale
                 assert found[at].item() == pytest.approx(expected, abs=1e-5)
+                likelihood = 0.5 * (target / scale) ** 2 + math.log(scale)
+                assert scale_losses[at].item() == pytest.approx(likelihood, abs=1e-5)
+
+
+def test_taught_values_learn_what_critics_say_of_choices_with_their_allocations_now() -> None:
+    own = block(critics=2)
+    own.keep(transitions(90))
+    rows = drawn(own)
+    state = own.state_moments.normalise(rows[Row.STATE])
+    others = torch.from_numpy(np.random.default_rng(0).integers(A, size=(K, N)))
+    errors = own._taught_errors(rows, state, others)
+    for k, g in np.ndindex(K, N):
+        features, mask = rows[Row.FEATURES][k, g], rows[Row.ACTION_MASK][k, g]
+        together = [
+            (int(rows[Row.OTHER_ACTIONS][k, g, o]), rows[Row.OTHER_VECTORS][k, g, o])
+            if rows[Row.OTHERS_DECIDE][k, g, o] else None
+            for o in range(N - 1)
+        ]  # fmt: skip
+        values = _values(own.actor, g, features, mask)
+        for found, choice in (
+            (errors[k, g], int(rows[Row.ACTIONS][k, g])), (errors[K + k, g], int(others[k, g])),
+        ):  # fmt: skip
+            vector = _target_of(own, g).allocations(features[None, None], torch.tensor([[choice]]))
+            done = [(choice, vector[0, 0]), *together]
+            worst = min(_valued(critic, g, state[k, g], done) for critic in own._target_critics)
+            target = worst / _scale(own._target_critics[0], g, state[k, g])
+            assert found.item() == pytest.approx((values[choice] - target).item(), abs=1e-5)
+
+
+def test_a_scale_is_the_root_mean_square_of_what_a_state_leads_to() -> None:
+    torch.manual_seed(0)
+    critic = JointCritic(1, CriticSpec(1, 1, 1, 0, 1, (8,), "relu", embedding=1))
+    optimiser = torch.optim.Adam(critic.parameters(), lr=0.01)
+    state = torch.tensor([0.0, 1.0]).repeat(256)[:, None, None]
+    agents = torch.zeros(512, 1, dtype=torch.int64)
+    nothing = JointActions(agents[..., None], state.new_zeros(512, 1, 1, 0), agents[..., None] == 0)
+    for _ in range(600):
+        targets = torch.randn(512, 1) * (0.02 + 20.0 * state[..., 0])
+        errors, scale_losses = critic.errors(state, agents, nothing, targets)
+        optimiser.zero_grad()
+        (0.5 * errors.square() + scale_losses).mean().backward()
+        optimiser.step()
+    found = critic.scale(state[:2], agents[:2])[:, 0]
+    assert found.tolist() == pytest.approx([0.02, 20.02], rel=0.1)
 
 
 def _decided(
     own: DecisionBlock, agent: int, features: torch.Tensor, mask: torch.Tensor
 ) -> tuple[int, torch.Tensor]:
     """Decide for one agent by its target networks."""
-    alone = own._target_actor.single(agent)
-    alone.normaliser.mean.copy_(own.actor.normaliser.mean[agent : agent + 1])
+    alone = _target_of(own, agent)
     scores = alone(features[None, None], mask[None, None])[0][0, 0]
     choice = int(scores.masked_fill(~mask, -1e9).argmax())
     return choice, alone.allocations(features[None, None], torch.tensor([[choice]]))[0, 0]
+
+
+def _target_of(own: DecisionBlock, agent: int) -> Actor:
+    alone = own._target_actor.single(agent)
+    alone.normaliser.mean.copy_(own.actor.normaliser.mean[agent : agent + 1])
+    return alone
+
+
+def _scale(critic: JointCritic, agent: int, state: torch.Tensor) -> float:
+    first, last = critic.log_scale.layers
+    seen = torch.cat([state, torch.eye(N)[agent]])
+    hidden = (first.weight[agent] @ seen + first.bias[agent]).relu()
+    return math.exp((last.weight[agent] @ hidden + last.bias[agent]).item())
 
 
 def _valued(critic: JointCritic, agent: int, state: torch.Tensor, actions: list[Any]) -> float:
@@ -184,7 +242,8 @@ def _valued(critic: JointCritic, agent: int, state: torch.Tensor, actions: list[
             parts += [vector, critic.embedding.numbers.weight[agent, :, choice]]
     first, last = critic.layers.layers
     hidden = (first.weight[agent] @ torch.cat(parts) + first.bias[agent]).relu()
-    return (last.weight[agent] @ hidden + last.bias[agent]).item()
+    relative = (last.weight[agent] @ hidden + last.bias[agent]).item()
+    return _scale(critic, agent, state) * relative
 
 
 def test_allocators_ascend_their_own_critic_and_nothing_else_moves() -> None:
@@ -194,11 +253,23 @@ def test_allocators_ascend_their_own_critic_and_nothing_else_moves() -> None:
     rows = drawn(own)
     state = own.state_moments.normalise(rows[Row.STATE])
     present = torch.tensor([True, False, True])
-    losses = [own._policy_step(rows, state, present, lesson_of(own)) for _ in range(20)]
+    losses = [own._policy_step(rows, state, present, lesson_of(own), None) for _ in range(20)]
     assert losses[-1] < losses[0]
     for name, weights in own.weights.items():
         moved = (weights != before[name]).any(1)
         assert moved.tolist() == ([True, False, True] if name == ALLOCATOR else [False] * N)
+
+
+def test_where_values_are_taught_allocations_learn_for_what_was_not_chosen() -> None:
+    own = block()
+    own.keep(transitions(90) | {Row.ACTIONS: torch.zeros(90, dtype=torch.int64)})
+    before = own.actor.allocator.embedding.numbers.weight.detach().clone()
+    own.learn(None, lesson_of(own))
+    moved = (own.actor.allocator.embedding.numbers.weight != before).any(1)
+    assert moved.tolist() == [[True, False, False]] * N
+    own.learn(None, lesson_of(own, taught=True, n_updates=3))
+    moved = (own.actor.allocator.embedding.numbers.weight != before).any(1)
+    assert moved.all()
 
 
 def test_target_networks_follow_by_tau_and_actors_wait_for_their_turn() -> None:
