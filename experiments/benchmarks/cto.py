@@ -40,7 +40,7 @@ from edge_marl.options import Count, Options, Positive
 
 ENV = "cooperative_offloading_v0"
 _FEATURES, _CHOICES, _NUMBERS, _STATE = 20, 4, 3, 25  # of three servers
-_HIDDEN, _CRITIC_HIDDEN, _EMBEDDING = (64, 64), (128, 128), 8
+_HIDDEN, _CRITIC_HIDDEN, _SCALE_HIDDEN, _EMBEDDING = (64, 64), (128, 128), 64, 8
 _TAU = 0.005
 _SLOWNESS = 5
 
@@ -82,7 +82,7 @@ def _updates(sizes: CTOSizes) -> Iterator[Measurement]:
     block.keep(_transitions(20 * size))
     lesson = Lesson(
         lr=dict.fromkeys(block.weights, 1e-4), grad_clip=10.0, n_updates=n, minibatch_size=size,
-        tau=_TAU, double_q=True, huber=False, policy_delay=1,
+        tau=_TAU, double_q=True, huber=True, policy_delay=1, taught=True,
     )  # fmt: skip
     plain, rows = _Plain(), _transitions(size)
 
@@ -133,7 +133,7 @@ def _transitions(n: int) -> dict[str, Tensor]:
 
 
 class _Plain:
-    """Make the updates of MADQN and MADDPG as one would write them for one agent alone."""
+    """Make the updates of CTO as one would write them for one agent alone."""
 
     def __init__(self) -> None:
         def layers(*sizes: int) -> nn.Sequential:
@@ -150,11 +150,12 @@ class _Plain:
                 "allocator": layers(_FEATURES + _EMBEDDING, *_HIDDEN, _NUMBERS),
                 "judged": nn.Embedding(_CHOICES, _EMBEDDING),
                 "critic": layers(_STATE + _EMBEDDING + _NUMBERS, *_CRITIC_HIDDEN, 1),
+                "scale": layers(_STATE, _SCALE_HIDDEN, 1),
             })  # fmt: skip
 
         self.own, self.target = networks(), networks()
         groups = {name: ("embedded", "allocator") if name == "acts" else
-                  ("seen", "advantages", "value", "judged", "critic")
+                  ("seen", "advantages", "value", "judged", "critic", "scale")
                   for name in ("acts", "judges")}  # fmt: skip
         self.optimisers = {
             name: torch.optim.Adam(
@@ -177,26 +178,45 @@ class _Plain:
     def judged(
         self, networks: nn.ModuleDict, state: Tensor, choices: Tensor, vectors: Tensor
     ) -> Tensor:
+        """Return values over their scale."""
         together = torch.cat([state, networks["judged"](choices), vectors], dim=1)
         found: Tensor = networks["critic"](together).squeeze(1)
         return found
 
+    def scale(self, networks: nn.ModuleDict, state: Tensor) -> Tensor:
+        found: Tensor = networks["scale"](state).squeeze(1).exp()
+        return found
+
     def update(self, rows: dict[str, Tensor]) -> None:
         seen, then = rows[Row.FEATURES], rows[Row.NEXT_FEATURES]
-        state, choices = rows[Row.STATE], rows[Row.ACTIONS]
+        state, following = rows[Row.STATE], rows[Row.NEXT_STATE]
+        both = rows[Row.ACTIONS], torch.randint(_CHOICES, rows[Row.ACTIONS].shape)
         with torch.no_grad():
-            found = self.values(self.target, then)
-            best = found.gather(1, self.values(self.own, then).argmax(1)[:, None]).squeeze(1)
-            following = found.argmax(1)
-            vectors = self.allocated(self.target, then, following)
-            judged = self.judged(self.target, rows[Row.NEXT_STATE], following, vectors)
-            targets = [rows[Row.REWARDS] + rows[Row.DISCOUNTS] * value for value in (best, judged)]
-        values = self.values(self.own, seen).gather(1, choices[:, None]).squeeze(1)
-        judged = self.judged(self.own, state, choices, rows[Row.VECTORS])
-        loss = F.mse_loss(values, targets[0]) + F.mse_loss(judged, targets[1])
+            best = self.values(self.target, then).argmax(1)
+            judged = self.judged(
+                self.target, following, best, self.allocated(self.target, then, best)
+            )
+            follows = self.scale(self.target, following) * judged
+            targets = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * follows
+            taught = [
+                self.judged(self.target, state, choices, self.allocated(self.target, seen, choices))
+                for choices in both
+            ]
+        values = self.values(self.own, seen)
+        scale = self.scale(self.own, state)
+        judged = self.judged(self.own, state, both[0], rows[Row.VECTORS])
+        loss = F.huber_loss(judged, targets / scale.detach())
+        loss = loss + (0.5 * (targets / scale).square() + scale.log()).mean()
+        for choices, target in zip(both, taught, strict=True):
+            loss = loss + F.huber_loss(values.gather(1, choices[:, None]).squeeze(1), target)
         self._step("judges", loss)
-        vectors = self.allocated(self.own, seen, choices)
-        self._step("acts", -self.judged(self.own, state, choices, vectors).mean())
+        loss = torch.zeros(())
+        with torch.no_grad():
+            scale = self.scale(self.own, state)
+        for choices in both:
+            vectors = self.allocated(self.own, seen, choices)
+            loss = loss - (scale * self.judged(self.own, state, choices, vectors)).mean()
+        self._step("acts", loss)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.target.parameters()), list(self.own.parameters()), _TAU)
 
