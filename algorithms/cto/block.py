@@ -16,6 +16,7 @@ from edge_marl.algorithms.core.blocks import Block
 from edge_marl.algorithms.core.learner import DivergenceError, Terms
 from edge_marl.algorithms.core.optimiser import rows_by_group
 from edge_marl.algorithms.cto.critics import JointActions, JointCritic
+from edge_marl.algorithms.cto.everyone import Everyone
 from edge_marl.algorithms.cto.exchange import Exchange
 from edge_marl.algorithms.networks import MASKED
 from edge_marl.algorithms.networks.agents import Actor, AgentRows
@@ -71,7 +72,8 @@ class DecisionBlock(Block):
       that is drawn at random.
     - Critics: ``V(s, c, x, others)`` learns ``R + Gamma V'(s', c', x', others')``, where all who
       decide in that step do what their target networks say; with a second critic, the smaller of
-      both counts (TD3, Fujimoto et al., 2018).
+      both counts (TD3, Fujimoto et al., 2018). Where values are the team's and agents take turns,
+      ``V'`` is of whoever decides next.
     - Vectors (MADDPG): ``x = mu(o, c)`` ascends ``V(s, c, mu(o, c), others)``; c and what others
       did are those of the transition. Where values are taught, it does so for the choice that was
       drawn, too: of what is not chosen any more nothing else would be learned. Choices by a policy,
@@ -85,6 +87,7 @@ class DecisionBlock(Block):
         seeds: of each set's stream.
         capacity: transitions that each set keeps.
         values: whether choices are made by values.
+        of_team: whether values are the team's, see :class:`.DecisionStream`.
         everyone: all agents of the environment, whose decisions targets of critics are told of,
             where the block holds one of them. None: it holds all, and their target networks decide.
     """
@@ -98,7 +101,8 @@ class DecisionBlock(Block):
         *,
         capacity: int,
         values: bool,
-        everyone: Actor | None = None,
+        of_team: bool = False,
+        everyone: Everyone | None = None,
     ) -> None:
         self.actor, self.critics, self.state_moments = actor, critics, state_moments
         self._values = values and actor.spec.n_actions > 1
@@ -109,11 +113,12 @@ class DecisionBlock(Block):
             name: rows_by_group([*network.parameters()])[0]
             for name, network in networks(self._target_actor, self._target_critics).items()
         }
-        self.peers = everyone or self._target_actor
-        self._sets = torch.zeros_like(everyone.groups) if everyone else actor.groups
+        self.peers = everyone or Everyone(self._target_actor, self._target_critics, state_moments)
+        self._of_team = of_team
+        self._sets = torch.zeros_like(everyone.actor.groups) if everyone else actor.groups
         self.replay = TransitionRings(capacity, self._sets.tolist())
         self._d = actor.spec.vector_size if actor.allocator is not None else 0
-        self._varies = ~self.peers.fixed_numbers[:, : self._d]
+        self._varies = ~self.peers.actor.fixed_numbers[:, : self._d]
         self._n_updates = 0
         self.exchange: Exchange | None = None
         """Of experience with other sets."""
@@ -279,13 +284,23 @@ class DecisionBlock(Block):
         """Return what :meth:`JointCritic.errors` says of every critic."""
         agents = rows[Row.NODE]
         with torch.no_grad():
-            then = self.state_moments.normalise(rows[Row.NEXT_STATE])
-            actions = self._next_actions(rows)
-            found = [critic(then, agents, actions) for critic in self._target_critics]
-            targets = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * torch.stack(found).amin(0)
+            targets = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * self._next_values(rows)
         choices = rows[Row.ACTIONS]
         actions = self._actions(rows, choices, _recorded(rows, Row.VECTORS, choices))
         return [critic.errors(state, agents, actions, targets) for critic in self.critics]
+
+    def _next_values(self, rows: Columns) -> Tensor:
+        """Return what target critics say of the next decisions, ``[K, G]``."""
+        agents = rows[Row.NEXT_NODE]
+        if self._of_team:
+            columns = rows[Row.NEXT_FEATURES], rows[Row.NEXT_ACTION_MASK], agents
+            seen = AgentRows(*(column.flatten(0, 1) for column in columns))
+            found = self.peers.values(seen, rows[Row.NEXT_STATE].flatten(0, 1), self._varies)
+            return found.view(agents.shape)
+        then = self.state_moments.normalise(rows[Row.NEXT_STATE])
+        actions = self._next_actions(rows)
+        values = [critic(then, agents, actions) for critic in self._target_critics]
+        return torch.stack(values).amin(0)
 
     def _next_actions(self, rows: Columns) -> JointActions:
         """Return what target networks do at the next decisions."""
@@ -296,7 +311,7 @@ class DecisionBlock(Block):
         agents = self._others(rows)
         others = choices.new_zeros(decide.shape), vectors.new_zeros(*decide.shape, self._d)
         if decide.any():
-            found = self.peers.decided_by_rows(
+            found = self.peers.actor.decided_by_rows(
                 AgentRows(rows[Row.NEXT_OTHER_FEATURES][decide], masks[decide], agents[decide])
             )
             for column, part in zip(others, found, strict=True):

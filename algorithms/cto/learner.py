@@ -44,9 +44,14 @@ class DecisionLearner(BlockLearner):
         """Return a block of all parameter sets, or a pool of learners of single agents."""
         actor, values = module.actor, isinstance(module, ValueModule)
         n_agents = len(actor.spec.agents)
+        takes_turns = module.observation_space.takes_turns
+        # Values of an agent's own observations say nothing of what others see next.
+        by_critics = len(module.critics) > 0 and not (values and not _is_taught(config))
+        of_team = takes_turns and by_critics and config.team_reward != "own"
         self._stream = DecisionStream(
             n_agents,
-            sees_others=len(module.critics) > 0 and not module.observation_space.takes_turns,
+            sees_others=len(module.critics) > 0 and not takes_turns,
+            of_team=of_team,
             n_step=config.n_step,
         )
         self._shared = SharedReplay(config.global_capacity, n_agents, seeds[0] % 2**31)
@@ -54,7 +59,7 @@ class DecisionLearner(BlockLearner):
         if not config.asynchronous:
             block = DecisionBlock(
                 actor, module.critics, module.state_moments, seeds[: actor.n_groups],
-                capacity=config.replay_capacity, values=values,
+                capacity=config.replay_capacity, values=values, of_team=of_team,
             )  # fmt: skip
             block.exchange = LocalExchange(self._shared) if shares else None
             return block
@@ -63,6 +68,7 @@ class DecisionLearner(BlockLearner):
             spec=actor.spec,
             critics=tuple(critic.spec for critic in module.critics),
             values=values,
+            of_team=of_team,
             capacity=config.replay_capacity,
             slowness=tuple(np.where(is_slow, config.slowness, 1).tolist()),
             global_capacity=config.global_capacity if shares else 0,
@@ -118,7 +124,7 @@ class DecisionLearner(BlockLearner):
                 double_q=getattr(config, "double_q", False),
                 huber=config.loss == "huber",
                 policy_delay=getattr(config, "policy_delay", 1),
-                taught=getattr(config, "choice_targets", "td") == "critic",
+                taught=_is_taught(config),
                 sync_interval=config.sync_interval,
                 global_share=config.global_share,
                 # As many as all have made since the last time.
@@ -152,6 +158,11 @@ class DecisionLearner(BlockLearner):
         if _STREAM in state:
             self._stream.set_state(state[_STREAM])
             self._shared.set_state(state[_SHARED])
+
+
+def _is_taught(config: Any) -> bool:
+    """Return whether values of choices learn what critics say."""
+    return getattr(config, "choice_targets", "td") == "critic"
 
 
 def _of_team(columns: dict[str, Tensor], kind: TeamReward) -> Tensor:

@@ -21,6 +21,7 @@ from edge_marl.algorithms.core.learner import Terms
 from edge_marl.algorithms.core.optimiser import rows_by_group
 from edge_marl.algorithms.cto.block import Lesson, networks
 from edge_marl.algorithms.cto.critics import JointCritic
+from edge_marl.algorithms.cto.everyone import Everyone
 from edge_marl.algorithms.cto.exchange import start_shared_replay
 from edge_marl.algorithms.cto.worker import (
     DecisionWorker,
@@ -120,8 +121,9 @@ class DecisionPool:
             if own.any():
                 self._inboxes[k].append({name: c[own] for name, c in transitions.items()})
         others = None
-        if transitions[DecisionTransition.OTHER_ACTIONS].shape[-1]:
-            others = ray.put(self.actor.state_dict())
+        if self._design.of_team or transitions[DecisionTransition.OTHER_ACTIONS].shape[-1]:
+            everyone = Everyone(self.actor, self.critics, self.state_moments)
+            others = ray.put(everyone.state_dict())
         queued = [k for k, _ in self._turns.values()]
         for k, worker in enumerate(self._workers):
             if queued.count(k) < _QUEUED:

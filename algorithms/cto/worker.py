@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edge_marl.algorithms.cto.block import DecisionBlock, Lesson
 from edge_marl.algorithms.cto.critics import CriticSpec, JointCritic
+from edge_marl.algorithms.cto.everyone import Everyone
 from edge_marl.algorithms.cto.exchange import RemoteExchange
 from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
@@ -33,6 +34,8 @@ class Design(NamedTuple):
     """Of one agent."""
     values: bool
     """Whether choices are made by values."""
+    of_team: bool
+    """Whether values are the team's, see :class:`.DecisionStream`."""
     capacity: int
     """Transitions that each keeps."""
     slowness: tuple[int, ...]
@@ -72,13 +75,19 @@ class DecisionWorker:
     def __init__(self, agent: int, seed: int, design: Design, path: Path) -> None:
         torch.set_num_threads(1)
         self._agent, self._path, self._slowness = agent, path, design.slowness[agent]
-        everyone = Actor(design.spec)
-        critics = nn.ModuleList(JointCritic(1, spec) for spec in design.critics)
+        N = len(design.spec.agents)
         state_size = design.critics[0].state_size if design.critics else 0
+
+        def critics(n_groups: int) -> list[JointCritic]:
+            return [JointCritic(n_groups, spec) for spec in design.critics]
+
+        everyone = Everyone(Actor(design.spec), critics(N), RunningMoments((N, state_size)))
         self._block = DecisionBlock(
-            everyone.single(agent), critics, RunningMoments((1, state_size)), [seed],
-            capacity=design.capacity, values=design.values, everyone=everyone,
+            everyone.actor.single(agent), nn.ModuleList(critics(1)),
+            RunningMoments((1, state_size)), [seed], capacity=design.capacity,
+            values=design.values, of_team=design.of_team, everyone=everyone,
         )  # fmt: skip
+        self._is_told = False
         if design.shared is not None:
             self._block.exchange = RemoteExchange(design.shared)
         if path.is_file():
@@ -96,16 +105,27 @@ class DecisionWorker:
         Args:
             transitions: of the agent, or None.
             lesson: how.
-            others: weights of the actors of all, where targets are told of what others do.
+            others: of :class:`.block.Everyone`, where targets are told of what others do.
         """
         began_s, began = time.time(), time.monotonic()
         if others is not None:
-            self._block.peers.load_state_dict(others)
+            self._follow(others, lesson)
         terms = self._block.learn(transitions, lesson)
         learned = {name: part.clone() for name, part in self._parts().items()}
         self._save()
         time.sleep((self._slowness - 1) * (time.monotonic() - began))
         return Turn(learned, terms, began_s, time.time())
+
+    @torch.no_grad()
+    def _follow(self, others: Learned, lesson: Lesson) -> None:
+        """Let the networks of others follow what they are, as far as own targets do in a turn."""
+        share = 1.0 - (1.0 - lesson.tau) ** lesson.n_updates if self._is_told else 1.0
+        for name, part in self._block.peers.state_dict().items():
+            if part.is_floating_point():
+                part.lerp_(others[name], share)
+            else:
+                part.copy_(others[name])
+        self._is_told = True
 
     def get_state(self) -> dict[str, Any]:
         """Return everything, what is kept to learn from included."""

@@ -64,6 +64,8 @@ class AgentTransition:
 class DecisionTransition(AgentTransition):
     """Name further columns of K transitions from a decision of an agent to one of its next ones.
 
+    Where values are the team's and agents take turns, the next ones are anyone's.
+
     The other agents come in their order, from the one after the agent on. O of them are told of:
     N - 1, or none where no two agents ever decide in the same step.
     """
@@ -78,6 +80,8 @@ class DecisionTransition(AgentTransition):
     """``[K, O, d]``"""
     OTHERS_DECIDE = "others_decide"
     """``[K, O]`` bool: whose actions of that step count."""
+    NEXT_NODE = "next_node"
+    """``[K]``: position of who decides next, whose observation then follows."""
     NEXT_STATE = "next_state"
     """``[K, S]``: at the next decision, as all that follows."""
     NEXT_OTHER_FEATURES = "next_other_features"

@@ -20,8 +20,8 @@ _OBSERVED = {
 }
 _REST = (AgentTransition.ACTIONS, AgentTransition.REWARDS, AgentTransition.DISCOUNTS)
 _SEEN_NEXT = (
-    *_OBSERVED.values(), DecisionTransition.NEXT_STATE, DecisionTransition.NEXT_OTHER_FEATURES,
-    DecisionTransition.NEXT_OTHER_MASKS,
+    *_OBSERVED.values(), DecisionTransition.NEXT_NODE, DecisionTransition.NEXT_STATE,
+    DecisionTransition.NEXT_OTHER_FEATURES, DecisionTransition.NEXT_OTHER_MASKS,
 )  # fmt: skip
 _DRAWABLE = "drawable"
 _PLACE = _SLOT, _BEGINS, _ENDS = "slot", "begins", "ends"
@@ -118,10 +118,15 @@ class DecisionStream:
     Args:
         n_agents: N.
         sees_others: whether transitions say what the other agents do in the same steps.
+        of_team: whether the next decisions are anyone's, where agents take turns and all are
+            rewarded alike, instead of the agent's own. What others do until its own would be noise.
         n_step: n.
     """
 
-    def __init__(self, n_agents: int, *, sees_others: bool, n_step: int = 1) -> None:
+    def __init__(
+        self, n_agents: int, *, sees_others: bool, of_team: bool = False, n_step: int = 1
+    ) -> None:
+        self._of_team = of_team
         n_others = n_agents - 1 if sees_others else 0
         self._others = (torch.arange(n_agents)[:, None] + 1 + torch.arange(n_others)) % n_agents
         self._n_step = n_step
@@ -155,7 +160,8 @@ class DecisionStream:
 
     def _to_next(self, fragments: Mapping[str, Tensor], decides: Tensor, gamma: float) -> Columns:
         """Return the transitions to next decisions that are complete, and where they are."""
-        followed = until_next_decision(fragments, decides, gamma)
+        ends = decides.any(-1, keepdim=True).expand_as(decides) if self._of_team else decides
+        followed = until_next_decision(fragments, ends, gamma)
         made = decides[:, :-1] & fragments[Fragment.VALID][..., None]
         slots, steps, agents = made.nonzero().T
         rows = self._decisions(fragments, decides, slots, steps, agents)
@@ -166,7 +172,7 @@ class DecisionStream:
             first = Followed(*(part[slots, 0, agents] for part in followed))
             continued = _before(
                 first, 0, before[AgentTransition.REWARDS], before[AgentTransition.DISCOUNTS],
-                decides[slots, 0, agents], fragments[Fragment.FIRST][slots, 0],
+                ends[slots, 0, agents], fragments[Fragment.FIRST][slots, 0],
             )  # fmt: skip
             rows = _joined(before, rows)
             after = Followed(*map(torch.cat, zip(continued, after, strict=True)))
@@ -185,12 +191,12 @@ class DecisionStream:
             T: steps of the fragment.
         """
         rows = _joined(self._single, found)
-        rows = {name: column[_keys(rows, _BEGINS).argsort()] for name, column in rows.items()}
-        begins, ends = _keys(rows, _BEGINS), _keys(rows, _ENDS)
+        rows = {name: column[self._keys(rows, _BEGINS).argsort()] for name, column in rows.items()}
+        begins, ends = self._keys(rows, _BEGINS), self._keys(rows, _ENDS)
         following = torch.searchsorted(begins, ends).clamp(max=max(len(begins) - 1, 0))
         goes_on = begins[following] == ends
         # Where the decision that it ends with is made, but what comes of that is not known yet.
-        waits = torch.isin(ends, _keys(self._open, _BEGINS)) | (rows[_ENDS] == T)
+        waits = torch.isin(ends, self._keys(self._open, _BEGINS)) | (rows[_ENDS] == T)
         last, n_joined = torch.arange(len(begins)), torch.ones_like(begins)
         rewards, discounts = rows[AgentTransition.REWARDS], rows[AgentTransition.DISCOUNTS]
         total, passed = rewards, discounts
@@ -205,6 +211,11 @@ class DecisionStream:
         rows |= {AgentTransition.REWARDS: total, AgentTransition.DISCOUNTS: passed}
         rows |= {name: rows[name][last] for name in _SEEN_NEXT}
         return {name: column[is_complete] for name, column in rows.items()}
+
+    def _keys(self, rows: Columns, step: str) -> Tensor:
+        """Return numbers ``[K]`` of the decisions that rows begin or end with, in order of time."""
+        agents = 0 if self._of_team else rows[AgentTransition.NODE]
+        return (rows[_SLOT] * _MOST + agents) * 2**32 + rows[step].clamp(min=_NOWHERE)
 
     def get_state(self) -> dict[str, Any]:
         """Return what is not complete."""
@@ -255,10 +266,13 @@ class DecisionStream:
         """Add to decisions what is seen at the next ones."""
         slots, agents = rows[_SLOT], rows[AgentTransition.NODE]
         ends, steps = next_step < 0, next_step.clamp(min=0)
+        if self._of_team:
+            agents = torch.where(ends, agents, decides[slots, steps].int().argmax(-1))
         others = slots[:, None], steps[:, None], self._others[agents]
         masks = fragments[Fragment.ACTION_MASK]
         return rows | {
             _ENDS: torch.where(ends, _NOWHERE, next_step),
+            DecisionTransition.NEXT_NODE: agents,
             AgentTransition.NEXT_FEATURES: fragments[Fragment.FEATURES][slots, steps, agents],
             # It has no weight after the end, but there must be an action.
             AgentTransition.NEXT_ACTION_MASK: torch.where(
@@ -275,12 +289,6 @@ def _joined(one: Columns, other: Columns) -> Columns:
     return {
         name: torch.cat([one[name], column]) if one else column for name, column in other.items()
     }
-
-
-def _keys(rows: Columns, step: str) -> Tensor:
-    """Return numbers ``[K]`` of the decisions that rows begin or end with, in order of time."""
-    agents = rows[_SLOT] * _MOST + rows[AgentTransition.NODE]
-    return agents * 2**32 + rows[step].clamp(min=_NOWHERE)
 
 
 class DecisionReplay:

@@ -173,6 +173,10 @@ def _decide(
         parts.end_s[b, part] = progress.now_s[b] + _rest_s(
             b, part, True, parameters, workload, tasks, parts, homes
         )
+        for stage in (_SENDING, _COMPUTING, _RETURNING):
+            if k > 0 or stage == _COMPUTING:
+                idle_j = _idle_j(b, part, stage, parameters, workload, tasks, parts, homes)
+                _charge_energy(b, home, idle_j, parameters, homes)
     tasks.projected_s[b, task] = 0.0
     _project(b, task, parameters, workload, tasks, parts, homes)
     for k in range(1 + T):
@@ -181,6 +185,31 @@ def _decide(
             server = parts.server[b, part]
             r = server if k == 0 else link(home, server, parameters)
             _ask(b, part, r, parameters, workload, tasks, parts, resources, events, homes, progress)
+
+
+@compiled
+def _idle_j(
+    b: Any, part: Any, stage: Any, parameters: Any, workload: Any, tasks: Any, parts: Any,
+    homes: Any,
+) -> Any:  # fmt: skip
+    """Return the energy that a stage of a part takes of an idle resource."""
+    task, server = _task(part, parts, workload), parts.server[b, part]
+    home, share = workload.home[b, task], parts.share[b, part]
+    if stage == _COMPUTING:
+        most = _most(b, task, server, parameters, tasks, homes)
+        return computing_j(share * workload.gcycles[b, task], most, parameters)
+    sends = stage == _SENDING
+    sender, receiver = (home, server) if sends else (server, home)
+    most = _most(b, task, link(sender, receiver, parameters), parameters, tasks, homes)
+    amount_mb = workload.input_mb[b, task] if sends else workload.output_mb[b, task]
+    return parameters.power_w[sender, receiver] * share * amount_mb / most
+
+
+@compiled
+def _charge_energy(b: Any, home: Any, energy_j: Any, parameters: Any, homes: Any) -> None:
+    if not parameters.pays_ratio:
+        rho = 1.0 - parameters.latency_weight
+        homes.earned[b, home] -= rho * energy_j / parameters.typical_energy_j
 
 
 @compiled
@@ -324,9 +353,8 @@ def _grant(
         energy_j = parameters.power_w[(r - M) // M, (r - M) % M] * duration_s
     tasks.energy_j[b, task] += energy_j
     progress.energy_j[b] += energy_j
-    if not parameters.pays_ratio:
-        rho = 1.0 - parameters.latency_weight
-        homes.earned[b, home] -= rho * energy_j / parameters.typical_energy_j
+    idle_j = _idle_j(b, part, parts.stage[b, part], parameters, workload, tasks, parts, homes)
+    _charge_energy(b, home, energy_j - idle_j, parameters, homes)
     rest_s = _rest_s(b, part, False, parameters, workload, tasks, parts, homes)
     parts.end_s[b, part] = end_s + rest_s
     _project(b, task, parameters, workload, tasks, parts, homes)

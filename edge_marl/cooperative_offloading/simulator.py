@@ -44,8 +44,8 @@ Reward = Literal["cost", "saving", "ratio"]
 """What the home of a task is paid.
 
 - ``"cost"``: minus what becomes known in a step of ``lambda L / E[L*] + rho E / E[E*]``. A decision
-  is charged at once with the latency that its task will have if all that it asks for is granted
-  without waiting, and a grant with what it delays the task beyond that, and with its energy. The
+  is charged at once with the latency and energy that its task will have if all that it asks for is
+  granted by idle servers and links, and each grant with what it adds to that, or saves. The
   sum over agents and steps is minus ``lambda sum L / E[L*] + rho sum E / E[E*]``, the weighted cost
   of the episode up to the expected instead of the drawn demands.
 - ``"saving"``: the same, and with each decision what its task costs alone at home, on an idle

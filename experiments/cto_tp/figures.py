@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_marl.experiments.cto_tp.config import INTERVALS
+from edge_marl.experiments.cto_tp.methods import exchange_name
 from edge_marl.experiments.cto_tp.results import Results
 from edge_marl.experiments.publish import new_figure, save_figure
+from edge_marl.experiments.study.policies import ENV_STEPS, ITERATION, TRAINED_S, TRAINING
 
 
 def curves(results: Results, path: Path) -> None:
@@ -28,6 +31,24 @@ def curves(results: Results, path: Path) -> None:
             axis.axhline(best.value, color="black", linestyle="--", label="best heuristic (test)")
         axis.set_title(setting, fontsize=10)
         axis.set_xlabel("decisions, millions")
+    axes[0].set_ylabel("weighted cost")
+    axes[0].legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def exchange(results: Results, path: Path) -> None:
+    """Draw the cost on validation episodes, by how often learners share experience."""
+    figure, axes = new_figure(1, 2, (8.4, 3.4))
+    for axis, along, unit in zip(
+        axes, (ENV_STEPS, TRAINED_S), ("decisions", "seconds by the clock"), strict=True
+    ):
+        for n in INTERVALS:
+            rows = results.outcomes.where(kind=TRAINING, method=exchange_name(n))
+            if rows.empty:
+                continue
+            points = rows.groupby(ITERATION)[[along, "cost"]].mean()
+            axis.plot(points[along], points["cost"], label=f"every {n} updates")
+        axis.set_xlabel(unit)
     axes[0].set_ylabel("weighted cost")
     axes[0].legend(fontsize=8)
     save_figure(figure, path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from edge_marl.experiments.cto_tp.config import (
     ENVIRONMENT,
@@ -10,8 +14,10 @@ from edge_marl.experiments.cto_tp.config import (
     Setting,
     StudyConfig,
     episodes_of,
+    scenario_of,
 )
-from edge_marl.experiments.study.policies import Training
+from edge_marl.experiments.cto_tp.predictors import PREDICTOR, PredictorTraining
+from edge_marl.experiments.study.policies import Given, Play, Training
 from edge_marl.experiments.training.loop import Limits
 from edge_marl.experiments.training.recipe import Recipe
 
@@ -19,48 +25,167 @@ METRICS = ("cost", "latency_s", "latency_p95_s", "energy_j", "offloaded", "waiti
 """Of episodes, that are reported."""
 
 _VALIDATION_EPISODES = 64
-_BATCH = 16_384
-_SECONDS_PER_DECISION = 5e-5
-"""Of a core, roughly, with learning."""
+_SHARED = 0.25
+"""Of a minibatch, that others have experienced, where experience is shared."""
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # Chosen on validation episodes of the default setting.
-_OPTIONS = {
-    "num_envs_per_env_runner": 64,
-    "train_batch_size_per_learner": _BATCH,
-    "minibatch_size": 4096,
-    "num_epochs": 5,
-    "decisions_only": True,
+_COMMON = {
     # Of a second. What a decision costs is charged with it, so that little is gained by looking
     # further ahead.
     "gamma": 0.9,
-    "lambda_": 0.9,
     "observation_normalisation": True,
+}
+_PPO = {
+    "num_envs_per_env_runner": 64,
+    "train_batch_size_per_learner": 16_384,
+    "minibatch_size": 4096,
+    "num_epochs": 5,
+    "decisions_only": True,
+    "lambda_": 0.9,
     # Some tasks cost a hundred times as much as others.
     "vf_clip_param": 1e6,
     "entropy_coeff": 0.001,
+}
+_REPLAY = {
+    "num_envs_per_env_runner": 64,
+    "train_batch_size_per_learner": 2048,
+    "updates_per_batch": 32,
+    # What a server is asked for delays the tasks of others.
+    "team_reward": "sum",
+}
+_CRITIC_LR = (3e-3, 3e-4)
+"""At the beginning and at the end."""
+_EPSILON = (1.0, 0.1)
+_EXPLORING = 0.17
+"""Share of the training after which choices are explored as little as at its end."""
+
+
+class _Pace(NamedTuple):
+    """Say how an algorithm learns, and what it takes."""
+
+    options: Mapping[str, Any]
+    lr: tuple[float, float]
+    """At the beginning and at the end."""
+    seconds_per_decision: float
+    """Of a core, with three servers."""
+
+
+_PACES: Mapping[str, _Pace] = {
+    "mappo": _Pace(_PPO, (1e-3, 1e-4), 5e-5),
+    "cto": _Pace(_REPLAY, (3e-4, 3e-5), 3e-4),
+    "maddpg": _Pace(_REPLAY, (3e-4, 3e-5), 2e-4),
+    "madqn": _Pace(_REPLAY, (3e-4, 3e-5), 1e-4),
+}
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Describe a learned method, by what differs from its algorithm as the study has it."""
+
+    algorithm: str
+    options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    """Of the algorithm."""
+    env: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    """Of the environment."""
+    predicts: bool = False
+    """Whether critics see predictions."""
+    foresees: bool = False
+    """Whether actors do, too."""
+
+    def given(self, setting: Setting, seed: int) -> Given | None:
+        """Return what predicts, if anything does."""
+        if not self.predicts:
+            return None
+        unit = PredictorTraining(setting, seed)
+        return Given(unit, PREDICTOR, {"actors_foresee": True} if self.foresees else {})
+
+    def but(self, **options: Any) -> Learner:
+        """Return the method with some options of the algorithm changed."""
+        return replace(self, options={**self.options, **options})
+
+
+CTO = Learner("cto")
+LEARNERS: Mapping[Method, Learner] = {
+    "CTO-TP": replace(CTO, predicts=True),
+    "CTO": CTO,
+    "CTO-TP, actors": replace(CTO, predicts=True, foresees=True),
+    "MADDPG": Learner("maddpg"),
+    "MADQN": Learner("madqn", env={"grants": "proportional"}),
+    "MAPPO": Learner("mappo"),
+    "IPPO": Learner("mappo", {"critic": "local"}),
 }
 
 
 @cache
 def training_of(config: StudyConfig, method: Method, setting: Setting, seed: int) -> Training:
     """Return the training of a method in a setting."""
-    decisions = config.iterations * _BATCH
-    options = {**_OPTIONS, "lr": [(0, 1e-3), (decisions, 1e-4)]}
-    if method == "IPPO":
-        options["critic"] = "local"
+    return training(config, LEARNERS[method], method, setting, seed)
+
+
+def training(
+    config: StudyConfig, learner: Learner, name: str, setting: Setting, seed: int
+) -> Training:
+    """Return the training of a method in a setting, under a name."""
+    pace = _PACES[learner.algorithm]
+    iterations = config.iterations if learner.algorithm == "mappo" else config.updates
+    decisions = iterations * pace.options["train_batch_size_per_learner"]
     recipe = Recipe(
         env=ENVIRONMENT,
-        algorithm="mappo",
-        options=options,
-        env_config=dict(episodes_of(setting, 1).env_config),
+        algorithm=learner.algorithm,
+        options={**_COMMON, **pace.options, **_schedules(learner.algorithm, decisions),
+                 **learner.options},
+        env_config={**episodes_of(setting, 1).env_config, **learner.env, "reward": "saving"},
         seed=seed,
-    )
+    )  # fmt: skip
     return Training(
-        method,
+        name,
         recipe,
-        Limits(iterations=config.iterations),
-        episodes_of(setting, _VALIDATION_EPISODES, validation=True),
+        Limits(iterations=iterations),
+        episodes_of(setting, _VALIDATION_EPISODES, validation=True, **learner.env),
         metrics=METRICS,
-        further={"setting": setting},
-        seconds=decisions * _SECONDS_PER_DECISION,
+        further={"setting": setting, "trained": setting},
+        given=learner.given(setting, seed),
+        is_seen=learner.foresees,
+        seconds=decisions * pace.seconds_per_decision * scenario_of(setting).servers / 3,
     )
+
+
+def play_of(
+    config: StudyConfig, method: Method, setting: Setting, seed: int, trained: Setting | None = None
+) -> Play:
+    """Return the test episodes of a training, in the setting it was trained in unless said."""
+    learned = training_of(config, method, trained or setting, seed)
+    return Play(
+        ENVIRONMENT,
+        episodes_of(setting, config.episodes, **LEARNERS[method].env),
+        method,
+        learned,
+        further={"setting": setting, "trained": trained or setting},
+        given=learned.given if learned.is_seen else None,
+    )
+
+
+def _schedules(algorithm: str, decisions: int) -> dict[str, Any]:
+    """Return learning rates and exploration over so many decisions."""
+
+    def falling(ends: tuple[float, float], until: float = 1.0) -> list[list[float]]:
+        return [[0, ends[0]], [round(until * decisions), ends[1]]]
+
+    found = {"lr": falling(_PACES[algorithm].lr)}
+    if algorithm in ("cto", "maddpg"):
+        found["critic_lr"] = falling(_CRITIC_LR)
+    if algorithm in ("cto", "madqn"):
+        found["epsilon"] = falling(_EPSILON, _EXPLORING)
+    return found
+
+
+def exchange_name(interval: int) -> str:
+    """Return what trainings are called that share experience after so many updates."""
+    return f"every {interval}"
+
+
+def exchanging(config: StudyConfig, interval: int, seed: int) -> Training:
+    """Return a training of CTO whose learners, at their own pace, share what they experience."""
+    learner = CTO.but(asynchronous=True, global_share=_SHARED, sync_interval=interval)
+    return training(config, learner, exchange_name(interval), "default", seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,8 +32,25 @@ TRAINING, TEST = "training", "test"
 """Values of :data:`KIND`."""
 
 ITERATION, ENV_STEPS, PHASE = "iteration", "env_steps", "phase"
+TRAINED_S = "trained_s"
+"""A column: by the clock, without evaluations."""
 PLAYED = "played_"
 """Further columns of a training's rows, and the beginning of their names."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Describe what an environment reads of another unit."""
+
+    unit: Unit
+    option: str
+    """Of the environment, that names the folder of the unit's artefacts."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """Options that go with it."""
+
+    def options(self, folder: Path) -> dict[str, Any]:
+        """Return the options of the environment, given that folder."""
+        return {**self.others, self.option: str(folder)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +74,10 @@ class Training(Unit):
     columns with the prefix :data:`PLAYED`."""
     further: Mapping[str, Label] = field(default_factory=dict)
     """Labels beside method and seed."""
+    given: Given | None = None
+    """To the environment that is learned in."""
+    is_seen: bool = False
+    """Whether it is given to that of the validation episodes, too."""
     seconds: float = 0.0
     """See :attr:`.units.Unit.seconds`."""
 
@@ -75,6 +97,8 @@ class Training(Unit):
             "metrics": self.metrics,
             "evaluations": self.evaluations,
             "played": self.played,
+            "given": None if self.given is None else {**self.given.others},
+            "is_seen": self.is_seen,
         }
 
     @property
@@ -84,6 +108,11 @@ class Training(Unit):
             ALGORITHMS[self.recipe.algorithm].config_class.partition(":")[0],
             *_modules_of(self.recipe.env),
         )
+
+    @property
+    def needs(self) -> Sequence[Unit]:
+        """Return the unit that makes what the environment is given, if there is one."""
+        return () if self.given is None else (self.given.unit,)
 
     @property
     def effort(self) -> float:
@@ -112,27 +141,37 @@ class Training(Unit):
         one_thread()
         register_environment(self.recipe.env)
         seeds = self.validation.seeds
-        env = make_batched(self.recipe.env, self.validation.env_config, len(seeds), state=False)
+        given = {} if self.given is None else self.given.options(needed[0])
+        shown = {**self.validation.env_config, **(given if self.is_seen else {})}
+        env = make_batched(self.recipe.env, shown, len(seeds), state=False)
         parts: list[Columns] = []
+        begin, evaluating_s = time.perf_counter(), 0.0
         played: dict[str, list[float]] = {name: [] for name in self.played}
         # Without ours, RLlib would start a Ray of its own, open to the network.
-        with self.prepared(artefacts) as recipe, local_ray(1), built(recipe.config()) as algorithm:
+        with (
+            self.prepared(artefacts) as recipe,
+            local_ray(1),
+            built(recipe.with_env(given).config()) as algorithm,
+        ):
             for progress in training(algorithm, self.limits):
                 phase = progress.phase or getattr(algorithm, "phase", "")
                 for name, means in played.items():
                     means.append(_of_training(progress, name))
                 if self.due(progress):
+                    evaluated = time.perf_counter()
                     actor = algorithm.actor()
                     found = play(actor, env, seeds, sampled=recipe.acts_by_sampling)
                     parts.append({
                         ITERATION: np.full(len(seeds), progress.iteration),
                         ENV_STEPS: np.full(len(seeds), progress.env_steps),
+                        TRAINED_S: np.full(len(seeds), evaluated - begin - evaluating_s),
                         PHASE: np.full(len(seeds), phase, dtype=object),
                         EPISODE: np.arange(len(seeds)),
                         **{name: np.asarray(found[name], float) for name in self.metrics},
                         **{f"{PLAYED}{name}": np.full(len(seeds), _mean_of_known(means))
                            for name, means in played.items()},
                     })  # fmt: skip
+                    evaluating_s += time.perf_counter() - evaluated
                 if progress.iteration > 0 and _ends_phase(progress, algorithm):
                     self.keep(algorithm, artefacts / (phase or "end"))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -151,6 +190,8 @@ class Play(Unit):
     """Of the training."""
     further: Mapping[str, Label] = field(default_factory=dict)
     """Labels beside method and seed."""
+    given: Given | None = None
+    """To the environment."""
     cost: float = 1.0
     """How long it takes beside others, roughly."""
 
@@ -173,6 +214,7 @@ class Play(Unit):
             "env_config": to_jsonable_python(env_config),
             "seeds": self.episodes.seeds.tolist(),
             "policy": self.method if self.training is None else self.phase,
+            "given": None if self.given is None else {**self.given.others},
         }
 
     @property
@@ -183,8 +225,9 @@ class Play(Unit):
 
     @property
     def needs(self) -> Sequence[Unit]:
-        """Return the training, if there is one."""
-        return () if self.training is None else (self.training,)
+        """Return the training, and what makes what the environment is given, if there are any."""
+        learned = () if self.training is None else (self.training,)
+        return learned if self.given is None else (*learned, self.given.unit)
 
     def compute(self, artefacts: Path, needed: Sequence[Path]) -> Columns:
         """Play all episodes."""
@@ -201,7 +244,9 @@ class Play(Unit):
         one_thread()
         register_environment(self.environment)
         seeds = self.episodes.seeds
-        env = make_batched(self.environment, self.episodes.env_config, len(seeds), state=False)
+        given = {} if self.given is None else self.given.options(needed[1])
+        shown = {**self.episodes.env_config, **given}
+        env = make_batched(self.environment, shown, len(seeds), state=False)
         actor = load_actor(needed[0] / self.phase).resized(env.action_spec.n - 1)
         return play(actor, env, seeds, sampled=self.training.recipe.acts_by_sampling)
 

@@ -152,6 +152,10 @@ class Recipe(Options):
         """Return the same recipe with further options, as a trial of a search has."""
         return self.model_copy(update={"options": {**self.options, **options}})
 
+    def with_env(self, options: Mapping[str, Any]) -> Recipe:
+        """Return the same recipe with further options of the environment."""
+        return self.model_copy(update={"env_config": {**self.env_config, **options}})
+
 
 def parse_recipe(env: str, algorithm: str, overrides: Sequence[str] = (), seed: int = 0) -> Recipe:
     """Build a recipe from what the command line was given.

@@ -30,7 +30,7 @@ LESSON = Lesson(
 
 def block(
     *, values: bool = True, critics: int = 1, d: int = D, groups: tuple[int, ...] = (0, 1, 2),
-    told: int = N,
+    told: int = N, of_team: bool = False,
 ) -> DecisionBlock:  # fmt: skip
     """Make a block of three agents."""
     torch.manual_seed(0)
@@ -48,8 +48,9 @@ def block(
         for _ in range(critics)
     )
     return DecisionBlock(
-        actor, judges, RunningMoments((G, S)), [*range(G)], capacity=100, values=values
-    )
+        actor, judges, RunningMoments((G, S)), [*range(G)], capacity=100, values=values,
+        of_team=of_team,
+    )  # fmt: skip
 
 
 def lesson_of(own: DecisionBlock, **changes: Any) -> Lesson:
@@ -63,6 +64,7 @@ def transitions(n: int, *, d: int = D, told: int = N, seed: int = 0) -> dict[str
     others = told - 1
     columns: dict[str, Any] = {
         Row.NODE: np.arange(n) % N,
+        Row.NEXT_NODE: np.arange(n) % N,
         Row.FEATURES: rng.normal(size=(n, F)),
         Row.NEXT_FEATURES: rng.normal(size=(n, F)),
         Row.ACTION_MASK: np.ones((n, A), bool),
@@ -164,6 +166,26 @@ def test_critics_learn_what_all_do_next_by_their_target_networks(
                 assert found[at].item() == pytest.approx(expected, abs=1e-5)
                 likelihood = 0.5 * (target / scale) ** 2 + math.log(scale)
                 assert scale_losses[at].item() == pytest.approx(likelihood, abs=1e-5)
+
+
+@pytest.mark.parametrize("critics", [1, 2])
+def test_critics_of_a_team_learn_what_those_of_whoever_decides_next_say(critics: int) -> None:
+    own = block(critics=critics, told=1, of_team=True)
+    kept = transitions(90, told=1)
+    kept[Row.NEXT_NODE] = torch.from_numpy(np.random.default_rng(1).integers(N, size=90))
+    own.keep(kept)
+    rows = drawn(own)
+    found = own._next_values(rows)
+    for k, g in np.ndindex(K, N):
+        agent = int(rows[Row.NEXT_NODE][k, g])
+        following = _decided(
+            own, agent, rows[Row.NEXT_FEATURES][k, g], rows[Row.NEXT_ACTION_MASK][k, g]
+        )
+        state = rows[Row.NEXT_STATE][k, g]
+        moments = own.state_moments
+        state = (state - moments.mean[agent]) / (moments.var[agent] + 1e-8).sqrt()
+        values = [_valued(critic, agent, state, [following]) for critic in own._target_critics]
+        assert found[k, g].item() == pytest.approx(min(values), abs=1e-5)
 
 
 def test_taught_values_learn_what_critics_say_of_choices_with_their_allocations_now() -> None:

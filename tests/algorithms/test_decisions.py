@@ -18,14 +18,18 @@ GAMMA, N, A, D = 0.9, 3, 2, 2
 Episode = dict[str, Any]
 
 
-def episode(rng: np.random.Generator, length: int, *, cut: bool) -> Episode:
+def episode(rng: np.random.Generator, length: int, *, cut: bool, in_turn: bool) -> Episode:
     """Draw what N agents see, do and earn in the steps of an episode, and in its last observation.
 
-    The observations are numbers of their own, so that each can be told from all others.
+    The observations are numbers of their own, so that each can be told from all others. If agents
+    decide in turn, all earn the same.
     """
-    mask = np.ones((length + 1, N, A), bool)
-    mask[..., 1] = rng.random((length + 1, N)) < 0.4
-    mask[..., 0] = mask[..., 1]  # with vectors, one legal choice would do
+    if in_turn:  # sometimes nobody does
+        decides = np.arange(N) == rng.integers(N + 1, size=(length + 1, 1))
+    else:
+        decides = rng.random((length + 1, N)) < 0.4
+    mask = np.repeat(decides[..., None], A, axis=2)  # with vectors, one legal choice would do
+    rewards = rng.normal(size=(length, 1 if in_turn else N)).astype(np.float32)
     over = np.zeros((length, N), bool)
     over[-1] = True
     active = np.ones((length + 1, N), bool)
@@ -38,7 +42,7 @@ def episode(rng: np.random.Generator, length: int, *, cut: bool) -> Episode:
         Fragment.FIRST: np.arange(length + 1) == 0,
         Fragment.ACTIONS: rng.integers(A, size=(length, N)),
         Fragment.VECTORS: rng.random((length, N, D)).astype(np.float32),
-        Fragment.REWARDS: rng.normal(size=(length, N)).astype(np.float32),
+        Fragment.REWARDS: np.broadcast_to(rewards, (length, N)),
         Fragment.TERMINATED: over & (not cut),
         Fragment.TRUNCATED: over & cut,
         Fragment.ELAPSED: rng.integers(1, 4, size=length).astype(np.float32),
@@ -71,8 +75,10 @@ def fragments_of(slots: list[Episode], begin: int, end: int) -> dict[str, torch.
     }  # fmt: skip
 
 
-def expected(own: Episode, n_steps: int, n: int = 1) -> list[tuple[Any, ...]]:
-    """Follow every decision of a slot step by step to the n-th one of its agent after it."""
+def expected(
+    own: Episode, n_steps: int, n: int = 1, *, of_team: bool = False
+) -> list[tuple[Any, ...]]:
+    """Follow every decision of a slot step by step to the n-th one after it, its agent's or any."""
     found = []
     for t in range(n_steps):
         for i in range(N):
@@ -84,7 +90,7 @@ def expected(own: Episode, n_steps: int, n: int = 1) -> list[tuple[Any, ...]]:
                 discount *= GAMMA ** own[Fragment.ELAPSED][step]
                 if own[Fragment.TERMINATED][step, i]:
                     then, discount = -1, 0.0
-                elif own[Fragment.ACTION_MASK][step + 1, i].any():
+                elif own[Fragment.ACTION_MASK][step + 1, slice(N) if of_team else i].any():
                     passed += 1
                     last = step + 1, discount, reward
                     if passed == n:
@@ -99,23 +105,24 @@ def expected(own: Episode, n_steps: int, n: int = 1) -> list[tuple[Any, ...]]:
     return found
 
 
-def made(seed: int, n_slots: int, n_steps: int) -> list[Episode]:
+def made(seed: int, n_slots: int, n_steps: int, *, in_turn: bool = False) -> list[Episode]:
     """Make slots of episodes that end in both ways."""
     rng = np.random.default_rng(seed)
     return [
-        slot([episode(rng, int(rng.integers(3, 15)), cut=rng.random() < 0.3)
+        slot([episode(rng, int(rng.integers(3, 15)), cut=rng.random() < 0.3, in_turn=in_turn)
               for _ in range(n_steps // 3 + 1)], n_steps)
         for _ in range(n_slots)
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("of_team", [False, True])
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("lengths", [(40,), (8, 8, 8, 8, 8), (1, 2, 3, 34)])
 def test_transitions_are_the_same_however_steps_are_cut_into_fragments(
-    lengths: tuple[int, ...], n: int
+    lengths: tuple[int, ...], n: int, of_team: bool
 ) -> None:
-    slots = made(0, 4, sum(lengths))
-    stream = DecisionStream(N, sees_others=True, n_step=n)
+    slots = made(0, 4, sum(lengths), in_turn=of_team)
+    stream = DecisionStream(N, sees_others=True, of_team=of_team, n_step=n)
     parts, begin = [], 0
     for length in lengths:
         parts.append(stream.transitions(fragments_of(slots, begin, begin + length), GAMMA))
@@ -127,7 +134,7 @@ def test_transitions_are_the_same_however_steps_are_cut_into_fragments(
     }  # fmt: skip
     n_found = 0
     for own in slots:
-        for t, i, reward, discount, then in expected(own, begin, n):
+        for t, i, reward, discount, then in expected(own, begin, n, of_team=of_team):
             k = row_of[float(own[Fragment.FEATURES][t, i, 0])]
             n_found += 1
             others = [(i + 1) % N, (i + 2) % N]
@@ -145,14 +152,17 @@ def test_transitions_are_the_same_however_steps_are_cut_into_fragments(
             )
             assert found[Row.NEXT_ACTION_MASK][k].any()
             if then >= 0:
+                j = int(own[Fragment.ACTION_MASK][then].any(-1).argmax()) if of_team else i
+                assert int(found[Row.NEXT_NODE][k]) == j
+                others = [(j + 1) % N, (j + 2) % N]
                 np.testing.assert_array_equal(
-                    found[Row.NEXT_FEATURES][k], own[Fragment.FEATURES][then, i]
+                    found[Row.NEXT_FEATURES][k], own[Fragment.FEATURES][then, j]
                 )
                 np.testing.assert_array_equal(found[Row.NEXT_STATE][k], own[Fragment.STATE][then])
                 np.testing.assert_array_equal(
                     found[Row.NEXT_OTHER_MASKS][k], own[Fragment.ACTION_MASK][then, others]
                 )
-    assert n_found == len(row_of) > 100
+    assert n_found == len(row_of) > 80
 
 
 def test_what_was_open_is_dropped_when_runners_are_lost() -> None:

@@ -120,12 +120,21 @@ def test_a_decision_is_charged_with_what_its_parts_need_at_least() -> None:
     # A part that is sent, executed and sent back takes 4.5 s if nobody is in its way, but the
     # other server is busy from 0.5 to 2.5 s, when the part has been there for a second.
     simulator = by_hand([Task(), Task(arrival_s=0.5, home=1), Task(arrival_s=1.25)])
-    sent = -0.5 * 4.5 / 2 - 0.5 * 2 * 1.0 / 200
+    sent = -0.5 * 4.5 / 2 - 0.5 * (200 + 2 * 1.5) / 200
     assert decide(simulator, HELPED, offload=1.0).reward[0] == pytest.approx([sent, 0.0])
     assert decide(simulator).reward[0] == pytest.approx([0.0, -1.0])
-    waited = -0.5 * 1.0 / 2 - 0.5 * (200 + 2 * 0.5) / 200
+    waited = -0.5 * 1.0 / 2
     assert decide(simulator).reward[0] == pytest.approx([waited - 1.0, 0.0])
     assert simulator.tasks.latency_s[0, 0] == pytest.approx(5.5)
+
+
+def test_a_grant_is_charged_with_what_it_takes_more_or_less_than_one_of_an_idle_server() -> None:
+    simulator = by_hand([Task(), Task(arrival_s=0.25)])
+    assert decide(simulator, compute=0.75).reward[0, 0] == pytest.approx(
+        -0.5 * 4 / 3 - 0.5 * 0.75**2
+    )
+    # Of 2.5 that are left, not of 10: four times as slow, with a sixteenth of the energy.
+    assert decide(simulator).reward[0, 0] == pytest.approx(-0.5 * 4 - 0.5 / 16)
 
 
 def test_a_saving_is_what_a_task_costs_alone_less_its_cost() -> None:
