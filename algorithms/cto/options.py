@@ -23,7 +23,6 @@ class DecisionOptions(JointOptions):
     """
 
     parameter_sharing: Annotated[ParameterSharing, Mark.FIXED, Mark.MODULE] = "independent"
-    team_reward: Literal["auto", "sum", "shared", "own"] = "own"
     n_step: Annotated[int, Field(ge=1, le=1000), Mark.FIXED] = Field(
         4, description="decisions after which values are bootstrapped from"
     )

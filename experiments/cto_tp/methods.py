@@ -51,8 +51,9 @@ _REPLAY = {
     "num_envs_per_env_runner": 64,
     "train_batch_size_per_learner": 2048,
     "updates_per_batch": 32,
-    # What a server is asked for delays the tasks of others.
-    "team_reward": "sum",
+    # One critic for all: it learns from every decision what each is worth to the team.
+    "parameter_sharing": "shared",
+    "replay_capacity": 150_000,
 }
 _CRITIC_LR = (3e-3, 3e-4)
 """At the beginning and at the end."""
@@ -187,5 +188,8 @@ def exchange_name(interval: int) -> str:
 
 def exchanging(config: StudyConfig, interval: int, seed: int) -> Training:
     """Return a training of CTO whose learners, at their own pace, share what they experience."""
-    learner = CTO.but(asynchronous=True, global_share=_SHARED, sync_interval=interval)
+    learner = CTO.but(
+        asynchronous=True, parameter_sharing="independent", global_share=_SHARED,
+        sync_interval=interval, replay_capacity=50_000,
+    )  # fmt: skip
     return training(config, learner, exchange_name(interval), "default", seed)
