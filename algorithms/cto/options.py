@@ -30,7 +30,7 @@ class DecisionOptions(JointOptions):
         50_000, description="decisions that each parameter set keeps to learn from"
     )
     updates_per_batch: Count = Field(32, description="updates after each train batch")
-    minibatch_size: Count = Field(512, description="decisions of a parameter set in one of them")
+    minibatch_size: Count = Field(1024, description="decisions of a parameter set in one of them")
     num_steps_sampled_before_learning_starts: CountOrZero = Field(
         10_000, description="environment steps, once"
     )
@@ -98,7 +98,7 @@ class MADQNOptions(DecisionOptions, ValueOptions):
 class MADDPGOptions(DecisionOptions):
     """Declare the options of MADDPG."""
 
-    critic_lr: LearningRate = Field(3e-3, description="learning rate of the critics")
+    critic_lr: LearningRate = Field(1e-3, description="learning rate of the critics")
     allocator_hidden_sizes: Annotated[_Sizes, Mark.FIXED, Mark.MODULE] = Field(
         (64, 64), description="layers of the network that decides on vectors"
     )

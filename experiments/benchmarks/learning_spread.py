@@ -2,14 +2,15 @@
 
 The environment is simple spread (Lowe et al., 2017, "Multi-agent actor-critic for mixed
 cooperative-competitive environments") as implemented in PettingZoo and mpe2: three agents have to
-cover three landmarks without colliding, in episodes of 25 steps with 5 actions. A return is that of
-one agent, averaged over the agents, as BenchMARL reports it.
+cover three landmarks without colliding, in episodes of 25 steps with 5 actions, or with a force in
+each of 5 directions. A return is that of one agent, averaged over the agents, as BenchMARL reports
+it.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +26,10 @@ from edge_marl.files import aside
 from edge_marl.locks import sole_writer
 from edge_marl.options import Count, Options, Workers
 
-ENV = "simple_spread"
+ENV, FORCES = "simple_spread", "simple_spread_forces"
 SLOTS = 25
-ALGORITHMS = ("mappo", "qmix")
+ALGORITHMS = {"mappo": ENV, "qmix": ENV, "mappo, forces": FORCES, "maddpg, forces": FORCES}
+"""What is trained, and where."""
 
 
 class SpreadSizes(Options):
@@ -81,8 +83,11 @@ def _benchmark(out: Path, sizes: SpreadSizes) -> list[Measurement]:
     return lines
 
 
-def make_env(_: Any) -> Any:
+def make_env(env_config: Mapping[str, Any]) -> Any:
     """Make the environment with PettingZoo's defaults.
+
+    Args:
+        env_config: ``continuous_actions``: whether actions are forces.
 
     Raises:
         InputError: if mpe2 is not installed.
@@ -93,14 +98,16 @@ def make_env(_: Any) -> Any:
         raise InputError(
             "simple_spread: expected the package mpe2 (pip install 'edge-marl[bench]'), found none"
         ) from None
-    return simple_spread_v3.parallel_env(N=3, local_ratio=0.5, max_cycles=SLOTS)
+    return simple_spread_v3.parallel_env(N=3, local_ratio=0.5, max_cycles=SLOTS, **env_config)
 
 
 def curve(algorithm: str, seed: int, sizes: SpreadSizes) -> list[Point]:
     """Train one run and return its learning curve, which begins with the untrained policy."""
     from ray.tune.registry import register_env
 
-    register_env(ENV, make_env)
+    for name in (ENV, FORCES):
+        forces = {"continuous_actions": True} if name == FORCES else {}
+        register_env(name, lambda _, given=forces: make_env(given))
     with built(_config(algorithm, seed, sizes)) as trained:
         return [
             Point(progress.env_steps, _evaluate(trained, sizes))
@@ -110,11 +117,18 @@ def curve(algorithm: str, seed: int, sizes: SpreadSizes) -> list[Point]:
 
 
 def _config(algorithm: str, seed: int, sizes: SpreadSizes) -> Any:
+    from edge_marl.algorithms.cto import MADDPGConfig
     from edge_marl.algorithms.mappo import MAPPOConfig
     from edge_marl.algorithms.value_decomposition import QMIXConfig
 
-    if algorithm == "mappo":
-        config: Any = MAPPOConfig().training(
+    if algorithm == "maddpg, forces":
+        config: Any = MADDPGConfig().training(
+            gamma=0.95, lr=1e-3, critic_lr=1e-3, grad_clip=0.5, updates_per_batch=16,
+            train_batch_size_per_learner=sizes.envs * SLOTS, replay_capacity=300_000,
+            n_step=1, noise_scale=[(0, 0.3), (sizes.env_steps // 2, 0.05)],
+        )  # fmt: skip
+    elif algorithm.startswith("mappo"):
+        config = MAPPOConfig().training(
             lr=7e-4,
             train_batch_size_per_learner=sizes.envs * SLOTS,
             minibatch_size=sizes.envs * SLOTS,
@@ -128,7 +142,7 @@ def _config(algorithm: str, seed: int, sizes: SpreadSizes) -> Any:
             training_intensity=2.0, reward_scaling=True, tau=0.005, target_update_interval=1
         )
     return (
-        config.environment(ENV)
+        config.environment(ALGORITHMS[algorithm])
         .env_runners(num_envs_per_env_runner=sizes.envs, rollout_fragment_length=SLOTS)
         .debugging(seed=seed)
     )
@@ -152,7 +166,12 @@ def _levels(curves: dict[tuple[str, int], list[Point]]) -> Iterator[Measurement]
         for when, k in (("untrained", 0), ("trained", -1)):
             level = interquartile_mean(np.array([[points[k].mean_return] for points in own]))
             interval = f"per agent, 95% [{level.low:.2f}, {level.high:.2f}]"
-            yield Measurement(f"{algorithm.upper()}, {when}: return", level.value, interval)
+            yield Measurement(f"{_title(algorithm)}, {when}: return", level.value, interval)
+
+
+def _title(algorithm: str) -> str:
+    name, *what = algorithm.partition(",")
+    return "".join([name.upper(), *what])
 
 
 def draw(path: Path, curves: dict[tuple[str, int], list[Point]]) -> None:
@@ -164,8 +183,8 @@ def draw(path: Path, curves: dict[tuple[str, int], list[Point]]) -> None:
     for (algorithm, seed), points in curves.items():
         steps, returns = zip(*points, strict=True)
         ax.plot(
-            steps, returns, color=f"C{ALGORITHMS.index(algorithm)}", alpha=0.8,
-            label=algorithm.upper() if seed == 0 else None,
+            steps, returns, color=f"C{[*ALGORITHMS].index(algorithm)}", alpha=0.8,
+            label=_title(algorithm) if seed == 0 else None,
         )  # fmt: skip
     ax.set(xlabel="environment steps", ylabel="return of an agent", title="simple_spread, N = 3")
     ax.legend(frameon=False)

@@ -51,13 +51,14 @@ _REPLAY = {
     "num_envs_per_env_runner": 64,
     "train_batch_size_per_learner": 2048,
     "updates_per_batch": 32,
+    "minibatch_size": 1024,
     # One critic for all: it learns from every decision what each is worth to the team.
     "parameter_sharing": "shared",
     "replay_capacity": 150_000,
 }
-_CRITIC_LR = (3e-3, 3e-4)
+_CRITIC_LR = (1e-3, 1e-4)
 """At the beginning and at the end."""
-_EPSILON = (1.0, 0.1)
+_EPSILON = (1.0, 0.05)
 _EXPLORING = 0.17
 """Share of the training after which choices are explored as little as at its end."""
 
