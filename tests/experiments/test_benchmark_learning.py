@@ -11,6 +11,7 @@ from edge_marl.dag_placement.heuristics import HEURISTICS as PLACING
 from edge_marl.envs import tandem_v0
 from edge_marl.errors import InputError
 from edge_marl.experiments.benchmarks import (
+    cto,
     dag_placement,
     federation,
     graph_offloading,
@@ -107,6 +108,18 @@ def test_smallest_benchmark_of_a_federation(tmp_path: Path, local_ray: None) -> 
     value = {line.name: line.value for line in found}
     assert value["manager, 4 clients"] > value["manager, 4 clients: versions"]
     assert value["ticks to 0.01 finished, 10% of the clients 10 times slower, asynchronous"] == 32
+    assert len(json.loads(out.read_text())["measurements"]) == len(found)
+
+
+def test_smallest_benchmark_of_cto(tmp_path: Path, local_ray: None) -> None:
+    out = tmp_path / "cto.json"
+    found = cto.benchmark(out, cto.CTOSizes.smallest())
+    assert {(line.name, line.target, line.better) for line in found if line.target} == {
+        ("learner over arithmetic", 0.6, "higher"),
+        ("decision of an exported actor, choice and allocation", 0.1, "lower"),
+        ("with a barrier over own pace", 2.0, "higher"),
+    }
+    assert all(line.value > 0 for line in found)
     assert len(json.loads(out.read_text())["measurements"]) == len(found)
 
 
