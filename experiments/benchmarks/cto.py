@@ -110,7 +110,7 @@ def _block() -> DecisionBlock:
     spec = CriticSpec(_STATE, 1, _CHOICES, _NUMBERS, 1, _CRITIC_HIDDEN, "relu", _EMBEDDING)
     return DecisionBlock(
         _actor(), nn.ModuleList([JointCritic(1, spec)]), RunningMoments((1, _STATE)), [0],
-        capacity=50_000, values=True,
+        capacity=50_000, values=True, of_team=True,
     )  # fmt: skip
 
 
@@ -120,6 +120,7 @@ def _transitions(n: int) -> dict[str, Tensor]:
     others = torch.zeros(n, 0, dtype=torch.int64)
     return {
         Row.NODE: torch.zeros(n, dtype=torch.int64),
+        Row.NEXT_NODE: torch.zeros(n, dtype=torch.int64),
         Row.FEATURES: torch.randn(n, _FEATURES), Row.NEXT_FEATURES: torch.randn(n, _FEATURES),
         Row.ACTION_MASK: legal, Row.NEXT_ACTION_MASK: legal,
         Row.STATE: torch.randn(n, _STATE), Row.NEXT_STATE: torch.randn(n, _STATE),

@@ -183,15 +183,14 @@ def test_learning_curves(tmp_path: Path, local_ray: None, monkeypatch: pytest.Mo
     )
     lines = learning_spread.benchmark(tmp_path, sizes)
     assert [line.name for line in lines] == [
-        "MAPPO, untrained: return",
-        "MAPPO, trained: return",
-        "QMIX, untrained: return",
-        "QMIX, trained: return",
+        f"{name}, {when}: return"
+        for name in ("MAPPO", "QMIX", "MAPPO, forces", "MADDPG, forces")
+        for when in ("untrained", "trained")
     ]
     rows = (tmp_path / "curves.csv").read_text().splitlines()
     assert rows[0] == "algorithm,seed,env_steps,mean_return"
-    # Two algorithms, two seeds, and the untrained policy before the two evaluations of each.
-    assert len(rows) == 1 + 2 * 2 * 3
+    # Four of them, two seeds, and the untrained policy before the two evaluations of each.
+    assert len(rows) == 1 + 4 * 2 * 3
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "spread.json").read_text())["sizes"]["seeds"] == 2
 
