@@ -55,7 +55,9 @@ _REPLAY = {
     # One critic for all: it learns from every decision what each is worth to the team.
     "parameter_sharing": "shared",
     "replay_capacity": 150_000,
+    "network.hidden_sizes": (128, 128),
 }
+_CRITICS = {"allocator_hidden_sizes": (128, 128), "critic_hidden_sizes": (256, 256)}
 _CRITIC_LR = (1e-3, 1e-4)
 """At the beginning and at the end."""
 _EPSILON = (1.0, 0.05)
@@ -75,8 +77,8 @@ class _Pace(NamedTuple):
 
 _PACES: Mapping[str, _Pace] = {
     "mappo": _Pace(_PPO, (1e-3, 1e-4), 5e-5),
-    "cto": _Pace(_REPLAY, (3e-4, 3e-5), 3e-4),
-    "maddpg": _Pace(_REPLAY, (3e-4, 3e-5), 2e-4),
+    "cto": _Pace(_REPLAY | _CRITICS, (3e-4, 3e-5), 8e-4),
+    "maddpg": _Pace(_REPLAY | _CRITICS, (3e-4, 3e-5), 5e-4),
     "madqn": _Pace(_REPLAY, (3e-4, 3e-5), 1e-4),
 }
 
