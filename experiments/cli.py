@@ -392,7 +392,7 @@ def benchmark_spread(
         "results/benchmark-spread"
     ),
 ) -> None:
-    """Train MAPPO and QMIX in simple_spread of mpe2, a third-party environment."""
+    """Train MAPPO, QMIX and MADDPG in simple_spread of mpe2, a third-party environment."""
     from edge_marl.experiments.benchmarks.learning_spread import SpreadSizes
     from edge_marl.experiments.benchmarks.learning_spread import benchmark as run_benchmark
     from edge_marl.experiments.overrides import apply_overrides
