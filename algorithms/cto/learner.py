@@ -46,7 +46,7 @@ class DecisionLearner(BlockLearner):
         n_agents = len(actor.spec.agents)
         takes_turns = module.observation_space.takes_turns
         # Values of an agent's own observations say nothing of what others see next.
-        by_critics = len(module.critics) > 0 and not (values and not _is_taught(config))
+        by_critics = len(module.critics) > 0 and (not values or _is_taught(config))
         of_team = takes_turns and by_critics and config.team_reward != "own"
         self._stream = DecisionStream(
             n_agents,

@@ -105,7 +105,7 @@ class DecisionWorker:
         Args:
             transitions: of the agent, or None.
             lesson: how.
-            others: of :class:`.block.Everyone`, where targets are told of what others do.
+            others: of :class:`.everyone.Everyone`, where targets are told of what others do.
         """
         began_s, began = time.time(), time.monotonic()
         if others is not None:
