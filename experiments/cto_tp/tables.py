@@ -95,7 +95,11 @@ def details(results: Results, setting: Setting) -> Table:
 def papers(results: Results, setting: Setting) -> Table:
     """Tabulate what CTO-TP saves beside each other policy, and what the paper says it does."""
     table = new_table(
-        f"{setting}: less than others have, CTO-TP", "policy", "latency", "energy", "cost"
+        f"{setting}: CTO-TP beside each other policy, below 0 is less",
+        "policy",
+        "latency",
+        "energy",
+        "cost",
     )
     for method in results.methods(setting):
         if method != CTO_TP:
