@@ -264,13 +264,18 @@ class DecisionBlock(Block):
         """
         seen, critics = _now(rows), self._target_critics
         values, errors = self.actor.of_sets(seen), []
+        with torch.no_grad():
+            scales = [critic.scale(state, seen.agents) for critic in critics]
         for choices in (rows[Row.ACTIONS], others):
             with torch.no_grad():
                 actions = self._actions(
                     rows, choices, self._allocated(self._target_actor, rows, choices)
                 )
-                found = [critic(state, seen.agents, actions) for critic in critics]
-                targets = torch.stack(found).amin(0) / critics[0].scale(state, seen.agents)
+                found = [
+                    scale * critic.relative(state, seen.agents, actions)
+                    for scale, critic in zip(scales, critics, strict=True)
+                ]
+                targets = torch.stack(found).amin(0) / scales[0]
             errors.append(chosen_values(values, choices) - targets)
         return torch.cat(errors)
 
@@ -354,10 +359,10 @@ class DecisionBlock(Block):
             logits = self.actor.of_sets(seen).masked_fill(~seen.action_mask, MASKED)
             choices = self._drawn(logits, present)
         critic = self.critics[0].requires_grad_(False)  # it is not what learns here
-        loss = torch.zeros(())
+        scale, loss = critic.scale(state, seen.agents), torch.zeros(())
         for made in (choices,) if others is None else (choices, others):
             vectors = self._allocated(self.actor, rows, made)
-            values = critic(state, seen.agents, self._actions(rows, made, vectors))
+            values = scale * critic.relative(state, seen.agents, self._actions(rows, made, vectors))
             loss = loss - values.mean(0)[present].sum()
         critic.requires_grad_(True)
         lr = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,10 +129,10 @@ class DecisionLearner(BlockLearner):
                 sync_interval=config.sync_interval,
                 global_share=config.global_share,
                 # As many as all have made since the last time.
-                n_taken=-(
-                    -config.sync_interval
+                n_taken=math.ceil(
+                    config.sync_interval
                     * config.train_batch_size_per_learner
-                    // config.updates_per_batch
+                    / config.updates_per_batch
                 ),
             ),
         )

@@ -67,6 +67,7 @@ class DecisionPool:
         num_cpus: float,
     ) -> None:
         self.actor, self.critics, self.state_moments = actor, critics, state_moments
+        self._everyone = Everyone(actor, critics, state_moments)
         self._num_cpus = num_cpus
         self.seeds, self._design, self._barrier = seeds, design, barrier
         self.n_agents = len(seeds)
@@ -122,8 +123,7 @@ class DecisionPool:
                 self._inboxes[k].append({name: c[own] for name, c in transitions.items()})
         others = None
         if self._design.of_team or transitions[DecisionTransition.OTHER_ACTIONS].shape[-1]:
-            everyone = Everyone(self.actor, self.critics, self.state_moments)
-            others = ray.put(everyone.state_dict())
+            others = ray.put(self._everyone.state_dict())
         queued = [k for k, _ in self._turns.values()]
         for k, worker in enumerate(self._workers):
             if queued.count(k) < _QUEUED:

@@ -68,6 +68,12 @@ class Series(NamedTuple):
         return histories, lengths
 
 
+def begins_of(n: int) -> tuple[int, int]:
+    """Return where the validation part and the test part of n tasks begin."""
+    first, second = (int(share * n) for share in _SHARES)
+    return first, second
+
+
 def series_of(tasks: GoogleTasks, servers: int, seed: int) -> Series:
     """Divide the tasks of a trace over servers at random, as replays do.
 
@@ -88,13 +94,11 @@ def series_of(tasks: GoogleTasks, servers: int, seed: int) -> Series:
         gap_s[own[1:]] = np.diff(tasks.arrival_s[own])
     known = ~np.isnan(gap_s)
     values = np.stack([gap_s, tasks.cycles, tasks.memory_or_one], axis=1)[known]
-    begins = tuple(int(share * len(values)) for share in _SHARES)
+    begins = begins_of(len(values))
     if len(values) - begins[1] < _FEWEST:
         raise InputError(
             f"trace: expected at least {round(_FEWEST / (1 - _SHARES[1]))} tasks after the first "
             f"of each server, found {len(values)}"
         )
     means = values[: begins[0]].mean(axis=0)
-    return Series(
-        tasks.arrival_s[known], server[known], values / means, means, (begins[0], begins[1])
-    )
+    return Series(tasks.arrival_s[known], server[known], values / means, means, begins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -56,15 +56,6 @@ INTERVALS = (10, 50, 100, 200)
 """Updates from one exchange of experience to the next."""
 
 Part = Literal["main", "moved", "exchange"]
-
-
-class Crowd(NamedTuple):
-    """Say what learning takes with many servers."""
-
-    envs: int
-    """Episodes at once."""
-    share: float
-    """Of the decisions of a training with 3 servers."""
 
 
 class StudyConfig(StudyOptions):

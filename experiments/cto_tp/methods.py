@@ -104,10 +104,6 @@ class Learner:
         unit = PredictorTraining(setting, seed)
         return Given(unit, PREDICTOR, {"actors_foresee": True} if self.foresees else {})
 
-    def but(self, **options: Any) -> Learner:
-        """Return the method with some options of the algorithm changed."""
-        return replace(self, options={**self.options, **options})
-
 
 CTO = Learner("cto")
 LEARNERS: Mapping[Method, Learner] = {
@@ -191,8 +187,8 @@ def exchange_name(interval: int) -> str:
 
 def exchanging(config: StudyConfig, interval: int, seed: int) -> Training:
     """Return a training of CTO whose learners, at their own pace, share what they experience."""
-    learner = CTO.but(
-        asynchronous=True, parameter_sharing="independent", global_share=_SHARED,
-        sync_interval=interval, replay_capacity=50_000,
-    )  # fmt: skip
+    learner = Learner("cto", {
+        "asynchronous": True, "parameter_sharing": "independent", "global_share": _SHARED,
+        "sync_interval": interval, "replay_capacity": 50_000,
+    })  # fmt: skip
     return training(config, learner, exchange_name(interval), "default", seed)

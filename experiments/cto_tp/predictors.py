@@ -22,7 +22,6 @@ PREDICTOR = "predictor"
 """Its kind, and the option of the environment that names it."""
 
 _TASKS_OF_A_SERVER = 2000
-_SHARES = (0.6, 0.8)
 _EPOCHS = 60
 
 
@@ -76,7 +75,7 @@ def arrivals(scenario: CooperativeScenario, seed: int) -> Any:
     Values are over the means of the scenario, as predictions are made with: intervals over those of
     their own server.
     """
-    from edge_marl.algorithms.prediction.series import Series
+    from edge_marl.algorithms.prediction.series import Series, begins_of
 
     n = _TASKS_OF_A_SERVER * scenario.servers
     workload: Workload = side_by_side(Workload, 1, n)
@@ -92,5 +91,4 @@ def arrivals(scenario: CooperativeScenario, seed: int) -> Any:
         gaps, workload.gcycles[0] / scenario.mean_gcycles,
         workload.memory_gb[0] / scenario.mean_memory_gb,
     ], axis=1)  # fmt: skip
-    begins = tuple(int(share * n) for share in _SHARES)
-    return Series(arrival_s, home, values, np.ones(3), (begins[0], begins[1]))
+    return Series(arrival_s, home, values, np.ones(3), begins_of(n))
