@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_marl.algorithms.core.blocks import Block
 from edge_marl.algorithms.core.learner import DivergenceError, Terms
@@ -58,20 +58,62 @@ class Lesson(NamedTuple):
     """See :meth:`.Block.gradient_step`."""
 
 
+class Decisions(NamedTuple):
+    """Hold what agents saw when they had a choice: C rows, those of an agent together.
+
+    They are gathered and standardised once for all passes, and a minibatch of an agent reads what
+    lies near.
+    """
+
+    columns: Rows
+    """``[C, ...]``; features are standardised."""
+    of_agents: Sequence[Tensor]
+    """The numbers of each agent's rows."""
+    chosen: Tensor
+    """bool ``[G, B, T + 1]``: where an agent has a choice."""
+
+    @classmethod
+    def of(cls, fragments: Rows, actor: Actor) -> Decisions:
+        """Return those of all observations, the last one of a fragment included."""
+        chosen = (who_decides(fragments) & fragments[Fragment.ACTIVE]).permute(2, 0, 1)
+        agents, b, t = chosen.nonzero(as_tuple=True)
+        columns = {name: fragments[name][b, t, agents] for name in _SEEN}
+        columns[Fragment.FEATURES] = actor.normalised(columns[Fragment.FEATURES], agents)
+        counts = torch.bincount(agents, minlength=len(chosen)).tolist()
+        return cls(columns, torch.arange(len(agents)).split(counts), chosen)
+
+    def with_outcomes(self, fragments: Rows, targets: Rows) -> Decisions:
+        """Return those that count, with the columns that their agents learn from."""
+        counts = nn.functional.pad(targets[Columns.LOSS_MASK].permute(2, 0, 1), (0, 1))
+        agents, b, t = self.chosen.nonzero(as_tuple=True)
+        # Nothing follows on the last observation of a fragment, which does not count.
+        t = t.clamp(max=counts.shape[2] - 2)
+        columns = {name: fragments[name][b, t, agents] for name in _RECORDED if name in fragments}
+        columns |= {name: targets[name][b, t, agents] for name in _TARGETS}
+        learned = counts[self.chosen]
+        return Decisions(
+            self.columns | columns, [own[learned[own]] for own in self.of_agents], self.chosen
+        )
+
+
 class Alike(NamedTuple):
-    """Hold the steps in a minibatch of S agents that have about as many."""
+    """Hold the rows in a minibatch of S agents that have about as many."""
 
     agents: Tensor
     """``[S]``"""
-    steps: Tensor
-    """``[S, P]``: numbers ``b * T + t``."""
+    rows: Tensor
+    """``[S, P]``: numbers of decisions."""
     sizes: Tensor
-    """``[S]``: how many are an agent's; what is behind them is nobody's."""
+    """``[S]``: how many count; those behind them fill up."""
 
     @property
     def there(self) -> Tensor:
-        """Return which of the steps are somebody's, ``[S, P]``."""
-        return torch.arange(self.steps.shape[1]) < self.sizes[:, None]
+        """Return which of the rows count, ``[S, P]``."""
+        return torch.arange(self.rows.shape[1]) < self.sizes[:, None]
+
+    def of(self, column: Tensor) -> Tensor:
+        """Return these rows of a column ``[C, ...]``, as ``[S, P, ...]``."""
+        return column.index_select(0, self.rows.flatten()).unflatten(0, self.rows.shape)
 
 
 class AgentBlock(Block):
@@ -113,21 +155,21 @@ class AgentBlock(Block):
             DivergenceError: for returns or gradients that are not finite; nothing has changed yet,
                 or the weights are those of the last minibatch.
         """
-        targets = self._targets(fragments, lesson)
-        columns = _flat(fragments) | {name: targets[name].flatten() for name in _TARGETS}
-        steps = _steps_of_agents(targets[Columns.LOSS_MASK])
-        T = fragments[Fragment.VALID].shape[1]
+        decisions = Decisions.of(fragments, self.actor)
+        targets = self._targets(fragments, decisions, lesson)
+        decisions = decisions.with_outcomes(fragments, targets)
         history: list[Terms] = []
         for _ in range(lesson.n_epochs):
             shuffled = [
                 own[torch.randperm(len(own), generator=generator)]
-                for own, generator in zip(steps, self.generators, strict=True)
+                for own, generator in zip(decisions.of_agents, self.generators, strict=True)
             ]
             history += [
-                self._step(columns, part, T, lesson) for part in _parts(shuffled, lesson.n_parts)
+                self._step(decisions.columns, part, lesson)
+                for part in _parts(shuffled, lesson.n_parts)
             ]
         if self.actor.normaliser is not None:
-            seen = who_decides(fragments) & fragments[Fragment.ACTIVE]
+            seen = decisions.chosen.permute(1, 2, 0)
             self.actor.normaliser.update(
                 fragments[Fragment.FEATURES].flatten(0, 1), seen.flatten(0, 1),
                 sets=self.actor.groups,
@@ -135,11 +177,11 @@ class AgentBlock(Block):
         return history
 
     @torch.no_grad()
-    def _targets(self, fragments: Rows, lesson: Lesson) -> Rows:
+    def _targets(self, fragments: Rows, decisions: Decisions, lesson: Lesson) -> Rows:
         """Return advantages and value targets; take the returns into their moments."""
         targets = learning_targets(
             fragments,
-            self._values(fragments, lesson),
+            self._values(decisions, lesson),
             gamma=lesson.gamma,
             lambda_=lesson.lambda_,
             team_reward="own",
@@ -158,39 +200,37 @@ class AgentBlock(Block):
             targets[Postprocessing.VALUE_TARGETS] = scaled
         return targets
 
-    def _values(self, fragments: Rows, lesson: Lesson) -> Tensor:
+    def _values(self, decisions: Decisions, lesson: Lesson) -> Tensor:
         """Return values ``[B, T + 1, G]`` where an agent has a choice, in units of the return."""
-        chosen = who_decides(fragments) & fragments[Fragment.ACTIVE]
-        columns, values = _flat(fragments), torch.zeros(chosen.numel())
-        for alike in chain.from_iterable(_parts(_steps_of_agents(chosen), lesson.n_parts)):
+        found = torch.zeros(int(decisions.chosen.sum()))
+        for alike in chain.from_iterable(_parts(decisions.of_agents, lesson.n_parts)):
             agents, there = alike.agents, alike.there
-            places = alike.steps * self.n_agents + agents[:, None]
-            features, legal = (columns[name][places].transpose(0, 1) for name in _SEEN)
-            found = self.critic.values.of_some(features, legal, agents)[..., -1:]
+            features, legal = (alike.of(decisions.columns[name]).transpose(0, 1) for name in _SEEN)
+            own = self.critic.values.of_some(features, legal, agents)[..., -1:]
             if self.value_moments is not None:
-                found = self.value_moments.denormalise(found, agents)
-            values[places[there]] = found[..., 0].T[there]
-        return values.view(chosen.shape)
+                own = self.value_moments.denormalise(own, agents)
+            found[alike.rows[there]] = own[..., 0].T[there]
+        values = torch.zeros(decisions.chosen.shape)
+        values[decisions.chosen] = found
+        return values.permute(1, 2, 0)
 
-    def _step(self, columns: Rows, part: list[Alike], T: int, lesson: Lesson) -> Terms:
-        """Make one gradient step of every agent with a step in a minibatch."""
+    def _step(self, columns: Rows, part: list[Alike], lesson: Lesson) -> Terms:
+        """Make one gradient step of every agent with a row in a minibatch."""
         batches, outputs, values, divisors = [], [], [], []
         present = torch.zeros(self.n_agents, dtype=torch.bool)
         for alike in part:
-            agents, steps = alike.agents, alike.steps
+            agents = alike.agents
             present[agents] = True
-            played = steps * self.n_agents + agents[:, None]
-            seen = (steps + steps // T) * self.n_agents + agents[:, None]  # one step more
-            features, legal = (columns[name][seen].transpose(0, 1) for name in _SEEN)
+            features, legal = (alike.of(columns[name]).transpose(0, 1) for name in _SEEN)
             outputs.append(
                 self.actor.of_some(features, legal, agents).transpose(0, 1).flatten(0, 1)
             )
             values.append(self.critic.values.of_some(features, legal, agents)[..., -1].T.flatten())
-            # To divide by infinity takes rows away that are nobody's.
+            # To divide by infinity takes rows away that only fill up.
             sizes = alike.sizes[:, None].float()
             divisors.append(torch.where(alike.there, sizes, torch.inf).flatten())
             batch = {
-                name: columns[name][played].flatten(0, 1)
+                name: alike.of(columns[name]).flatten(0, 1)
                 for name in (*_RECORDED, *_TARGETS)
                 if name in columns
             }
@@ -208,31 +248,20 @@ class AgentBlock(Block):
         return means | {"gradient_norm": norm}
 
 
-def _flat(fragments: Rows) -> Rows:
-    """Return columns whose rows are the steps of agents, ``b * T + t`` times G plus the agent."""
-    names = [name for name in (*_SEEN, *_RECORDED) if name in fragments]
-    return {name: fragments[name].flatten(0, 2) for name in names}
+def _parts(rows: Sequence[Tensor], n_parts: int) -> Iterator[list[Alike]]:
+    """Divide the rows of each agent into equal parts.
 
-
-def _steps_of_agents(counts: Tensor) -> list[Tensor]:
-    """Return the numbers ``b * T + t`` of the steps of each agent that count ``[B, T, G]``."""
-    return [own.nonzero()[:, 0] for own in counts.flatten(0, 1).T]
-
-
-def _parts(steps: Sequence[Tensor], n_parts: int) -> Iterator[list[Alike]]:
-    """Divide the steps of each agent into equal parts.
-
-    Agents decide more or less often. Those that have about as many steps in a part are together,
-    for all are filled up to as many rows: by at most a quarter, and to a number that depends on
-    nobody else.
+    Agents decide more or less often. Those that have about as many rows in a part are together,
+    for all are filled up, with one of their own: by at most a quarter, and to a number that depends
+    on nobody else.
     """
-    divided = [own.tensor_split(n_parts) for own in steps]
+    divided = [own.tensor_split(n_parts) for own in rows]
     for parts in zip(*divided, strict=True):
-        rows = [_filled(len(own)) for own in parts]
+        filled = [_filled(len(own)) for own in parts]
         part = []
-        for P in sorted({*rows} - {0}):
-            agents = [agent for agent, n in enumerate(rows) if n == P]
-            arranged = torch.zeros(len(agents), P, dtype=torch.int64)
+        for P in sorted({*filled} - {0}):
+            agents = [agent for agent, n in enumerate(filled) if n == P]
+            arranged = torch.stack([parts[agent][:1].expand(P) for agent in agents])
             for row, agent in zip(arranged, agents, strict=True):
                 row[: len(parts[agent])] = parts[agent]
             sizes = torch.tensor([len(parts[agent]) for agent in agents])
@@ -242,6 +271,6 @@ def _parts(steps: Sequence[Tensor], n_parts: int) -> Iterator[list[Alike]]:
 
 
 def _filled(n: int) -> int:
-    """Return how many rows n steps take."""
+    """Return how many rows n of them are filled up to."""
     unit = max(_FEWEST_ROWS, 1 << max(0, n.bit_length() - 3))
     return -(-n // unit) * unit

@@ -145,13 +145,15 @@ class Actor(nn.Module):
         """Return outputs ``[P, S, A]`` of some agents without a memory, in P steps.
 
         Args:
-            features: ``[P, S, F]``.
+            features: ``[P, S, F]``, from :meth:`normalised`.
             action_mask: ``[P, S, A]`` bool.
             agents: ``[S]``.
         """
-        groups = self.groups[agents]
-        x = self._normalised(features, groups)
-        return self._evaluate(x, action_mask, self.ids[agents], groups)
+        return self._evaluate(features, action_mask, self.ids[agents], self.groups[agents])
+
+    def normalised(self, features: Tensor, agents: Tensor) -> Tensor:
+        """Return features ``[K, F]`` of ``agents [K]`` as their networks take them."""
+        return self._normalised(features, self.groups[agents])
 
     def with_representation(self, features: Tensor, action_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs, and the representation that the last layer makes them from.

@@ -11,7 +11,7 @@ from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
 from edge_marl.algorithms.core.learner import DivergenceError
-from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Lesson, part_of
+from edge_marl.algorithms.mappo.blocks import ACTOR, CRITIC, AgentBlock, Decisions, Lesson, part_of
 from edge_marl.algorithms.mappo.critics import LocalCritic
 from edge_marl.algorithms.mappo.losses import Coefficients
 from edge_marl.algorithms.mappo.options import MAPPOOptions
@@ -122,7 +122,8 @@ def test_each_agent_learns_as_by_itself_with_plain_autograd() -> None:
     how = lesson(columns)
     whole, start = block(), block()
     whole.learn(part_of(columns, 0, N), how)
-    targets = start._targets(part_of(columns, 0, N), how)
+    decisions = Decisions.of(part_of(columns, 0, N), start.actor)
+    targets = start._targets(part_of(columns, 0, N), decisions, how)
     for agent in range(N):
         actor, critic = plain(start.actor, agent), plain(start.critic.values, agent)
         optimisers = [
