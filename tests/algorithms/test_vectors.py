@@ -152,7 +152,7 @@ def mappo(**options: Any) -> AlgorithmConfig:
 def replayed(config_class: type, **options: Any) -> AlgorithmConfig:
     found: AlgorithmConfig = config_class().training(
         train_batch_size_per_learner=1024, num_steps_sampled_before_learning_starts=1000,
-        updates_per_batch=60, gamma=0.0, lr=1e-3, critic_lr=3e-3, **options,
+        updates_per_batch=60, minibatch_size=256, gamma=0.0, lr=1e-3, critic_lr=3e-3, **options,
     )  # fmt: skip
     return found
 
@@ -169,11 +169,11 @@ LEARNERS: dict[str, Callable[[], AlgorithmConfig]] = {
     "ippo": lambda: mappo(critic="local"),
     "independent": lambda: mappo(**INDEPENDENT),
     "maddpg": lambda: replayed(MADDPGConfig),
-    "maddpg, td3": lambda: replayed(
-        MADDPGConfig, twin_critics=True, policy_delay=2, noise="gaussian",
+    "cto": lambda: replayed(CTOConfig, epsilon=0.3),
+    "cto, td3": lambda: replayed(
+        CTOConfig, epsilon=0.3, twin_critics=True, policy_delay=2, noise="gaussian",
         parameter_sharing={"picker": "a", "archer": "b", "both": "b"},
     ),
-    "cto": lambda: replayed(CTOConfig, epsilon=0.3),
 }  # fmt: skip
 
 

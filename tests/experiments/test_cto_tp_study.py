@@ -23,6 +23,7 @@ from tests import snapshots
 
 SMALLEST = StudyConfig(
     seeds=1, episodes=2, iterations=1, updates=2, settings=("default", "bursts"), workers=0,
+    methods=("CTO-TP", "CTO-TP, actors", "MADQN", "MAPPO"),
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def test_a_study_is_written_and_compares_what_it_says(tmp_path: Path) -> None:
     written = {path.name for path in tmp_path.iterdir()}
     drawings = {"curves.png", "trade.png", "exchange.png"}
     assert {"tables.md", "results.csv", "summary.json", *drawings} <= written
-    learned = get_args(Method)
+    learned = SMALLEST.methods
     assert results.methods("bursts") == [*HEURISTICS, *learned]
     values = results.values("default", "CTO-TP, actors")
     assert values is not None
@@ -77,6 +78,15 @@ def test_a_study_is_written_and_compares_what_it_says(tmp_path: Path) -> None:
     assert cells == ["policy", "default", "bursts"]
     drawn = (*learned, tables.exchange_name(4))
     snapshots.check_table("study-cto-tp", tmp_path / "results.csv", drawn=drawn, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_every_method_has_options_that_its_algorithm_takes(method: Method) -> None:
+    recipe = methods.training_of(StudyConfig(), method, "default", 0).recipe
+    config = recipe.config()
+    assert {name: getattr(config, name) for name in ("gamma", "minibatch_size")} == {
+        name: recipe.options[name] for name in ("gamma", "minibatch_size")
+    }
 
 
 def test_settings_differ_and_tests_are_none_of_the_validation() -> None:
