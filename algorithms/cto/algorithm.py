@@ -7,6 +7,9 @@ from typing import Any
 
 from edge_marl.algorithms.core.batches import BatchAlgorithm
 from edge_marl.algorithms.core.blocks import BlockAlgorithm
+from edge_marl.algorithms.cto.pool import read_turns
+
+_LEARNERS = "learners"
 
 
 class DecisionAlgorithm(BlockAlgorithm, BatchAlgorithm):
@@ -15,8 +18,12 @@ class DecisionAlgorithm(BlockAlgorithm, BatchAlgorithm):
     def setup(self, config: Any) -> None:
         """Build env runners and learners."""
         super().setup(config)
-        folder = Path(self.logdir) / "learners"
+        folder = Path(self.logdir) / _LEARNERS
         self.learner_group.foreach_learner(lambda own: own.connect(folder))
+
+    def turns(self) -> list[dict[str, Any]]:
+        """Return what learners that are Ray actors have done so far, see :func:`.read_turns`."""
+        return read_turns(Path(self.logdir) / _LEARNERS)
 
     def lesson(self) -> dict[str, Any]:
         """Return the arguments of :meth:`.learner.DecisionLearner.learn`."""

@@ -1,5 +1,7 @@
 """Implement ``edge-marl benchmark cto``: measure learners at their own pace, and their updates.
 
+A picture beside the file of results shows when learners work and when they wait.
+
 Time to a return is measured by the clock, for it takes several processes; updates and decisions in
 processor time.
 """
@@ -10,6 +12,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from edge_marl.algorithms.replay.columns import DecisionTransition as Row
 from edge_marl.envs.batched import make_batched
 from edge_marl.experiments.benchmarks.report import Measurement, report
 from edge_marl.experiments.benchmarks.simulators import measure_parts
+from edge_marl.experiments.benchmarks.timeline import timeline
 from edge_marl.experiments.benchmarks.timing import percentiles_s, seconds_each
 from edge_marl.experiments.evaluate.episodes import play, validation_seeds
 from edge_marl.experiments.export.onnx_files import LocalActor, open_session, write_onnx
@@ -43,6 +47,10 @@ _FEATURES, _CHOICES, _NUMBERS, _STATE = 20, 4, 3, 25  # of three servers
 _HIDDEN, _CRITIC_HIDDEN, _SCALE_HIDDEN, _EMBEDDING = (64, 64), (128, 128), 64, 8
 _TAU = 0.005
 _SLOWNESS = 5
+_DRAWN_S = 20.0
+
+Turn = dict[str, Any]
+"""See :func:`.pool.read_turns`."""
 
 
 class CTOSizes(Options):
@@ -67,13 +75,19 @@ class CTOSizes(Options):
 
 def benchmark(out: Path, sizes: CTOSizes | None = None) -> list[Measurement]:
     """Measure, print and write like :func:`.graph_offloading.benchmark`."""
-    check_output(out)
+    picture = out.with_suffix(".png")
+    for path in (out, picture):
+        check_output(path)
     sizes = sizes or CTOSizes()
     torch.set_num_threads(1)
-    parts: Sequence[Callable[[CTOSizes], Iterator[Measurement]]] = (_updates, _decisions, _paces)
+    turns: dict[str, Sequence[Turn]] = {}
+    parts: Sequence[Callable[[CTOSizes], Iterator[Measurement]]] = (
+        _updates, _decisions, partial(_paces, turns),
+    )  # fmt: skip
     with local_ray(2):
         found = measure_parts(parts, sizes)
     report("edge-marl benchmark cto", found, out, sizes=sizes.model_dump())
+    timeline(turns, picture, longest_s=_DRAWN_S)
     return found
 
 
@@ -247,12 +261,15 @@ def _decisions(sizes: CTOSizes) -> Iterator[Measurement]:
     yield Measurement("its 99th percentile", 1e3 * slow_s, "ms")
 
 
-def _paces(sizes: CTOSizes) -> Iterator[Measurement]:
-    """Compare the time to a cost with and without a barrier, where a learner is slow."""
+def _paces(turns: dict[str, Sequence[Turn]], sizes: CTOSizes) -> Iterator[Measurement]:
+    """Compare the time to a cost with and without a barrier, where a learner is slow.
+
+    The turns of a training of each kind are added to ``turns``.
+    """
     found = {"at their own pace": 0.0, "with a barrier": 0.0}
     for seed in range(sizes.trainings):
         for name in found:
-            passed_s = _seconds_to_target(sizes, seed, barrier=name == "with a barrier")
+            passed_s, turns[name] = _until_target(sizes, seed, barrier=name == "with a barrier")
             found[name] += passed_s / sizes.trainings
     for name, passed_s in found.items():
         yield Measurement(
@@ -263,8 +280,11 @@ def _paces(sizes: CTOSizes) -> Iterator[Measurement]:
     yield Measurement("with a barrier over own pace", ratio, "times", 2.0)
 
 
-def _seconds_to_target(sizes: CTOSizes, seed: int, *, barrier: bool) -> float:
-    """Return how long training takes until the cost is reached; infinity if never."""
+def _until_target(sizes: CTOSizes, seed: int, *, barrier: bool) -> tuple[float, Sequence[Turn]]:
+    """Return how long training takes until the cost is reached; infinity if never.
+
+    Also return the turns of the learners.
+    """
     options: dict[str, Any] = {
         "asynchronous": True, "barrier": barrier, "stragglers": 0.3, "slowness": _SLOWNESS,
         # Agents that each learn their own cost are soonest there, though they get no further.
@@ -275,13 +295,11 @@ def _seconds_to_target(sizes: CTOSizes, seed: int, *, barrier: bool) -> float:
     recipe = Recipe(env=ENV, algorithm="cto", options=options, seed=seed)
     seeds = validation_seeds(16)
     env = make_batched(ENV, {}, len(seeds), state=False)
-    passed_s = 0.0
+    passed_s, cost = 0.0, float("inf")
     with built(recipe.config()) as algorithm:
-        while passed_s < sizes.longest_s:
+        while cost > sizes.target and passed_s < sizes.longest_s:
             begin = time.perf_counter()
             algorithm.train()
             passed_s += time.perf_counter() - begin
-            cost = play(algorithm.actor(), env, seeds, sampled=False)["cost"]
-            if np.mean(cost) <= sizes.target:
-                return passed_s
-    return float("inf")
+            cost = np.mean(play(algorithm.actor(), env, seeds, sampled=False)["cost"])
+        return passed_s if cost <= sizes.target else float("inf"), algorithm.turns()

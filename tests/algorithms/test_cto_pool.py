@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,11 +48,6 @@ def learner_of(algorithm: Any) -> Any:
     return algorithm.learner_group._learner
 
 
-def turns(algorithm: Any) -> list[dict[str, Any]]:
-    path = Path(algorithm.logdir) / "learners" / "turns.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def weights(algorithm: Any) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = learner_of(algorithm).module[DEFAULT_MODULE_ID].state_dict()
     return {name: part.clone() for name, part in found.items()}
@@ -93,11 +87,11 @@ def test_nobody_waits_for_a_slow_learner(paced: Any) -> None:
     while not min(pool.versions):  # processes start when they do
         paced.train()
     learner_of(paced).settle()
-    before = len(turns(paced))
+    before = len(paced.turns())
     for _ in range(20):
         paced.train()
     learner_of(paced).settle()
-    found = turns(paced)[before:]
+    found = paced.turns()[before:]
     counts = [sum(turn["agent"] == k for turn in found) for k in range(3)]
     assert min(counts[k] for k in range(3) if k != slow) > 2 * counts[slow]
     # While a turn of the slow one lasts, others begin and end theirs.
@@ -156,7 +150,7 @@ def test_the_versions_that_targets_are_told_of_are_recorded_where_agents_act_tog
         for _ in range(6)
     ]
     learner_of(algorithm).settle()
-    recorded = turns(algorithm)
+    recorded = algorithm.turns()
     algorithm.stop()
     assert {len(turn["others"]) for turn in recorded} == {2}
     assert max(max(turn["others"]) for turn in recorded) > 0
