@@ -22,7 +22,7 @@ def timeline(
     """
     figure, axes = new_figure(len(ways), 1, (8.4, 1.7 * len(ways) + 0.4))
     for axis, (name, turns) in zip(axes, ways.items(), strict=True):
-        first_s = min(turn["began_s"] for turn in turns)
+        first_s = min((turn["began_s"] for turn in turns), default=0.0)
         agents = sorted({turn["agent"] for turn in turns})
         for agent in agents:
             # Neighbouring turns differ in colour, or they would look like one.
