@@ -49,19 +49,23 @@ _PPO = {
 }
 _REPLAY = {
     "num_envs_per_env_runner": 64,
-    "train_batch_size_per_learner": 2048,
+    # Decisions are cheaper than updates: each is learned from four times, not sixteen.
+    "train_batch_size_per_learner": 8192,
     "updates_per_batch": 32,
     "minibatch_size": 1024,
     # One critic for all: it learns from every decision what each is worth to the team.
     "parameter_sharing": "shared",
-    "replay_capacity": 150_000,
     "network.hidden_sizes": (128, 128),
 }
+_KEPT = 1_800_000
+"""Decisions to learn from, over the servers: with more of them each takes more memory."""
 _CRITICS = {"allocator_hidden_sizes": (128, 128), "critic_hidden_sizes": (256, 256)}
 _CRITIC_LR = (1e-3, 1e-4)
 """At the beginning and at the end."""
 _EPSILON = (1.0, 0.05)
-_EXPLORING = 0.17
+_NOISE = (0.3, 0.15)
+"""With less at the end, what critics say of allocations that differ a little gets worse."""
+_EXPLORING = 0.22
 """Share of the training after which choices are explored as little as at its end."""
 
 
@@ -77,9 +81,9 @@ class _Pace(NamedTuple):
 
 _PACES: Mapping[str, _Pace] = {
     "mappo": _Pace(_PPO, (1e-3, 1e-4), 5e-5),
-    "cto": _Pace(_REPLAY | _CRITICS, (3e-4, 3e-5), 8e-4),
-    "maddpg": _Pace(_REPLAY | _CRITICS, (3e-4, 3e-5), 5e-4),
-    "madqn": _Pace(_REPLAY, (3e-4, 3e-5), 1e-4),
+    "cto": _Pace(_REPLAY | _CRITICS, (3e-4, 3e-5), 1.5e-4),
+    "maddpg": _Pace(_REPLAY | _CRITICS, (3e-4, 3e-5), 1.1e-4),
+    "madqn": _Pace(_REPLAY, (3e-4, 3e-5), 6e-5),
 }
 
 
@@ -130,10 +134,12 @@ def training(
     pace = _PACES[learner.algorithm]
     iterations = config.iterations if learner.algorithm == "mappo" else config.updates
     decisions = iterations * pace.options["train_batch_size_per_learner"]
+    servers = scenario_of(setting).servers
+    kept = {} if learner.algorithm == "mappo" else {"replay_capacity": _KEPT // servers}
     recipe = Recipe(
         env=ENVIRONMENT,
         algorithm=learner.algorithm,
-        options={**_COMMON, **pace.options, **_schedules(learner.algorithm, decisions),
+        options={**_COMMON, **pace.options, **kept, **_schedules(learner.algorithm, decisions),
                  **learner.options},
         env_config={**episodes_of(setting, 1).env_config, **learner.env, "reward": "saving"},
         seed=seed,
@@ -147,7 +153,7 @@ def training(
         further={"setting": setting, "trained": setting},
         given=learner.given(setting, seed),
         is_seen=learner.foresees,
-        seconds=decisions * pace.seconds_per_decision * scenario_of(setting).servers / 3,
+        seconds=decisions * pace.seconds_per_decision * servers / 3,
     )
 
 
@@ -174,7 +180,7 @@ def _schedules(algorithm: str, decisions: int) -> dict[str, Any]:
 
     found = {"lr": falling(_PACES[algorithm].lr)}
     if algorithm in ("cto", "maddpg"):
-        found["critic_lr"] = falling(_CRITIC_LR)
+        found |= {"critic_lr": falling(_CRITIC_LR), "noise_scale": falling(_NOISE)}
     if algorithm in ("cto", "madqn"):
         found["epsilon"] = falling(_EPSILON, _EXPLORING)
     return found
