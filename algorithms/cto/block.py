@@ -67,9 +67,9 @@ class DecisionBlock(Block):
 
     - Choices by values (MADQN): ``Q(o, c)`` learns ``R + Gamma Q'(o', u)``, where u is the best
       legal choice at o' by Q (double Q-learning, van Hasselt et al., 2016) or by ``Q'``. If they
-      are taught, ``Q(o, c)`` learns what critics say of c and the allocation that goes with it now,
-      ``V'(s, c, mu'(o, c), others)`` over its scale, for the choice of the transition and for one
-      that is drawn at random.
+      are taught, ``Q(o, c) - Q(o, k)`` learns by how much ``V'(s, c, mu'(o, c), others)`` and
+      ``V'(s, k, mu'(o, k), others)`` differ, c being the choice of the transition and k one that is
+      drawn at random.
     - Critics: ``V(s, c, x, others)`` learns ``R + Gamma V'(s', c', x', others')``, where all who
       decide in that step do what their target networks say; with a second critic, the smaller of
       both counts (TD3, Fujimoto et al., 2018). Where values are the team's and agents take turns,
@@ -213,14 +213,15 @@ class DecisionBlock(Block):
     def _step(self, rows: Columns, present: Tensor, lesson: Lesson) -> Terms:
         """Make one update of the sets that are present, from ``rows [K, G, ...]``."""
         self._n_updates += 1
-        errors, loss = {}, torch.zeros(())
+        errors: Columns = {}
+        loss = torch.zeros(())
         others: Tensor | None = None  # choices beside those of the transitions
         if self.critics:
             state = self.state_moments.normalise(rows[Row.STATE])
-            for name, (found, scale_losses) in zip(
+            for name, (immediate, later, scale_losses) in zip(
                 CRITICS, self._critic_errors(rows, state), strict=False
             ):
-                errors[f"{name}_error"] = found
+                errors |= {f"{name}_reward_error": immediate, f"{name}_error": later}
                 loss = loss + scale_losses.mean(0)[present].sum()
         if self._values and self.critics and lesson.taught:
             others = self._any_choice(rows, present)
@@ -255,7 +256,10 @@ class DecisionBlock(Block):
         return values - targets
 
     def _taught_errors(self, rows: Columns, state: Tensor, others: Tensor) -> Tensor:
-        """Return the errors ``[2 K, G]`` of action values that critics teach.
+        """Return the errors ``[K, G]`` of differences between action values, which critics teach.
+
+        Only differences decide. They are learned as such, in units of what decisions earn at once,
+        for most of a value is what follows whatever is chosen.
 
         Args:
             rows: the transitions.
@@ -263,21 +267,17 @@ class DecisionBlock(Block):
             others: ``[K, G]``: choices beside those of the transitions.
         """
         seen, critics = _now(rows), self._target_critics
-        values, errors = self.actor.of_sets(seen), []
-        with torch.no_grad():
-            scales = [critic.scale(state, seen.agents) for critic in critics]
+        values = self.actor.of_sets(seen)
+        own, told = [], []
         for choices in (rows[Row.ACTIONS], others):
             with torch.no_grad():
                 actions = self._actions(
                     rows, choices, self._allocated(self._target_actor, rows, choices)
                 )
-                found = [
-                    scale * critic.relative(state, seen.agents, actions)
-                    for scale, critic in zip(scales, critics, strict=True)
-                ]
-                targets = torch.stack(found).amin(0) / scales[0]
-            errors.append(chosen_values(values, choices) - targets)
-        return torch.cat(errors)
+                found = [critic.effects(state, seen.agents, actions) for critic in critics]
+                told.append(torch.stack(found).amin(0))
+            own.append(chosen_values(values, choices))
+        return (own[0] - own[1]) - (told[0] - told[1])
 
     def _allocated(self, actor: Actor, rows: Columns, choices: Tensor) -> Tensor:
         """Return the vectors ``[K, G, d]`` that go with choices, what is absent 0."""
@@ -285,14 +285,17 @@ class DecisionBlock(Block):
             return rows[Row.FEATURES].new_zeros(*rows[Row.NODE].shape, 0)
         return actor.allocations_of_sets(_now(rows), choices) * self._varies[rows[Row.NODE]]
 
-    def _critic_errors(self, rows: Columns, state: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _critic_errors(self, rows: Columns, state: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return what :meth:`JointCritic.errors` says of every critic."""
         agents = rows[Row.NODE]
         with torch.no_grad():
             targets = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * self._next_values(rows)
-        choices = rows[Row.ACTIONS]
+        choices, immediate = rows[Row.ACTIONS], rows[Row.IMMEDIATE]
         actions = self._actions(rows, choices, _recorded(rows, Row.VECTORS, choices))
-        return [critic.errors(state, agents, actions, targets) for critic in self.critics]
+        return [
+            critic.errors(state, agents, actions, immediate, targets - immediate)
+            for critic in self.critics
+        ]
 
     def _next_values(self, rows: Columns) -> Tensor:
         """Return what target critics say of the next decisions, ``[K, G]``."""
@@ -359,10 +362,10 @@ class DecisionBlock(Block):
             logits = self.actor.of_sets(seen).masked_fill(~seen.action_mask, MASKED)
             choices = self._drawn(logits, present)
         critic = self.critics[0].requires_grad_(False)  # it is not what learns here
-        scale, loss = critic.scale(state, seen.agents), torch.zeros(())
+        scale, loss = critic.scales(state, seen.agents).immediate, torch.zeros(())
         for made in (choices,) if others is None else (choices, others):
             vectors = self._allocated(self.actor, rows, made)
-            values = scale * critic.relative(state, seen.agents, self._actions(rows, made, vectors))
+            values = scale * critic.effects(state, seen.agents, self._actions(rows, made, vectors))
             loss = loss - values.mean(0)[present].sum()
         critic.requires_grad_(True)
         lr = {

@@ -44,17 +44,30 @@ class CriticSpec(NamedTuple):
     """Numbers that stand for a choice."""
 
 
-_SCALE_WIDTH = 64
+_WIDTH = 64
+"""Of the hidden layer for scales."""
 _LARGEST_LOG_SCALE = 10.0
+
+
+class Scales(NamedTuple):
+    """Hold the magnitudes, ``[K, G]`` each, of what states lead to."""
+
+    immediate: Tensor
+    """Of the reward of the decision's own step."""
+    later: Tensor
+    """Of both that and all that follows, which may be nothing."""
 
 
 class JointCritic(nn.Module):
     """Map state and joint action to the value of one agent (Lowe et al., 2017, equation 6).
 
-    Values are products of a scale, which depends on the state alone, and a relative value. Where
-    some tasks cost a hundred times as much as others, errors of relative values are alike for all,
-    while one network for values themselves would be right about the largest alone, or, with a loss
-    that grows linearly, about the smallest.
+    A value is what the step itself earns, what the action adds to what follows, and what follows
+    anyhow: ``V(s, a) = i(s) (r(s, a) + e(s, a)) + l(s) b(s)``, where i and l are scales of
+    immediate and of later rewards. What follows depends on all that is still to come, and hardly on
+    the action: one network for values would learn small differences between actions from targets
+    that vary a hundred times as much. So what is known at once is learned by itself, effects are
+    in units of it, and b does not see the action. Scales make errors alike for small and for large
+    tasks.
 
     Args:
         n_groups: G, parameter sets.
@@ -66,47 +79,85 @@ class JointCritic(nn.Module):
         self.spec = spec
         size = spec.embedding if spec.n_choices > 1 else 0
         self.embedding = ChoiceEmbedding(n_groups, spec.n_choices, size) if size else None
-        n_in = spec.state_size + spec.n_agents + spec.n_told * (size + spec.vector_size)
-        self.layers = GroupedMLP(n_groups, (n_in, *spec.hidden_sizes, 1), spec.activation)
-        sizes = (spec.state_size + spec.n_agents, _SCALE_WIDTH, 1)
-        self.log_scale = GroupedMLP(n_groups, sizes, spec.activation)
+        n_seen = spec.state_size + spec.n_agents
+        n_in = n_seen + spec.n_told * (size + spec.vector_size)
+
+        def layers(n_in: int, hidden_sizes: tuple[int, ...], n_out: int) -> GroupedMLP:
+            return GroupedMLP(n_groups, (n_in, *hidden_sizes, n_out), spec.activation)
+
+        self.of_actions = layers(n_in, spec.hidden_sizes, 2)
+        self.of_states = layers(n_seen, tuple(max(1, n // 2) for n in spec.hidden_sizes), 1)
+        self.log_scales = layers(n_seen, (_WIDTH,), 2)
 
     def forward(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
-        """Return values ``[K, G]``, see :meth:`relative`."""
-        return self.scale(state, agents).detach() * self.relative(state, agents, actions)
-
-    def scale(self, state: Tensor, agents: Tensor) -> Tensor:
-        """Return the scales ``[K, G]`` of values in states."""
-        logarithms = self.log_scale(self._told_apart(state, agents), None).squeeze(-1)
-        return logarithms.clamp(-_LARGEST_LOG_SCALE, _LARGEST_LOG_SCALE).exp()
-
-    def errors(
-        self, state: Tensor, agents: Tensor, actions: JointActions, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the errors ``[K, G]`` of relative values, and the losses ``[K, G]`` of scales.
-
-        A scale learns the root mean square of targets in a state, by the likelihood of a normal
-        distribution around 0.
-        """
-        scale = self.scale(state, agents)
-        errors = self.relative(state, agents, actions) - targets / scale.detach()
-        return errors, 0.5 * (targets / scale).square() + scale.log()
-
-    def relative(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
-        """Return values over their scales, ``[K, G]``.
+        """Return values ``[K, G]``.
 
         Args:
             state: ``[K, G, S]``.
             agents: ``[K, G]``, whose values.
             actions: of them, and of those who decide in the same step.
         """
+        scales = self.scales(state, agents)
+        effects = self.effects(state, agents, actions)
+        return scales.immediate * effects + scales.later * self._base(state, agents)
+
+    def scales(self, state: Tensor, agents: Tensor) -> Scales:
+        """Return the scales in states, which losses of values do not change."""
+        return Scales(*self._log_scales(state, agents).detach().exp().unbind(-1))
+
+    def effects(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
+        """Return what actions are worth beside one another, r + e, ``[K, G]``."""
+        return self._of_actions(state, agents, actions).sum(-1)
+
+    def errors(
+        self,
+        state: Tensor,
+        agents: Tensor,
+        actions: JointActions,
+        immediate: Tensor,
+        later: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return errors of immediate and of later rewards over their scales, and losses of scales.
+
+        A scale learns a root mean square of rewards in a state, by the likelihood of a normal
+        distribution around 0.
+
+        Args:
+            state: as for :meth:`forward`, as the next two.
+            agents: whose values.
+            actions: what was done.
+            immediate: ``[K, G]``, rewards of the steps.
+            later: ``[K, G]``, targets of what follows.
+
+        Returns:
+            ``[K, G]`` each.
+        """
+        scales = self.scales(state, agents)
+        reward, effect = self._of_actions(state, agents, actions).unbind(-1)
+        follows = effect * scales.immediate / scales.later + self._base(state, agents)
+        logarithms = self._log_scales(state, agents)
+        squares = torch.stack([immediate.square(), immediate.square() + later.square()], dim=-1)
+        losses = (0.5 * squares * (-2.0 * logarithms).exp() + logarithms).sum(-1)
+        return reward - immediate / scales.immediate, follows - later / scales.later, losses
+
+    def _of_actions(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
+        """Return immediate rewards and effects on what follows, ``[K, G, 2]``."""
         parts = [actions.vectors]
         if self.embedding is not None:
             parts.append(self.embedding(actions.choices, None))
         done = torch.cat(parts, dim=-1) * actions.decide[..., None]
-        seen = self._told_apart(state, agents)
-        values: Tensor = self.layers(torch.cat([seen, done.flatten(2)], dim=-1), None)
-        return values.squeeze(-1)
+        seen = torch.cat([self._told_apart(state, agents), done.flatten(2)], dim=-1)
+        found: Tensor = self.of_actions(seen, None)
+        return found
+
+    def _base(self, state: Tensor, agents: Tensor) -> Tensor:
+        """Return what follows whatever is done, over its scale, ``[K, G]``."""
+        found: Tensor = self.of_states(self._told_apart(state, agents), None)
+        return found.squeeze(-1)
+
+    def _log_scales(self, state: Tensor, agents: Tensor) -> Tensor:
+        found: Tensor = self.log_scales(self._told_apart(state, agents), None)
+        return found.clamp(-_LARGEST_LOG_SCALE, _LARGEST_LOG_SCALE)
 
     def _told_apart(self, state: Tensor, agents: Tensor) -> Tensor:
         """Append to ``state [K, G, S]`` whose values are asked for."""

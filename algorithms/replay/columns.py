@@ -72,6 +72,8 @@ class DecisionTransition(AgentTransition):
 
     VECTORS = "vectors"
     """``[K, d]``: of the actions, where they have any."""
+    IMMEDIATE = "immediate"
+    """``[K]`` float32: of the rewards, that of the decision's own step."""
     STATE = "state"
     """``[K, S]``: global state."""
     OTHER_ACTIONS = "other_actions"

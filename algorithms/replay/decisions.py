@@ -250,6 +250,7 @@ class DecisionStream:
             AgentTransition.FEATURES: fragments[Fragment.FEATURES][slots, steps, agents],
             AgentTransition.ACTION_MASK: fragments[Fragment.ACTION_MASK][slots, steps, agents],
             AgentTransition.ACTIONS: fragments[Fragment.ACTIONS][slots, steps, agents].long(),
+            DecisionTransition.IMMEDIATE: fragments[Fragment.REWARDS][slots, steps, agents],
             DecisionTransition.STATE: fragments[Fragment.STATE][slots, steps],
             DecisionTransition.OTHER_ACTIONS: fragments[Fragment.ACTIONS][others].long(),
             DecisionTransition.OTHERS_DECIDE: decides[others],

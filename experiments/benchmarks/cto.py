@@ -141,7 +141,7 @@ def _transitions(n: int) -> dict[str, Tensor]:
         Row.ACTION_MASK: legal, Row.NEXT_ACTION_MASK: legal,
         Row.STATE: torch.randn(n, _STATE), Row.NEXT_STATE: torch.randn(n, _STATE),
         Row.ACTIONS: torch.randint(_CHOICES, (n,)), Row.VECTORS: torch.rand(n, _NUMBERS),
-        Row.REWARDS: torch.randn(n), Row.DISCOUNTS: torch.rand(n),
+        Row.REWARDS: torch.randn(n), Row.IMMEDIATE: torch.randn(n), Row.DISCOUNTS: torch.rand(n),
         Row.OTHER_ACTIONS: others, Row.OTHERS_DECIDE: others.bool(),
         Row.OTHER_VECTORS: torch.zeros(n, 0, _NUMBERS),
         Row.NEXT_OTHER_FEATURES: torch.zeros(n, 0, _FEATURES),
@@ -166,13 +166,14 @@ class _Plain:
                 "embedded": nn.Embedding(_CHOICES, _EMBEDDING),
                 "allocator": layers(_FEATURES + _EMBEDDING, *_HIDDEN, _NUMBERS),
                 "judged": nn.Embedding(_CHOICES, _EMBEDDING),
-                "critic": layers(_STATE + _EMBEDDING + _NUMBERS, *_CRITIC_HIDDEN, 1),
-                "scale": layers(_STATE, _SCALE_HIDDEN, 1),
+                "critic": layers(_STATE + _EMBEDDING + _NUMBERS, *_CRITIC_HIDDEN, 2),
+                "base": layers(_STATE, *(n // 2 for n in _CRITIC_HIDDEN), 1),
+                "scales": layers(_STATE, _SCALE_HIDDEN, 2),
             })  # fmt: skip
 
         self.own, self.target = networks(), networks()
         groups = {name: ("embedded", "allocator") if name == "acts" else
-                  ("seen", "advantages", "value", "judged", "critic", "scale")
+                  ("seen", "advantages", "value", "judged", "critic", "base", "scales")
                   for name in ("acts", "judges")}  # fmt: skip
         self.optimisers = {
             name: torch.optim.Adam(
@@ -195,44 +196,50 @@ class _Plain:
     def judged(
         self, networks: nn.ModuleDict, state: Tensor, choices: Tensor, vectors: Tensor
     ) -> Tensor:
-        """Return values over their scale."""
+        """Return the immediate reward and the effect on what follows, over the scale of both."""
         together = torch.cat([state, networks["judged"](choices), vectors], dim=1)
-        found: Tensor = networks["critic"](together).squeeze(1)
+        found: Tensor = networks["critic"](together)
         return found
 
-    def scale(self, networks: nn.ModuleDict, state: Tensor) -> Tensor:
-        found: Tensor = networks["scale"](state).squeeze(1).exp()
+    def scales(self, networks: nn.ModuleDict, state: Tensor) -> Sequence[Tensor]:
+        found: Sequence[Tensor] = networks["scales"](state).exp().unbind(1)
         return found
 
     def update(self, rows: dict[str, Tensor]) -> None:
         seen, then = rows[Row.FEATURES], rows[Row.NEXT_FEATURES]
         state, following = rows[Row.STATE], rows[Row.NEXT_STATE]
+        immediate = rows[Row.IMMEDIATE]
         both = rows[Row.ACTIONS], torch.randint(_CHOICES, rows[Row.ACTIONS].shape)
         with torch.no_grad():
             best = self.values(self.target, then).argmax(1)
-            judged = self.judged(
+            effects = self.judged(
                 self.target, following, best, self.allocated(self.target, then, best)
             )
-            follows = self.scale(self.target, following) * judged
-            targets = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * follows
+            scales = self.scales(self.target, following)
+            follows = scales[0] * effects.sum(1)
+            follows = follows + scales[1] * self.target["base"](following).squeeze(1)
+            later = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * follows - immediate
             taught = [
-                self.judged(self.target, state, choices, self.allocated(self.target, seen, choices))
-                for choices in both
+                self.judged(self.target, state, c, self.allocated(self.target, seen, c)).sum(1)
+                for c in both
             ]
+            scales = self.scales(self.own, state)
         values = self.values(self.own, seen)
-        scale = self.scale(self.own, state)
-        judged = self.judged(self.own, state, both[0], rows[Row.VECTORS])
-        loss = F.huber_loss(judged, targets / scale.detach())
-        loss = loss + (0.5 * (targets / scale).square() + scale.log()).mean()
-        for choices, target in zip(both, taught, strict=True):
-            loss = loss + F.huber_loss(values.gather(1, choices[:, None]).squeeze(1), target)
+        reward, effect = self.judged(self.own, state, both[0], rows[Row.VECTORS]).unbind(1)
+        base = self.own["base"](state).squeeze(1)
+        loss = F.huber_loss(reward, immediate / scales[0])
+        loss = loss + F.huber_loss(effect * scales[0] / scales[1] + base, later / scales[1])
+        logarithms = self.own["scales"](state)
+        squares = torch.stack([immediate.square(), immediate.square() + later.square()], 1)
+        loss = loss + (0.5 * squares * (-2.0 * logarithms).exp() + logarithms).sum(1).mean()
+        chosen = [values.gather(1, c[:, None]).squeeze(1) for c in both]
+        loss = loss + F.huber_loss(chosen[0] - chosen[1], taught[0] - taught[1])
         self._step("judges", loss)
         loss = torch.zeros(())
-        with torch.no_grad():
-            scale = self.scale(self.own, state)
         for choices in both:
             vectors = self.allocated(self.own, seen, choices)
-            loss = loss - (scale * self.judged(self.own, state, choices, vectors)).mean()
+            effects = self.judged(self.own, state, choices, vectors).sum(1)
+            loss = loss - (scales[0] * effects).mean()
         self._step("acts", loss)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.target.parameters()), list(self.own.parameters()), _TAU)
@@ -301,5 +308,5 @@ def _until_target(sizes: CTOSizes, seed: int, *, barrier: bool) -> tuple[float, 
             begin = time.perf_counter()
             algorithm.train()
             passed_s += time.perf_counter() - begin
-            cost = np.mean(play(algorithm.actor(), env, seeds, sampled=False)["cost"])
+            cost = float(np.mean(play(algorithm.actor(), env, seeds, sampled=False)["cost"]))
         return passed_s if cost <= sizes.target else float("inf"), algorithm.turns()

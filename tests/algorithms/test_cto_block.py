@@ -73,6 +73,7 @@ def transitions(n: int, *, d: int = D, told: int = N, seed: int = 0) -> dict[str
         Row.NEXT_STATE: rng.normal(size=(n, S)),
         Row.ACTIONS: rng.integers(A, size=n),
         Row.REWARDS: rng.normal(size=n),
+        Row.IMMEDIATE: rng.normal(size=n),
         Row.DISCOUNTS: rng.random(n),
         Row.OTHER_ACTIONS: rng.integers(A, size=(n, others)),
         Row.OTHERS_DECIDE: rng.random((n, others)) < 0.5,
@@ -160,12 +161,17 @@ def test_critics_learn_what_all_do_next_by_their_target_networks(
                 )  # fmt: skip
             best = min(_valued(critic, g, then[at], following) for critic in own._target_critics)
             target = float(rows[Row.REWARDS][at]) + float(rows[Row.DISCOUNTS][at]) * best
-            for critic, (found, scale_losses) in zip(own.critics, errors, strict=True):
-                scale = _scale(critic, g, state[at])
-                expected = (_valued(critic, g, state[at], done) - target) / scale
-                assert found[at].item() == pytest.approx(expected, abs=1e-5)
-                likelihood = 0.5 * (target / scale) ** 2 + math.log(scale)
-                assert scale_losses[at].item() == pytest.approx(likelihood, abs=1e-5)
+            at_once = float(rows[Row.IMMEDIATE][at])
+            later = target - at_once
+            for critic, found in zip(own.critics, errors, strict=True):
+                reward, effect, base, i, l_ = _parts(critic, g, state[at], done)
+                likelihood = 0.5 * (at_once / i) ** 2 + 0.5 * (at_once**2 + later**2) / l_**2
+                expected = (
+                    reward - at_once / i,
+                    i / l_ * effect + base - later / l_,
+                    likelihood + math.log(i * l_),
+                )
+                assert [part[at].item() for part in found] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("critics", [1, 2])
@@ -188,7 +194,7 @@ def test_critics_of_a_team_learn_what_those_of_whoever_decides_next_say(critics:
         assert found[k, g].item() == pytest.approx(min(values), abs=1e-5)
 
 
-def test_taught_values_learn_what_critics_say_of_choices_with_their_allocations_now() -> None:
+def test_taught_values_differ_as_critics_say_of_choices_with_their_allocations_now() -> None:
     own = block(critics=2)
     own.keep(transitions(90))
     rows = drawn(own)
@@ -202,18 +208,18 @@ def test_taught_values_learn_what_critics_say_of_choices_with_their_allocations_
             if rows[Row.OTHERS_DECIDE][k, g, o] else None
             for o in range(N - 1)
         ]  # fmt: skip
-        values = _values(own.actor, g, features, mask)
-        for found, choice in (
-            (errors[k, g], int(rows[Row.ACTIONS][k, g])), (errors[K + k, g], int(others[k, g])),
-        ):  # fmt: skip
+        values, told = _values(own.actor, g, features, mask), []
+        both = int(rows[Row.ACTIONS][k, g]), int(others[k, g])
+        for choice in both:
             vector = _target_of(own, g).allocations(features[None, None], torch.tensor([[choice]]))
             done = [(choice, vector[0, 0]), *together]
-            worst = min(_valued(critic, g, state[k, g], done) for critic in own._target_critics)
-            target = worst / _scale(own._target_critics[0], g, state[k, g])
-            assert found.item() == pytest.approx((values[choice] - target).item(), abs=1e-5)
+            found = [_parts(critic, g, state[k, g], done) for critic in own._target_critics]
+            told.append(min(reward + effect for reward, effect, *_ in found))
+        expected = (values[both[0]] - values[both[1]]).item() - (told[0] - told[1])
+        assert errors[k, g].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_scale_is_the_root_mean_square_of_what_a_state_leads_to() -> None:
+def test_scales_are_root_mean_squares_of_what_a_state_leads_to() -> None:
     torch.manual_seed(0)
     critic = JointCritic(1, CriticSpec(1, 1, 1, 0, 1, (8,), "relu", embedding=1))
     optimiser = torch.optim.Adam(critic.parameters(), lr=0.01)
@@ -221,13 +227,39 @@ def test_a_scale_is_the_root_mean_square_of_what_a_state_leads_to() -> None:
     agents = torch.zeros(512, 1, dtype=torch.int64)
     nothing = JointActions(agents[..., None], state.new_zeros(512, 1, 1, 0), agents[..., None] == 0)
     for _ in range(600):
-        targets = torch.randn(512, 1) * (0.02 + 20.0 * state[..., 0])
-        errors, scale_losses = critic.errors(state, agents, nothing, targets)
+        immediate, later = torch.randn(2, 512, 1) * (0.02 + 20.0 * state[..., 0])
+        reward, follows, scale_losses = critic.errors(
+            state, agents, nothing, immediate, 3.0 * later
+        )
         optimiser.zero_grad()
-        (0.5 * errors.square() + scale_losses).mean().backward()
+        (0.5 * (reward.square() + follows.square()) + scale_losses).mean().backward()
         optimiser.step()
-    found = critic.scale(state[:2], agents[:2])[:, 0]
-    assert found.tolist() == pytest.approx([0.02, 20.02], rel=0.1)
+    found = critic.scales(state[:2], agents[:2])
+    assert found.immediate[:, 0].tolist() == pytest.approx([0.02, 20.02], rel=0.1)
+    both = math.sqrt(10.0)
+    assert found.later[:, 0].tolist() == pytest.approx([0.02 * both, 20.02 * both], rel=0.1)
+
+
+def test_small_differences_are_learned_although_what_follows_varies_much_more() -> None:
+    """An action of 0.7 earns most at once; what follows has a thousand times its spread."""
+    torch.manual_seed(0)
+    critic = JointCritic(1, CriticSpec(1, 1, 1, 1, 1, (32, 32), "relu", embedding=1))
+    optimiser = torch.optim.Adam(critic.parameters(), lr=0.003)
+    state, agents = torch.ones(256, 1, 1), torch.zeros(256, 1, dtype=torch.int64)
+    told = torch.ones(256, 1, 1, dtype=torch.bool)
+    for _ in range(1500):
+        x = torch.rand(256, 1, 1, 1)
+        immediate = -(x[..., 0, 0] - 0.7).square() - 0.1
+        errors = critic.errors(
+            state, agents, JointActions(agents[..., None], x, told), immediate,
+            100.0 * torch.randn(256, 1),
+        )  # fmt: skip
+        optimiser.zero_grad()
+        sum(part.mean() for part in (errors[0].square(), errors[1].square(), errors[2])).backward()
+        optimiser.step()
+    x = torch.linspace(0.0, 1.0, 256)[:, None, None, None]
+    found = critic.effects(state, agents, JointActions(agents[..., None], x, told))
+    assert x[found.argmax()].item() == pytest.approx(0.7, abs=0.1)
 
 
 def _decided(
@@ -246,26 +278,36 @@ def _target_of(own: DecisionBlock, agent: int) -> Actor:
     return alone
 
 
-def _scale(critic: JointCritic, agent: int, state: torch.Tensor) -> float:
-    first, last = critic.log_scale.layers
-    seen = torch.cat([state, torch.eye(N)[agent]])
+def _through(network: Any, agent: int, seen: torch.Tensor) -> list[float]:
+    """Evaluate the two layers of one agent."""
+    first, last = network.layers
     hidden = (first.weight[agent] @ seen + first.bias[agent]).relu()
-    return math.exp((last.weight[agent] @ hidden + last.bias[agent]).item())
+    found: list[float] = (last.weight[agent] @ hidden + last.bias[agent]).tolist()
+    return found
 
 
-def _valued(critic: JointCritic, agent: int, state: torch.Tensor, actions: list[Any]) -> float:
-    """Evaluate the critic of one agent, layer by layer."""
+def _parts(
+    critic: JointCritic, agent: int, state: torch.Tensor, actions: list[Any]
+) -> tuple[float, float, float, float, float]:
+    """Return immediate reward, effect, what follows anyhow and both scales, layer by layer."""
     parts = [state, torch.eye(N)[agent]]
+    seen = torch.cat(parts)
     for action in actions:
         if action is None:
             parts.append(torch.zeros(2 + D))
         else:
             choice, vector = action
             parts += [vector, critic.embedding.numbers.weight[agent, :, choice]]
-    first, last = critic.layers.layers
-    hidden = (first.weight[agent] @ torch.cat(parts) + first.bias[agent]).relu()
-    relative = (last.weight[agent] @ hidden + last.bias[agent]).item()
-    return _scale(critic, agent, state) * relative
+    reward, effect = _through(critic.of_actions, agent, torch.cat(parts))
+    (base,) = _through(critic.of_states, agent, seen)
+    i, later = map(math.exp, _through(critic.log_scales, agent, seen))
+    return reward, effect, base, i, later
+
+
+def _valued(critic: JointCritic, agent: int, state: torch.Tensor, actions: list[Any]) -> float:
+    """Evaluate the critic of one agent."""
+    reward, effect, base, i, later = _parts(critic, agent, state, actions)
+    return i * (reward + effect) + later * base
 
 
 def test_allocators_ascend_their_own_critic_and_nothing_else_moves() -> None:
