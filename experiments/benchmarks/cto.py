@@ -75,7 +75,7 @@ class CTOSizes(Options):
 
 def benchmark(out: Path, sizes: CTOSizes | None = None) -> list[Measurement]:
     """Measure, print and write like :func:`.graph_offloading.benchmark`."""
-    picture = out.with_suffix(".png")
+    picture = out.with_name(f"{out.stem}-turns.png")
     for path in (out, picture):
         check_output(path)
     sizes = sizes or CTOSizes()

@@ -121,7 +121,7 @@ def test_smallest_benchmark_of_cto(tmp_path: Path, local_ray: None) -> None:
     }
     assert all(line.value > 0 for line in found)
     assert len(json.loads(out.read_text())["measurements"]) == len(found)
-    assert out.with_suffix(".png").is_file()
+    assert (tmp_path / "cto-turns.png").is_file()
 
 
 def test_smallest_benchmark_of_dag_placement(
