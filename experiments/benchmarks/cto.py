@@ -294,12 +294,11 @@ def _until_target(sizes: CTOSizes, seed: int, *, barrier: bool) -> tuple[float, 
     """
     options: dict[str, Any] = {
         "asynchronous": True, "barrier": barrier, "stragglers": 0.3, "slowness": _SLOWNESS,
-        # Agents that each learn their own cost are soonest there, though they get no further.
-        "team_reward": "own", "choice_targets": "td", "gamma": 0.9, "lr": 1e-4,
-        "critic_lr": 3e-3, "tau": _TAU,
-        "minibatch_size": sizes.minibatch_size, "updates_per_batch": 64,
+        "gamma": 0.9, "minibatch_size": sizes.minibatch_size, "updates_per_batch": 64,
     }  # fmt: skip
-    recipe = Recipe(env=ENV, algorithm="cto", options=options, seed=seed)
+    recipe = Recipe(
+        env=ENV, algorithm="cto", options=options, env_config={"reward": "saving"}, seed=seed
+    )
     seeds = validation_seeds(16)
     env = make_batched(ENV, {}, len(seeds), state=False)
     passed_s, cost = 0.0, float("inf")
