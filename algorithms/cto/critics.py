@@ -103,7 +103,7 @@ class JointCritic(nn.Module):
 
     def scales(self, state: Tensor, agents: Tensor) -> Scales:
         """Return the scales in states, which losses of values do not change."""
-        return Scales(*self._log_scales(state, agents).detach().exp().unbind(-1))
+        return _scales(self._log_scales(state, agents))
 
     def effects(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
         """Return what actions are worth beside one another, r + e, ``[K, G]``."""
@@ -132,10 +132,10 @@ class JointCritic(nn.Module):
         Returns:
             ``[K, G]`` each.
         """
-        scales = self.scales(state, agents)
+        logarithms = self._log_scales(state, agents)
+        scales = _scales(logarithms)
         reward, effect = self._of_actions(state, agents, actions).unbind(-1)
         follows = effect * scales.immediate / scales.later + self._base(state, agents)
-        logarithms = self._log_scales(state, agents)
         squares = torch.stack([immediate.square(), immediate.square() + later.square()], dim=-1)
         losses = (0.5 * squares * (-2.0 * logarithms).exp() + logarithms).sum(-1)
         return reward - immediate / scales.immediate, follows - later / scales.later, losses
@@ -162,3 +162,8 @@ class JointCritic(nn.Module):
     def _told_apart(self, state: Tensor, agents: Tensor) -> Tensor:
         """Append to ``state [K, G, S]`` whose values are asked for."""
         return torch.cat([state, nn.functional.one_hot(agents, self.spec.n_agents)], dim=-1)
+
+
+def _scales(logarithms: Tensor) -> Scales:
+    """Return scales from their logarithms ``[K, G, 2]``."""
+    return Scales(*logarithms.detach().exp().unbind(-1))

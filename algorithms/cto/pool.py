@@ -33,7 +33,7 @@ from edge_marl.algorithms.networks.agents import Actor
 from edge_marl.algorithms.networks.normalisation import RunningMoments
 from edge_marl.algorithms.replay.columns import AgentTransition, DecisionTransition
 from edge_marl.algorithms.replay.transitions import Columns
-from edge_marl.json_files import json_text, parse_json
+from edge_marl.json_files import json_lines, json_text
 
 _QUEUED = 2
 """Turns of a learner that are asked for at a time."""
@@ -48,8 +48,7 @@ def read_turns(folder: Path) -> list[dict[str, Any]]:
     Each has the ``agent``, its ``version`` afterwards, those of ``others`` that its targets were
     told of, ``began_s`` and ``ended_s`` by the clock, and how many ``updates`` it was.
     """
-    text = (folder / _LOG).read_text()
-    return [parse_json(line, f"{_LOG}, line {k}") for k, line in enumerate(text.splitlines(), 1)]
+    return [turn for _, turn in json_lines(folder / _LOG)]
 
 
 class DecisionPool:

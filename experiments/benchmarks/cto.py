@@ -201,10 +201,6 @@ class _Plain:
         found: Tensor = networks["critic"](together)
         return found
 
-    def scales(self, networks: nn.ModuleDict, state: Tensor) -> Sequence[Tensor]:
-        found: Sequence[Tensor] = networks["scales"](state).exp().unbind(1)
-        return found
-
     def update(self, rows: dict[str, Tensor]) -> None:
         seen, then = rows[Row.FEATURES], rows[Row.NEXT_FEATURES]
         state, following = rows[Row.STATE], rows[Row.NEXT_STATE]
@@ -215,7 +211,7 @@ class _Plain:
             effects = self.judged(
                 self.target, following, best, self.allocated(self.target, then, best)
             )
-            scales = self.scales(self.target, following)
+            scales = self.target["scales"](following).exp().unbind(1)
             follows = scales[0] * effects.sum(1)
             follows = follows + scales[1] * self.target["base"](following).squeeze(1)
             later = rows[Row.REWARDS] + rows[Row.DISCOUNTS] * follows - immediate
@@ -223,13 +219,13 @@ class _Plain:
                 self.judged(self.target, state, c, self.allocated(self.target, seen, c)).sum(1)
                 for c in both
             ]
-            scales = self.scales(self.own, state)
+        logarithms = self.own["scales"](state)
+        scales = logarithms.detach().exp().unbind(1)
         values = self.values(self.own, seen)
         reward, effect = self.judged(self.own, state, both[0], rows[Row.VECTORS]).unbind(1)
         base = self.own["base"](state).squeeze(1)
         loss = F.huber_loss(reward, immediate / scales[0])
         loss = loss + F.huber_loss(effect * scales[0] / scales[1] + base, later / scales[1])
-        logarithms = self.own["scales"](state)
         squares = torch.stack([immediate.square(), immediate.square() + later.square()], 1)
         loss = loss + (0.5 * squares * (-2.0 * logarithms).exp() + logarithms).sum(1).mean()
         chosen = [values.gather(1, c[:, None]).squeeze(1) for c in both]
