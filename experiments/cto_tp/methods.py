@@ -56,17 +56,27 @@ _REPLAY = {
     # One critic for all: it learns from every decision what each is worth to the team.
     "parameter_sharing": "shared",
     "network.hidden_sizes": (128, 128),
+    # Whom an action delays arrives in the seconds after it: with fewer decisions, that has to be
+    # learned from small differences between the values of states.
+    "n_step": 10,
 }
 _KEPT = 1_800_000
 """Decisions to learn from, over the servers: with more of them each takes more memory."""
-_CRITICS = {"allocator_hidden_sizes": (128, 128), "critic_hidden_sizes": (256, 256)}
+_CRITICS = {
+    "allocator_hidden_sizes": (128, 128),
+    "critic_hidden_sizes": (256, 256),
+    # Over ten decisions, noise that goes on from one to the next would be taken for an effect of
+    # the first.
+    "noise": "gaussian",
+}
 _CRITIC_LR = (1e-3, 1e-4)
 """At the beginning and at the end."""
-_EPSILON = (1.0, 0.05)
+_EPSILON = (1.0, 0.05, 0.01)
+"""At the beginning, after a share of the training, and at its end."""
+_EXPLORING = 0.22
+"""That share."""
 _NOISE = (0.3, 0.15)
 """With less at the end, what critics say of allocations that differ a little gets worse."""
-_EXPLORING = 0.22
-"""Share of the training after which choices are explored as little as at its end."""
 
 
 class _Pace(NamedTuple):
@@ -175,14 +185,15 @@ def play_of(
 def _schedules(algorithm: str, decisions: int) -> dict[str, Any]:
     """Return learning rates and exploration over so many decisions."""
 
-    def falling(ends: tuple[float, float], until: float = 1.0) -> list[list[float]]:
-        return [[0, ends[0]], [round(until * decisions), ends[1]]]
+    def falling(ends: tuple[float, float]) -> list[list[float]]:
+        return [[0, ends[0]], [decisions, ends[1]]]
 
     found = {"lr": falling(_PACES[algorithm].lr)}
     if algorithm in ("cto", "maddpg"):
         found |= {"critic_lr": falling(_CRITIC_LR), "noise_scale": falling(_NOISE)}
     if algorithm in ("cto", "madqn"):
-        found["epsilon"] = falling(_EPSILON, _EXPLORING)
+        first, then, last = _EPSILON
+        found["epsilon"] = [[0, first], [round(_EXPLORING * decisions), then], [decisions, last]]
     return found
 
 
