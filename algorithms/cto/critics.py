@@ -47,6 +47,8 @@ class CriticSpec(NamedTuple):
 _WIDTH = 64
 """Of the hidden layer for scales."""
 _LARGEST_LOG_SCALE = 10.0
+_LEAST_NOISE = 0.3
+"""Over the scale of immediate rewards: what is known any better is not learned any faster."""
 
 
 class Scales(NamedTuple):
@@ -56,6 +58,8 @@ class Scales(NamedTuple):
     """Of the reward of the decision's own step."""
     later: Tensor
     """Of both that and all that follows, which may be nothing."""
+    noise: Tensor
+    """Of what the critic does not know of all that follows, and of a part of immediate rewards."""
 
 
 class JointCritic(nn.Module):
@@ -87,7 +91,7 @@ class JointCritic(nn.Module):
 
         self.of_actions = layers(n_in, spec.hidden_sizes, 2)
         self.of_states = layers(n_seen, tuple(max(1, n // 2) for n in spec.hidden_sizes), 1)
-        self.log_scales = layers(n_seen, (_WIDTH,), 2)
+        self.log_scales = layers(n_seen, (_WIDTH,), len(Scales._fields))
 
     def forward(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
         """Return values ``[K, G]``.
@@ -119,8 +123,8 @@ class JointCritic(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return errors of immediate and of later rewards over their scales, and losses of scales.
 
-        A scale learns a root mean square of rewards in a state, by the likelihood of a normal
-        distribution around 0.
+        A scale learns a root mean square in a state, of rewards or of the error of later ones, by
+        the likelihood of a normal distribution around 0.
 
         Args:
             state: as for :meth:`forward`, as the next two.
@@ -135,10 +139,15 @@ class JointCritic(nn.Module):
         logarithms = self._log_scales(state, agents)
         scales = _scales(logarithms)
         reward, effect = self._of_actions(state, agents, actions).unbind(-1)
-        follows = effect * scales.immediate / scales.later + self._base(state, agents)
-        squares = torch.stack([immediate.square(), immediate.square() + later.square()], dim=-1)
-        losses = (0.5 * squares * (-2.0 * logarithms).exp() + logarithms).sum(-1)
-        return reward - immediate / scales.immediate, follows - later / scales.later, losses
+        base = scales.later * self._base(state, agents)
+        error = scales.immediate * effect + base - later
+        magnitudes = torch.stack([
+            immediate,
+            torch.hypot(immediate, later),
+            torch.hypot(_LEAST_NOISE * immediate, error.detach()),
+        ], dim=-1)  # fmt: skip
+        losses = (0.5 * (magnitudes * (-logarithms).exp()).square() + logarithms).sum(-1)
+        return reward - immediate / scales.immediate, error / scales.noise, losses
 
     def _of_actions(self, state: Tensor, agents: Tensor, actions: JointActions) -> Tensor:
         """Return immediate rewards and effects on what follows, ``[K, G, 2]``."""
@@ -165,5 +174,5 @@ class JointCritic(nn.Module):
 
 
 def _scales(logarithms: Tensor) -> Scales:
-    """Return scales from their logarithms ``[K, G, 2]``."""
+    """Return scales from their logarithms ``[K, G, 3]``."""
     return Scales(*logarithms.detach().exp().unbind(-1))

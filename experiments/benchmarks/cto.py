@@ -168,7 +168,7 @@ class _Plain:
                 "judged": nn.Embedding(_CHOICES, _EMBEDDING),
                 "critic": layers(_STATE + _EMBEDDING + _NUMBERS, *_CRITIC_HIDDEN, 2),
                 "base": layers(_STATE, *(n // 2 for n in _CRITIC_HIDDEN), 1),
-                "scales": layers(_STATE, _SCALE_HIDDEN, 2),
+                "scales": layers(_STATE, _SCALE_HIDDEN, 3),
             })  # fmt: skip
 
         self.own, self.target = networks(), networks()
@@ -225,9 +225,12 @@ class _Plain:
         reward, effect = self.judged(self.own, state, both[0], rows[Row.VECTORS]).unbind(1)
         base = self.own["base"](state).squeeze(1)
         loss = F.huber_loss(reward, immediate / scales[0])
-        loss = loss + F.huber_loss(effect * scales[0] / scales[1] + base, later / scales[1])
-        squares = torch.stack([immediate.square(), immediate.square() + later.square()], 1)
-        loss = loss + (0.5 * squares * (-2.0 * logarithms).exp() + logarithms).sum(1).mean()
+        error = scales[0] * effect + scales[1] * base - later
+        loss = loss + F.huber_loss(error / scales[2], torch.zeros(()).expand_as(error))
+        sizes = torch.stack([
+            immediate, torch.hypot(immediate, later), torch.hypot(0.3 * immediate, error.detach()),
+        ], 1)  # fmt: skip
+        loss = loss + (0.5 * (sizes * (-logarithms).exp()).square() + logarithms).sum(1).mean()
         chosen = [values.gather(1, c[:, None]).squeeze(1) for c in both]
         loss = loss + F.huber_loss(chosen[0] - chosen[1], taught[0] - taught[1])
         self._step("judges", loss)

@@ -164,12 +164,17 @@ def test_critics_learn_what_all_do_next_by_their_target_networks(
             at_once = float(rows[Row.IMMEDIATE][at])
             later = target - at_once
             for critic, found in zip(own.critics, errors, strict=True):
-                reward, effect, base, i, l_ = _parts(critic, g, state[at], done)
-                likelihood = 0.5 * (at_once / i) ** 2 + 0.5 * (at_once**2 + later**2) / l_**2
+                reward, effect, base, (i, l_, n) = _parts(critic, g, state[at], done)
+                error = i * effect + l_ * base - later
+                squares = [
+                    at_once**2 / i**2,
+                    (at_once**2 + later**2) / l_**2,
+                    ((0.3 * at_once) ** 2 + error**2) / n**2,
+                ]
                 expected = (
                     reward - at_once / i,
-                    i / l_ * effect + base - later / l_,
-                    likelihood + math.log(i * l_),
+                    error / n,
+                    0.5 * sum(squares) + math.log(i * l_ * n),
                 )
                 assert [part[at].item() for part in found] == pytest.approx(expected, abs=1e-4)
 
@@ -238,6 +243,8 @@ def test_scales_are_root_mean_squares_of_what_a_state_leads_to() -> None:
     assert found.immediate[:, 0].tolist() == pytest.approx([0.02, 20.02], rel=0.1)
     both = math.sqrt(10.0)
     assert found.later[:, 0].tolist() == pytest.approx([0.02 * both, 20.02 * both], rel=0.1)
+    unknown = math.hypot(0.3, 3.0)
+    assert found.noise[:, 0].tolist() == pytest.approx([0.02 * unknown, 20.02 * unknown], rel=0.1)
 
 
 def test_small_differences_are_learned_although_what_follows_varies_much_more() -> None:
@@ -254,6 +261,26 @@ def test_small_differences_are_learned_although_what_follows_varies_much_more() 
             state, agents, JointActions(agents[..., None], x, told), immediate,
             100.0 * torch.randn(256, 1),
         )  # fmt: skip
+        optimiser.zero_grad()
+        sum(part.mean() for part in (errors[0].square(), errors[1].square(), errors[2])).backward()
+        optimiser.step()
+    x = torch.linspace(0.0, 1.0, 256)[:, None, None, None]
+    found = critic.effects(state, agents, JointActions(agents[..., None], x, told))
+    assert x[found.argmax()].item() == pytest.approx(0.7, abs=0.1)
+
+
+def test_effects_are_learned_as_fast_as_rewards_where_what_follows_is_certain() -> None:
+    """An action of 0.7 is best for what follows, ten times what is earned at once."""
+    torch.manual_seed(0)
+    critic = JointCritic(1, CriticSpec(1, 1, 1, 1, 1, (32, 32), "relu", embedding=1))
+    optimiser = torch.optim.Adam(critic.parameters(), lr=0.003)
+    state, agents = torch.ones(256, 1, 1), torch.zeros(256, 1, dtype=torch.int64)
+    told = torch.ones(256, 1, 1, dtype=torch.bool)
+    for _ in range(1000):
+        x = torch.rand(256, 1, 1, 1)
+        actions = JointActions(agents[..., None], x, told)
+        follows = 10.0 - 20.0 * (x[..., 0, 0] - 0.7).square()
+        errors = critic.errors(state, agents, actions, 1.0 - 0.1 * x[..., 0, 0], follows)
         optimiser.zero_grad()
         sum(part.mean() for part in (errors[0].square(), errors[1].square(), errors[2])).backward()
         optimiser.step()
@@ -288,8 +315,8 @@ def _through(network: Any, agent: int, seen: torch.Tensor) -> list[float]:
 
 def _parts(
     critic: JointCritic, agent: int, state: torch.Tensor, actions: list[Any]
-) -> tuple[float, float, float, float, float]:
-    """Return immediate reward, effect, what follows anyhow and both scales, layer by layer."""
+) -> tuple[float, float, float, list[float]]:
+    """Return immediate reward, effect, what follows anyhow and the scales, layer by layer."""
     parts = [state, torch.eye(N)[agent]]
     seen = torch.cat(parts)
     for action in actions:
@@ -300,13 +327,12 @@ def _parts(
             parts += [vector, critic.embedding.numbers.weight[agent, :, choice]]
     reward, effect = _through(critic.of_actions, agent, torch.cat(parts))
     (base,) = _through(critic.of_states, agent, seen)
-    i, later = map(math.exp, _through(critic.log_scales, agent, seen))
-    return reward, effect, base, i, later
+    return reward, effect, base, [*map(math.exp, _through(critic.log_scales, agent, seen))]
 
 
 def _valued(critic: JointCritic, agent: int, state: torch.Tensor, actions: list[Any]) -> float:
     """Evaluate the critic of one agent."""
-    reward, effect, base, i, later = _parts(critic, agent, state, actions)
+    reward, effect, base, (i, later, _) = _parts(critic, agent, state, actions)
     return i * (reward + effect) + later * base
 
 
