@@ -31,6 +31,9 @@ _BYTES_AT_ONCE = 2**26
 """Transitions that are drawn together, at most."""
 _MOST_FRESH = 64
 """Batches that wait to be given to others, at most."""
+_LOGIT_DECAY = 1e-3
+"""Of squared logits that ascend critics, as in the code of Lowe et al. (2017): without it, choices
+that critics have wronged once are never drawn again."""
 
 
 class Lesson(NamedTuple):
@@ -78,7 +81,7 @@ class DecisionBlock(Block):
       did are those of the transition. Where values are taught, it does so for the choice that was
       drawn, too: of what is not chosen any more nothing else would be learned. Choices by a policy,
       where there are no values, ascend too: they are drawn from a Gumbel-softmax (Jang et al.,
-      2017), as in MADDPG.
+      2017), and their logits are kept small, as in MADDPG.
 
     Args:
         actor: of all agents, whose choices are values or logits.
@@ -358,11 +361,13 @@ class DecisionBlock(Block):
             others: ``[K, G]``: choices beside those of the transitions, that allocations go with.
         """
         seen, choices = _now(rows), rows[Row.ACTIONS]
+        loss = torch.zeros(())
         if CHOICE in self.weights and not self._values:
-            logits = self.actor.of_sets(seen).masked_fill(~seen.action_mask, MASKED)
-            choices = self._drawn(logits, present)
+            logits = self.actor.of_sets(seen)
+            choices = self._drawn(logits.masked_fill(~seen.action_mask, MASKED), present)
+            loss = loss + _LOGIT_DECAY * logits.square().mean((0, 2))[present].sum()
         critic = self.critics[0].requires_grad_(False)  # it is not what learns here
-        scale, loss = critic.scales(state, seen.agents).immediate, torch.zeros(())
+        scale = critic.scales(state, seen.agents).immediate
         for made in (choices,) if others is None else (choices, others):
             vectors = self._allocated(self.actor, rows, made)
             values = scale * critic.effects(state, seen.agents, self._actions(rows, made, vectors))

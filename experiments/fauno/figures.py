@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from edge_marl.experiments.fauno.config import Cell
 from edge_marl.experiments.fauno.methods import GROUPS, METHODS, NOISES
 from edge_marl.experiments.fauno.results import FINISHED, Results, label
 from edge_marl.experiments.publish import new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _DRAWN = ("local", "least_queues", "shortest", "least_queues_triage", *METHODS)
 _PANEL = (4.0, 3.4)
@@ -42,7 +47,7 @@ def ratios(results: Results, path: Path) -> None:
         axis.set_xlabel("lambda, tasks per second")
         axis.set_xticks(config.rates)
     axes[0].set_ylabel("ratio of finished tasks")
-    axes[0].legend(fontsize=8)
+    _explain(figure, axes[0])
     save_figure(figure, path)
 
 
@@ -67,8 +72,14 @@ def curves(results: Results, path: Path) -> None:
         axis.set_title(topology)
         axis.set_xlabel("ticks, millions")
     axes[0].set_ylabel("ratio of finished tasks, validation")
-    axes[0].legend(fontsize=8)
+    _explain(figure, axes[0])
     save_figure(figure, path)
+
+
+def _explain(figure: Figure, axis: Axes) -> None:
+    """Put the legend of an axis below all, where it covers nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(_DRAWN) + 1, fontsize=8)
 
 
 def privacy(results: Results, path: Path) -> None:
