@@ -112,7 +112,11 @@ class GlobalManager:
         return self._fedbuff.report()
 
     async def get_state(self) -> dict[str, Any]:
-        """Return what :meth:`set_state` needs, the open buffer included."""
+        """Return what :meth:`set_state` needs, the open buffer included.
+
+        A version that others may still join is made before: the open buffer is not restored.
+        """
+        self._close()
         return self._fedbuff.get_state()
 
     async def set_state(self, state: Mapping[str, Any]) -> None:

@@ -111,6 +111,18 @@ def test_a_manager_that_is_killed_goes_on_from_its_last_version(
     assert len(list(tmp_path.glob("version-*"))) == 2, "older versions are removed"
 
 
+def test_a_state_has_the_version_that_is_due(tmp_path: Path, managers: list[Any]) -> None:
+    manager = start_manager(np.zeros(P, np.float32), N, TOGETHER, tmp_path, window_s=60.0)
+    managers.append(manager)
+    ray.get(manager.receive.remote(update(0, 1)))
+    assert ray.get(manager.get_state.remote())["version"] == 0, "it waits for the other"
+    ray.get(manager.receive.remote(update(1, 1)))
+    state = ray.get(manager.get_state.remote())
+    assert (state["version"], state["weights"][0]) == (1, 1.0)
+    ray.get(manager.set_state.remote(state))
+    assert newest(manager)[0] == 1
+
+
 def test_clients_join_and_leave_while_others_train(tmp_path: Path, managers: list[Any]) -> None:
     manager = start_manager(np.zeros(P, np.float32), N, TOGETHER, tmp_path)
     managers.append(manager)
