@@ -28,7 +28,7 @@ Setting = Literal[
     "failing",
     "another hour",
 ]
-Method = Literal["CTO-TP", "CTO", "CTO-TP, actors", "MADDPG", "MADQN", "MAPPO", "IPPO"]
+Method = Literal["CTO-TP", "CTO", "CTO-TP, actors", "CTO, TD3", "MADDPG", "MADQN", "MAPPO", "IPPO"]
 
 _BURSTS = {"rate_per_s": 0.01, "duration_s": 20.0, "intensity": 5.0}
 SETTINGS: Mapping[Setting, Mapping[str, Any]] = MappingProxyType({

@@ -124,6 +124,7 @@ LEARNERS: Mapping[Method, Learner] = {
     "CTO-TP": replace(CTO, predicts=True),
     "CTO": CTO,
     "CTO-TP, actors": replace(CTO, predicts=True, foresees=True),
+    "CTO, TD3": Learner("cto", {"twin_critics": True, "policy_delay": 2}),
     "MADDPG": Learner("maddpg"),
     "MADQN": Learner("madqn", env={"grants": "proportional"}),
     "MAPPO": Learner("mappo"),

@@ -16,7 +16,10 @@ _percent = partial(interval, form="+.1%")
 
 CTO_TP, CTO, MAPPO = "CTO-TP", "CTO", "MAPPO"
 FORESEEING = "CTO-TP, actors"
-_COMPARED = ((CTO_TP, MAPPO), (CTO, MAPPO), (CTO_TP, CTO), (FORESEEING, CTO), (MAPPO, "IPPO"))
+_COMPARED = (
+    (CTO_TP, MAPPO), (CTO, MAPPO), (CTO_TP, CTO), (FORESEEING, CTO), ("CTO, TD3", CTO),
+    (MAPPO, "IPPO"),
+)  # fmt: skip
 PAPERS = {"latency_s": 0.80, "energy_j": 0.87}
 """By how much the paper's CTO-TP has less than its baselines."""
 
