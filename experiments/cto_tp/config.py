@@ -71,7 +71,7 @@ class StudyConfig(StudyOptions):
     episodes: Several = Field(100, description="test episodes of every setting")
     iterations: Count = Field(300, description="of MAPPO and IPPO, 16,384 decisions each")
     updates: Count = Field(
-        450, description="of the others, 8,192 decisions and 32 updates of every agent each"
+        300, description="of the others, 8,192 decisions and 32 updates of every agent each"
     )
     settings: tuple[Setting, ...] = Field(tuple(SETTINGS), min_length=1)
     methods: tuple[Method, ...] = Field(get_args(Method), min_length=1)

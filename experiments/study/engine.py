@@ -18,7 +18,7 @@ from edge_marl.experiments.parallel import all_cores, run_tasks
 from edge_marl.experiments.progress import progress_bar, stdout
 from edge_marl.experiments.publish import as_markdown, write_csv
 from edge_marl.experiments.study.outcomes import Outcomes
-from edge_marl.experiments.study.units import Unit, compute_unit, read_unit
+from edge_marl.experiments.study.units import ARTEFACTS, Unit, compute_unit, read_unit
 from edge_marl.files import aside, write_aside
 from edge_marl.json_files import write_json
 from edge_marl.locks import sole_writer
@@ -129,7 +129,7 @@ def compute_missing(units: Sequence[Unit], folder: Path, *, workers: int) -> Non
         workers: tasks at a time; 0: all in this process.
     """
     every = list(dict.fromkeys(_with_needs(units)))
-    missing = [unit for unit in every if not (folder / unit.name).is_dir()]
+    missing = _missing(every, folder)
     seconds = sum(unit.seconds for unit in missing)
     with progress_bar() as bar:
         if seconds:
@@ -151,6 +151,26 @@ def compute_missing(units: Sequence[Unit], folder: Path, *, workers: int) -> Non
             for _ in run_tasks(compute_unit, arguments, workers=workers):
                 bar.advance(shown)
             missing = [unit for unit in missing if not absent.isdisjoint(unit.needs)]
+
+
+def _missing(every: Sequence[Unit], folder: Path) -> list[Unit]:
+    """Return the units that have to be computed.
+
+    Those that are there without artefacts, such as published ones, are among them if what has to
+    be computed needs these.
+
+    Args:
+        every: all units, each after those that it needs.
+        folder: of the units that are there.
+    """
+    missing: set[Unit] = set()
+    needed: set[Unit] = set()
+    for unit in reversed(every):
+        there = folder / unit.name
+        if not there.is_dir() or (unit in needed and not (there / ARTEFACTS).is_dir()):
+            missing.add(unit)
+            needed.update(unit.needs)
+    return [unit for unit in every if unit in missing]
 
 
 def _with_needs(units: Sequence[Unit]) -> list[Unit]:

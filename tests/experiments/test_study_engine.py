@@ -1,5 +1,6 @@
 """The engine of the studies: what is computed once, computed again, and read."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,18 @@ def test_what_was_computed_is_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"episode": [0, 1, 2], "cost": [7.0, 7.0, 7.0]}), rows)
     again = reproduce(STUDY, Options(seeds=2), tmp_path)
     assert again.values("cost", kind="test", seed=1).tolist() == [[7.0, 7.0, 7.0]]  # type: ignore[union-attr]
+
+
+def test_published_units_are_computed_again_where_a_policy_is_needed(tmp_path: Path) -> None:
+    """Of a training whose policy was not published, tests that are not there need another."""
+    reproduce(STUDY, Options(seeds=2), tmp_path)
+    for seed in range(2):
+        shutil.rmtree(tmp_path / "units" / Training(seed, 0.5).name / "artefacts")
+    shutil.rmtree(tmp_path / "units" / Play(Training(1, 0.5)).name)
+    reproduce(STUDY, Options(seeds=2), tmp_path)
+    trained = [(tmp_path / "units" / Training(seed, 0.5).name / "artefacts") for seed in range(2)]
+    assert [place.is_dir() for place in trained] == [False, True]
+    assert len(names(tmp_path)) == 4
 
 
 def test_another_configuration_of_a_training_computes_its_tests_anew(tmp_path: Path) -> None:
