@@ -21,11 +21,19 @@ from edge_marl.cooperative_offloading.sharing import (
     n_helpers,
     share_asked,
 )
+from edge_marl.cooperative_offloading.turns import (
+    amount_of,
+    fits,
+    insert,
+    memory_gb,
+    release,
+    task_of,
+    turn,
+)
 
 _NOBODY = NOBODY
 _SENDING, _ARRIVING, _COMPUTING = int(Stage.SENDING), int(Stage.ARRIVING), int(Stage.COMPUTING)
 _RETURNING, _COMING = int(Stage.RETURNING), int(Stage.COMING)
-_ROUNDING = 1e-9
 
 
 @compiled(entry=True)
@@ -42,7 +50,8 @@ def reset_kernel(
         for r in range(len(parameters.capacity)):
             resources.left[b, r] = parameters.capacity[r]
             resources.n_holders[b, r] = resources.n_waiting[b, r] = 0
-            resources.first[b, r] = resources.last[b, r] = _NOBODY
+            resources.first[b, r] = resources.last[b, r] = resources.soonest[b, r] = _NOBODY
+            resources.free[b, r] = parameters.capacity[r]
         for h in range(len(parameters.memory_gb)):
             homes.memory_left_gb[b, h] = parameters.memory_gb[h]
             homes.earned[b, h] = 0.0
@@ -193,7 +202,7 @@ def _idle_j(
     homes: Any,
 ) -> Any:  # fmt: skip
     """Return the energy that a stage of a part takes of an idle resource."""
-    task, server = _task(part, parts, workload), parts.server[b, part]
+    task, server = task_of(part, parts, workload), parts.server[b, part]
     home, share = workload.home[b, task], parts.share[b, part]
     if stage == _COMPUTING:
         most = _most(b, task, server, parameters, tasks, homes)
@@ -218,8 +227,8 @@ def _rest_s(
     homes: Any,
 ) -> Any:  # fmt: skip
     """Return the least time that a part needs behind its stage, or with it if that begins."""
-    task, server, stage = _task(part, parts, workload), parts.server[b, part], parts.stage[b, part]
-    home, share, rest_s = workload.home[b, task], parts.share[b, part], 0.0
+    task, share, rest_s = task_of(part, parts, workload), parts.share[b, part], 0.0
+    home, server, stage = workload.home[b, task], parts.server[b, part], parts.stage[b, part]
     if stage == _SENDING:
         if begins:
             most = _most(b, task, link(home, server, parameters), parameters, tasks, homes)
@@ -274,11 +283,23 @@ def _ask(
 ) -> None:  # fmt: skip
     """Let a part have its share of a resource, or wait for it behind those that wait already."""
     parts.since_s[b, part] = progress.now_s[b]
-    if resources.n_waiting[b, r] == 0 and _fits(
+    parts.energy_j[b, part] = _idle_j(
+        b, part, parts.stage[b, part], parameters, workload, tasks, parts, homes
+    )
+    if resources.n_waiting[b, r] == 0 and fits(
         b, part, r, parameters, workload, parts, resources, homes, progress
     ):
-        _grant(b, part, r, parameters, workload, tasks, parts, resources, events, homes, progress)
+        _schedule(
+            b, part, r, progress.now_s[b], resources.left[b, r], parameters, workload, tasks, parts,
+            resources, homes, progress,
+        )  # fmt: skip
+        _begin(b, part, r, workload, tasks, parts, resources, events, homes, progress)
         return
+    turn_s, left = turn(b, part, r, parameters, workload, parts, resources, homes, progress)
+    _schedule(
+        b, part, r, turn_s, left, parameters, workload, tasks, parts, resources, homes, progress
+    )
+    resources.turn_s[b, r] = turn_s
     parts.next[b, part] = _NOBODY
     if resources.n_waiting[b, r] == 0:
         resources.first[b, r] = part
@@ -291,74 +312,55 @@ def _ask(
 
 
 @compiled
+def _schedule(
+    b: Any, part: Any, r: Any, start_s: Any, left: Any, parameters: Any, workload: Any, tasks: Any,
+    parts: Any, resources: Any, homes: Any, progress: Any,
+) -> None:  # fmt: skip
+    """Note what a part has of a resource from a moment on, and charge what that makes known."""
+    M = homes.earned.shape[1]
+    task = task_of(part, parts, workload)
+    grant = granted(_asked(b, task, r, tasks, homes), left, r, parameters)
+    amount = amount_of(b, part, r, workload, parts, homes)
+    duration_s = amount / grant
+    end_s = start_s + duration_s
+    if r < M:
+        energy_j = computing_j(amount, grant, parameters)
+        if start_s == progress.now_s[b]:  # what outages delay before a turn comes is known then
+            end_s = execution_end_s(b, r, duration_s, parameters, homes, progress)
+    else:
+        energy_j = parameters.power_w[(r - M) // M, (r - M) % M] * duration_s
+    home = workload.home[b, task]
+    _charge_energy(b, home, energy_j - parts.energy_j[b, part], parameters, homes)
+    parts.energy_j[b, part] = energy_j
+    parts.grant[b, part], parts.stage_end_s[b, part] = grant, end_s
+    resources.free[b, r] -= grant
+    insert(b, part, r, parts, resources)
+    rest_s = _rest_s(b, part, False, parameters, workload, tasks, parts, homes)
+    parts.end_s[b, part] = end_s + rest_s
+    _project(b, task, parameters, workload, tasks, parts, homes)
+
+
+@compiled
 def _repair(server: Any) -> Any:
     """Return the number of a server's repair among the events, or the server of that number."""
     return -1 - server
 
 
 @compiled
-def _task(part: Any, parts: Any, workload: Any) -> Any:
-    return part // (parts.share.shape[1] // workload.home.shape[1])
-
-
-@compiled
-def _fits(
-    b: Any, part: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
+def _begin(
+    b: Any, part: Any, r: Any, workload: Any, tasks: Any, parts: Any, resources: Any, events: Any,
     homes: Any, progress: Any,
-) -> Any:  # fmt: skip
-    """Return whether a resource is up, and has as much left as it grants at least, and the memory.
-
-    Of a capacity that parts share to the last bit, rounding must not keep the last one waiting.
-    """
-    if resources.left[b, r] < (1.0 - _ROUNDING) * parameters.smallest[r]:
-        return False
-    if r >= homes.earned.shape[1]:
-        return True
-    if is_down(b, r, parameters, homes, progress):
-        return False
-    left_gb = homes.memory_left_gb[b, r] + _ROUNDING * parameters.memory_gb[r]
-    return _memory_gb(b, part, workload, parts) <= left_gb
-
-
-@compiled
-def _memory_gb(b: Any, part: Any, workload: Any, parts: Any) -> Any:
-    return parts.share[b, part] * workload.memory_gb[b, _task(part, parts, workload)]
-
-
-@compiled
-def _grant(
-    b: Any, part: Any, r: Any, parameters: Any, workload: Any, tasks: Any, parts: Any,
-    resources: Any, events: Any, homes: Any, progress: Any,
 ) -> None:  # fmt: skip
-    """Grant a part what it asked for of what is left, times ``kappa``, and let it begin."""
-    M = homes.earned.shape[1]
-    task, share = _task(part, parts, workload), parts.share[b, part]
-    home, now_s = workload.home[b, task], progress.now_s[b]
+    """Let a part begin with what it was granted."""
+    task, now_s = task_of(part, parts, workload), progress.now_s[b]
     progress.waiting_s[b] += now_s - parts.since_s[b, part]
-    left = resources.left[b, r]
-    grant = granted(_asked(b, task, r, tasks, homes), left, r, parameters)
-    parts.grant[b, part] = grant
-    resources.left[b, r] = left - grant
+    resources.left[b, r] -= parts.grant[b, part]
     resources.n_holders[b, r] += 1
-    if r < M:
-        homes.memory_left_gb[b, r] -= _memory_gb(b, part, workload, parts)
-        gcycles = share * workload.gcycles[b, task]
-        end_s = execution_end_s(b, r, gcycles / grant, parameters, homes, progress)
-        energy_j = computing_j(gcycles, grant, parameters)
-    else:
-        sends = parts.stage[b, part] == _SENDING
-        amount_mb = workload.input_mb[b, task] if sends else workload.output_mb[b, task]
-        duration_s = share * amount_mb / grant
-        end_s = now_s + duration_s
-        energy_j = parameters.power_w[(r - M) // M, (r - M) % M] * duration_s
-    tasks.energy_j[b, task] += energy_j
-    progress.energy_j[b] += energy_j
-    idle_j = _idle_j(b, part, parts.stage[b, part], parameters, workload, tasks, parts, homes)
-    _charge_energy(b, home, energy_j - idle_j, parameters, homes)
-    rest_s = _rest_s(b, part, False, parameters, workload, tasks, parts, homes)
-    parts.end_s[b, part] = end_s + rest_s
-    _project(b, task, parameters, workload, tasks, parts, homes)
-    push(b, end_s, part, events)
+    if r < homes.earned.shape[1]:
+        homes.memory_left_gb[b, r] -= memory_gb(b, part, workload, parts)
+    tasks.energy_j[b, task] += parts.energy_j[b, part]
+    progress.energy_j[b] += parts.energy_j[b, part]
+    push(b, parts.stage_end_s[b, part], part, events)
 
 
 @compiled
@@ -369,12 +371,15 @@ def _give_back(
     """Return what a part holds to those that wait for it."""
     M = homes.earned.shape[1]
     resources.left[b, r] += parts.grant[b, part]
+    release(b, part, r, parts, resources)
     resources.n_holders[b, r] -= 1
     if r < M:
-        homes.memory_left_gb[b, r] += _memory_gb(b, part, workload, parts)
+        homes.memory_left_gb[b, r] += memory_gb(b, part, workload, parts)
     if resources.n_holders[b, r] == 0:
         # What was taken and returned in parts need not sum up to the bit.
         resources.left[b, r] = parameters.capacity[r]
+        if resources.n_waiting[b, r] == 0:
+            resources.free[b, r] = parameters.capacity[r]
         if r < M:
             homes.memory_left_gb[b, r] = parameters.memory_gb[r]
     _serve(b, r, parameters, workload, tasks, parts, resources, events, homes, progress)
@@ -388,11 +393,17 @@ def _serve(
     """Let those go on that wait for a resource, as far as there is room for the first of them."""
     while resources.n_waiting[b, r] > 0:
         first = resources.first[b, r]
-        if not _fits(b, first, r, parameters, workload, parts, resources, homes, progress):
+        if not fits(b, first, r, parameters, workload, parts, resources, homes, progress):
             break
         resources.first[b, r] = parts.next[b, first]
         resources.n_waiting[b, r] -= 1
-        _grant(b, first, r, parameters, workload, tasks, parts, resources, events, homes, progress)
+        # At the moment that was known, unless servers have failed.
+        release(b, first, r, parts, resources)
+        _schedule(
+            b, first, r, progress.now_s[b], resources.left[b, r], parameters, workload, tasks,
+            parts, resources, homes, progress,
+        )  # fmt: skip
+        _begin(b, first, r, workload, tasks, parts, resources, events, homes, progress)
 
 
 @compiled
@@ -406,8 +417,8 @@ def _happen(
             b, _repair(part), parameters, workload, tasks, parts, resources, events, homes, progress
         )
         return
-    task, stage, server = _task(part, parts, workload), parts.stage[b, part], parts.server[b, part]
-    home = workload.home[b, task]
+    task = task_of(part, parts, workload)
+    home, server, stage = workload.home[b, task], parts.server[b, part], parts.stage[b, part]
     if stage == _COMPUTING:
         parts.stage[b, part] = _RETURNING
         _give_back(

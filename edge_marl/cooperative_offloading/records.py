@@ -111,7 +111,13 @@ class Parts(NamedTuple):
     share: NDArray[np.float64]
     """Of the task's demands."""
     grant: NDArray[np.float64]
-    """What it holds of the resource."""
+    """What it holds of the resource, or will when its turn comes."""
+    stage_end_s: NDArray[np.float64]
+    """When it gives that back, as far as it is known."""
+    energy_j: NDArray[np.float64]
+    """What it takes until then, as far as it is known."""
+    later: NDArray[np.int32]
+    """The part that gives back its share of the same resource after it."""
     server: NDArray[np.int32]
     stage: NDArray[np.int32]
     """A :class:`Stage`, the next one while it waits."""
@@ -132,6 +138,12 @@ class Resources(NamedTuple):
     n_waiting: NDArray[np.int32]
     first: NDArray[np.int32]
     last: NDArray[np.int32]
+    soonest: NDArray[np.int32]
+    """The part that ends first of those that hold a share of it, or wait for one."""
+    free: NDArray[np.float64]
+    """The capacity without the shares of all of these: less than nothing where parts wait."""
+    turn_s: NDArray[np.float64]
+    """When the turn of the last one that waits comes, as far as it is known."""
 
 
 class Events(NamedTuple):

@@ -43,11 +43,13 @@ BoolArray = NDArray[np.bool_]
 Reward = Literal["cost", "saving", "ratio"]
 """What the home of a task is paid.
 
-- ``"cost"``: minus what becomes known in a step of ``lambda L / E[L*] + rho E / E[E*]``. A decision
-  is charged at once with the latency and energy that its task will have if all that it asks for is
-  granted by idle servers and links, and each grant with what it adds to that, or saves. The
-  sum over agents and steps is minus ``lambda sum L / E[L*] + rho sum E / E[E*]``, the weighted cost
-  of the episode up to the expected instead of the drawn demands.
+- ``"cost"``: minus what becomes known in a step of ``lambda L / E[L*] + rho E / E[E*]``. When a
+  part asks for a resource, how long it will wait and what it will be granted is known, for what
+  waits is served in turn (:mod:`.turns`). So a decision is charged at once with the latency and
+  energy that its task will have if helpers, and links back from them, are idle when its parts ask
+  for them; and when they do, with what they add to that, or save. The sum over agents and steps is
+  minus ``lambda sum L / E[L*] + rho sum E / E[E*]``, the weighted cost of the episode up to the
+  expected instead of the drawn demands.
 - ``"saving"``: the same, and with each decision what its task costs alone at home, on an idle
   server. That is none of the policy's doing, so that the same policies are best; but it is most of
   what makes tasks differ in their cost, of which some have a hundred times as much as others.
@@ -116,7 +118,8 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
       than a whole server is slower and takes less energy.
 
     A server that fails (:mod:`.outages`) grants nothing until it is repaired, and its executions
-    stand still. What an execution will lose to outages is charged when it begins.
+    stand still. What has to wait for longer because of outages is charged when its turn comes, and
+    what an execution will lose to them when it begins.
 
     Time is continuous and goes from event to event. Those of one moment happen in the order of
     tasks and their parts, and before an arrival of that moment. A step is one decision; ``elapsed``

@@ -12,6 +12,7 @@ from edge_marl.cooperative_offloading import (
     CooperativeOffloadingSimulator,
     CooperativeScenario,
 )
+from edge_marl.cooperative_offloading.records import NOBODY
 from edge_marl.errors import InputError
 from edge_marl.simulation import Hybrid
 from tests.cooperative_offloading.by_hand import Task, by_hand, decide
@@ -126,6 +127,36 @@ def test_a_decision_is_charged_with_what_its_parts_need_at_least() -> None:
     waited = -0.5 * 1.0 / 2
     assert decide(simulator).reward[0] == pytest.approx([waited - 1.0, 0.0])
     assert simulator.tasks.latency_s[0, 0] == pytest.approx(5.5)
+
+
+def test_a_decision_is_charged_with_the_wait_that_is_before_it() -> None:
+    arrivals = (0.0, 0.5, 0.75)
+    simulator = by_hand([*(Task(at) for at in arrivals), Task(arrival_s=1.0, home=1)])
+    # One after the other, for 2 s each.
+    latencies = [2.0, 3.5, 5.25]
+    for latency_s in latencies:
+        reward = decide(simulator).reward[0]
+        assert reward == pytest.approx([-0.5 * latency_s / 2 - 0.5, 0.0])
+    decide(simulator)
+    assert simulator.tasks.latency_s[0, :3] == pytest.approx(latencies)
+
+
+@pytest.mark.parametrize("memory_gb", [64.0, 12.0])
+def test_what_is_executed_at_home_is_charged_when_it_is_decided_on(memory_gb: float) -> None:
+    """Whatever lies before it, whatever is left for it then, and whoever comes later."""
+    scenario = CooperativeScenario(tasks=150, offered_load=0.9, memory_gb=(memory_gb,))
+    simulator = CooperativeOffloadingSimulator(scenario, 4)
+    simulator.reset(range(4))
+    rng, earned = np.random.default_rng(0), []
+    while not simulator.done.all():
+        vectors = rng.random((4, 3, 3))
+        earned.append(simulator.step(Hybrid(np.zeros((4, 3), int), vectors)).reward.sum(1))
+    assert simulator.results.waiting_s.min() > 0.1
+    tasks, of = simulator.tasks, simulator.parameters
+    cost = 0.5 * tasks.latency_s / of.typical_latency_s + 0.5 * tasks.energy_j / of.typical_energy_j
+    np.testing.assert_allclose(np.array(earned).T, -cost, rtol=1e-5, atol=1e-6)
+    assert (simulator.resources.soonest == NOBODY).all()
+    assert (simulator.resources.free == of.capacity).all()
 
 
 def test_a_grant_is_charged_with_what_it_takes_more_or_less_than_one_of_an_idle_server() -> None:

@@ -1,0 +1,118 @@
+"""Keep who has a share of a resource, or will when its turn comes, and foresee when that is.
+
+Parts that wait are served in turn, whoever comes later: when a part asks, what it will have, and
+when, is known, unless a server fails meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_marl.compiled import compiled
+from edge_marl.cooperative_offloading.outages import is_down
+from edge_marl.cooperative_offloading.records import NOBODY, Stage
+
+_NOBODY = NOBODY
+_SENDING = int(Stage.SENDING)
+_ROUNDING = 1e-9
+
+
+@compiled
+def task_of(part: Any, parts: Any, workload: Any) -> Any:
+    """Return the task that a part belongs to."""
+    return part // (parts.share.shape[1] // workload.home.shape[1])
+
+
+@compiled
+def memory_gb(b: Any, part: Any, workload: Any, parts: Any) -> Any:
+    """Return what a part holds of its server's memory while it is executed."""
+    return parts.share[b, part] * workload.memory_gb[b, task_of(part, parts, workload)]
+
+
+@compiled
+def amount_of(b: Any, part: Any, r: Any, workload: Any, parts: Any, homes: Any) -> Any:
+    """Return what a part needs of a resource, in gigacycles or MB."""
+    task, share = task_of(part, parts, workload), parts.share[b, part]
+    if r < homes.earned.shape[1]:
+        return share * workload.gcycles[b, task]
+    sends = parts.stage[b, part] == _SENDING
+    return share * (workload.input_mb[b, task] if sends else workload.output_mb[b, task])
+
+
+@compiled
+def fits(
+    b: Any, part: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
+    homes: Any, progress: Any,
+) -> Any:  # fmt: skip
+    """Return whether a resource is up, and has as much left as it grants at least, and the memory.
+
+    Of a capacity that parts share to the last bit, rounding must not keep the last one waiting.
+    """
+    if resources.left[b, r] < (1.0 - _ROUNDING) * parameters.smallest[r]:
+        return False
+    if r >= homes.earned.shape[1]:
+        return True
+    if is_down(b, r, parameters, homes, progress):
+        return False
+    left_gb = homes.memory_left_gb[b, r] + _ROUNDING * parameters.memory_gb[r]
+    return memory_gb(b, part, workload, parts) <= left_gb
+
+
+@compiled
+def turn(
+    b: Any, part: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
+    homes: Any, progress: Any,
+) -> Any:  # fmt: skip
+    """Return when a part that asks for a resource now will be served, and what is left then."""
+    turn_s, left, taken_gb = progress.now_s[b], resources.free[b, r], 0.0
+    is_server = r < homes.earned.shape[1]
+    if is_server and is_down(b, r, parameters, homes, progress):
+        turn_s = homes.repaired_s[b, r]
+    if resources.n_waiting[b, r] > 0:
+        turn_s = max(turn_s, resources.turn_s[b, r])
+    if is_server:
+        holder = resources.soonest[b, r]
+        while holder != _NOBODY:
+            taken_gb += memory_gb(b, holder, workload, parts)
+            holder = parts.later[b, holder]
+    needed_gb = memory_gb(b, part, workload, parts) if is_server else 0.0
+    holder = resources.soonest[b, r]
+    while holder != _NOBODY:
+        is_room = left >= (1.0 - _ROUNDING) * parameters.smallest[r] and (
+            not is_server or taken_gb + needed_gb <= (1.0 + _ROUNDING) * parameters.memory_gb[r]
+        )
+        end_s = parts.stage_end_s[b, holder]
+        if is_room and end_s > turn_s:
+            break
+        turn_s = max(turn_s, end_s)
+        left += parts.grant[b, holder]
+        if is_server:
+            taken_gb -= memory_gb(b, holder, workload, parts)
+        holder = parts.later[b, holder]
+    return turn_s, parameters.capacity[r] if holder == _NOBODY else left
+
+
+@compiled
+def insert(b: Any, part: Any, r: Any, parts: Any, resources: Any) -> None:
+    """Put a part among those that have a share of a resource, in the order of their ends."""
+    before, after = _NOBODY, resources.soonest[b, r]
+    while after != _NOBODY and parts.stage_end_s[b, after] <= parts.stage_end_s[b, part]:
+        before, after = after, parts.later[b, after]
+    parts.later[b, part] = after
+    if before == _NOBODY:
+        resources.soonest[b, r] = part
+    else:
+        parts.later[b, before] = part
+
+
+@compiled
+def release(b: Any, part: Any, r: Any, parts: Any, resources: Any) -> None:
+    """Take a part out of those that have a share of a resource."""
+    resources.free[b, r] += parts.grant[b, part]
+    before, found = _NOBODY, resources.soonest[b, r]
+    while found != part:
+        before, found = found, parts.later[b, found]
+    if before == _NOBODY:
+        resources.soonest[b, r] = parts.later[b, part]
+    else:
+        parts.later[b, before] = parts.later[b, part]
