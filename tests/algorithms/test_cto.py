@@ -151,11 +151,11 @@ def test_cto_finds_the_best_split_of_a_single_task() -> None:
     algorithm = on(
         CTOConfig(), COOPERATIVE, {"scenario": scenario}, epsilon=0.3, minibatch_size=256,
         parameter_sharing="shared", replay_capacity=3000,
-        noise="gaussian", noise_scale=[(0, 0.3), (5000, 0.1)],
-        lr=[(0, 1e-3), (8000, 1e-3), (12000, 1e-4)],
-        critic_lr=[(0, 3e-3), (8000, 3e-3), (12000, 3e-4)],
+        noise="gaussian", noise_scale=[(0, 0.3), (8000, 0.1)],
+        lr=[(0, 1e-3), (8000, 1e-3), (15000, 3e-5)],
+        critic_lr=[(0, 3e-3), (8000, 3e-3), (15000, 1e-4)],
     )  # fmt: skip
-    actor = trained(algorithm, 20)
+    actor = trained(algorithm, 30)
     env = make_batched(COOPERATIVE, {"scenario": scenario}, 8)
     play_batch(actor, env, np.arange(8), sampled=False)
     found = env.metrics(np.ones(8, bool))
