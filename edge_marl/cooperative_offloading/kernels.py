@@ -38,8 +38,8 @@ _RETURNING, _COMING = int(Stage.RETURNING), int(Stage.COMING)
 
 @compiled(entry=True)
 def reset_kernel(
-    where: Any, seeds: Any, done: Any, parameters: Any, workload: Any, resources: Any, events: Any,
-    homes: Any, progress: Any, observation: Any,
+    where: Any, seeds: Any, done: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
+    events: Any, homes: Any, progress: Any, observation: Any,
 ) -> None:  # fmt: skip
     """Reset the episodes ``where [B]`` and let their first task arrive."""
     for b in range(len(where)):
@@ -64,7 +64,7 @@ def reset_kernel(
         progress.waiting_s[b] = progress.offloaded[b] = 0.0
         observation.features[b] = 0.0
         observation.action_mask[b] = False
-        observe(b, _NOBODY, parameters, workload, resources, homes, progress, observation)
+        observe(b, _NOBODY, parameters, workload, parts, resources, homes, progress, observation)
 
 
 @compiled(entry=True)
@@ -141,7 +141,10 @@ def step_kernel(
         for h in range(M):
             transition.reward[b, h] = homes.earned[b, h]
             homes.earned[b, h] = 0.0
-        observe(b, home, parameters, workload, resources, homes, progress, transition.observation)
+        observe(
+            b, home, parameters, workload, parts, resources, homes, progress,
+            transition.observation,
+        )  # fmt: skip
 
 
 @compiled
@@ -295,7 +298,8 @@ def _ask(
         )  # fmt: skip
         _begin(b, part, r, workload, tasks, parts, resources, events, homes, progress)
         return
-    turn_s, left = turn(b, part, r, parameters, workload, parts, resources, homes, progress)
+    needed_gb = memory_gb(b, part, workload, parts) if r < homes.earned.shape[1] else 0.0
+    turn_s, left = turn(b, needed_gb, r, parameters, workload, parts, resources, homes, progress)
     _schedule(
         b, part, r, turn_s, left, parameters, workload, tasks, parts, resources, homes, progress
     )

@@ -205,14 +205,14 @@ class Observation(NamedTuple):
     outage) and of its memory that are left. Of each other one, in their order: the shares of the
     bandwidth to it and from it that are left. ``extended`` adds, of the own server and behind the
     bandwidth of each other one, the columns of a server: compute left, memory left, parts that wait
-    for compute, and capacity as
-    a share of the largest. Of cycles and data x over their mean it is ``l / (1 + l)`` with
-    ``l = log(1 + x)``, of a count n ``n / (1 + n)``. Agents that foresee have nine columns more,
-    those of their own server that a predictor adds to the state."""
+    for compute, how long a small part that asked now would wait, and capacity as a share of the
+    largest. Of cycles and data x over their mean it is ``l / (1 + l)`` with ``l = log(1 + x)``, of
+    a count x, and of a wait x over the mean ``L*``, ``x / (1 + x)``. Agents that foresee have nine
+    columns more, those of their own server that a predictor adds to the state."""
     action_mask: NDArray[np.bool_]
     """``[B, M, A]``: the home of the task that has arrived may choose any, the others none."""
     state: NDArray[np.float32]
-    """``[B, 4 + 4 M + M^2]``, each in [0, 1]: the task as above; of every server, whether it is the
-    home, compute left, memory left and parts that wait; of every link, bandwidth left, in rows of
-    its sender. With a predictor ``9 M`` columns more: of every server the predicted time to its
+    """``[B, 4 + 5 M + M^2]``, each in [0, 1]: the task as above; of every server, whether it is the
+    home, compute left, memory left, parts that wait, and for how long one would; of every link,
+    bandwidth left, in rows of its sender. With a predictor ``9 M`` columns more: of every server the predicted time to its
     next task, cycles and memory, of each the lowest quantile, the median and the highest."""

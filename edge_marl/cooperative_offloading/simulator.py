@@ -208,8 +208,8 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
     def _start(self, where: BoolArray) -> None:
         self._generator.draw(where, self.seeds, self.workload)
         kernels.reset_kernel(
-            where, self.seeds, self.done, self.parameters, self.workload, self.resources,
-            self.events, self.homes, self.progress, self.observation,
+            where, self.seeds, self.done, self.parameters, self.workload, self.parts,
+            self.resources, self.events, self.homes, self.progress, self.observation,
         )  # fmt: skip
         if self._predictions:
             self._predictions.start(where)

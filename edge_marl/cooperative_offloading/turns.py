@@ -60,10 +60,14 @@ def fits(
 
 @compiled
 def turn(
-    b: Any, part: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
+    b: Any, needed_gb: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
     homes: Any, progress: Any,
 ) -> Any:  # fmt: skip
-    """Return when a part that asks for a resource now will be served, and what is left then."""
+    """Return when a part that asks for a resource now will be served, and what is left then.
+
+    Args:
+        needed_gb: of a server's memory.
+    """
     turn_s, left, taken_gb = progress.now_s[b], resources.free[b, r], 0.0
     is_server = r < homes.earned.shape[1]
     if is_server and is_down(b, r, parameters, homes, progress):
@@ -75,7 +79,6 @@ def turn(
         while holder != _NOBODY:
             taken_gb += memory_gb(b, holder, workload, parts)
             holder = parts.later[b, holder]
-    needed_gb = memory_gb(b, part, workload, parts) if is_server else 0.0
     holder = resources.soonest[b, r]
     while holder != _NOBODY:
         is_room = left >= (1.0 - _ROUNDING) * parameters.smallest[r] and (

@@ -82,7 +82,7 @@ def test_agents_and_rules_see_that_a_server_is_down() -> None:
     seed, begin_s, _ = alone_down()
     simulator = meanwhile(Task(arrival_s=begin_s), seed=seed)
     assert simulator.observation.features[0, 0, 4] == 0.0  # its compute left
-    assert simulator.observation.state[0, [5, 9]].tolist() == [0.0, 1.0]  # that of both
+    assert simulator.observation.state[0, [5, 10]].tolist() == [0.0, 1.0]  # that of both
     chosen = HEURISTICS["nearest_idle_full"]().act(simulator)
     assert isinstance(chosen, Hybrid)
     assert chosen.choices[0, 0] == HELPED

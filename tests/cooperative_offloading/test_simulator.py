@@ -198,9 +198,22 @@ def test_servers_see_their_resources_their_links_and_the_task() -> None:
     assert seen.action_mask[0].tolist() == [[False, False], [True, True]]
     assert not seen.features[0, 0].any()
     assert seen.features[0, 1] == pytest.approx([three, 0.5, one, half, 1.0, 1.0, 1.0, 0.6])
-    servers = [0.0, 0.5, 1 - 0.5 / 4, 0.0, 1.0, 1.0, 1.0, 0.0]
+    servers = [0.0, 0.5, 1 - 0.5 / 4, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
     links = [1.0, 0.6, 1.0, 1.0]
     assert seen.state[0] == pytest.approx([three, 0.5, one, half, *servers, *links])
+
+
+def test_servers_see_how_long_they_would_wait() -> None:
+    simulator = by_hand([Task(), Task(arrival_s=0.5), Task(arrival_s=1.0, home=1)])
+    assert simulator.observation.features.shape == (1, 2, 4 + 5 + 7)
+    decide(simulator)
+    # The first task takes 2 s, as tasks do on average alone; the second will after it.
+    busy, idle = (0.0, 3 / 4, 0.0, 1.5 / (1.5 + 2), 1.0), (1.0, 1.0, 0.0, 0.0, 1.0)
+    assert simulator.observation.features[0, 0, 4:] == pytest.approx([*busy, 1.0, 1.0, *idle])
+    decide(simulator)
+    waits = (0.0, 3 / 4, 1 / 2, 3 / (3 + 2), 1.0)
+    assert simulator.observation.features[0, 1, 4:] == pytest.approx([*idle, 1.0, 1.0, *waits])
+    assert simulator.observation.state[0, 4:14] == pytest.approx([0.0, *waits[:4], 1.0, *idle[:4]])
 
 
 def test_actions_of_others_are_ignored_and_impossible_ones_refused() -> None:
