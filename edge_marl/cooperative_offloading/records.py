@@ -214,5 +214,6 @@ class Observation(NamedTuple):
     state: NDArray[np.float32]
     """``[B, 4 + 5 M + M^2]``, each in [0, 1]: the task as above; of every server, whether it is the
     home, compute left, memory left, parts that wait, and for how long one would; of every link,
-    bandwidth left, in rows of its sender. With a predictor ``9 M`` columns more: of every server the predicted time to its
-    next task, cycles and memory, of each the lowest quantile, the median and the highest."""
+    bandwidth left, in rows of its sender. With a predictor ``9 M`` columns more: of every server
+    the predicted time to its next task, cycles and memory, of each the lowest quantile, the median
+    and the highest."""
