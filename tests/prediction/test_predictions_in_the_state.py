@@ -93,7 +93,7 @@ def test_the_environment_has_room_for_predictions(predictor: tuple[Predictor, Pa
         scenario={"tasks": 10}, predictor=str(predictor[1])
     )
     env.reset(seed=0)
-    assert env.state().shape == env.state_space.shape == (25 + 27,)
+    assert env.state().shape == env.state_space.shape == (28 + 27,)
     while env.agents:
         env.step({agent: env.action_space(agent).sample() for agent in env.agents})
         assert env.state_space.contains(env.state())
