@@ -13,6 +13,8 @@ from edge_marl.cooperative_offloading.turns import turn
 _NOBODY = NOBODY
 _N_OF_TASK = 4
 """Columns of a task's demands."""
+_N_OF_SERVER = 5
+"""Columns of a server in the state."""
 
 
 def n_features(n_servers: int, *, extended: bool) -> int:
@@ -23,7 +25,7 @@ def n_features(n_servers: int, *, extended: bool) -> int:
 
 def n_of_state(n_servers: int) -> int:
     """Return S, the columns of the state."""
-    return _N_OF_TASK + 5 * n_servers + n_servers * n_servers
+    return _N_OF_TASK + _N_OF_SERVER * n_servers + n_servers * n_servers
 
 
 @compiled(inline=True)
@@ -59,22 +61,6 @@ def observe(
         return
     home = workload.home[b, task]
     mask[b, home] = True
-    row = features[b, home]
-    _see_task(b, task, parameters, workload, row)
-    place = _N_OF_TASK
-    place = _see_server(
-        b, home, parameters, workload, parts, resources, homes, progress, row, place
-    )
-    for other in range(M):
-        if other == home:
-            continue
-        row[place] = _left(b, M + M * home + other, parameters, resources)
-        row[place + 1] = _left(b, M + M * other + home, parameters, resources)
-        place += 2
-        if parameters.extended:
-            place = _see_server(
-                b, other, parameters, workload, parts, resources, homes, progress, row, place
-            )
     _see_task(b, task, parameters, workload, state[b])
     place = _N_OF_TASK
     for server in range(M):
@@ -82,13 +68,25 @@ def observe(
         state[b, place + 1] = _compute_left(b, server, parameters, resources, homes, progress)
         state[b, place + 2] = homes.memory_left_gb[b, server] / parameters.memory_gb[server]
         state[b, place + 3] = _saturated(resources.n_waiting[b, server])
-        state[b, place + 4] = _wait(
-            b, server, parameters, workload, parts, resources, homes, progress
-        )
-        place += 5
+        turn_s, _ = turn(b, 0.0, server, parameters, workload, parts, resources, homes, progress)
+        wait_s = turn_s - progress.now_s[b]
+        state[b, place + 4] = _saturated(wait_s / parameters.typical_latency_s)
+        place += _N_OF_SERVER
     for r in range(M, M + M * M):
         state[b, place] = _left(b, r, parameters, resources)
         place += 1
+    row = features[b, home]
+    for column in range(_N_OF_TASK):
+        row[column] = state[b, column]
+    place = _see_server(home, parameters, state[b], row, _N_OF_TASK)
+    for other in range(M):
+        if other == home:
+            continue
+        row[place] = _left(b, M + M * home + other, parameters, resources)
+        row[place + 1] = _left(b, M + M * other + home, parameters, resources)
+        place += 2
+        if parameters.extended:
+            place = _see_server(other, parameters, state[b], row, place)
 
 
 @compiled
@@ -108,16 +106,6 @@ def _compute_left(
 
 
 @compiled
-def _wait(
-    b: Any, server: Any, parameters: Any, workload: Any, parts: Any, resources: Any, homes: Any,
-    progress: Any,
-) -> Any:  # fmt: skip
-    """Return how long who asks a server now will wait, over what a task takes alone, in [0, 1)."""
-    turn_s, _ = turn(b, 0.0, server, parameters, workload, parts, resources, homes, progress)
-    return _saturated((turn_s - progress.now_s[b]) / parameters.typical_latency_s)
-
-
-@compiled
 def _see_task(b: Any, task: Any, parameters: Any, workload: Any, row: Any) -> None:
     row[0] = _squashed(workload.gcycles[b, task] / parameters.typical_gcycles)
     row[1] = workload.memory_gb[b, task] / parameters.largest_gb
@@ -126,17 +114,13 @@ def _see_task(b: Any, task: Any, parameters: Any, workload: Any, row: Any) -> No
 
 
 @compiled
-def _see_server(
-    b: Any, server: Any, parameters: Any, workload: Any, parts: Any, resources: Any, homes: Any,
-    progress: Any, row: Any, place: Any,
-) -> Any:  # fmt: skip
-    """Write the columns of a server from ``place`` on; return the place behind them."""
-    row[place] = _compute_left(b, server, parameters, resources, homes, progress)
-    row[place + 1] = homes.memory_left_gb[b, server] / parameters.memory_gb[server]
-    place += 2
+def _see_server(server: Any, parameters: Any, state: Any, row: Any, place: Any) -> Any:
+    """Write what the state has of a server from ``place`` on; return the place behind it."""
+    first = _N_OF_TASK + _N_OF_SERVER * server + 1
+    for column in range(4 if parameters.extended else 2):
+        row[place] = state[first + column]
+        place += 1
     if parameters.extended:
-        row[place] = _saturated(resources.n_waiting[b, server])
-        row[place + 1] = _wait(b, server, parameters, workload, parts, resources, homes, progress)
-        row[place + 2] = parameters.capacity[server] / parameters.largest_gcycles_per_s
-        place += 3
+        row[place] = parameters.capacity[server] / parameters.largest_gcycles_per_s
+        place += 1
     return place

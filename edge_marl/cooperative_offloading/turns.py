@@ -69,12 +69,12 @@ def turn(
         needed_gb: of a server's memory.
     """
     turn_s, left, taken_gb = progress.now_s[b], resources.free[b, r], 0.0
-    is_server = r < homes.earned.shape[1]
-    if is_server and is_down(b, r, parameters, homes, progress):
+    if r < homes.earned.shape[1] and is_down(b, r, parameters, homes, progress):
         turn_s = homes.repaired_s[b, r]
     if resources.n_waiting[b, r] > 0:
         turn_s = max(turn_s, resources.turn_s[b, r])
-    if is_server:
+    needs_memory = needed_gb > 0.0
+    if needs_memory:
         holder = resources.soonest[b, r]
         while holder != _NOBODY:
             taken_gb += memory_gb(b, holder, workload, parts)
@@ -82,14 +82,14 @@ def turn(
     holder = resources.soonest[b, r]
     while holder != _NOBODY:
         is_room = left >= (1.0 - _ROUNDING) * parameters.smallest[r] and (
-            not is_server or taken_gb + needed_gb <= (1.0 + _ROUNDING) * parameters.memory_gb[r]
+            not needs_memory or taken_gb + needed_gb <= (1.0 + _ROUNDING) * parameters.memory_gb[r]
         )
         end_s = parts.stage_end_s[b, holder]
         if is_room and end_s > turn_s:
             break
         turn_s = max(turn_s, end_s)
         left += parts.grant[b, holder]
-        if is_server:
+        if needs_memory:
             taken_gb -= memory_gb(b, holder, workload, parts)
         holder = parts.later[b, holder]
     return turn_s, parameters.capacity[r] if holder == _NOBODY else left
