@@ -173,7 +173,7 @@ class CooperativeOffloadingSimulator(Simulator[Observation, EpisodeResults]):
         self._n_of_features = n_features(M, extended=extended)
         P, R = K * (1 + T), len(self.parameters.capacity)
         F = self._n_of_features + (PER_SERVER if actors_foresee else 0)
-        per_episode = 80.0 * K + 48.0 * P + 28.0 * R + M * (4.0 * F + A + 52.0)
+        per_episode = 88.0 * K + 76.0 * P + 44.0 * R + M * (4.0 * F + A + 52.0)
         check_memory(B * per_episode, f"{B} episodes of {K} tasks and {M} servers (tasks, servers)")
         self._generator = Generator(scenario)
         self._predictions = predictor and Predictions(predictor, scenario, batch_size)
