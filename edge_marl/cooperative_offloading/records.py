@@ -98,7 +98,8 @@ class Tasks(NamedTuple):
     latency_s: NDArray[np.float64]
     """From its arrival to the end of its last part; 0 until then."""
     projected_s: NDArray[np.float64]
-    """The same, as far as it is known: that all which is not granted yet is granted at once."""
+    """The same, as far as it is known: that all which was not asked for yet is granted at
+    once, of idle servers and links."""
     energy_j: NDArray[np.float64]
     """Of all that its parts have begun."""
     open: NDArray[np.int32]
