@@ -206,15 +206,13 @@ def _idle_j(
 ) -> Any:  # fmt: skip
     """Return the energy that a stage of a part takes of an idle resource."""
     task, server = task_of(part, parts, workload), parts.server[b, part]
-    home, share = workload.home[b, task], parts.share[b, part]
+    home, amount = workload.home[b, task], amount_of(b, part, stage, workload, parts)
     if stage == _COMPUTING:
         most = _most(b, task, server, parameters, tasks, homes)
-        return computing_j(share * workload.gcycles[b, task], most, parameters)
-    sends = stage == _SENDING
-    sender, receiver = (home, server) if sends else (server, home)
+        return computing_j(amount, most, parameters)
+    sender, receiver = (home, server) if stage == _SENDING else (server, home)
     most = _most(b, task, link(sender, receiver, parameters), parameters, tasks, homes)
-    amount_mb = workload.input_mb[b, task] if sends else workload.output_mb[b, task]
-    return parameters.power_w[sender, receiver] * share * amount_mb / most
+    return parameters.power_w[sender, receiver] * amount / most
 
 
 @compiled
@@ -230,20 +228,20 @@ def _rest_s(
     homes: Any,
 ) -> Any:  # fmt: skip
     """Return the least time that a part needs behind its stage, or with it if that begins."""
-    task, share, rest_s = task_of(part, parts, workload), parts.share[b, part], 0.0
+    task, rest_s = task_of(part, parts, workload), 0.0
     home, server, stage = workload.home[b, task], parts.server[b, part], parts.stage[b, part]
     if stage == _SENDING:
         if begins:
             most = _most(b, task, link(home, server, parameters), parameters, tasks, homes)
-            rest_s += share * workload.input_mb[b, task] / most
+            rest_s += amount_of(b, part, _SENDING, workload, parts) / most
         rest_s += parameters.latency_s[home, server]
     if stage == _SENDING or begins:
         most = _most(b, task, server, parameters, tasks, homes)
-        rest_s += share * workload.gcycles[b, task] / most
+        rest_s += amount_of(b, part, _COMPUTING, workload, parts) / most
     if server != home:
         if stage != _RETURNING:
             most = _most(b, task, link(server, home, parameters), parameters, tasks, homes)
-            rest_s += share * workload.output_mb[b, task] / most
+            rest_s += amount_of(b, part, _RETURNING, workload, parts) / most
         rest_s += parameters.latency_s[server, home]
     return rest_s
 
@@ -292,11 +290,7 @@ def _ask(
     if resources.n_waiting[b, r] == 0 and fits(
         b, part, r, parameters, workload, parts, resources, homes, progress
     ):
-        _schedule(
-            b, part, r, progress.now_s[b], resources.left[b, r], parameters, workload, tasks, parts,
-            resources, homes, progress,
-        )  # fmt: skip
-        _begin(b, part, r, workload, tasks, parts, resources, events, homes, progress)
+        _grant(b, part, r, parameters, workload, tasks, parts, resources, events, homes, progress)
         return
     needed_gb = memory_gb(b, part, workload, parts) if r < homes.earned.shape[1] else 0.0
     turn_s, left = turn(b, needed_gb, r, parameters, workload, parts, resources, homes, progress)
@@ -324,7 +318,7 @@ def _schedule(
     M = homes.earned.shape[1]
     task = task_of(part, parts, workload)
     grant = granted(_asked(b, task, r, tasks, homes), left, r, parameters)
-    amount = amount_of(b, part, r, workload, parts, homes)
+    amount = amount_of(b, part, parts.stage[b, part], workload, parts)
     duration_s = amount / grant
     end_s = start_s + duration_s
     if r < M:
@@ -351,14 +345,17 @@ def _repair(server: Any) -> Any:
 
 
 @compiled
-def _begin(
-    b: Any, part: Any, r: Any, workload: Any, tasks: Any, parts: Any, resources: Any, events: Any,
-    homes: Any, progress: Any,
+def _grant(
+    b: Any, part: Any, r: Any, parameters: Any, workload: Any, tasks: Any, parts: Any,
+    resources: Any, events: Any, homes: Any, progress: Any,
 ) -> None:  # fmt: skip
-    """Let a part begin with what it was granted."""
-    task, now_s = task_of(part, parts, workload), progress.now_s[b]
+    """Grant a part what it asked for of what is left, and let it begin."""
+    task, now_s, left = task_of(part, parts, workload), progress.now_s[b], resources.left[b, r]
+    _schedule(
+        b, part, r, now_s, left, parameters, workload, tasks, parts, resources, homes, progress
+    )
     progress.waiting_s[b] += now_s - parts.since_s[b, part]
-    resources.left[b, r] -= parts.grant[b, part]
+    resources.left[b, r] = left - parts.grant[b, part]
     resources.n_holders[b, r] += 1
     if r < homes.earned.shape[1]:
         homes.memory_left_gb[b, r] -= memory_gb(b, part, workload, parts)
@@ -403,11 +400,7 @@ def _serve(
         resources.n_waiting[b, r] -= 1
         # At the moment that was known, unless servers have failed.
         release(b, first, r, parts, resources)
-        _schedule(
-            b, first, r, progress.now_s[b], resources.left[b, r], parameters, workload, tasks,
-            parts, resources, homes, progress,
-        )  # fmt: skip
-        _begin(b, first, r, workload, tasks, parts, resources, events, homes, progress)
+        _grant(b, first, r, parameters, workload, tasks, parts, resources, events, homes, progress)
 
 
 @compiled

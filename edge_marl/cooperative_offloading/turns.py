@@ -13,7 +13,7 @@ from edge_marl.cooperative_offloading.outages import is_down
 from edge_marl.cooperative_offloading.records import NOBODY, Stage
 
 _NOBODY = NOBODY
-_SENDING = int(Stage.SENDING)
+_SENDING, _COMPUTING = int(Stage.SENDING), int(Stage.COMPUTING)
 _ROUNDING = 1e-9
 
 
@@ -30,13 +30,25 @@ def memory_gb(b: Any, part: Any, workload: Any, parts: Any) -> Any:
 
 
 @compiled
-def amount_of(b: Any, part: Any, r: Any, workload: Any, parts: Any, homes: Any) -> Any:
-    """Return what a part needs of a resource, in gigacycles or MB."""
+def amount_of(b: Any, part: Any, stage: Any, workload: Any, parts: Any) -> Any:
+    """Return what a part needs of a resource in a stage that holds one, in gigacycles or MB."""
     task, share = task_of(part, parts, workload), parts.share[b, part]
-    if r < homes.earned.shape[1]:
+    if stage == _COMPUTING:
         return share * workload.gcycles[b, task]
-    sends = parts.stage[b, part] == _SENDING
-    return share * (workload.input_mb[b, task] if sends else workload.output_mb[b, task])
+    if stage == _SENDING:
+        return share * workload.input_mb[b, task]
+    return share * workload.output_mb[b, task]
+
+
+@compiled
+def _is_room(left: Any, left_gb: Any, needed_gb: Any, r: Any, parameters: Any) -> Any:
+    """Return whether as much is left of a resource as it grants at least, and of the memory.
+
+    Of a capacity that parts share to the last bit, rounding must not keep the last one waiting.
+    """
+    if left < (1.0 - _ROUNDING) * parameters.smallest[r]:
+        return False
+    return needed_gb == 0.0 or needed_gb <= left_gb + _ROUNDING * parameters.memory_gb[r]
 
 
 @compiled
@@ -44,18 +56,14 @@ def fits(
     b: Any, part: Any, r: Any, parameters: Any, workload: Any, parts: Any, resources: Any,
     homes: Any, progress: Any,
 ) -> Any:  # fmt: skip
-    """Return whether a resource is up, and has as much left as it grants at least, and the memory.
-
-    Of a capacity that parts share to the last bit, rounding must not keep the last one waiting.
-    """
-    if resources.left[b, r] < (1.0 - _ROUNDING) * parameters.smallest[r]:
-        return False
+    """Return whether a resource is up, and has room for a part."""
+    left = resources.left[b, r]
     if r >= homes.earned.shape[1]:
-        return True
+        return _is_room(left, 0.0, 0.0, r, parameters)
     if is_down(b, r, parameters, homes, progress):
         return False
-    left_gb = homes.memory_left_gb[b, r] + _ROUNDING * parameters.memory_gb[r]
-    return memory_gb(b, part, workload, parts) <= left_gb
+    needed_gb = memory_gb(b, part, workload, parts)
+    return _is_room(left, homes.memory_left_gb[b, r], needed_gb, r, parameters)
 
 
 @compiled
@@ -68,29 +76,26 @@ def turn(
     Args:
         needed_gb: of a server's memory.
     """
-    turn_s, left, taken_gb = progress.now_s[b], resources.free[b, r], 0.0
+    turn_s, left, left_gb = progress.now_s[b], resources.free[b, r], 0.0
     if r < homes.earned.shape[1] and is_down(b, r, parameters, homes, progress):
         turn_s = homes.repaired_s[b, r]
     if resources.n_waiting[b, r] > 0:
         turn_s = max(turn_s, resources.turn_s[b, r])
-    needs_memory = needed_gb > 0.0
-    if needs_memory:
+    if needed_gb > 0.0:
+        left_gb = parameters.memory_gb[r]
         holder = resources.soonest[b, r]
         while holder != _NOBODY:
-            taken_gb += memory_gb(b, holder, workload, parts)
+            left_gb -= memory_gb(b, holder, workload, parts)
             holder = parts.later[b, holder]
     holder = resources.soonest[b, r]
     while holder != _NOBODY:
-        is_room = left >= (1.0 - _ROUNDING) * parameters.smallest[r] and (
-            not needs_memory or taken_gb + needed_gb <= (1.0 + _ROUNDING) * parameters.memory_gb[r]
-        )
         end_s = parts.stage_end_s[b, holder]
-        if is_room and end_s > turn_s:
+        if end_s > turn_s and _is_room(left, left_gb, needed_gb, r, parameters):
             break
         turn_s = max(turn_s, end_s)
         left += parts.grant[b, holder]
-        if needs_memory:
-            taken_gb -= memory_gb(b, holder, workload, parts)
+        if needed_gb > 0.0:
+            left_gb += memory_gb(b, holder, workload, parts)
         holder = parts.later[b, holder]
     return turn_s, parameters.capacity[r] if holder == _NOBODY else left
 
